@@ -1,0 +1,999 @@
+//! Deny lists against slow, obvious models.
+
+use super::*;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// SplitMix64.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ z >> 31
+    }
+
+    /// 0 .. `end`.
+    fn below(&mut self, end: usize) -> usize {
+        usize::try_from(self.next() % end as u64).unwrap()
+    }
+
+    fn one_in(&mut self, n: usize) -> bool {
+        self.below(n) == 0
+    }
+
+    fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+        &from[self.below(from.len())]
+    }
+}
+
+const NOW: u64 = 1_700_000_000_000;
+const SEED: Seed = Seed(0x5eed);
+
+fn add(lists: &mut Lists, name: &str, values: &[&str], until: Until) -> Result<usize, DenyError> {
+    lists.add(
+        name.as_bytes(),
+        values.iter().map(|v| v.as_bytes()),
+        until,
+        NOW,
+        &Bounds::NONE,
+    )
+}
+
+fn denies(lists: &Lists, name: &str, value: &str) -> bool {
+    lists
+        .first_match(name.as_bytes(), [value.as_bytes()], NOW)
+        .is_some()
+}
+
+/// Every entry by scan, `count` at a time.
+fn scan(lists: &Lists, name: &[u8], count: usize, now_ms: u64) -> Vec<Entry> {
+    let mut all = Vec::new();
+    let mut cursor = 0;
+    loop {
+        let (next, entries) = lists.entries(name, cursor, count, now_ms);
+        all.extend(entries);
+        if next == 0 {
+            return all;
+        }
+        assert!(next > cursor && next < 1 << 53);
+        cursor = next;
+    }
+}
+
+#[test]
+fn an_address_is_matched_in_every_spelling_and_by_every_range() {
+    let mut lists = Lists::new(SEED);
+    assert_eq!(
+        add(
+            &mut lists,
+            "l",
+            &[
+                "1.2.3.4",
+                "10.0.0.0/8",
+                "2001:DB8::/32",
+                "alice",
+                "alice",
+                "1.2.3.4/32"
+            ],
+            Until::Forever
+        ),
+        Ok(4)
+    );
+    for value in [
+        "1.2.3.4",
+        "::ffff:1.2.3.4",
+        "::FFFF:102:304",
+        "10.255.0.1",
+        "::ffff:10.1.1.1",
+        "10.0.0.0/8",
+        "10.3.0.0/16",
+        "2001:db8::1",
+        "alice",
+    ] {
+        assert!(denies(&lists, "l", value), "{value}");
+    }
+    for value in [
+        "1.2.3.5",
+        "01.2.3.4",
+        "10.0.0.0/7",
+        "11.0.0.1",
+        "2001:db9::",
+        "Alice",
+        "alice ",
+        "",
+        "::1.2.3.4",
+        "::a00:1",
+        "10.0.0.1/8",
+    ] {
+        assert!(!denies(&lists, "l", value), "{value}");
+    }
+    assert!(!denies(&lists, "other", "1.2.3.4"));
+    // The families are apart.
+    assert_eq!(add(&mut lists, "six", &["::/0"], Until::Forever), Ok(1));
+    assert!(denies(&lists, "six", "::1") && !denies(&lists, "six", "::ffff:1.2.3.4"));
+    assert_eq!(
+        add(&mut lists, "four", &["::ffff:0:0/96"], Until::Forever),
+        Ok(1)
+    );
+    assert!(!denies(&lists, "four", "::1") && denies(&lists, "four", "9.9.9.9"));
+    // The first value that matches is named.
+    let values: [&[u8]; 3] = [b"bob", b"1.2.3.4", b"alice"];
+    assert_eq!(
+        lists.first_match(b"l", values, NOW),
+        Some(Match {
+            index: 1,
+            until: Until::Forever
+        })
+    );
+    assert_eq!(
+        lists.has(b"l", values, NOW),
+        [None, Some(Until::Forever), Some(Until::Forever)]
+    );
+    assert_eq!(lists.has(b"none", values, NOW), [None; 3]);
+}
+
+#[test]
+fn the_entry_that_lasts_longest_counts() {
+    let mut lists = Lists::new(SEED);
+    let until = |lists: &Lists, now_ms| lists.has(b"l", [b"10.1.2.3".as_slice()], now_ms)[0];
+    add(&mut lists, "l", &["10.0.0.0/8"], Until::at(NOW + 10)).unwrap();
+    add(&mut lists, "l", &["10.1.0.0/16"], Until::at(NOW + 30)).unwrap();
+    add(&mut lists, "l", &["10.1.2.3"], Until::at(NOW + 20)).unwrap();
+    assert_eq!(until(&lists, NOW), Some(Until::at(NOW + 30)));
+    assert_eq!(until(&lists, NOW + 29), Some(Until::at(NOW + 30)));
+    assert_eq!(until(&lists, NOW + 30), None);
+    add(&mut lists, "l", &["10.0.0.0/9"], Until::Forever).unwrap();
+    assert_eq!(until(&lists, NOW + 30), Some(Until::Forever));
+    // The last ADD decides, in both directions.
+    assert_eq!(
+        add(&mut lists, "l", &["10.0.0.0/9"], Until::at(NOW + 5)),
+        Ok(0)
+    );
+    assert_eq!(until(&lists, NOW), Some(Until::at(NOW + 30)));
+    assert_eq!(add(&mut lists, "l", &["10.1.2.3"], Until::Forever), Ok(0));
+    assert_eq!(until(&lists, NOW), Some(Until::Forever));
+    assert_eq!(lists.len(), 4);
+}
+
+/// An independent reading of the same text: by the standard library alone.
+fn oracle_parse(text: &str) -> Option<(bool, u128, u32)> {
+    let (address, length) = match text.split_once('/') {
+        Some((address, length)) => (address, Some(length.parse::<u32>().ok()?)),
+        None => (text, None),
+    };
+    match address.parse::<IpAddr>().ok()? {
+        IpAddr::V4(v4) => Some((true, v4.to_bits().into(), length.unwrap_or(32))),
+        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
+            Some(v4) => Some((
+                true,
+                v4.to_bits().into(),
+                length.map_or(32, |length| length - 96),
+            )),
+            None => Some((false, v6.to_bits(), length.unwrap_or(128))),
+        },
+    }
+}
+
+/// Whether the first `length` bits of two addresses are the same, bit by bit.
+fn oracle_covers(entry: (bool, u128, u32), address: (bool, u128, u32)) -> bool {
+    let bits = if entry.0 { 32 } else { 128 };
+    entry.0 == address.0
+        && entry.2 <= address.2
+        && (0..entry.2).all(|bit| (entry.1 ^ address.1) >> (bits - 1 - bit) & 1 == 0)
+}
+
+/// One of the ways to write an address.
+fn spell(random: &mut Random, is_v4: bool, bits: u128) -> String {
+    let text = if is_v4 {
+        let v4 = Ipv4Addr::from_bits(u32::try_from(bits).unwrap());
+        let [a, b] = [bits >> 16, bits & 0xffff];
+        match random.below(6) {
+            0 => format!("::ffff:{v4}"),
+            1 => format!("::ffff:{a:x}:{b:04x}"),
+            2 => format!("0:0:0:0:0:ffff:{v4}"),
+            _ => v4.to_string(),
+        }
+    } else {
+        let v6 = Ipv6Addr::from_bits(bits);
+        let segments = v6.segments();
+        match random.below(4) {
+            0 => segments.map(|segment| format!("{segment:04x}")).join(":"),
+            1 => segments.map(|segment| format!("{segment:x}")).join(":"),
+            2 => format!(
+                "{}:{}",
+                segments[..6]
+                    .iter()
+                    .map(|s| format!("{s:x}"))
+                    .collect::<Vec<_>>()
+                    .join(":"),
+                Ipv4Addr::from_bits(u32::try_from(bits & 0xffff_ffff).unwrap())
+            ),
+            _ => v6.to_string(),
+        }
+    };
+    if random.one_in(3) {
+        text.to_uppercase()
+    } else {
+        text
+    }
+}
+
+/// 200,000 addresses in random spellings, against lists of random ranges, the answer found bit by bit. Addresses are drawn
+/// near the ranges, so that both answers are frequent.
+#[test]
+fn matching_agrees_with_comparing_bits() {
+    let mut random = Random(11);
+    let (mut hits, mut misses) = (0, 0);
+    for round in 0..200 {
+        let mut lists = Lists::new(Seed(random.next()));
+        let mut entries: Vec<((bool, u128, u32), Until)> = Vec::new();
+        let mut texts: BTreeMap<(bool, u128, u32), String> = BTreeMap::new();
+        let few_lengths = random.one_in(2);
+        for _ in 0..1 + random.below(150) {
+            let is_v4 = random.one_in(2);
+            let bits = if is_v4 { 32 } else { 128 };
+            let length = match random.below(3) {
+                0 => bits,
+                _ if few_lengths => bits / 4 * (1 + random.below(3)),
+                1 => bits / 2 + random.below(bits / 2),
+                _ => random.below(bits + 1),
+            };
+            let wide = u128::from(random.next()) << 64 | u128::from(random.next());
+            let mut base = if is_v4 { wide >> 96 } else { wide };
+            if random.one_in(2) && !entries.is_empty() {
+                let near = random.pick(&entries).0;
+                if near.0 == is_v4 {
+                    base = near.1;
+                }
+            }
+            let base = if length == 0 {
+                0
+            } else {
+                base >> (bits - length) << (bits - length)
+            };
+            if !is_v4 && base >> 32 == 0xffff {
+                continue;
+            }
+            let until = if random.one_in(2) {
+                Until::Forever
+            } else {
+                Until::at(NOW - 5 + random.next() % 20)
+            };
+            let mut text = spell(&mut random, is_v4, base);
+            if length < bits || random.one_in(4) {
+                let mapped = if is_v4 && text.contains(':') { 96 } else { 0 };
+                text = format!("{text}/{}", length + mapped);
+            }
+            assert!(add(&mut lists, "l", &[&text], until).is_ok(), "{text}");
+            let entry = oracle_parse(&text).unwrap();
+            assert_eq!(
+                entry,
+                (is_v4, base, u32::try_from(length).unwrap()),
+                "{text}"
+            );
+            entries.retain(|(other, _)| *other != entry);
+            entries.push((entry, until));
+            texts.insert(entry, text);
+        }
+        if round % 2 == 0 {
+            // All but a few go, so that blocks are made anew; then what has expired.
+            let keep = 1 + random.below(entries.len());
+            for (entry, _) in entries.split_off(keep) {
+                lists.del(b"l", [texts[&entry].as_bytes()], 0);
+            }
+            if round % 4 == 0 && lists.sweep(NOW, usize::MAX) > 0 {
+                assert!(entries.iter().any(|(_, until)| !until.holds(NOW)));
+            }
+            assert!(lists.len() <= keep);
+        }
+        if round % 50 == 0 {
+            lists = Lists::decode(&lists.encode(0), Seed(round)).unwrap();
+        }
+        for _ in 0..1_000 {
+            let (near, _) = *random.pick(&entries);
+            let bits = if near.0 { 32 } else { 128 };
+            let flips = if random.one_in(2) {
+                1 + random.below(3)
+            } else {
+                0
+            };
+            let noise = u128::from(random.next()) << 64 | u128::from(random.next());
+            let host = if near.2 == 0 {
+                u128::MAX
+            } else {
+                (1_u128 << (bits - near.2)) - 1
+            };
+            let mut address = near.1 | noise & host & (u128::MAX >> (128 - bits));
+            for _ in 0..flips {
+                address ^= 1 << random.below(usize::try_from(bits).unwrap());
+            }
+            let text = spell(&mut random, near.0, address);
+            let probe = oracle_parse(&text).unwrap();
+            let expected = entries
+                .iter()
+                .filter(|(entry, until)| until.holds(NOW) && oracle_covers(*entry, probe))
+                .map(|(_, until)| *until)
+                .max();
+            let found = lists
+                .first_match(b"l", [text.as_bytes()], NOW)
+                .map(|found| found.until);
+            assert_eq!(found, expected, "{text}");
+            *(if found.is_some() {
+                &mut hits
+            } else {
+                &mut misses
+            }) += 1;
+        }
+    }
+    assert!(
+        hits > 40_000 && misses > 40_000,
+        "{hits} hits, {misses} misses"
+    );
+}
+
+type Model = BTreeMap<Vec<u8>, BTreeMap<Vec<u8>, Until>>;
+
+/// Every command, at random, against maps of maps. Names, values and times are few, so that they meet.
+#[test]
+fn lists_do_what_maps_do() {
+    let mut random = Random(12);
+    let names: Vec<Vec<u8>> = (0..5).map(|n| format!("list\0{n}").into_bytes()).collect();
+    let mut pool: Vec<Vec<u8>> = Vec::new();
+    for n in 0..400_u32 {
+        pool.push(
+            Ipv4Addr::from_bits(0x0a00_0000 + n)
+                .to_string()
+                .into_bytes(),
+        );
+        pool.push(format!("10.{}.0.0/{}", n % 8, 16 + n % 17).into_bytes());
+        pool.push(
+            Ipv6Addr::from_bits(u128::from(n) << (n % 96))
+                .to_string()
+                .into_bytes(),
+        );
+        pool.push(format!("2001:db8:{:x}::/{}", n % 9, 48 + n % 81).into_bytes());
+        pool.push(format!("user-{n}").into_bytes());
+        pool.push(vec![b'\xff', 0, u8::try_from(n % 256).unwrap()]);
+    }
+    let canonical = |text: &[u8]| Vec::from(Value::parse(text));
+    let mut lists = Lists::new(SEED);
+    let mut model = Model::new();
+    let mut now_ms = NOW;
+    for step in 0..20_000 {
+        let name = random.pick(&names).clone();
+        let values: Vec<Vec<u8>> = (0..1 + random.below(30))
+            .map(|_| random.pick(&pool).clone())
+            .collect();
+        let texts = || values.iter().map(Vec::as_slice);
+        let holds = |until: &Until| until.holds(now_ms);
+        let live = |model: &Model, name: &[u8], text: &[u8]| {
+            model
+                .get(name)
+                .and_then(|list| list.get(text))
+                .copied()
+                .filter(holds)
+        };
+        match random.below(20) {
+            0..=8 => {
+                let until = if random.one_in(2) {
+                    Until::Forever
+                } else {
+                    Until::at(now_ms + random.next() % 300)
+                };
+                let new: BTreeSet<Vec<u8>> = texts()
+                    .map(canonical)
+                    .filter(|text| live(&model, &name, text).is_none())
+                    .collect();
+                assert_eq!(
+                    lists.add(&name, texts(), until, now_ms, &Bounds::NONE),
+                    Ok(new.len())
+                );
+                let list = model.entry(name).or_default();
+                for text in texts() {
+                    list.insert(canonical(text), until);
+                }
+            }
+            9..=13 => {
+                let there: BTreeSet<Vec<u8>> = texts()
+                    .map(canonical)
+                    .filter(|text| live(&model, &name, text).is_some())
+                    .collect();
+                assert_eq!(lists.del(&name, texts(), now_ms), there.len());
+                if let Some(list) = model.get_mut(&name) {
+                    list.retain(|value, _| !texts().any(|text| canonical(text) == *value));
+                }
+            }
+            14 => {
+                // A missing list, here and there, may be one whose entries have all expired.
+                let other = random.pick(&names).clone();
+                if lists.rename(&name, &other).is_ok() {
+                    let list = model.remove(&name).unwrap_or_default();
+                    model.insert(other, list);
+                } else {
+                    assert!(model
+                        .get(&name)
+                        .is_none_or(|list| !list.values().any(holds)));
+                }
+            }
+            15 if random.one_in(4) => {
+                let existed = lists.drop_list(&name);
+                assert!(
+                    existed
+                        || model
+                            .get(&name)
+                            .is_none_or(|list| !list.values().any(holds))
+                );
+                model.remove(&name);
+            }
+            16 => {
+                lists.sweep(now_ms, random.below(20_000));
+            }
+            17 => now_ms += random.next() % 40,
+            18 => {
+                lists = Lists::decode(&lists.encode(now_ms), Seed(random.next())).unwrap();
+            }
+            _ => {
+                // Values are unlike enough that ranges seldom matter: the ranges are checked against bits elsewhere.
+                for text in texts() {
+                    let exact = live(&model, &name, &canonical(text));
+                    let found = lists.has(&name, [text], now_ms)[0];
+                    assert!(found >= exact, "{}", String::from_utf8_lossy(text));
+                    if let Value::Text(_) = Value::parse(text) {
+                        assert_eq!(found, exact);
+                    }
+                }
+            }
+        }
+        if step % 50 == 0 {
+            for name in &names {
+                let mut entries = scan(&lists, name, 1 + random.below(100), now_ms);
+                entries.sort();
+                let expected: Vec<Entry> = model
+                    .get(name)
+                    .into_iter()
+                    .flatten()
+                    .filter(|(_, until)| until.holds(now_ms))
+                    .map(|(value, until)| Entry {
+                        value: value.clone(),
+                        until: *until,
+                    })
+                    .collect();
+                assert_eq!(entries, expected);
+            }
+            assert_eq!(lists.len(), lists.sizes().map(|(_, len)| len).sum());
+            assert!(lists.sizes().all(|(_, len)| len > 0));
+            assert!(lists.sizes().map(|(name, _)| name).is_sorted());
+            let text_bytes: usize = lists
+                .lists
+                .iter()
+                .map(|named| named.list.text_bytes())
+                .sum();
+            assert_eq!(lists.text_bytes, text_bytes);
+        }
+    }
+    assert!(lists.len() > 100, "the test has emptied its lists");
+}
+
+/// What stays is seen, whatever else grows, shrinks or changes its time during the scan.
+#[test]
+fn a_scan_misses_nothing_that_stays() {
+    let mut random = Random(13);
+    for round in 0..20 {
+        let mut lists = Lists::new(Seed(round));
+        let value = |n: usize| match n % 4 {
+            0 => format!("user-{n}"),
+            1 => format!("2001:db8::{n:x}"),
+            2 => format!("10.{}.{}.0/24", n >> 8 & 255, n & 255),
+            _ => format!("11.{}.{}.1", n >> 8 & 255, n & 255),
+        };
+        let stay: Vec<String> = (0..3_000).map(value).collect();
+        for text in &stay {
+            add(
+                &mut lists,
+                "l",
+                &[text],
+                if random.one_in(2) {
+                    Until::Forever
+                } else {
+                    Until::at(NOW + 1)
+                },
+            )
+            .unwrap();
+        }
+        let mut seen: BTreeMap<Vec<u8>, usize> = BTreeMap::new();
+        let mut cursor = 0;
+        let mut other = 3_000;
+        loop {
+            let (next, entries) = lists.entries(b"l", cursor, 100, NOW);
+            for entry in entries {
+                *seen.entry(entry.value).or_default() += 1;
+            }
+            if next == 0 {
+                break;
+            }
+            cursor = next;
+            for _ in 0..500 {
+                let text = value(random.below(3_000));
+                match random.below(4) {
+                    0 => add(&mut lists, "l", &[&text], Until::Forever)
+                        .map(drop)
+                        .unwrap(),
+                    1 => add(&mut lists, "l", &[&text], Until::at(NOW + 1))
+                        .map(drop)
+                        .unwrap(),
+                    2 if round % 2 == 0 => {
+                        other += 1;
+                        add(&mut lists, "l", &[&value(other)], Until::Forever)
+                            .map(drop)
+                            .unwrap();
+                    }
+                    _ => drop(lists.del(
+                        b"l",
+                        [value(3_000 + random.below(other - 2_999)).as_bytes()],
+                        NOW,
+                    )),
+                }
+            }
+        }
+        for text in &stay {
+            assert_eq!(seen.get(text.as_bytes()), Some(&1), "{text}");
+        }
+    }
+    // A cursor that was made up ends the scan.
+    let mut lists = Lists::new(SEED);
+    add(&mut lists, "l", &["a"], Until::Forever).unwrap();
+    assert_eq!(lists.entries(b"l", u64::MAX, 10, NOW), (0, vec![]));
+    assert_eq!(lists.entries(b"none", 0, 10, NOW), (0, vec![]));
+    assert_eq!(lists.entries(b"l", 0, 0, NOW).1.len(), 1);
+}
+
+#[test]
+fn past_a_bound_nothing_changes() {
+    let bounds = Bounds {
+        lists: 2,
+        entries: 4,
+        text_bytes: 10,
+    };
+    let mut lists = Lists::new(SEED);
+    let mut add = |name: &str, values: &[&str]| {
+        let before = lists.encode(0);
+        let result = lists.add(
+            name.as_bytes(),
+            values.iter().map(|v| v.as_bytes()),
+            Until::Forever,
+            NOW,
+            &bounds,
+        );
+        assert_eq!(result.is_err(), lists.encode(0) == before, "{values:?}");
+        result
+    };
+    assert_eq!(add("a", &["12345", "1.1.1.1"]), Ok(2));
+    assert_eq!(
+        add("a", &["2.2.2.2", "3.3.3.3", "4.4.4.4"]),
+        Err(DenyError::TooManyEntries {
+            max: 4,
+            have: 2,
+            adding: 3
+        })
+    );
+    assert_eq!(
+        add("a", &["abcdef"]),
+        Err(DenyError::TooManyBytes {
+            max: 10,
+            have: 5,
+            adding: 6
+        })
+    );
+    assert_eq!(
+        add("a", &["2.2.2.2", "1.2.3.4/33"]),
+        Err(DenyError::Value {
+            index: 1,
+            why: ValueError::Range
+        })
+    );
+    assert_eq!(add("", &["x"]), Err(DenyError::Name));
+    assert_eq!(add(&"n".repeat(129), &["x"]), Err(DenyError::Name));
+    assert_eq!(add(&"n".repeat(128), &["abcde"]), Ok(1));
+    assert_eq!(
+        add("c", &["5.5.5.5"]),
+        Err(DenyError::TooManyLists { max: 2 })
+    );
+    // What is there already, or twice in the call, takes no room.
+    assert_eq!(
+        add(
+            "a",
+            &[
+                "5.5.5.5",
+                "5.5.5.5",
+                "::ffff:5.5.5.5",
+                "12345",
+                "1.1.1.1/32"
+            ]
+        ),
+        Ok(1)
+    );
+    assert_eq!(lists.len(), 4);
+    assert_eq!(
+        lists.add(
+            b"a",
+            [b"1.1.1.1".as_slice()],
+            Until::Forever,
+            NOW,
+            &Bounds {
+                lists: 0,
+                entries: 0,
+                text_bytes: 0
+            }
+        ),
+        Ok(0)
+    );
+    assert_eq!(lists.add(b"new", [], Until::Forever, NOW, &bounds), Ok(0));
+    assert_eq!(lists.sizes().count(), 2);
+    // And room comes back.
+    assert_eq!(lists.del(b"a", [b"12345".as_slice(), b"none"], NOW), 1);
+    assert_eq!(
+        lists.add(b"a", [b"abcde".as_slice()], Until::Forever, NOW, &bounds),
+        Ok(1)
+    );
+    assert!(lists.drop_list(b"a") && !lists.drop_list(b"a"));
+    assert_eq!(
+        lists.add(
+            b"c",
+            [b"abcde".as_slice(), b"x:y", b"1.1.1.1"],
+            Until::Forever,
+            NOW,
+            &bounds
+        ),
+        Err(DenyError::TooManyBytes {
+            max: 10,
+            have: 5,
+            adding: 8
+        })
+    );
+    assert_eq!(
+        DenyError::TooManyEntries {
+            max: 4,
+            have: 2,
+            adding: 3
+        }
+        .to_string(),
+        "too many entries in deny lists: 2 and 3 more, at most 4"
+    );
+}
+
+#[test]
+fn a_rename_swaps_a_list_in() {
+    let mut lists = Lists::new(SEED);
+    add(&mut lists, "staging", &["1.1.1.1"], Until::Forever).unwrap();
+    add(&mut lists, "live", &["2.2.2.2", "3.3.3.3"], Until::Forever).unwrap();
+    assert_eq!(lists.rename(b"none", b"live"), Err(DenyError::NoSuchList));
+    assert_eq!(lists.rename(b"staging", b""), Err(DenyError::Name));
+    assert_eq!(lists.rename(b"staging", b"staging"), Ok(()));
+    assert_eq!(lists.len(), 3);
+    assert_eq!(lists.rename(b"staging", b"live"), Ok(()));
+    assert!(denies(&lists, "live", "1.1.1.1") && !denies(&lists, "live", "2.2.2.2"));
+    assert_eq!(lists.sizes().collect::<Vec<_>>(), [(b"live".as_slice(), 1)]);
+    assert_eq!(lists.len(), 1);
+    assert_eq!(lists.rename(b"live", b"a"), Ok(()));
+    assert_eq!(lists.sizes().collect::<Vec<_>>(), [(b"a".as_slice(), 1)]);
+    // With its last entry the list goes.
+    assert_eq!(lists.del(b"a", [b"1.1.1.1".as_slice()], NOW), 1);
+    assert!(lists.is_empty());
+    assert_eq!(lists.rename(b"a", b"b"), Err(DenyError::NoSuchList));
+}
+
+#[test]
+fn what_has_expired_goes_in_slices() {
+    let mut lists = Lists::new(SEED);
+    for n in 0..40_000_u32 {
+        let name = format!("list-{}", n % 3);
+        let until = if n % 2 == 0 {
+            Until::Forever
+        } else {
+            Until::at(NOW + u64::from(n))
+        };
+        let value = if n % 5 == 0 {
+            format!("user-{n}")
+        } else {
+            Ipv4Addr::from_bits(n).to_string()
+        };
+        add(&mut lists, &name, &[&value], until).unwrap();
+    }
+    add(&mut lists, "passing", &["1.2.3.4"], Until::at(NOW + 1)).unwrap();
+    let later = NOW + 20_000;
+    assert!(lists.has(b"passing", [b"1.2.3.4".as_slice()], later)[0].is_none());
+    assert_eq!(lists.sweep(NOW, usize::MAX), 0);
+    let before = scan(&lists, b"list-1", 100, later);
+    let (mut gone, mut calls) = (0, 0);
+    while gone < 10_001 {
+        let removed = lists.sweep(later, 500);
+        // A slice is the budget and at most one shard more.
+        assert!(removed <= 500 + 4_096, "{removed} at once");
+        gone += removed;
+        calls += 1;
+        assert!(calls < 1_000, "only {gone} have gone");
+    }
+    assert_eq!((gone, lists.len()), (10_001, 30_000));
+    assert_eq!(scan(&lists, b"list-1", 100, later), before);
+    assert_eq!(lists.sizes().count(), 3, "the list that is empty has gone");
+    assert_eq!(lists.sweep(u64::MAX, usize::MAX), 10_000);
+    assert_eq!(lists.sweep(u64::MAX, usize::MAX), 0);
+}
+
+#[test]
+fn a_full_server_makes_room_of_what_has_expired() {
+    let bounds = Bounds {
+        entries: 1_000,
+        ..Bounds::NONE
+    };
+    let mut lists = Lists::new(SEED);
+    for round in 0..50_u64 {
+        let now_ms = NOW + round * 10;
+        let values: Vec<String> = (0..1_000).map(|n| format!("user-{round}-{n}")).collect();
+        let texts = values.iter().map(String::as_bytes);
+        assert_eq!(
+            lists.add(b"l", texts, Until::at(now_ms + 10), now_ms, &bounds),
+            Ok(1_000)
+        );
+    }
+    assert_eq!(lists.len(), 1_000);
+}
+
+#[test]
+fn dropped_lists_are_freed_in_slices() {
+    let mut lists = Lists::new(SEED);
+    for round in 0..5 {
+        for chunk in 0..40 {
+            let values: Vec<String> = (0..1_000)
+                .map(|n| format!("user-{round}-{chunk}-{n}"))
+                .collect();
+            lists
+                .add(
+                    b"l",
+                    values.iter().map(String::as_bytes),
+                    Until::Forever,
+                    NOW,
+                    &Bounds::NONE,
+                )
+                .unwrap();
+        }
+        let full = lists.memory_bytes();
+        assert!(lists.drop_list(b"l"));
+        assert_eq!((lists.len(), lists.text_bytes), (0, 0));
+        assert!(
+            lists.memory_bytes() > full / 2,
+            "a large list is not freed at once"
+        );
+        assert!(
+            lists.graveyard.len() == 1,
+            "adding has freed what was dropped before"
+        );
+    }
+    let mut last = lists.memory_bytes();
+    while !lists.graveyard.is_empty() {
+        lists.sweep(NOW, 5_000);
+        assert!(lists.memory_bytes() < last);
+        last = lists.memory_bytes();
+    }
+    assert!(last < 10_000);
+}
+
+/// The stated size: at most 32 bytes per IPv4 address, at every moment while a list grows to 500,000 of them.
+#[test]
+fn an_address_takes_at_most_32_bytes() {
+    for until in [Until::Forever, Until::at(NOW + 1)] {
+        let mut random = Random(14);
+        let mut lists = Lists::new(SEED);
+        for _ in 0..500 {
+            let values: Vec<String> = (0..1_000)
+                .map(|_| Ipv4Addr::from_bits((random.next() >> 32) as u32).to_string())
+                .collect();
+            lists
+                .add(
+                    b"l",
+                    values.iter().map(String::as_bytes),
+                    until,
+                    NOW,
+                    &Bounds::NONE,
+                )
+                .unwrap();
+            let per_address = lists.memory_bytes() / lists.len();
+            assert!(
+                per_address <= 32 || lists.len() < 10_000,
+                "{per_address} bytes at {} addresses",
+                lists.len()
+            );
+        }
+        for n in 0..10_000_u32 {
+            add(
+                &mut lists,
+                "l",
+                &[&format!("{}/{}", Ipv4Addr::from_bits(n << 14), 18 + n % 7)],
+                Until::Forever,
+            )
+            .unwrap();
+        }
+        assert!(
+            lists.memory_bytes() <= 32 * 500_000,
+            "{} bytes",
+            lists.memory_bytes()
+        );
+    }
+}
+
+/// A little of everything.
+fn sample() -> Lists {
+    let mut lists = Lists::new(SEED);
+    add(
+        &mut lists,
+        "a",
+        &[
+            "1.2.3.4",
+            "10.0.0.0/8",
+            "0.0.0.0/0",
+            "2001:db8::/32",
+            "::1",
+            "alice",
+            "bob",
+        ],
+        Until::Forever,
+    )
+    .unwrap();
+    add(
+        &mut lists,
+        "a",
+        &["1.2.3.5", "11.0.0.0/8", "2001:db9::/32", "::2", "carol"],
+        Until::at(NOW + 5),
+    )
+    .unwrap();
+    add(&mut lists, "b\0", &["zoe"], Until::at(NOW + 9)).unwrap();
+    add(&mut lists, "c", &["9.9.9.9"], Until::Forever).unwrap();
+    lists
+}
+
+#[test]
+fn encoding_version_1_is_as_it_was() {
+    let mut lists = Lists::new(SEED);
+    add(
+        &mut lists,
+        "ab",
+        &["1.2.3.4", "10.0.0.0/8", "::1", "x"],
+        Until::Forever,
+    )
+    .unwrap();
+    add(&mut lists, "ab", &["yz"], Until::at(0x0102_0304)).unwrap();
+    let mut expected = vec![
+        1, 2, b'a', b'b', 4, 8, 10, 0, 0, 0, 4, 32, 1, 2, 3, 4, 6, 128,
+    ];
+    expected.extend_from_slice(&[0; 15]);
+    expected.extend_from_slice(&[
+        1, 1, 1, 0, b'x', 129, 2, 0, b'y', b'z', 4, 3, 2, 1, 0, 0, 0, 0, 0, 0,
+    ]);
+    assert_eq!(lists.encode(0), expected);
+    assert_eq!(Lists::new(SEED).encode(0), [1, 0]);
+}
+
+#[test]
+fn what_is_encoded_is_decoded() {
+    let lists = sample();
+    let bytes = lists.encode(NOW);
+    for seed in [SEED, Seed(0), Seed(99)] {
+        let decoded = Lists::decode(&bytes, seed).unwrap();
+        assert_eq!(decoded.encode(NOW), bytes);
+        assert_eq!(decoded.len(), lists.len());
+        for name in [b"a".as_slice(), b"b\0", b"c"] {
+            let sorted = |lists: &Lists| {
+                scan(lists, name, 3, NOW)
+                    .into_iter()
+                    .collect::<BTreeSet<_>>()
+            };
+            assert_eq!(sorted(&decoded), sorted(&lists));
+        }
+    }
+    // What has expired is left out, and with it a list that has nothing else.
+    let later = Lists::decode(&lists.encode(NOW + 9), SEED).unwrap();
+    assert_eq!(
+        later.sizes().collect::<Vec<_>>(),
+        [(b"a".as_slice(), 7), (b"c", 1)]
+    );
+    // In chunks of any size.
+    for max_entries in 0..20 {
+        let mut merged = Lists::new(Seed(1));
+        let mut chunks = 0;
+        lists.encode_chunks(NOW, max_entries, |chunk| {
+            assert!(Lists::decode(&chunk, SEED).unwrap().len() <= max_entries.max(1));
+            merged.merge(&chunk).unwrap();
+            chunks += 1;
+        });
+        assert_eq!(merged.encode(NOW), bytes);
+        assert_eq!(chunks, lists.len().div_ceil(max_entries.max(1)));
+    }
+    Lists::new(SEED).encode_chunks(NOW, 5, |_| panic!("a chunk of nothing"));
+}
+
+#[test]
+fn corrupt_bytes_are_refused() {
+    let bytes = sample().encode(NOW);
+    for end in 0..bytes.len() {
+        assert_eq!(
+            Lists::decode(&bytes[..end], SEED).err(),
+            Some(CodecError::Truncated),
+            "cut at {end}"
+        );
+    }
+    let mut longer = bytes.clone();
+    longer.push(0);
+    assert_eq!(
+        Lists::decode(&longer, SEED).err(),
+        Some(CodecError::TooLong)
+    );
+    assert_eq!(
+        Lists::decode(&[2, 0], SEED).err(),
+        Some(CodecError::Version(2))
+    );
+    for (part, list) in [
+        ("an empty list", b"\x01a\0".as_slice()),
+        ("a list's name", b"\x01b\x01\x01\0x\0\x01a\x01\x01\0x\0"),
+        ("a list's name", b"\x01a\x01\x01\0x\0\x01a\x01\x01\0x\0"),
+        ("the order of entries", b"\x01a\x01\x01\0x\x01\x01\0x\0"),
+        ("the order of entries", b"\x01a\x01\x01\0y\x01\x01\0x\0"),
+        ("an entry's kind", b"\x01a\x02\x01\0x\0"),
+        ("an entry's kind", b"\x01a\x80\x01\0x\0"),
+        ("a text's length", b"\x01a\x01\0\0\0"),
+        ("an address as a text", b"\x01a\x01\x07\x001.2.3.4\0"),
+        ("a range's length", b"\x01a\x04\x21\x01\x02\x03\x04\0"),
+        (
+            "bits past a range's length",
+            b"\x01a\x04\x08\x01\x02\x03\x04\0",
+        ),
+        (
+            "an IPv4 address in IPv6",
+            b"\x01a\x06\x80\0\0\0\0\0\0\0\0\0\0\xff\xff\x01\x02\x03\x04\0",
+        ),
+        (
+            "a range's length",
+            b"\x01a\x06\x81\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+        ),
+        ("a time", b"\x01a\x81\x01\0x\0\0\0\0\0\0\0\0\0"),
+        ("a time", b"\x01a\x81\x01\0x\0\0\0\0\0\0\x20\0\0"),
+    ] {
+        let corrupt = [&[1], list, &[0]].concat();
+        let mut lists = sample();
+        assert_eq!(
+            lists.merge(&corrupt),
+            Err(CodecError::Corrupt(part)),
+            "{corrupt:?}"
+        );
+        assert_eq!(lists.encode(NOW), bytes, "nothing has changed");
+    }
+}
+
+/// Whatever the bytes: an error, or lists whose encoding is these very bytes.
+#[test]
+fn mutated_bytes_are_refused_or_mean_what_they_say() {
+    let bytes = sample().encode(NOW);
+    let mut random = Random(15);
+    let mut accepted = 0;
+    for _ in 0..200_000 {
+        let mut mutant = bytes.clone();
+        for _ in 0..1 + random.below(4) {
+            let at = random.below(mutant.len().max(1));
+            match random.below(5) {
+                _ if mutant.is_empty() => mutant.push(1),
+                0 => mutant[at] ^= 1 << random.below(8),
+                1 => mutant[at] = (random.next() & 255) as u8,
+                2 => mutant.insert(at, *random.pick(&[0, 1, 4, 6, 129, 255])),
+                3 => drop(mutant.remove(at)),
+                _ => mutant.truncate(at + 1),
+            }
+        }
+        if let Ok(lists) = Lists::decode(&mutant, SEED) {
+            assert_eq!(lists.encode(0), mutant);
+            accepted += 1;
+        }
+    }
+    assert!(accepted > 1_000, "{accepted} accepted");
+}

@@ -1,0 +1,510 @@
+//! The registry and the encoding, against an exact model; and the seeded generator that the tests beside use.
+
+use super::*;
+use hours::KEPT_HOURS;
+
+/// SplitMix64 (G. Steele, D. Lea, C. Flood 2014): every seed is a good one.
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// 0 .. `bound`.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+
+    /// One of `bound` places of a slice.
+    pub fn index(&mut self, bound: usize) -> usize {
+        usize::try_from(self.below(bound as u64)).unwrap()
+    }
+}
+
+pub fn hashing(seed: u64) -> RandomState {
+    RandomState::with_seeds(seed, 2, 3, 4)
+}
+
+const OUTCOMES: [Outcome; 3] = [Outcome::Allowed, Outcome::Denied, Outcome::DenyListed];
+/// Some day of 2023, on the hour.
+const START_MS: u64 = 1_699_999_200_000;
+
+fn stats(names: usize, identifiers: usize) -> Stats {
+    let bounds = Bounds { names, identifiers };
+    Stats::new(bounds, hashing(1))
+}
+
+/// Traffic on `names` names and some 60 identifiers over two days or so.
+fn busy(hits: usize, names: u64, seed: u64) -> Stats {
+    let mut stats = stats(4, 8);
+    let mut random = Random(seed);
+    for _ in 0..hits {
+        let now_ms = START_MS + random.below(50) * HOUR_MS;
+        let algorithm = Algorithm::ALL[random.index(3)];
+        let outcome = OUTCOMES[random.index(3)];
+        let name = format!("name{}", random.below(names));
+        let identifier = format!("user:{}", random.below(8) * random.below(8));
+        let slot = stats.slot(name.as_bytes());
+        stats.count_named(slot, identifier.as_bytes(), algorithm, outcome, now_ms);
+    }
+    stats
+}
+
+/// All that can be read, as text.
+fn everything(stats: &Stats) -> String {
+    let now_ms = START_MS;
+    let mut text = format!("{:?} {:?}\n", stats.total(), stats.total_hours(now_ms));
+    for algorithm in Algorithm::ALL {
+        let series = stats.algorithm(algorithm);
+        text += &format!("{:?} {:?}\n", series.counts(), series.hours(now_ms));
+    }
+    for name in stats.names() {
+        let named = stats.name(name).unwrap();
+        let series = named.series();
+        text += &format!("{name:?} {:?} {:?}", series.counts(), series.hours(now_ms));
+        text += &format!("{:?} {:?}\n", named.most_allowed(), named.most_denied());
+    }
+    text
+}
+
+#[test]
+fn counts_are_those_of_an_exact_model() {
+    let mut random = Random(7);
+    let mut stats = stats(10, 8);
+    let mut totals = [Counts::default(); 3];
+    let mut names: BTreeMap<Vec<u8>, Counts> = BTreeMap::new();
+    let mut cached: BTreeMap<Vec<u8>, Slot> = BTreeMap::new();
+    let add = |counts: &mut Counts, outcome| match outcome {
+        Outcome::Allowed => counts.allowed += 1,
+        Outcome::Denied => counts.denied += 1,
+        Outcome::DenyListed => counts.deny_listed += 1,
+    };
+    let mut room = 10;
+    for step in 0..200_000 {
+        let algorithm = random.index(3);
+        let outcome = OUTCOMES[random.index(3)];
+        let name = format!("name{}", random.below(30)).into_bytes();
+        match random.below(2_000) {
+            0 => assert_eq!(stats.reset(Some(&name)), names.remove(&name).is_some()),
+            1 if step % 4 == 0 => {
+                assert!(stats.reset(None));
+                totals = Default::default();
+                names.clear();
+            }
+            2 => {
+                room = 5 + random.index(10);
+                stats.set_bounds(Bounds {
+                    names: room,
+                    identifiers: 8,
+                });
+            }
+            3 => {
+                let bytes = stats.encode();
+                assert!(stats.load(&bytes));
+            }
+            4..500 => {
+                stats.count(Algorithm::ALL[algorithm], outcome, START_MS);
+                add(&mut totals[algorithm], outcome);
+            }
+            _ => {
+                let slot = cached.entry(name.clone()).or_default();
+                *slot = stats.renew(*slot, &name);
+                stats.count_named(*slot, b"user", Algorithm::ALL[algorithm], outcome, START_MS);
+                add(&mut totals[algorithm], outcome);
+                let others = usize::from(names.contains_key(OTHER));
+                let known = names.contains_key(&name) || names.len() - others < room;
+                let name = if known { name } else { OTHER.to_vec() };
+                add(names.entry(name).or_default(), outcome);
+            }
+        }
+        if step % 1_000 == 0 {
+            for algorithm in Algorithm::ALL {
+                let counts = stats.algorithm(algorithm).counts();
+                assert_eq!(counts, totals[algorithm as usize]);
+            }
+            let sum = totals.into_iter().fold(Counts::default(), Counts::plus);
+            assert_eq!(stats.total(), sum);
+            let sorted: Vec<_> = names.keys().map(Vec::as_slice).collect();
+            assert_eq!(stats.names(), sorted);
+            assert_eq!(stats.names_len(), sorted.len());
+            for (name, counts) in &names {
+                let named = stats.name(name).unwrap();
+                assert_eq!(named.series().counts(), *counts);
+                let hits = |list: Vec<Frequent>| list.iter().map(|it| it.count).sum::<u64>();
+                assert_eq!(hits(named.most_allowed()), counts.allowed);
+                assert_eq!(hits(named.most_denied()), counts.denied);
+            }
+        }
+    }
+    assert!(names.contains_key(OTHER));
+}
+
+#[test]
+fn totals_by_the_hour_are_the_sum_of_the_algorithms() {
+    let mut stats = stats(4, 8);
+    let hit = |stats: &mut Stats, algorithm, hour| {
+        stats.count(algorithm, Outcome::Allowed, START_MS + hour * HOUR_MS);
+    };
+    hit(&mut stats, Algorithm::Fixed, 0);
+    hit(&mut stats, Algorithm::Bucket, 0);
+    hit(&mut stats, Algorithm::Sliding, 2);
+    let hours: Vec<_> = stats
+        .total_hours(START_MS)
+        .iter()
+        .map(|hour| (hour.hour - START_MS / HOUR_MS, hour.counts.allowed))
+        .collect();
+    assert_eq!(hours, [(0, 2), (2, 1)]);
+}
+
+#[test]
+fn the_lists_tell_the_allowed_from_the_denied() {
+    let mut stats = stats(4, 8);
+    let slot = stats.slot(b"login");
+    for (identifier, outcome, times) in [
+        (b"good".as_slice(), Outcome::Allowed, 3),
+        (b"bad", Outcome::Denied, 2),
+        (b"\0\xff", Outcome::Denied, 2),
+        (b"listed", Outcome::DenyListed, 5),
+    ] {
+        for _ in 0..times {
+            stats.count_named(slot, identifier, Algorithm::Fixed, outcome, START_MS);
+        }
+    }
+    let exact = |identifier, count| Frequent {
+        identifier,
+        count,
+        max_error: 0,
+    };
+    let login = stats.name(b"login").unwrap();
+    assert_eq!(login.most_allowed(), [exact(b"good", 3)]);
+    assert_eq!(login.most_denied(), [exact(b"\0\xff", 2), exact(b"bad", 2)]);
+    assert_eq!(login.series().counts().deny_listed, 5);
+    assert!(stats.name(b"logout").is_none());
+}
+
+#[test]
+fn a_stale_slot_never_counts_for_a_wrong_name() {
+    let make_stale: [fn(&mut Stats); 4] = [
+        |stats| assert!(stats.reset(Some(b"a"))),
+        |stats| assert!(stats.reset(None)),
+        |stats| stats.set_bounds(Bounds::default()),
+        |stats| {
+            let bytes = stats.encode();
+            assert!(stats.load(&bytes));
+        },
+    ];
+    for make_stale in make_stale {
+        let mut stats = stats(4, 8);
+        let old = stats.slot(b"a");
+        stats.slot(b"b");
+        make_stale(&mut stats);
+        stats.slot(b"c");
+        let before: Vec<_> = [b"a", b"b", b"c"]
+            .map(|name| stats.name(name).map(|named| named.series().counts()))
+            .into();
+        stats.count_named(old, b"x", Algorithm::Fixed, Outcome::Allowed, START_MS);
+        for (name, before) in [b"a", b"b", b"c"].into_iter().zip(before) {
+            let after = stats.name(name).map(|named| named.series().counts());
+            assert_eq!(after, before);
+        }
+        let other = stats.name(OTHER).unwrap();
+        assert_eq!(other.series().counts().allowed, 1);
+        let new = stats.renew(old, b"a");
+        assert_ne!(new, old);
+        assert_eq!(stats.renew(new, b"not looked at"), new);
+        stats.count_named(new, b"x", Algorithm::Fixed, Outcome::Allowed, START_MS);
+        assert_eq!(stats.name(b"a").unwrap().series().counts().allowed, 1);
+    }
+}
+
+#[test]
+fn names_past_the_bound_share_one() {
+    let mut stats = stats(2, 8);
+    let a = stats.slot(b"a");
+    let b = stats.slot(b"b");
+    let c = stats.slot(b"c");
+    let d = stats.slot(b"d");
+    assert_ne!(a, b);
+    assert_eq!(c, d);
+    assert_eq!(c, stats.slot(OTHER));
+    assert_eq!(stats.names(), [b"a".as_slice(), b"b", b"other"]);
+    // Room again for one.
+    assert!(stats.reset(Some(b"a")));
+    assert!(!stats.reset(Some(b"a")));
+    stats.slot(b"d");
+    stats.slot(b"e");
+    assert_eq!(stats.names(), [b"b".as_slice(), b"d", b"other"]);
+}
+
+#[test]
+fn a_name_that_no_policy_can_have_is_another() {
+    let mut stats = stats(2, 8);
+    stats.slot(b"");
+    stats.slot(&[b'x'; MAX_NAME_BYTES + 1]);
+    stats.slot(&[b'x'; MAX_NAME_BYTES]);
+    assert_eq!(stats.names(), [OTHER, &[b'x'; MAX_NAME_BYTES]]);
+}
+
+#[test]
+fn what_is_loaded_reads_as_what_was_saved_and_goes_on_counting() {
+    for (hits, seed) in [(0, 1), (1, 2), (500, 3), (20_000, 4)] {
+        let mut saved = busy(hits, 7, seed);
+        let bytes = saved.encode();
+        let mut loaded = Stats::new(saved.bounds, hashing(99));
+        assert!(loaded.load(&bytes));
+        assert_eq!(everything(&loaded), everything(&saved));
+        assert_eq!(loaded.encode(), bytes);
+        for stats in [&mut saved, &mut loaded] {
+            for hour in [0, 3, 900] {
+                let slot = stats.slot(b"name1");
+                stats.count_named(
+                    slot,
+                    b"user:0",
+                    Algorithm::Bucket,
+                    Outcome::Denied,
+                    START_MS + hour * HOUR_MS,
+                );
+            }
+        }
+        assert_eq!(loaded.encode(), saved.encode());
+    }
+}
+
+#[test]
+fn no_map_order_reaches_the_bytes() {
+    let names = [b"a".as_slice(), b"b", b"c", b"d", b"e"];
+    let encode = |seed, order: &[usize]| {
+        let mut stats = Stats::new(Bounds::default(), hashing(seed));
+        for index in order {
+            stats.slot(names[*index]);
+        }
+        let mut random = Random(5);
+        for _ in 0..5_000 {
+            let slot = stats.slot(names[random.index(5)]);
+            let identifier = random.below(200).to_be_bytes();
+            stats.count_named(
+                slot,
+                &identifier,
+                Algorithm::Fixed,
+                Outcome::Denied,
+                START_MS,
+            );
+        }
+        stats.encode()
+    };
+    let bytes = encode(1, &[0, 1, 2, 3, 4]);
+    for seed in 2..20 {
+        assert_eq!(encode(seed, &[3, 1, 4, 0, 2]), bytes);
+    }
+}
+
+#[test]
+fn bounds_that_were_lowered_lose_nothing_that_was_saved() {
+    let saved = busy(5_000, 4, 1);
+    let mut loaded = stats(1, 8);
+    loaded.set_bounds(Bounds {
+        names: 0,
+        identifiers: 0,
+    });
+    assert!(loaded.load(&saved.encode()));
+    assert_eq!(loaded.encode(), saved.encode());
+    let slot = loaded.slot(b"one more");
+    assert_eq!(slot, loaded.slot(OTHER));
+}
+
+#[test]
+fn truncated_bytes_are_refused_and_change_nothing() {
+    let bytes = busy(2_000, 7, 1).encode();
+    let mut stats = busy(100, 3, 2);
+    let before = stats.encode();
+    for length in 0..bytes.len() {
+        assert!(!stats.load(&bytes[..length]), "{length}");
+    }
+    assert!(!stats.load(&[bytes.as_slice(), &[0]].concat()));
+    assert_eq!(stats.encode(), before);
+    assert!(stats.load(&bytes));
+}
+
+#[test]
+fn mutated_bytes_are_refused_or_mean_what_they_say() {
+    let seeds = [
+        busy(0, 1, 1),
+        busy(3, 2, 2),
+        busy(60, 4, 3),
+        busy(600, 7, 4),
+    ];
+    let seeds = seeds.map(|stats| stats.encode());
+    let mut random = Random(11);
+    let mut stats = stats(4, 8);
+    let (mut accepted, mut refused) = (0, 0);
+    for round in 0..100_000 {
+        let mut bytes = seeds[round % seeds.len()].clone();
+        for _ in 0..=random.below(3) {
+            let at = random.index(bytes.len());
+            let byte = random.next().to_le_bytes()[0];
+            match random.below(5) {
+                0 => bytes[at] = byte,
+                1 => bytes[at] ^= 1 << (byte & 7),
+                2 => bytes[at] = bytes[at].wrapping_add(1),
+                3 => bytes.insert(at, byte),
+                _ => drop(bytes.remove(at)),
+            }
+            if bytes.is_empty() {
+                break;
+            }
+        }
+        if stats.load(&bytes) {
+            accepted += 1;
+            assert_eq!(stats.encode(), bytes);
+            // And it can go on from there.
+            let slot = stats.slot(b"name1");
+            for outcome in OUTCOMES {
+                stats.count_named(slot, b"user", Algorithm::Fixed, outcome, START_MS);
+            }
+            let bytes = stats.encode();
+            assert!(stats.load(&bytes));
+        } else {
+            refused += 1;
+        }
+    }
+    assert!(accepted > 1_000 && refused > 1_000, "{accepted} {refused}");
+}
+
+#[test]
+fn what_cannot_have_been_counted_is_refused() {
+    let none = [0; 12].as_slice(); // three algorithms without a hit
+    let series = |hours: &[u8]| [&[1, 5, 5, 5], hours, &[0; 8], &[0]].concat();
+    // One name with 3 hits allowed.
+    let named =
+        |name: &[u8], top: &[u8]| [&[1], none, &[1], name, &[3, 0, 0, 0], top, &[0, 0]].concat();
+    let fine = [0, 2, 2, 0, 1, b'a', 1, 0, 1, b'b'].as_slice();
+    let long = |tail: &[u8]| [&[0, 1, 3, 0, 145, 1], [b'x'; 128].as_slice(), tail].concat();
+    for (right, bytes) in [
+        ("nothing", [&[1], none, &[0]].concat()),
+        ("an hour", series(&[1, 9, 5, 5, 5])),
+        ("two hours", series(&[2, 9, 1, 0, 0, 0, 4, 0, 0])),
+        ("a name", named(b"\x01n", fine)),
+        ("a floor", named(b"\x01n", &[1, 1, 2, 1, 1, b'a'])),
+        ("an empty key", named(b"\x01n", &[0, 1, 3, 0, 0])),
+        (
+            "a shortened key",
+            named(b"\x01n", &long(b"~0123456789abcdef")),
+        ),
+    ] {
+        let mut stats = stats(4, 8);
+        assert!(stats.load(&bytes), "{right}");
+        assert_eq!(stats.encode(), bytes, "{right}");
+    }
+    let two_names = |first: u8, second: u8| {
+        let name = |name| [1, name, 0, 0, 0, 0, 0, 0, 0, 0];
+        [&[1], none, &[2], &name(first), &name(second)].concat()
+    };
+    assert!(stats(4, 8).load(&two_names(b'a', b'b')));
+    let too_many_hours: Vec<u8> =
+        [&[0xf1, 0x10][..], &[0, 0, 0, 1].repeat(KEPT_HOURS + 1)].concat();
+    for (wrong, bytes) in [
+        ("version 0", [&[0], none, &[0]].concat()),
+        ("version 2", [&[2], none, &[0]].concat()),
+        ("an hour with nothing", series(&[1, 9, 0, 0, 0])),
+        ("hours above the total", series(&[1, 9, 6, 5, 5])),
+        (
+            "hours that add up to more",
+            series(&[2, 9, 3, 0, 0, 0, 3, 0, 0]),
+        ),
+        (
+            "an hour after the end of time",
+            series(&[1, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1, 1, 0, 0]),
+        ),
+        ("more hours than are kept", series(&too_many_hours)),
+        (
+            "a number longer than it need be",
+            series(&[1, 0x89, 0, 5, 5, 5]),
+        ),
+        ("a name of no bytes", named(b"\0", fine)),
+        (
+            "a name too long",
+            named(&[&[129, 1][..], &[b'n'; 129]].concat(), fine),
+        ),
+        ("names unsorted", two_names(b'b', b'a')),
+        ("a name twice", two_names(b'a', b'a')),
+        (
+            "identifiers by rising count",
+            named(b"\x01n", &[0, 2, 1, 0, 1, b'a', 2, 0, 1, b'b']),
+        ),
+        (
+            "equal counts, unsorted",
+            named(b"\x01n", &[0, 2, 1, 0, 1, b'b', 1, 0, 1, b'a']),
+        ),
+        (
+            "an identifier twice",
+            named(b"\x01n", &[0, 2, 2, 0, 1, b'a', 1, 0, 1, b'a']),
+        ),
+        (
+            "a count of more than all hits",
+            named(b"\x01n", &[3, 1, 4, 3, 1, b'a']),
+        ),
+        (
+            "more certain hits than hits",
+            named(b"\x01n", &[0, 2, 2, 0, 1, b'a', 2, 0, 1, b'b']),
+        ),
+        (
+            "a count of nothing but error",
+            named(b"\x01n", &[1, 1, 1, 1, 1, b'a']),
+        ),
+        (
+            "an error above the floor",
+            named(b"\x01n", &[1, 1, 3, 2, 1, b'a']),
+        ),
+        (
+            "a count below the floor",
+            named(b"\x01n", &[3, 1, 2, 1, 1, b'a']),
+        ),
+        (
+            "a floor without a list",
+            [&[1], none, &[1, 1, b'n', 0, 0, 0, 0, 1, 0, 0, 0]].concat(),
+        ),
+        ("hits without a list", named(b"\x01n", &[0, 0])),
+        (
+            "a long key, not shortened",
+            named(b"\x01n", &long(b"-0123456789abcdef")),
+        ),
+        (
+            "a long key, not in hex",
+            named(b"\x01n", &long(b"~0123456789abcdeF")),
+        ),
+        (
+            "a key between the lengths",
+            named(
+                b"\x01n",
+                &[&[0, 1, 3, 0, 129, 1][..], &[b'x'; 129]].concat(),
+            ),
+        ),
+    ] {
+        assert!(!stats(4, 8).load(&bytes), "{wrong}");
+    }
+}
+
+#[test]
+fn counters_stop_at_the_largest_number() {
+    const MAX: [u8; 10] = [255, 255, 255, 255, 255, 255, 255, 255, 255, 1];
+    let counts = [MAX; 3].concat();
+    let series = [counts.as_slice(), &[1, 0], &counts].concat();
+    let top = [&[0, 1], MAX.as_slice(), &[0, 1, b'a']].concat();
+    let name = [&[1, 1, b'n'], series.as_slice(), &top, &top].concat();
+    let bytes = [&[1][..], &series.repeat(3), &name].concat();
+    let mut stats = stats(4, 8);
+    assert!(stats.load(&bytes));
+    let slot = stats.slot(b"n");
+    for algorithm in Algorithm::ALL {
+        for outcome in OUTCOMES {
+            stats.count_named(slot, b"a", algorithm, outcome, 0);
+        }
+    }
+    assert_eq!(stats.encode(), bytes);
+    assert_eq!(stats.total().allowed, u64::MAX);
+}

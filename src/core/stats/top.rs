@@ -1,0 +1,543 @@
+//! The most frequent identifiers of a stream, in bounded memory: Space-Saving.
+//!
+//! Source: A. Metwally, D. Agrawal, A. El Abbadi, "Efficient computation of frequent and top-k elements in data streams",
+//! ICDT 2005.
+//!
+//! There are `k` counters. A hit of a tracked identifier adds 1 to its counter. A hit of any other takes over the counter
+//! with the smallest count, `m`: the newcomer starts at `m + 1`, as it may have come up to `m` times before without being
+//! tracked, and `m` is noted as its `max_error`.
+//!
+//! After `N` hits (the paper's lemmas 3 and 4, theorems 1 and 2):
+//!
+//! * a counter is never too low, and too high by at most its own `max_error`: `true <= count <= true + max_error`;
+//! * `max_error <= N / k`: the `k` counts add up to `N`, so the smallest is at most the `k`-th part of it;
+//! * an identifier that came more than `N / k` times is tracked. With 64 counters: whoever makes more than 1.6 % of the hits.
+//!
+//! Where `k` was changed on the way, the smallest `k` there was holds in the place of `k`.
+//!
+//! ```text
+//!  hash(identifier) ─▶ heads ─▶ counters      identifier, max_error; never move; chained by hash
+//!                                  ▲ │ rank
+//!                             slot │ ▼
+//!                                ranks        counts, largest first
+//! ```
+//!
+//! A hit changes one count by 1, so `ranks` stays sorted when the counter first changes places with the first one of equal
+//! count: a binary search over at most `k`, and none at all where no neighbour has the same count. Nothing is allocated,
+//! but for a newcomer whose identifier is longer than any that its counter held.
+
+use super::source::{write_string, Source};
+use crate::core::varint;
+use ahash::RandomState;
+use smallvec::SmallVec;
+use std::cmp::Reverse;
+
+/// The fewest counters: with less, one identifier in eight is a coincidence.
+pub const MIN_IDENTIFIERS: usize = 8;
+/// Counters for each of a name's two lists (most allowed, most denied) if not configured: whoever makes 1.6 % of the hits
+/// is found, and a list fits on a screen.
+pub const DEFAULT_IDENTIFIERS: usize = 64;
+/// The most counters: 0.1 % of the hits. More would be a log, not a list of the few that matter. Below 2^16 - 1, the end of a chain.
+pub const MAX_IDENTIFIERS: usize = 1024;
+/// An identifier is kept whole up to this many bytes.
+pub const WHOLE_IDENTIFIER: usize = 128;
+/// What a longer identifier is kept as: its first 128 bytes, `~`, and 16 hex digits.
+pub const SHORTENED_IDENTIFIER: usize = WHOLE_IDENTIFIER + 1 + 16;
+
+/// The end of a chain: an index that no counter has.
+const NONE: u16 = u16::MAX;
+/// The first size of [`Top::heads`].
+const FIRST_HEADS: usize = 8;
+
+/// An identifier and how often it came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frequent<'a> {
+    /// A key's name; one of more than [`WHOLE_IDENTIFIER`] bytes is shortened to [`SHORTENED_IDENTIFIER`].
+    pub identifier: &'a [u8],
+    /// Hits, `max_error` too many at most.
+    pub count: u64,
+    /// `count - max_error` hits are certain.
+    pub max_error: u64,
+}
+
+#[derive(Debug)]
+struct Counter {
+    hash: u64,
+    max_error: u64,
+    identifier: Vec<u8>,
+    /// Where in `ranks` its count is.
+    rank: u16,
+    /// The next counter of the same chain, or [`NONE`].
+    next: u16,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Rank {
+    count: u64,
+    /// Which of `counters` this is the count of.
+    slot: u16,
+}
+
+/// The sketch of one stream.
+#[derive(Debug, Default)]
+pub(super) struct Top {
+    counters: Vec<Counter>,
+    /// As long as `counters`, largest count first.
+    ranks: Vec<Rank>,
+    /// The first counter of each chain; a power of two, at least as long as `counters`.
+    heads: Vec<u16>,
+    /// How often an identifier that is not tracked may have come: the last count that was taken over. No count is smaller.
+    floor: u64,
+}
+
+impl Top {
+    /// Counts a hit of `identifier`, with `k` counters.
+    #[inline]
+    pub(super) fn count(&mut self, identifier: &[u8], k: usize, hashing: &RandomState) {
+        if identifier.len() <= WHOLE_IDENTIFIER {
+            self.hit(identifier, k, hashing);
+        } else {
+            self.hit(&shorten(identifier), k, hashing);
+        }
+    }
+
+    fn hit(&mut self, identifier: &[u8], k: usize, hashing: &RandomState) {
+        let hash = hashing.hash_one(identifier);
+        let slot = match self.find(hash, identifier) {
+            Some(slot) => slot,
+            None => self.admit(hash, identifier, k),
+        };
+        self.raise(slot);
+    }
+
+    /// The tracked identifiers, largest count first, equal ones by identifier.
+    pub(super) fn list(&self) -> Vec<Frequent<'_>> {
+        let mut list: Vec<_> = self
+            .ranks
+            .iter()
+            .filter_map(|rank| {
+                let counter = self.counters.get(usize::from(rank.slot))?;
+                Some(Frequent {
+                    identifier: &counter.identifier,
+                    count: rank.count,
+                    max_error: counter.max_error,
+                })
+            })
+            .collect();
+        list.sort_unstable_by_key(|entry| (Reverse(entry.count), entry.identifier));
+        list
+    }
+
+    /// Heap bytes.
+    pub(super) fn heap_bytes(&self) -> usize {
+        let identifiers: usize = self
+            .counters
+            .iter()
+            .map(|counter| counter.identifier.capacity())
+            .sum();
+        identifiers
+            + self.counters.capacity() * size_of::<Counter>()
+            + self.ranks.capacity() * size_of::<Rank>()
+            + self.heads.capacity() * size_of::<u16>()
+    }
+
+    /// The counter of `identifier`.
+    fn find(&self, hash: u64, identifier: &[u8]) -> Option<u16> {
+        let mut slot = self.heads.get(self.chain(hash)).copied()?;
+        while let Some(counter) = self.counters.get(usize::from(slot)) {
+            if counter.hash == hash && counter.identifier == identifier {
+                return Some(slot);
+            }
+            slot = counter.next;
+        }
+        None
+    }
+
+    /// A counter for an identifier that has none, at the smallest count that it may have come before.
+    fn admit(&mut self, hash: u64, identifier: &[u8], k: usize) -> u16 {
+        let full = self.ranks.len() >= k.clamp(MIN_IDENTIFIERS, MAX_IDENTIFIERS);
+        let Some(smallest) = self.ranks.last().filter(|_| full).copied() else {
+            return self.push(hash, identifier, self.floor, self.floor);
+        };
+        self.floor = smallest.count;
+        self.unlink(smallest.slot);
+        if let Some(counter) = self.counters.get_mut(usize::from(smallest.slot)) {
+            counter.hash = hash;
+            counter.max_error = smallest.count;
+            counter.identifier.clear();
+            counter.identifier.reserve_exact(identifier.len());
+            counter.identifier.extend_from_slice(identifier);
+        }
+        self.link(smallest.slot);
+        smallest.slot
+    }
+
+    /// A new counter behind all the others: its count must not be larger than theirs.
+    fn push(&mut self, hash: u64, identifier: &[u8], count: u64, max_error: u64) -> u16 {
+        let slot = u16::try_from(self.counters.len()).unwrap_or(NONE);
+        self.counters.push(Counter {
+            hash,
+            max_error,
+            identifier: identifier.to_vec(),
+            rank: slot,
+            next: NONE,
+        });
+        self.ranks.push(Rank { count, slot });
+        if self.counters.len() > self.heads.len() {
+            let heads = (self.heads.len() * 2).max(FIRST_HEADS);
+            self.heads.clear();
+            self.heads.resize(heads, NONE);
+            for slot in 0..=slot {
+                self.link(slot);
+            }
+        } else {
+            self.link(slot);
+        }
+        slot
+    }
+
+    /// Adds 1 to a count.
+    fn raise(&mut self, slot: u16) {
+        let Some(rank) = self.counters.get(usize::from(slot)).map(|it| it.rank) else {
+            return;
+        };
+        let Some((above, [own, ..])) = self.ranks.split_at_mut_checked(usize::from(rank)) else {
+            return;
+        };
+        // Most counts are unlike their neighbour's: then the order stays.
+        if above.last().is_some_and(|next| next.count == own.count) {
+            let first = above.partition_point(|higher| higher.count > own.count);
+            if let Some(swapped) = above.get_mut(first) {
+                std::mem::swap(swapped, own);
+                swapped.count = swapped.count.saturating_add(1);
+                let down = own.slot;
+                if let Some(counter) = self.counters.get_mut(usize::from(slot)) {
+                    counter.rank = u16::try_from(first).unwrap_or(rank);
+                }
+                if let Some(counter) = self.counters.get_mut(usize::from(down)) {
+                    counter.rank = rank;
+                }
+            }
+        } else {
+            own.count = own.count.saturating_add(1);
+        }
+    }
+
+    /// Which of `heads` a hash belongs to.
+    fn chain(&self, hash: u64) -> usize {
+        let [low, high, ..] = hash.to_le_bytes();
+        usize::from(u16::from_le_bytes([low, high])) & self.heads.len().wrapping_sub(1)
+    }
+
+    /// Puts a counter at the front of its chain.
+    fn link(&mut self, slot: u16) {
+        let Some(hash) = self.counters.get(usize::from(slot)).map(|it| it.hash) else {
+            return;
+        };
+        let chain = self.chain(hash);
+        if let (Some(head), Some(counter)) = (
+            self.heads.get_mut(chain),
+            self.counters.get_mut(usize::from(slot)),
+        ) {
+            counter.next = std::mem::replace(head, slot);
+        }
+    }
+
+    /// Takes a counter out of its chain.
+    fn unlink(&mut self, slot: u16) {
+        let Some((hash, next)) = self
+            .counters
+            .get(usize::from(slot))
+            .map(|it| (it.hash, it.next))
+        else {
+            return;
+        };
+        let chain = self.chain(hash);
+        let Some(head) = self.heads.get_mut(chain) else {
+            return;
+        };
+        if *head == slot {
+            *head = next;
+            return;
+        }
+        let mut before = *head;
+        while let Some(counter) = self.counters.get_mut(usize::from(before)) {
+            if counter.next == slot {
+                counter.next = next;
+                return;
+            }
+            before = counter.next;
+        }
+    }
+
+    /// Appends: the floor, the number of identifiers, and for each of [`Top::list`] its count, its max_error and itself.
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        varint::write(out, self.floor);
+        varint::write(out, self.ranks.len() as u64);
+        for entry in self.list() {
+            varint::write(out, entry.count);
+            varint::write(out, entry.max_error);
+            write_string(out, entry.identifier);
+        }
+    }
+
+    /// Reads what [`Top::encode`] wrote of a stream of `hits`.
+    pub(super) fn decode(source: &mut Source, hits: u64, hashing: &RandomState) -> Option<Self> {
+        let mut top = Self {
+            floor: source.number()?,
+            ..Self::default()
+        };
+        let length = source.count(MAX_IDENTIFIERS)?;
+        let mut previous = None;
+        let mut certain: u64 = 0;
+        for _ in 0..length {
+            let count = source.number()?;
+            let max_error = source.number()?;
+            let identifier = source.string(SHORTENED_IDENTIFIER)?;
+            let hash = hashing.hash_one(identifier);
+            let place = (Reverse(count), identifier);
+            let sound = previous.is_none_or(|previous| previous < place)
+                && (top.floor..=hits).contains(&count)
+                && max_error < count
+                && max_error <= top.floor
+                && (identifier.len() <= WHOLE_IDENTIFIER || is_shortened(identifier))
+                && top.find(hash, identifier).is_none();
+            if !sound {
+                return None;
+            }
+            previous = Some(place);
+            certain = certain.saturating_add(count - max_error);
+            top.push(hash, identifier, count, max_error);
+        }
+        let tracked = length > 0 || (hits == 0 && top.floor == 0);
+        (tracked && certain <= hits).then_some(top)
+    }
+}
+
+/// A long identifier's stand-in: its first 128 bytes, `~`, and the FNV-1a hash of all of it in 16 hex digits. Longer than
+/// any identifier that is kept whole, so that the two are never mistaken. The hash (G. Fowler, L. C. Noll, K.-P. Vo:
+/// offset basis 14695981039346656037, prime 1099511628211) is the same on every machine, as it is saved.
+fn shorten(identifier: &[u8]) -> SmallVec<[u8; SHORTENED_IDENTIFIER]> {
+    let hash = identifier
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+    let hex = |nibble: u8| match nibble {
+        0..=9 => b'0' + nibble,
+        _ => b'a' + (nibble - 10),
+    };
+    let mut short = SmallVec::new();
+    short.extend_from_slice(identifier.get(..WHOLE_IDENTIFIER).unwrap_or(identifier));
+    short.push(b'~');
+    for byte in hash.to_be_bytes() {
+        short.push(hex(byte >> 4));
+        short.push(hex(byte & 0xf));
+    }
+    short
+}
+
+/// Whether [`shorten`] could have made this.
+fn is_shortened(identifier: &[u8]) -> bool {
+    matches!(identifier.split_at_checked(WHOLE_IDENTIFIER), Some((_, [b'~', hex @ ..]))
+        if hex.len() == 16 && hex.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{hashing, Random};
+    use super::*;
+    use std::collections::BTreeMap;
+
+    /// Ranks 0 .. `size`, rank r with a weight of 1 / (r + 1)^s; s = 0 is flat.
+    struct Zipf(Vec<f64>);
+
+    impl Zipf {
+        fn new(size: u32, s: f64) -> Self {
+            let mut sum = 0.0;
+            let sums = (1..=size).map(|rank| {
+                sum += f64::from(rank).powf(-s);
+                sum
+            });
+            Self(sums.collect())
+        }
+
+        fn draw(&self, random: &mut Random) -> usize {
+            let unit = f64::from(u32::try_from(random.next() >> 32).unwrap()) / 4_294_967_296.0;
+            let at = unit * self.0.last().unwrap();
+            self.0.partition_point(|sum| *sum <= at)
+        }
+    }
+
+    /// The invariants that the structure lives by.
+    fn check(top: &Top, hashing: &RandomState) {
+        assert_eq!(top.ranks.len(), top.counters.len());
+        assert!(top.heads.len() >= top.counters.len());
+        assert!(top
+            .ranks
+            .windows(2)
+            .all(|pair| pair[0].count >= pair[1].count));
+        for (place, rank) in top.ranks.iter().enumerate() {
+            let counter = &top.counters[usize::from(rank.slot)];
+            assert_eq!(usize::from(counter.rank), place);
+            assert!(counter.max_error <= top.floor && top.floor <= rank.count);
+            let hash = hashing.hash_one(counter.identifier.as_slice());
+            assert_eq!(top.find(hash, &counter.identifier), Some(rank.slot));
+        }
+        let chained: usize = (0..top.heads.len())
+            .map(|chain| {
+                let next = |slot: &u16| Some(top.counters.get(usize::from(*slot))?.next);
+                let slots = std::iter::successors(Some(top.heads[chain]), next);
+                slots.filter(|slot| *slot != NONE).count()
+            })
+            .sum();
+        assert_eq!(chained, top.counters.len());
+    }
+
+    /// The promises of the module's documentation, where `k` was the fewest counters.
+    fn check_bounds(top: &Top, exact: &BTreeMap<Vec<u8>, u64>, k: usize) {
+        let hits: u64 = exact.values().sum();
+        let share = hits / k as u64;
+        let list = top.list();
+        assert!(top.floor <= share);
+        for entry in &list {
+            let count = exact[entry.identifier];
+            assert!(entry.max_error <= share);
+            assert!((count..=count + entry.max_error).contains(&entry.count));
+        }
+        for (identifier, count) in exact {
+            let tracked = list.iter().any(|entry| entry.identifier == identifier);
+            assert!(tracked || *count <= top.floor, "{count} of {hits}");
+        }
+        let order = |entry: &Frequent<'_>| (Reverse(entry.count), entry.identifier.to_vec());
+        assert!(list.is_sorted_by_key(order));
+    }
+
+    #[test]
+    fn every_estimate_is_within_the_bound_and_no_frequent_identifier_is_missed() {
+        let hashing = hashing(1);
+        for (s, size) in [
+            (0.0, 10_000),
+            (0.0, 100),
+            (1.0, 10_000),
+            (1.25, 10_000),
+            (1.5, 10_000),
+        ] {
+            let zipf = Zipf::new(size, s);
+            for k in [8, 64, 100, 1024] {
+                let mut random = Random(k as u64);
+                let (mut top, mut exact) = (Top::default(), BTreeMap::new());
+                for hit in 0..100_000_u32 {
+                    let identifier = format!("user:{}", zipf.draw(&mut random)).into_bytes();
+                    top.count(&identifier, k, &hashing);
+                    *exact.entry(identifier).or_insert(0_u64) += 1;
+                    if hit.is_power_of_two() || hit % 20_000 == 0 {
+                        check(&top, &hashing);
+                        check_bounds(&top, &exact, k);
+                    }
+                }
+                check_bounds(&top, &exact, k);
+                assert_eq!(top.list().len(), k.min(exact.len()));
+                // The counts add up to the hits, from which the bound follows.
+                let sum: u64 = top.list().iter().map(|entry| entry.count).sum();
+                assert_eq!(sum, 100_000);
+                if s == 1.5 && k == 64 {
+                    // On skewed traffic the worst offenders come out in order.
+                    let list = top.list();
+                    let first: Vec<_> = list.iter().take(5).map(|it| it.identifier).collect();
+                    assert_eq!(
+                        first,
+                        [b"user:0", b"user:1", b"user:2", b"user:3", b"user:4"]
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn few_identifiers_are_counted_exactly() {
+        let hashing = hashing(1);
+        let (mut top, mut exact, mut random) = (Top::default(), BTreeMap::new(), Random(3));
+        for _ in 0..10_000 {
+            let identifier = random.below(64).to_be_bytes().to_vec();
+            top.count(&identifier, 64, &hashing);
+            *exact.entry(identifier).or_insert(0) += 1;
+        }
+        let list = top.list();
+        assert_eq!(list.len(), exact.len());
+        for entry in list {
+            assert_eq!((entry.count, entry.max_error), (exact[entry.identifier], 0));
+        }
+    }
+
+    #[test]
+    fn a_changed_number_of_counters_keeps_the_bound_of_the_smallest() {
+        let hashing = hashing(1);
+        let zipf = Zipf::new(1_000, 1.0);
+        let (mut top, mut exact, mut random) = (Top::default(), BTreeMap::new(), Random(5));
+        for k in [64, 16, 200, 32, 1_024, 16] {
+            for _ in 0..5_000 {
+                let identifier = zipf.draw(&mut random).to_be_bytes().to_vec();
+                top.count(&identifier, k, &hashing);
+                *exact.entry(identifier).or_insert(0) += 1;
+            }
+            check(&top, &hashing);
+            check_bounds(&top, &exact, 16);
+        }
+    }
+
+    #[test]
+    fn a_number_of_counters_out_of_bounds_is_taken_as_the_nearest() {
+        for (k, length) in [(0, MIN_IDENTIFIERS), (usize::MAX, MAX_IDENTIFIERS)] {
+            let mut top = Top::default();
+            for identifier in 0..2_000_u64 {
+                top.count(&identifier.to_be_bytes(), k, &hashing(1));
+            }
+            check(&top, &hashing(1));
+            assert_eq!(top.list().len(), length);
+        }
+    }
+
+    #[test]
+    fn equal_hashes_are_told_apart() {
+        // All in one chain: removed from its front, its middle and its end.
+        let (mut top, mut random) = (Top::default(), Random(9));
+        let mut sum = 0;
+        for _ in 0..10_000 {
+            let identifier = random.below(12).to_be_bytes();
+            let slot = match top.find(42, &identifier) {
+                Some(slot) => slot,
+                None => top.admit(42, &identifier, 8),
+            };
+            top.raise(slot);
+            sum += 1;
+            assert!(top.find(42, &identifier).is_some());
+            assert_eq!(top.list().iter().map(|entry| entry.count).sum::<u64>(), sum);
+        }
+    }
+
+    #[test]
+    fn long_identifiers_are_shortened_and_still_told_apart() {
+        let hashing = hashing(1);
+        let mut top = Top::default();
+        let whole = [b'x'; WHOLE_IDENTIFIER];
+        let (mut one, mut two) = (vec![b'x'; 1_000], vec![b'x'; 1_000]);
+        one.push(1);
+        two.push(2);
+        for (identifier, times) in [(&whole[..], 1), (&one, 2), (&two, 3)] {
+            for _ in 0..times {
+                top.count(identifier, 8, &hashing);
+            }
+        }
+        let list = top.list();
+        let lengths: Vec<_> = list
+            .iter()
+            .map(|it| (it.count, it.identifier.len()))
+            .collect();
+        assert_eq!(lengths, [(3, 145), (2, 145), (1, 128)]);
+        assert!(list[..2].iter().all(|entry| is_shortened(entry.identifier)));
+        // Published test vectors of FNV-1a.
+        assert_eq!(&shorten(b"")[..], b"~cbf29ce484222325");
+        assert_eq!(&shorten(b"foobar")[..], b"foobar~85944171f73967e8");
+    }
+}
