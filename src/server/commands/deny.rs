@@ -1,0 +1,176 @@
+//! `RL.DENY`: lists of addresses, ranges and texts that are denied before any limit is looked at.
+
+use crate::core::deny::{Bounds, DenyError, Lists, Seed, Until};
+use crate::core::duration;
+use crate::core::error::Error;
+use crate::core::request;
+use crate::server::config;
+use crate::server::raw::{now_ms, Call};
+use crate::server::registry::{self, Part, Registry, NODE};
+
+const LIST: usize = 2;
+const FIRST_VALUE: usize = 3;
+
+/// A refusal of the core's, as an error reply; `name_at` is the place of the list's name.
+fn refusal(error: DenyError, name_at: usize) -> String {
+    match error {
+        DenyError::Name => Error::Name {
+            at: name_at,
+            what: "list",
+        }
+        .to_string(),
+        DenyError::NoSuchList => Error::NoSuchList { at: LIST }.to_string(),
+        DenyError::Value { index, why } => {
+            format!("ERR argument {} (value) {why}", FIRST_VALUE + index)
+        }
+        DenyError::TooManyLists { .. }
+        | DenyError::TooManyEntries { .. }
+        | DenyError::TooManyBytes { .. } => format!("ERR {error}"),
+    }
+}
+
+/// `RL.DENY ADD list value [value ...] [TTL duration]`: how many were not in it before.
+pub fn add(call: &Call) -> Result<(), String> {
+    let args = call.args();
+    let list = args.get(LIST).copied().unwrap_or_default();
+    let mut values = args.get(FIRST_VALUE..).unwrap_or_default();
+    let now_ms = now_ms();
+    let until = match values {
+        [.., option, ttl] if option.eq_ignore_ascii_case(b"TTL") => {
+            let (at, what) = (args.len() - 1, "ttl");
+            let ttl_ms = duration::parse(ttl)
+                .map_err(|why| Error::Duration { at, what, why }.to_string())?;
+            values = values.get(..values.len() - 2).unwrap_or_default();
+            Until::at(now_ms + ttl_ms)
+        }
+        // The option without its duration, which would else be one more value, and the others denied for good.
+        [.., option] if option.eq_ignore_ascii_case(b"TTL") => {
+            let (at, expected) = (args.len(), "the duration of TTL");
+            return Err(Error::Incomplete { at, expected }.to_string());
+        }
+        _ => Until::Forever,
+    };
+    if values.is_empty() {
+        let (at, expected) = (FIRST_VALUE, "a value");
+        return Err(Error::Incomplete { at, expected }.to_string());
+    }
+    let entries = || values.iter().copied();
+    let bounds = config::deny_bounds();
+    let added =
+        registry::with(|registry| registry.deny.add(list, entries(), until, now_ms, &bounds))
+            .map_err(|error| refusal(error, LIST))?;
+    // What is sent on is the entries with the time at which they end, in the encoding of a list that holds just them.
+    let mut effect = Lists::new(Seed(0));
+    effect
+        .add(list, entries(), until, now_ms, &Bounds::NONE)
+        .map_err(|error| refusal(error, LIST))?;
+    call.replicate(NODE, &Part::Entries.payload(&effect.encode(now_ms)));
+    call.reply_count(added as u64);
+    Ok(())
+}
+
+/// `RL.DENY DEL list value [value ...]`: how many were in it.
+pub fn del(call: &Call) -> Result<(), Error> {
+    let args = call.args();
+    let list = args.get(LIST).copied().unwrap_or_default();
+    let values = args.iter().copied().skip(FIRST_VALUE);
+    let removed = registry::with(|registry| registry.deny.del(list, values, now_ms()));
+    if removed > 0 {
+        call.replicate_verbatim();
+    }
+    call.reply_count(removed as u64);
+    Ok(())
+}
+
+/// `RL.DENY HAS list value [value ...]`: 1 or 0 for each value.
+pub fn has(call: &Call) -> Result<(), Error> {
+    let args = call.args();
+    let list = args.get(LIST).copied().unwrap_or_default();
+    let values = args.iter().copied().skip(FIRST_VALUE);
+    let found = registry::with(|registry| registry.deny.has(list, values, now_ms()));
+    call.reply_array(found.len());
+    for until in found {
+        call.reply_integer(i64::from(until.is_some()));
+    }
+    Ok(())
+}
+
+/// `RL.DENY ENTRIES list cursor [COUNT n]`: the next cursor, and value after value with what is left of its TTL in
+/// milliseconds, -1 where it is permanent.
+pub fn entries(call: &Call) -> Result<(), String> {
+    const CURSOR: usize = 3;
+    const DEFAULT_COUNT: usize = 100;
+    /// More in one reply would keep the server from other clients for milliseconds.
+    const MAX_COUNT: usize = 10_000;
+    let args = call.args();
+    let list = args.get(LIST).copied().unwrap_or_default();
+    let cursor = args
+        .get(CURSOR)
+        .and_then(|text| request::integer(text))
+        .and_then(|cursor| u64::try_from(cursor).ok())
+        .ok_or("ERR argument 3 (cursor) must be 0 or the cursor that the last call returned")?;
+    let count = match args.get(CURSOR + 1..).unwrap_or_default() {
+        [] => Some(DEFAULT_COUNT),
+        [option, count] if option.eq_ignore_ascii_case(b"COUNT") => request::integer(count)
+            .and_then(|count| usize::try_from(count).ok())
+            .filter(|count| (1..=MAX_COUNT).contains(count)),
+        _ => None,
+    };
+    let count = count.ok_or_else(|| {
+        format!("ERR argument 4 must be COUNT and an integer from 1 to {MAX_COUNT}")
+    })?;
+    let now_ms = now_ms();
+    let (next, entries) =
+        registry::with(|registry| registry.deny.entries(list, cursor, count, now_ms));
+    call.reply_array(2);
+    call.reply_bytes(next.to_string().as_bytes());
+    call.reply_array(2 * entries.len());
+    for entry in entries {
+        call.reply_bytes(&entry.value);
+        match entry.until.expires_at_ms() {
+            Some(at_ms) => call.reply_count(at_ms.saturating_sub(now_ms)),
+            None => call.reply_integer(-1),
+        }
+    }
+    Ok(())
+}
+
+/// `RL.DENY LIST`: a map from each list's name, sorted, to how many entries it has.
+pub fn list(call: &Call) -> Result<(), Error> {
+    registry::with(|registry| {
+        let sizes: Vec<_> = registry.deny.sizes().collect();
+        call.reply_map(sizes.len());
+        for (name, entries) in sizes {
+            call.reply_bytes(name);
+            call.reply_count(entries as u64);
+        }
+    });
+    Ok(())
+}
+
+/// `RL.DENY RENAME list newlist`: in place of the list that has the name; no check sees anything in between.
+pub fn rename(call: &Call) -> Result<(), String> {
+    let args = call.args();
+    let old = args.get(LIST).copied().unwrap_or_default();
+    let new = args.get(LIST + 1).copied().unwrap_or_default();
+    registry::with(|registry| registry.deny.rename(old, new))
+        .map_err(|error| refusal(error, LIST + 1))?;
+    call.replicate(
+        NODE,
+        &Part::Rename.payload(&Registry::rename_bytes(old, new)),
+    );
+    call.reply_simple(c"OK");
+    Ok(())
+}
+
+/// `RL.DENY DROP list`: 1 if there was one.
+pub fn drop_list(call: &Call) -> Result<(), Error> {
+    let args = call.args();
+    let list = args.get(LIST).copied().unwrap_or_default();
+    let dropped = registry::with(|registry| registry.deny.drop_list(list));
+    if dropped {
+        call.replicate_verbatim();
+    }
+    call.reply_integer(i64::from(dropped));
+    Ok(())
+}

@@ -1,0 +1,18 @@
+//! `RL.NODE`: the internal command that carries what belongs to the node; see [`crate::server::registry`].
+
+use crate::core::error::Error;
+use crate::server::raw::Call;
+use crate::server::registry;
+
+/// `RL.NODE payload`
+pub fn node(call: &Call) -> Result<(), Error> {
+    const PAYLOAD: usize = 1;
+    let args = call.args();
+    let payload = args.get(PAYLOAD).copied().unwrap_or_default();
+    if !registry::with(|registry| registry.apply(payload)) {
+        return Err(Error::Payload { at: PAYLOAD });
+    }
+    call.replicate_verbatim();
+    call.reply_simple(c"OK");
+    Ok(())
+}

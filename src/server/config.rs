@@ -1,0 +1,152 @@
+//! The module's settings: `CONFIG GET/SET ratelimit.*`, the server's own configuration file, or load arguments
+//! (`--loadmodule libratelimit.so sliding-entries 256`).
+
+use crate::core::deny;
+use crate::core::policy::{DEFAULT_POLICIES, MAX_POLICIES};
+use crate::core::sliding::{DEFAULT_ENTRIES, MAX_ENTRIES, MIN_ENTRIES};
+use crate::core::stats::top::{DEFAULT_IDENTIFIERS, MAX_IDENTIFIERS, MIN_IDENTIFIERS};
+use crate::core::stats::{self, DEFAULT_NAMES, MAX_NAMES};
+use redis_module::{CallOptionResp, CallOptionsBuilder, CallReply, CallResult};
+use redis_module::{Context, RedisString};
+use std::sync::atomic::{AtomicI64, Ordering};
+
+/// A setting: an integer within bounds, which the server holds.
+pub struct Setting {
+    /// Its name behind `ratelimit.`.
+    pub name: &'static str,
+    /// What it is unless somebody says otherwise.
+    pub default: i64,
+    /// The least it may be.
+    pub least: i64,
+    /// The most it may be.
+    pub most: i64,
+    /// What it is.
+    pub value: AtomicI64,
+}
+
+impl Setting {
+    #[allow(clippy::cast_possible_wrap)] // the bounds are constants, far below 2^63
+    const fn new(name: &'static str, default: usize, least: usize, most: usize) -> Self {
+        Self {
+            name,
+            default: default as i64,
+            least: least as i64,
+            most: most as i64,
+            value: AtomicI64::new(default as i64),
+        }
+    }
+
+    fn get(&self) -> usize {
+        usize::try_from(self.value.load(Ordering::Relaxed)).unwrap_or(0)
+    }
+}
+
+/// The most entries in the log of a sliding limiter that is created from now on.
+pub static SLIDING_ENTRIES: Setting = Setting::new(
+    "sliding-entries",
+    DEFAULT_ENTRIES as usize,
+    MIN_ENTRIES as usize,
+    MAX_ENTRIES as usize,
+);
+/// How many policies there may be.
+pub static POLICIES: Setting = Setting::new("policies", DEFAULT_POLICIES, 0, MAX_POLICIES);
+/// How many deny lists there may be.
+pub static DENY_LISTS: Setting = Setting::new("deny-lists", 100, 0, 10_000);
+/// How many entries all deny lists may have. (A list that is being replaced is there twice.)
+pub static DENY_ENTRIES: Setting = Setting::new("deny-entries", 4_000_000, 0, 100_000_000);
+/// How many bytes of text (addresses and ranges not counted) all deny lists may have.
+pub static DENY_TEXT_BYTES: Setting = Setting::new("deny-text-bytes", 64 << 20, 0, 16 << 30);
+/// Under how many names statistics are counted; the others count as `other`.
+pub static STATS_NAMES: Setting = Setting::new("stats-names", DEFAULT_NAMES, 0, MAX_NAMES);
+/// How many identifiers are kept in each list of the most allowed and the most denied.
+pub static STATS_IDENTIFIERS: Setting = Setting::new(
+    "stats-identifiers",
+    DEFAULT_IDENTIFIERS,
+    MIN_IDENTIFIERS,
+    MAX_IDENTIFIERS,
+);
+
+/// Every setting.
+const SETTINGS: [&Setting; 7] = [
+    &SLIDING_ENTRIES,
+    &POLICIES,
+    &DENY_LISTS,
+    &DENY_ENTRIES,
+    &DENY_TEXT_BYTES,
+    &STATS_NAMES,
+    &STATS_IDENTIFIERS,
+];
+
+/// See [`SLIDING_ENTRIES`].
+pub fn sliding_entries() -> u16 {
+    u16::try_from(SLIDING_ENTRIES.get()).unwrap_or(DEFAULT_ENTRIES)
+}
+
+/// See [`POLICIES`].
+pub fn policies() -> usize {
+    POLICIES.get()
+}
+
+/// The bounds of deny lists.
+pub fn deny_bounds() -> deny::Bounds {
+    deny::Bounds {
+        lists: DENY_LISTS.get(),
+        entries: DENY_ENTRIES.get(),
+        text_bytes: DENY_TEXT_BYTES.get(),
+    }
+}
+
+/// The bounds of statistics.
+pub fn stats_bounds() -> stats::Bounds {
+    stats::Bounds {
+        names: STATS_NAMES.get(),
+        identifiers: STATS_IDENTIFIERS.get(),
+    }
+}
+
+/// Whether a rewritten AOF begins as an RDB file, which holds what belongs to the node too. (It does by default.)
+pub fn has_rdb_preamble(ctx: &Context) -> bool {
+    let options = CallOptionsBuilder::new()
+        .resp(CallOptionResp::Resp2)
+        .build();
+    let reply: CallResult = ctx.call_ext("CONFIG", &options, &["GET", "aof-use-rdb-preamble"][..]);
+    match reply {
+        Ok(CallReply::Array(pair)) => match pair.get(1) {
+            Some(Ok(CallReply::String(value))) => value.as_bytes() != b"no",
+            _ => true,
+        },
+        _ => true,
+    }
+}
+
+/// Takes over the load arguments, pairs of a name and a value: all of them or, with an error that says what is wrong, none.
+pub fn load(args: &[RedisString]) -> Result<(), String> {
+    let mut values = Vec::new();
+    for pair in args.chunks(2) {
+        let words: Vec<String> = pair.iter().map(RedisString::to_string_lossy).collect();
+        let [name, value] = words.as_slice() else {
+            return Err("ratelimit: load arguments are pairs of a name and a value".to_owned());
+        };
+        let Some(setting) = SETTINGS.iter().find(|setting| setting.name == name) else {
+            let known: Vec<&str> = SETTINGS.iter().map(|setting| setting.name).collect();
+            return Err(format!(
+                "ratelimit: no setting is named '{name}': expected {}",
+                known.join(", ")
+            ));
+        };
+        let bounds = setting.least..=setting.most;
+        match value.parse() {
+            Ok(value) if bounds.contains(&value) => values.push((setting, value)),
+            _ => {
+                return Err(format!(
+                    "ratelimit: {name} must be an integer from {} to {}",
+                    setting.least, setting.most
+                ))
+            }
+        }
+    }
+    for (setting, value) in values {
+        setting.value.store(value, Ordering::Relaxed);
+    }
+    Ok(())
+}

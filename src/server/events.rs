@@ -1,0 +1,103 @@
+//! What the server tells of itself that the node's own data must hear of.
+
+use super::raw::{self as server, Call};
+use super::registry::{self, NODE};
+use super::{config, raw::now_ms};
+use redis_module::{raw, Context};
+use std::ffi::c_void;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Slots of deny lists that are looked at in one tick of the server's clock, of which there are ten or more a second:
+/// a fraction of a millisecond.
+const SWEEP_SLOTS: usize = 20_000;
+
+type Handler =
+    unsafe extern "C" fn(*mut raw::RedisModuleCtx, raw::RedisModuleEvent, u64, *mut c_void);
+
+/// Subscribes to them; the error says to which the server refused it.
+pub fn subscribe(ctx: &Context) -> Result<(), String> {
+    let events: [(u64, u64, Handler, &str); 3] = [
+        (raw::REDISMODULE_EVENT_LOADING, 1, on_loading, "loading"),
+        (raw::REDISMODULE_EVENT_FORK_CHILD, 1, on_fork, "fork"),
+        (raw::REDISMODULE_EVENT_CRON_LOOP, 1, on_tick, "cron"),
+    ];
+    for (id, dataver, handler, name) in events {
+        let event = raw::RedisModuleEvent { id, dataver };
+        // SAFETY: called while the module is being loaded; the handlers live as long as the library.
+        let subscribed = unsafe {
+            raw::RedisModule_SubscribeToServerEvent
+                .is_some_and(|subscribe| subscribe(ctx.ctx, event, Some(handler)) == server::OK)
+        };
+        if !subscribed {
+            return Err(format!("ratelimit: the server refused its {name} event"));
+        }
+    }
+    Ok(())
+}
+
+/// A data set is about to be loaded: from a file, or from the primary. It takes the place of what is here, also where it
+/// brings no registry: a replica ends as its primary is.
+unsafe extern "C" fn on_loading(
+    _ctx: *mut raw::RedisModuleCtx,
+    _event: raw::RedisModuleEvent,
+    subevent: u64,
+    _data: *mut c_void,
+) {
+    let begins = [
+        raw::REDISMODULE_SUBEVENT_LOADING_RDB_START,
+        raw::REDISMODULE_SUBEVENT_LOADING_AOF_START,
+        raw::REDISMODULE_SUBEVENT_LOADING_REPL_START,
+    ];
+    if begins.contains(&subevent) {
+        registry::with(registry::Registry::clear);
+    }
+}
+
+/// Whether an AOF has been begun that lacks what belongs to the node.
+static AOF_LACKS_REGISTRY: AtomicBool = AtomicBool::new(false);
+
+/// The server has forked a child. Where that rewrites the AOF without an RDB preamble, the rewritten file will hold keys
+/// only: the node's data goes into the file that follows it, which is open already.
+///
+/// But not here: this may be within a BGREWRITEAOF, and a command that has something sent on is sent on itself. The next
+/// tick comes before the server replaces the old files, or in the same turn.
+unsafe extern "C" fn on_fork(
+    ctx: *mut raw::RedisModuleCtx,
+    _event: raw::RedisModuleEvent,
+    subevent: u64,
+    _data: *mut c_void,
+) {
+    if subevent != raw::REDISMODULE_SUBEVENT_FORK_CHILD_BORN {
+        return;
+    }
+    let context = Context::new(ctx);
+    let rewrites = context
+        .server_info("persistence")
+        .field("aof_rewrite_in_progress")
+        .is_some_and(|flag| flag.as_slice() == b"1");
+    if rewrites && !config::has_rdb_preamble(&context) {
+        AOF_LACKS_REGISTRY.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The server's clock has ticked.
+unsafe extern "C" fn on_tick(
+    ctx: *mut raw::RedisModuleCtx,
+    _event: raw::RedisModuleEvent,
+    _subevent: u64,
+    _data: *mut c_void,
+) {
+    let mut payloads = Vec::new();
+    registry::with(|registry| {
+        registry.deny.sweep(now_ms(), SWEEP_SLOTS);
+        registry.stats.set_bounds(config::stats_bounds());
+        if AOF_LACKS_REGISTRY.swap(false, Ordering::Relaxed) && !registry.is_empty() {
+            registry.payloads(now_ms(), |payload| payloads.push(payload));
+        }
+    });
+    // SAFETY: the server's own context, in a callback that has not returned yet.
+    let call = unsafe { Call::in_callback(ctx) };
+    for payload in payloads {
+        call.append_to_aof(NODE, &payload);
+    }
+}

@@ -1,0 +1,205 @@
+//! What belongs to the node and not to a key: policies, deny lists and statistics, behind one guard.
+//!
+//! ```text
+//! RDB, full sync      aux data of the type `ratelimit`: three strings, one each
+//! replicas, AOF       RL.POLICY SET/DEL and RL.DENY DEL/DROP as called, as they say nothing of time;
+//!                     RL.NODE payload for everything else:
+//!                         P  the policies, in place of those there are
+//!                         A  entries of deny lists, to be added, with the absolute times at which they end
+//!                         R  a deny list's new name
+//!                         S  the statistics, in place of those there are
+//! AOF rewrite without an RDB preamble: the same, into the file that follows the rewritten one (`super::events`)
+//! ```
+
+use super::config;
+use super::raw::random_seeds;
+use crate::core::deny::{Lists, Seed};
+use crate::core::limit::Algorithm;
+use crate::core::policy::Policies;
+use crate::core::stats::{Outcome, Stats};
+use ahash::RandomState;
+use std::cell::RefCell;
+use std::ffi::CStr;
+
+/// The internal command that carries the node's own data.
+pub const NODE: &CStr = c"rl.node";
+
+/// Entries of deny lists that go into one [`Part::Entries`], so that no command takes long.
+const CHUNK_ENTRIES: usize = 1_000;
+
+/// Policies, deny lists and statistics.
+pub struct Registry {
+    /// Limits by name.
+    pub policies: Policies,
+    /// Values that are denied, by list.
+    pub deny: Lists,
+    /// Who was allowed and who was denied.
+    pub stats: Stats,
+}
+
+/// A part of the registry, or a change of it, as [`NODE`] carries it.
+#[derive(Clone, Copy)]
+pub enum Part {
+    /// All policies.
+    Policies,
+    /// Entries to add.
+    Entries,
+    /// A list's old and new name.
+    Rename,
+    /// All statistics.
+    Stats,
+}
+
+impl Part {
+    const ALL: [(Part, u8); 4] = [
+        (Part::Policies, b'P'),
+        (Part::Entries, b'A'),
+        (Part::Rename, b'R'),
+        (Part::Stats, b'S'),
+    ];
+
+    /// The payload: which part, and its bytes.
+    pub fn payload(self, bytes: &[u8]) -> Vec<u8> {
+        let code = match self {
+            Part::Policies => b'P',
+            Part::Entries => b'A',
+            Part::Rename => b'R',
+            Part::Stats => b'S',
+        };
+        [&[code], bytes].concat()
+    }
+
+    /// The inverse of [`Part::payload`].
+    pub fn split(payload: &[u8]) -> Option<(Part, &[u8])> {
+        let (code, bytes) = payload.split_first()?;
+        let (part, _) = Self::ALL.into_iter().find(|(_, known)| known == code)?;
+        Some((part, bytes))
+    }
+}
+
+struct Guarded(RefCell<Option<Registry>>);
+
+// SAFETY: the server runs commands, callbacks and the loading of an RDB file on one thread, or, where it has others,
+// under one lock; a forked child has its own copy.
+unsafe impl Sync for Guarded {}
+
+static REGISTRY: Guarded = Guarded(RefCell::new(None));
+
+/// Gives access to the registry. `body` calls nothing that could come back here: no function of the server's that runs
+/// commands or notifies anyone.
+pub fn with<T>(body: impl FnOnce(&mut Registry) -> T) -> T {
+    body(REGISTRY.0.borrow_mut().get_or_insert_with(Registry::new))
+}
+
+/// Counts a hit on the key `identifier`, under the name of its policy if it has one.
+pub fn count(
+    policy: Option<&[u8]>,
+    identifier: &[u8],
+    algorithm: Algorithm,
+    outcome: Outcome,
+    now_ms: u64,
+) {
+    with(|registry| {
+        let stats = &mut registry.stats;
+        let Some(name) = policy else {
+            return stats.count(algorithm, outcome, now_ms);
+        };
+        let slot = match registry.policies.get_with_slot(name) {
+            Some((_, slot)) => {
+                *slot = stats.renew(*slot, name);
+                *slot
+            }
+            None => stats.slot(name),
+        };
+        stats.count_named(slot, identifier, algorithm, outcome, now_ms);
+    });
+}
+
+impl Registry {
+    fn new() -> Self {
+        let [a, b, c, d] = random_seeds();
+        let hashing = RandomState::with_seeds(a, b, c, d);
+        Self {
+            policies: Policies::new(config::policies(), hashing.clone()),
+            deny: Lists::new(Seed(a ^ c)),
+            stats: Stats::new(config::stats_bounds(), hashing),
+        }
+    }
+
+    /// Forgets everything: what is about to be loaded takes its place.
+    pub fn clear(&mut self) {
+        *self = Self::new();
+    }
+
+    /// Whether there is nothing to save.
+    pub fn is_empty(&self) -> bool {
+        self.policies.is_empty() && self.deny.is_empty() && self.stats.total() == Default::default()
+    }
+
+    /// The three strings that an RDB file holds.
+    pub fn encode(&self, now_ms: u64) -> [Vec<u8>; 3] {
+        [
+            self.policies.encode(),
+            self.deny.encode(now_ms),
+            self.stats.encode(),
+        ]
+    }
+
+    /// Takes over what [`Registry::encode`] wrote; `false`, with nothing taken over of the string at fault, where one of
+    /// them cannot have been written so.
+    pub fn load(&mut self, [policies, deny, stats]: [&[u8]; 3]) -> bool {
+        self.policies.load(policies) && self.deny.merge(deny).is_ok() && self.stats.load(stats)
+    }
+
+    /// Everything, as payloads of [`NODE`].
+    pub fn payloads(&self, now_ms: u64, mut emit: impl FnMut(Vec<u8>)) {
+        emit(Part::Policies.payload(&self.policies.encode()));
+        self.deny.encode_chunks(now_ms, CHUNK_ENTRIES, |chunk| {
+            emit(Part::Entries.payload(&chunk));
+        });
+        emit(Part::Stats.payload(&self.stats.encode()));
+    }
+
+    /// Applies a payload of [`NODE`]. `false`, with nothing changed, where it is not one.
+    pub fn apply(&mut self, payload: &[u8]) -> bool {
+        let Some((part, bytes)) = Part::split(payload) else {
+            return false;
+        };
+        match part {
+            Part::Policies => self.policies.load(bytes),
+            Part::Entries => self.deny.merge(bytes).is_ok(),
+            Part::Rename => self.rename(bytes),
+            Part::Stats => self.stats.load(bytes),
+        }
+    }
+
+    /// The bytes of [`Part::Rename`]: the length of the old name, the old name and the new one.
+    pub fn rename_bytes(old: &[u8], new: &[u8]) -> Vec<u8> {
+        let length = u8::try_from(old.len()).unwrap_or(u8::MAX);
+        [&[length], old, new].concat()
+    }
+
+    fn rename(&mut self, bytes: &[u8]) -> bool {
+        let Some((length, names)) = bytes.split_first() else {
+            return false;
+        };
+        let Some((old, new)) = names.split_at_checked(usize::from(*length)) else {
+            return false;
+        };
+        // A list whose last entry has expired may be gone here and not yet there: what is to take the new name is then
+        // an empty list, and so the new name is that of no list.
+        match self.deny.rename(old, new) {
+            Ok(()) => true,
+            Err(crate::core::deny::DenyError::NoSuchList) => {
+                self.deny.drop_list(new);
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Bytes in use.
+    pub fn memory_bytes(&self) -> usize {
+        self.policies.memory_bytes() + self.deny.memory_bytes() + self.stats.memory_bytes()
+    }
+}
