@@ -1,0 +1,154 @@
+//! The path of a hit asks for no memory: not to parse, not to decide, not to encode the effect.
+#![cfg(not(feature = "server"))] // with it, the crate brings the server's allocator
+
+use ratelimit::core::codec;
+use ratelimit::core::decision::Decision;
+use ratelimit::core::error::Error;
+use ratelimit::core::limit::Algorithm;
+use ratelimit::core::limiter::{Change, Hit, Limiter};
+use ratelimit::core::request::{self, Verb};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+/// The system's allocator, counting for each thread how often it is asked for memory.
+struct Counting;
+
+thread_local! {
+    static CALLS: Cell<usize> = const { Cell::new(0) };
+}
+
+// SAFETY: every call is passed on to the system's allocator unchanged. (The trait's own `realloc` calls `alloc`, so a
+// vector that grows is counted.)
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        CALLS.set(CALLS.get() + 1);
+        // SAFETY: the caller keeps the contract of `alloc`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller keeps the contract of `dealloc`.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// What the hits of a run came to.
+#[derive(Default)]
+struct Outcomes {
+    allowed: u32,
+    denied: u32,
+    /// Allocations on the way.
+    allocations: usize,
+}
+
+/// Sends hits of these arguments, a hundred a second: first for a while unobserved, so that the key exists and its log
+/// has its size, and then counted.
+fn run(algorithm: Algorithm, line: &str) -> Result<Outcomes, Error> {
+    let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+    let mut state: Option<Limiter> = None;
+    let mut decision = Decision::default();
+    let mut outcomes = Outcomes::default();
+    for turn in 0..6_000_u64 {
+        let now_ms = 1_700_000_000_000 + turn * 10;
+        let before = CALLS.get();
+        let request = request::parse(algorithm, Verb::Charge, &words, 2)?;
+        let hit = Hit {
+            algorithm,
+            limits: &request.limits,
+            cost: request.cost,
+            force: request.force,
+            entries: 128,
+        };
+        let change = Limiter::decide(&mut state, &hit, now_ms, &mut decision)?;
+        let bytes = match change {
+            Change::Charged => codec::encode_charge(&hit, now_ms).len(),
+            Change::None | Change::Rewound => 0,
+        };
+        let allowed = decision.allowed();
+        let binding = decision.binding().map(|verdict| verdict.allowed);
+        let allocations = CALLS.get() - before;
+        assert_eq!((binding, bytes > 0), (Some(allowed), allowed));
+        if turn >= 3_000 {
+            outcomes.allowed += u32::from(allowed);
+            outcomes.denied += u32::from(!allowed);
+            outcomes.allocations += allocations;
+        }
+    }
+    Ok(outcomes)
+}
+
+#[test]
+fn a_hit_on_a_key_that_exists_allocates_nothing() {
+    for (algorithm, line) in [
+        (Algorithm::Fixed, "50 1s"),
+        (Algorithm::Fixed, "50 1s 2000 1m 9007199254740991 1d COST 1"),
+        (Algorithm::Sliding, "50 1s"),
+        (Algorithm::Sliding, "300 5s"), // past 128 entries: merging
+        (Algorithm::Sliding, "50 1s 400 10s 1000000 1d"),
+        (Algorithm::Bucket, "50 50 1s"),
+        (
+            Algorithm::Bucket,
+            "50 50 1s 2000 9007199254740991 1m 9007199254740991 1000 1d",
+        ),
+    ] {
+        let outcomes = run(algorithm, line).unwrap();
+        assert!(
+            outcomes.allowed > 500 && outcomes.denied > 500,
+            "{algorithm:?} {line}: {} allowed",
+            outcomes.allowed
+        );
+        assert_eq!(outcomes.allocations, 0, "{algorithm:?} {line}");
+    }
+}
+
+/// The largest numbers there are, in each of eight limits.
+#[test]
+fn the_longest_charge_allocates_nothing_and_is_whole() {
+    let line: String = (1..=8)
+        .map(|n| {
+            format!(
+                "9007199254740991 9007199254740991 {}ms ",
+                316_224_000_001_u64 - n
+            )
+        })
+        .collect();
+    let line = format!("{line}COST -9007199254740991 FORCE");
+    let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+    let before = CALLS.get();
+    let request = request::parse(Algorithm::Bucket, Verb::Charge, &words, 2).unwrap();
+    let hit = Hit {
+        algorithm: Algorithm::Bucket,
+        limits: &request.limits,
+        cost: request.cost,
+        force: request.force,
+        entries: 4096,
+    };
+    let bytes = codec::encode_charge(&hit, 9_007_199_254_740_991);
+    assert_eq!(CALLS.get(), before);
+    match codec::decode(&bytes) {
+        Some(codec::Effect::Charge(charge)) => {
+            assert_eq!((charge.limits, charge.cost), (request.limits, request.cost))
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What the zeros above stand on: an allocation is seen.
+#[test]
+fn the_first_hit_of_a_key_allocates_once() {
+    let words = [b"5".as_slice(), b"1s"];
+    let request = request::parse(Algorithm::Fixed, Verb::Charge, &words, 2).unwrap();
+    let hit = Hit {
+        algorithm: Algorithm::Fixed,
+        limits: &request.limits,
+        cost: 1,
+        force: false,
+        entries: 128,
+    };
+    let (mut state, before) = (None, CALLS.get());
+    Limiter::hit(&mut state, &hit, 1_700_000_000_000).unwrap();
+    assert_eq!(CALLS.get() - before, 1);
+}

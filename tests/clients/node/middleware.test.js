@@ -1,0 +1,158 @@
+// Real requests, by curl and by fetch, to real servers: plain http, a fetch handler, Express and Fastify.
+
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { once } from "node:events";
+import { createServer } from "node:http";
+import { after, before, describe, it } from "node:test";
+import { promisify } from "node:util";
+import express from "express";
+import Fastify from "fastify";
+import { createClient } from "redis";
+import { withDeadline } from "./recipes/deadline.js";
+import { rateLimitHeaders } from "./recipes/headers.js";
+import { byIp, clientIp } from "./recipes/identify.js";
+import { limiter } from "./recipes/limiter.js";
+import { rateLimit, withRateLimit } from "./recipes/middleware.js";
+import { port } from "./servers.js";
+
+let client;
+let limit;
+before(async () => {
+  client = await createClient({ socket: { port } }).connect();
+  limit = limiter((args) => client.sendCommand(args), "SLIDING", [5, "15m"]);
+});
+after(() => client.close());
+
+const isTrusted = (address) => byIp(address) === "ip:127.0.0.1"; // curl stands for a proxy of ours
+const identifyNode = (prefix) => (req) =>
+  prefix + byIp(clientIp(req.headers["x-forwarded-for"], req.socket.remoteAddress, isTrusted));
+const options = (prefix) => ({ limit, identify: identifyNode(prefix), name: "api", windowSeconds: 900 });
+
+/** What a fetch handler is given by Next.js, out of plain http: enough for these tests. */
+const serveFetch = (handler) => async (req, res) => {
+  const response = await handler(new Request(`http://${req.headers.host}${req.url}`, { headers: req.headers }));
+  res.writeHead(response.status, Object.fromEntries(response.headers));
+  res.end(await response.text());
+};
+
+const listen = async (server) => {
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  return { url: `http://127.0.0.1:${server.address().port}/`, close: () => server.close() };
+};
+
+const servers = {
+  "plain http": () => {
+    const guard = rateLimit(options("http:"));
+    return listen(createServer((req, res) => guard(req, res, () => res.end("hello"))));
+  },
+  "fetch handler": () => {
+    const identify = (request) => `fetch:${byIp(clientIp(request.headers.get("x-forwarded-for"), undefined, isTrusted))}`;
+    const GET = withRateLimit(async () => new Response("hello"), { limit, identify, name: "api", windowSeconds: 900 });
+    return listen(createServer(serveFetch(GET)));
+  },
+  Express: () => listen(createServer(express().use(rateLimit(options("express:"))).get("/", (req, res) => res.send("hello")))),
+  Fastify: async () => {
+    const guard = rateLimit(options("fastify:"));
+    const app = Fastify();
+    app.addHook("onRequest", (request, reply, done) => guard(request.raw, reply.raw, done));
+    app.get("/", async () => "hello");
+    const url = await app.listen({ port: 0, host: "127.0.0.1" });
+    return { url, close: () => app.close() };
+  },
+};
+
+const curl = async (...args) => (await promisify(execFile)("curl", ["--silent", "--show-error", ...args])).stdout;
+
+for (const [name, start] of Object.entries(servers)) {
+  describe(name, () => {
+    let server;
+    before(async () => (server = await start()));
+    after(() => server.close());
+    const status = (ip) => curl("--output", "/dev/null", "--write-out", "%{http_code}", "--header", `X-Forwarded-For: ${ip}`, server.url);
+
+    it("curl, six times, with 5 per window: 200 200 200 200 200 429", async () => {
+      const statuses = [];
+      for (let i = 0; i < 6; i++) statuses.push(await status("203.0.113.9"));
+      assert.equal(statuses.join(" "), "200 200 200 200 200 429");
+      assert.equal(await status("203.0.113.10"), "200"); // somebody else
+      assert.equal(await status("198.51.100.1, 203.0.113.9"), "429"); // an invented hop on the left changes nothing
+    });
+
+    it("every response carries the fields", async () => {
+      const headers = { "X-Forwarded-For": "203.0.113.77" };
+      for (let hit = 1; hit <= 6; hit++) {
+        const now = Math.floor(Date.now() / 1000);
+        const response = await fetch(server.url, { headers });
+        const field = (name) => response.headers.get(name);
+        const remaining = Math.max(0, 5 - hit);
+        assert.equal(response.status, hit <= 5 ? 200 : 429);
+        assert.equal(field("X-RateLimit-Limit"), "5");
+        assert.equal(field("X-RateLimit-Remaining"), String(remaining));
+        const reset = Number(field("X-RateLimit-Reset")) - now;
+        assert.ok(reset > 800 && reset <= 902, `X-RateLimit-Reset is ${reset} s away`);
+        assert.equal(field("RateLimit-Policy"), '"api";q=5;w=900');
+        assert.match(field("RateLimit"), new RegExp(`^"api";r=${remaining};t=(8\\d\\d|900)$`));
+        if (hit <= 5) {
+          assert.equal(field("Retry-After"), null);
+          assert.equal(await response.text(), "hello");
+        } else {
+          assert.match(field("Retry-After"), /^(8\d\d|900)$/);
+          assert.deepEqual(await response.json(), { error: "Too many requests" });
+        }
+      }
+    });
+  });
+}
+
+describe("middleware", () => {
+  it("rounds up: nobody is told to come too early", () => {
+    const verdict = { allowed: false, limit: 5, remaining: 0, retryAfterMs: 1, resetAfterMs: 1001 };
+    assert.deepEqual(rateLimitHeaders(verdict, { name: "api", windowSeconds: 60 }, 1_700_000_000_000), {
+      "X-RateLimit-Limit": "5",
+      "X-RateLimit-Remaining": "0",
+      "X-RateLimit-Reset": "1700000002",
+      "RateLimit-Policy": '"api";q=5;w=60',
+      RateLimit: '"api";r=0;t=2',
+      "Retry-After": "1",
+    });
+    assert.equal(rateLimitHeaders(verdict, { name: "api" })["RateLimit-Policy"], '"api";q=5');
+  });
+
+  const broken = async () => {
+    throw new Error("away");
+  };
+  const ask = async (limit) => withRateLimit(() => new Response("hello"), { limit, identify: () => "k" })(new Request("http://x/"));
+
+  it("open: 200 without fields; closed: 503", async () => {
+    const opened = await ask(withDeadline(broken, { open: true, onError() {} }));
+    assert.deepEqual([opened.status, opened.headers.get("X-RateLimit-Limit")], [200, null]);
+    const closed = await ask(withDeadline(broken, { open: false, onError() {} }));
+    assert.deepEqual([closed.status, closed.headers.get("Retry-After")], [503, "1"]);
+  });
+
+  it("a cost that never fits has no Retry-After; a deny-listed caller is forbidden", async () => {
+    const never = await ask((key) => limit("middleware:never", { cost: 6 }));
+    assert.deepEqual([never.status, never.headers.get("Retry-After")], [429, null]);
+    await client.sendCommand(["RL.DENY", "ADD", "middleware:deny", "192.0.2.7"]);
+    const denied = await ask((key) => limit("middleware:denied", { deny: ["middleware:deny", "192.0.2.7"] }));
+    assert.equal(denied.status, 403);
+  });
+
+  it("the handler's own status, fields, body and context are kept", async () => {
+    const POST = withRateLimit(async (request, { params }) => Response.json({ id: params.id }, { status: 201, headers: { "X-Own": "1" } }), {
+      limit,
+      identify: () => "middleware:context",
+    });
+    const response = await POST(new Request("http://x/", { method: "POST" }), { params: { id: 7 } });
+    assert.deepEqual([response.status, response.headers.get("X-Own"), await response.json()], [201, "1", { id: 7 }]);
+    assert.equal(response.headers.get("X-RateLimit-Remaining"), "4");
+  });
+
+  it("an error of the limiter goes to Express's error handler", async () => {
+    let reached;
+    await rateLimit({ limit: broken, identify: () => "k" })({}, {}, (error) => (reached = error));
+    assert.equal(reached.message, "away");
+  });
+});

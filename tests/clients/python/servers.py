@@ -1,0 +1,12 @@
+"""The servers that scripts/test-clients started."""
+
+import json
+import os
+from pathlib import Path
+
+PORT = int(os.environ["RATELIMIT_PORT"])
+CLUSTER_PORT = int(os.environ["RATELIMIT_CLUSTER_PORT"])
+# A server that a test may hold still with SIGSTOP: as slow as a server can be.
+STALLED_PORT = int(os.environ["RATELIMIT_STALLED_PORT"])
+STALLED_PID = int(os.environ["RATELIMIT_STALLED_PID"])
+SCENARIOS = json.loads(Path(os.environ["RATELIMIT_SCENARIOS"]).read_text("utf-8"))["scenarios"]

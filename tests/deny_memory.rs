@@ -1,0 +1,75 @@
+//! What deny lists say of their memory, against an allocator that counts.
+//!
+//! Without the server's allocator only: `cargo test --no-default-features --test deny_memory`.
+#![cfg(not(feature = "server"))]
+
+use ratelimit::core::deny::{Bounds, Lists, Seed, Until};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Bytes that are allocated.
+static LIVE: AtomicUsize = AtomicUsize::new(0);
+
+struct Counting;
+
+// SAFETY: it is the system's allocator, with a sum kept beside it.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        LIVE.fetch_add(layout.size(), Ordering::Relaxed);
+        // SAFETY: the caller's layout is passed on as it is.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        LIVE.fetch_sub(layout.size(), Ordering::Relaxed);
+        // SAFETY: as above, and the pointer came from `alloc`.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// The only test of this binary, so that nothing else allocates meanwhile.
+#[test]
+fn what_is_reported_is_what_is_allocated() {
+    let mut lists = Lists::new(Seed(1));
+    let before = LIVE.load(Ordering::Relaxed);
+    let check = |lists: &Lists| {
+        assert_eq!(LIVE.load(Ordering::Relaxed) - before, lists.memory_bytes());
+    };
+    for n in 0..60_000_u32 {
+        let mixed = n.wrapping_mul(0x9e37_79b9);
+        let value = match n % 8 {
+            0 => format!("user-{n}"),
+            1 => Ipv6Addr::from_bits(u128::from(mixed) << 64 | 1 << 100).to_string(),
+            2 => format!("{}/24", Ipv4Addr::from_bits(mixed & 0xffff_ff00)),
+            _ => Ipv4Addr::from_bits(mixed).to_string(),
+        };
+        let until = if n % 3 == 0 {
+            Until::at(1_000)
+        } else {
+            Until::Forever
+        };
+        let name = format!("list-{}", n % 3);
+        lists
+            .add(name.as_bytes(), [value.as_bytes()], until, 0, &Bounds::NONE)
+            .unwrap();
+        if n % 5 == 4 {
+            lists.del(name.as_bytes(), [value.as_bytes()], 0);
+        }
+        drop((value, name));
+        if n % 1_000 == 0 {
+            check(&lists);
+        }
+    }
+    lists.rename(b"list-0", b"list-1").unwrap();
+    check(&lists);
+    lists.sweep(2_000, 5_000);
+    check(&lists);
+    lists.drop_list(b"list-2");
+    check(&lists);
+    lists.sweep(2_000, usize::MAX);
+    check(&lists);
+}

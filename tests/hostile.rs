@@ -1,0 +1,648 @@
+//! What a client or a broken disk may send to do harm: every input is answered, refused where it makes no sense, and
+//! the server goes on, no larger than before.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)] // a test may stop at the first surprise
+
+mod support;
+
+use support::cli::quote;
+use support::{aof, payload, Random, Reply, Server};
+
+/// A growth of the server's memory that is noise: buffers, statistics of errors. A leak of a few bytes a call is more.
+const NOISE_BYTES: i64 = 150_000;
+
+/// Each command with its arguments, the key second.
+const LINES: [&[&str]; 8] = [
+    &["RL.FIXED", "k", "5", "30d", "COST", "1", "FORCE"],
+    &[
+        "RL.FIXED", "k", "5", "30d", "6", "60d", "FORCE", "COST", "-1",
+    ],
+    &["RL.SLIDING", "k", "5", "30d", "COST", "1", "FORCE"],
+    &["RL.SLIDING", "k", "5", "30d", "6", "60d"],
+    &["RL.BUCKET", "k", "5", "1", "30d", "COST", "2", "FORCE"],
+    &["RL.PEEK", "SLIDING", "k", "5", "30d", "COST", "1"],
+    &["RL.INFO", "k"],
+    &["RL.APPLY", "k", "payload"],
+];
+
+fn strange_values() -> Vec<Vec<u8>> {
+    let mut values: Vec<Vec<u8>> = [
+        "",
+        " ",
+        "\0",
+        "\r\n",
+        "-",
+        "+",
+        "0",
+        "-0",
+        "00",
+        "-1",
+        "1e3",
+        "1.0",
+        "nan",
+        "inf",
+        "0x1f",
+        "٣",
+        "5\0",
+        " 5",
+        "5 ",
+        "9223372036854775807",
+        "-9223372036854775808",
+        "9223372036854775808",
+        "-9223372036854775809",
+        "18446744073709551615",
+        "18446744073709551616",
+        "9007199254740991",
+        "9007199254740992",
+        "-9007199254740991",
+        "-9007199254740992",
+        "4294967296",
+        "2147483648",
+        "9223372036854775807ms",
+        "9223372036854775807w",
+        "18446744073709551616ms",
+        "316224000000ms",
+        "316224000001ms",
+        "1ms",
+        "3660d",
+        "-1ms",
+        "0ms",
+        "ms",
+        "d",
+        "5 30d",
+        "COST",
+        "FORCE",
+        "POLICY",
+        "DENY",
+        "FIXED",
+        "RL.FIXED",
+        "%s%n%d",
+        "$5",
+        "*1",
+        "{",
+        "{}",
+    ]
+    .iter()
+    .map(|text| text.as_bytes().to_vec())
+    .collect();
+    values.extend([
+        b"\xff".to_vec(),
+        b"\xff\xfe\x00\x80".to_vec(),
+        b"\xc3\x28".to_vec(),
+        b"COST\xff".to_vec(),
+        b"30\xffd".to_vec(),
+    ]);
+    values.push(vec![b'9'; 5_000]);
+    values.push(vec![b'a'; 100_000]);
+    values.push((0..=255).collect());
+    values
+}
+
+/// A refusal or a decision (or what RL.INFO and RL.APPLY answer), never anything else.
+fn assert_answered(line: &str, reply: &Reply) {
+    let shown: String = line.chars().take(400).collect();
+    match reply {
+        Reply::Error(text) => assert!(
+            text.starts_with("ERR ") || text.starts_with("WRONGTYPE "),
+            "{shown}: {text}"
+        ),
+        Reply::Array(_) => {
+            reply.decision();
+        }
+        Reply::Nil | Reply::Map(_) | Reply::Text(_) => {}
+        other => panic!("{shown}: {other:?}"),
+    }
+}
+
+/// Sends every line with a PING behind it, and demands an answer to both.
+fn assert_survives(server: &Server, lines: &[String]) {
+    let with_pings: Vec<String> = lines
+        .iter()
+        .flat_map(|line| [line.clone(), "PING".to_string()])
+        .collect();
+    let replies = server.bulk(&with_pings);
+    for (line, pair) in lines.iter().zip(replies.chunks_exact(2)) {
+        assert_answered(line, &pair[0]);
+        assert_eq!(
+            pair[1].text(),
+            "PONG",
+            "after {}",
+            line.chars().take(400).collect::<String>()
+        );
+    }
+}
+
+/// Runs `round` once to fill what fills once, then again: the second time the memory must not have grown.
+fn assert_no_growth(server: &Server, mut round: impl FnMut()) {
+    let used = || {
+        server.ok("FLUSHALL SYNC");
+        server.info_number("memory", "used_memory")
+    };
+    round();
+    let before = used();
+    round();
+    let after = used();
+    assert!(
+        after < before + NOISE_BYTES,
+        "memory grew from {before} to {after}"
+    );
+}
+
+fn line_of(arguments: &[Vec<u8>]) -> String {
+    let quoted: Vec<String> = arguments.iter().map(|argument| quote(argument)).collect();
+    quoted.join(" ")
+}
+
+#[test]
+fn strange_values_in_every_place() {
+    let server = Server::start();
+    let mut lines = Vec::new();
+    for line in LINES {
+        for place in 1..line.len() {
+            for value in strange_values() {
+                let mut arguments: Vec<Vec<u8>> =
+                    line.iter().map(|word| word.as_bytes().to_vec()).collect();
+                arguments[place] = value;
+                lines.push(line_of(&arguments));
+            }
+        }
+    }
+    assert_no_growth(&server, || assert_survives(&server, &lines));
+}
+
+#[test]
+fn keys_of_any_bytes_are_limited_like_any_other() {
+    let server = Server::start();
+    let mut keys = strange_values();
+    keys.retain(|key| !key.is_empty());
+    keys.push(Vec::new());
+    for key in keys {
+        for left in [1, 0] {
+            let hit = server
+                .call_bytes(&[b"RL.SLIDING", &key, b"2", b"30d"])
+                .decision();
+            assert_eq!((hit.allowed, hit.remaining), (true, left));
+        }
+        assert!(
+            !server
+                .call_bytes(&[b"RL.SLIDING", &key, b"2", b"30d"])
+                .decision()
+                .allowed
+        );
+        assert_eq!(
+            server
+                .call_bytes(&[b"RL.INFO", &key])
+                .field("algorithm")
+                .text(),
+            "sliding"
+        );
+        assert_eq!(server.call_bytes(&[b"DEL", &key]).int(), 1);
+    }
+}
+
+#[test]
+fn random_words_in_random_order() {
+    let server = Server::start();
+    let mut random = Random::new(15);
+    let words = [
+        "5",
+        "30d",
+        "60d",
+        "1",
+        "0",
+        "-5",
+        "20",
+        "COST",
+        "cost",
+        "FORCE",
+        "FIXED",
+        "SLIDING",
+        "BUCKET",
+        "1ms",
+        "9007199254740991",
+        "9007199254740992",
+        "-9223372036854775808",
+        "9223372036854775807",
+        "",
+        "\0",
+        "POLICY",
+        "DENY",
+        "60",
+    ];
+    let commands = [
+        "RL.FIXED",
+        "RL.SLIDING",
+        "RL.BUCKET",
+        "RL.PEEK",
+        "RL.INFO",
+        "RL.APPLY",
+    ];
+    let mut lines = Vec::new();
+    for _ in 0..15_000 {
+        let command = *random.pick(&commands);
+        let mut arguments = vec![command.as_bytes().to_vec()];
+        if command == "RL.PEEK" {
+            arguments.push(
+                random
+                    .pick(&["FIXED", "SLIDING", "BUCKET"])
+                    .as_bytes()
+                    .to_vec(),
+            );
+        }
+        arguments.push(format!("k:{}", random.below(9)).into_bytes());
+        for _ in 0..random.below(12) {
+            let mut word = random.pick(&words).as_bytes().to_vec();
+            if random.one_in(20) && !word.is_empty() {
+                let place = random.below(word.len());
+                word[place] = random.byte();
+            }
+            arguments.push(word);
+        }
+        lines.push(line_of(&arguments));
+    }
+    assert_no_growth(&server, || assert_survives(&server, &lines));
+}
+
+#[test]
+fn ten_thousand_arguments() {
+    let server = Server::start();
+    let many = |unit: &str| vec![unit; 10_000 / unit.split(' ').count()].join(" ");
+    let lines = [
+        format!("RL.FIXED k {}", many("5 30d")),
+        format!("RL.SLIDING k {}", many("5 30d")),
+        format!("RL.BUCKET k {}", many("5 1 30d")),
+        format!("RL.FIXED k 5 30d {}", many("COST 1")),
+        format!("RL.FIXED k 5 30d {}", many("FORCE")),
+        format!("RL.PEEK FIXED k {}", many("5 30d")),
+        format!("RL.PEEK BUCKET k {}", many("x")),
+        format!("RL.INFO {}", many("k")),
+        format!("RL.APPLY {}", many("k")),
+        format!("RL.FIXED {}", many("\"\"")),
+        format!("RL.FIXED k 5 30d DENY l {}", many("v")),
+    ];
+    for line in &lines[..10] {
+        assert!(
+            server.call(line).is_error(),
+            "{}",
+            line.chars().take(40).collect::<String>()
+        );
+    }
+    assert_no_growth(&server, || assert_survives(&server, &lines));
+    assert_eq!(server.call("EXISTS k").int(), 0);
+}
+
+/// Usage can be forced up to the largest number that is counted and no further; what would go past it is refused whole.
+#[test]
+fn usage_does_not_overflow() {
+    let server = Server::start();
+    let most = 9_007_199_254_740_991_i64;
+    for (algorithm, limits) in [
+        ("FIXED", "5 30d"),
+        ("SLIDING", "5 30d"),
+        ("BUCKET", "5 1 30d"),
+    ] {
+        let force = |cost: i64| {
+            server.call(&format!(
+                "RL.{algorithm} {algorithm} {limits} COST {cost} FORCE"
+            ))
+        };
+        assert!(!force(most).decision().allowed);
+        let state = server.digest_value(algorithm);
+        for cost in [most, most / 2, 5] {
+            assert!(
+                force(cost).error().starts_with("ERR "),
+                "{algorithm} {cost}"
+            );
+            assert_eq!(server.digest_value(algorithm), state);
+        }
+        let wait = server.decide(&format!("RL.PEEK {algorithm} {algorithm} {limits}"));
+        assert!(
+            wait.retry_after_ms > 0 && wait.reset_after_ms > 0,
+            "{wait:?}"
+        );
+        let freed = server.decide(&format!("RL.{algorithm} {algorithm} {limits} COST -{most}"));
+        assert_eq!(freed.remaining, 5);
+    }
+}
+
+#[test]
+fn the_longest_waits_are_numbers() {
+    let server = Server::start();
+    // 2^53 - 1 tokens, one every ten years.
+    let hit = server.decide("RL.BUCKET k 9007199254740991 1 3660d COST 9007199254740991");
+    assert!(hit.allowed && hit.reset_after_ms > 0);
+    let denied = server.decide("RL.BUCKET k 9007199254740991 1 3660d COST 9007199254740991");
+    assert!(!denied.allowed && denied.retry_after_ms > 0);
+    assert!(server.call("PTTL k").int() > 0);
+    // The fastest bucket there is.
+    let fast =
+        server.decide("RL.BUCKET fast 9007199254740991 9007199254740991 1ms COST 9007199254740991");
+    assert!(fast.allowed && fast.reset_after_ms <= 1);
+}
+
+/// The dumps of limiters of every kind, short and long.
+fn dumps(server: &Server) -> Vec<Vec<u8>> {
+    for line in [
+        "RL.FIXED f 5 30d",
+        "RL.FIXED f8 1 1d 2 2d 3 3d 4 4d 5 5d 6 6d 7 7d 9007199254740991 3660d COST 3 FORCE",
+        "RL.SLIDING s 5 30d",
+        "RL.SLIDING s2 5000 30d 9007199254740991 3660d",
+        "RL.BUCKET b 5 1 30d",
+        "RL.BUCKET b3 5 1 30d 9007199254740991 1 3660d 7 9007199254740991 1ms",
+    ] {
+        server.decide(line);
+    }
+    for _ in 0..300 {
+        server.decide("RL.SLIDING s2 5000 30d 9007199254740991 3660d COST 2");
+    }
+    ["f", "f8", "s", "s2", "b", "b3"]
+        .iter()
+        .map(|key| server.call(&format!("DUMP {key}")).bytes().to_vec())
+        .collect()
+}
+
+/// Changes a few bytes of `bytes` from `start` on: another value, one bit, an insertion, a removal, a cut.
+fn mutate(random: &mut Random, bytes: &[u8], start: usize) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    for _ in 0..1 + random.below(3) {
+        if bytes.len() <= start {
+            break;
+        }
+        let place = start + random.below(bytes.len() - start);
+        match random.below(8) {
+            0 => bytes[place] = 0xff,
+            1 => bytes[place] = 0,
+            2 => bytes[place] = random.byte(),
+            3 => bytes.insert(place, random.byte()),
+            4 => {
+                bytes.remove(place);
+            }
+            5 => bytes.truncate(place),
+            _ => bytes[place] ^= 1 << random.below(8),
+        }
+    }
+    bytes
+}
+
+/// What was restored, if anything was, is used, measured, written and freed without harm.
+fn uses_of(key: &str) -> Vec<String> {
+    [
+        "RL.FIXED {} 5 30d FORCE",
+        "RL.SLIDING {} 5 30d 6 60d COST 3",
+        "RL.SLIDING {} 5000 30d 9007199254740991 3660d COST -1",
+        "RL.BUCKET {} 5 1 30d COST 2",
+        "RL.PEEK FIXED {} 5 30d",
+        "RL.INFO {}",
+    ]
+    .iter()
+    .map(|line| line.replace("{}", key))
+    .collect()
+}
+
+/// The first bytes of a DUMP are the type and the module's id (9 bytes, a 64-bit length): the server's own. What
+/// follows is the module's.
+const MODULE_VALUE_STARTS: usize = 10;
+
+#[test]
+fn mutated_dumps_are_refused_or_harmless() {
+    let server = Server::start();
+    let dumps = dumps(&server);
+    let mut random = Random::new(16);
+    let mut payloads = Vec::new();
+    for dump in &dumps {
+        for _ in 0..2_000 {
+            let value = mutate(&mut random, payload::value(dump), MODULE_VALUE_STARTS);
+            payloads.push(payload::with_value(dump, &value));
+        }
+    }
+    let mut accepted = 0;
+    assert_no_growth(&server, || {
+        let mut lines = Vec::new();
+        for payload in &payloads {
+            lines.push(format!("RESTORE m 0 {} REPLACE", quote(payload)));
+            lines.extend(uses_of("m"));
+            lines.extend(
+                [
+                    "MEMORY USAGE m",
+                    "DUMP m",
+                    "DEBUG DIGEST-VALUE m",
+                    "COPY m n",
+                    "UNLINK m n",
+                    "PING",
+                ]
+                .map(str::to_string),
+            );
+        }
+        let replies = server.bulk(&lines);
+        accepted = 0;
+        for (payload, replies) in payloads.iter().zip(replies.chunks_exact(13)) {
+            match &replies[0] {
+                Reply::Text(ok) => {
+                    assert_eq!(ok, b"OK");
+                    accepted += 1;
+                }
+                Reply::Error(text) => assert!(text.contains("Bad data format"), "{text}"),
+                other => panic!("{other:?}"),
+            }
+            for (line, reply) in uses_of("m").iter().zip(&replies[1..]) {
+                assert_answered(line, reply);
+            }
+            assert_eq!(replies[12].text(), "PONG", "after {payload:02x?}");
+        }
+    });
+    assert!(accepted > 0, "some mutations are other valid states");
+    assert!(
+        accepted < payloads.len() / 2,
+        "most are refused: {accepted} of {} were not",
+        payloads.len()
+    );
+    // What was accepted must also be kept and read again, but for what has expired.
+    let lines: Vec<String> = payloads
+        .iter()
+        .enumerate()
+        .map(|(i, payload)| format!("RESTORE m:{i} 0 {}", quote(payload)))
+        .collect();
+    server.bulk(&lines);
+    let digests = |keys: &[String]| -> Vec<String> {
+        keys.iter().map(|key| server.digest_value(key)).collect()
+    };
+    let keys = server.call("KEYS *").texts();
+    let before = digests(&keys);
+    server.ok("DEBUG RELOAD");
+    let after = digests(&keys);
+    let mut kept = 0;
+    for ((key, before), after) in keys.iter().zip(before).zip(after) {
+        if server.call(&format!("EXISTS {key}")).int() == 1 {
+            kept += 1;
+            assert_eq!(before, after, "{key}");
+        }
+    }
+    assert!(kept > 100, "{kept} of {}", keys.len());
+}
+
+#[test]
+fn dumps_cut_at_every_byte_are_refused() {
+    let server = Server::start();
+    for dump in dumps(&server) {
+        let value = payload::value(&dump);
+        // Redis reads on into the version that follows the value, whose second byte looks like a value's end: two bytes
+        // less are another value, which may well make sense.
+        for length in (1..value.len()).filter(|length| *length != value.len() - 2) {
+            let cut = payload::with_value(&dump, &value[..length]);
+            let reply = server.call_bytes(&[b"RESTORE", b"cut", b"0", &cut]);
+            assert!(
+                reply.is_error(),
+                "cut at {length} of {}: {reply:?}",
+                value.len()
+            );
+        }
+        let whole = payload::with_value(&dump, value);
+        assert_eq!(whole, dump, "the CRC is the server's");
+    }
+    assert_eq!(server.call("EXISTS cut").int(), 0);
+    assert_eq!(server.call("PING").text(), "PONG");
+}
+
+#[test]
+fn mutated_effects_are_refused_or_harmless() {
+    let server = Server::with(&["appendonly yes"]);
+    dumps(&server);
+    server.ok("CONFIG SET aof-use-rdb-preamble no");
+    let mut effects = aof::commands(&server);
+    // The rewritten file has the other form: whole states.
+    server.call("BGREWRITEAOF");
+    support::eventually("the AOF is rewritten", || {
+        server.info_number("persistence", "aof_rewrite_in_progress") == 0
+            && server.info_number("persistence", "aof_rewrite_scheduled") == 0
+    });
+    effects.extend(aof::base_commands(&server));
+    server.ok("CONFIG SET appendonly no");
+    effects.retain(|words| words[0].eq_ignore_ascii_case(b"RL.APPLY"));
+    assert!(effects.len() > 300, "{}", effects.len());
+    let mut random = Random::new(17);
+    let payloads: Vec<Vec<u8>> = (0..12_000)
+        .map(|_| {
+            let effect = random.pick(&effects);
+            mutate(&mut random, &effect[2], 0)
+        })
+        .collect();
+    assert_no_growth(&server, || {
+        let mut lines = Vec::new();
+        for payload in &payloads {
+            lines.push(format!("RL.APPLY m {}", quote(payload)));
+            lines.extend(uses_of("m"));
+            lines.push("PTTL m".to_string());
+            // Half of them meet the state that others left.
+            lines.push(
+                if payload.len() % 2 == 0 {
+                    "DEL m"
+                } else {
+                    "PING"
+                }
+                .to_string(),
+            );
+        }
+        let replies = server.bulk(&lines);
+        for (payload, replies) in payloads.iter().zip(replies.chunks_exact(9)) {
+            assert_answered("RL.APPLY", &replies[0]);
+            for (line, reply) in uses_of("m").iter().zip(&replies[1..]) {
+                assert_answered(line, reply);
+            }
+            assert_ne!(
+                replies[7].int(),
+                -1,
+                "a key without a TTL after {payload:02x?}"
+            );
+        }
+        assert_eq!(server.call("PING").text(), "PONG");
+    });
+}
+
+/// The internal command validates whoever sends it: also what it is sent for.
+#[test]
+fn effects_do_not_touch_other_types() {
+    let server = Server::with(&["appendonly yes", "appendfsync always"]);
+    server.decide("RL.FIXED f 5 30d");
+    let effect = aof::commands(&server).pop().unwrap();
+    server.ok("SET string v");
+    let reply = server.call_bytes(&[b"RL.APPLY", b"string", &effect[2]]);
+    assert!(reply.error().starts_with("WRONGTYPE "), "{reply:?}");
+    assert_eq!(server.call("GET string").text(), "v");
+    for payload in ["", "\0", "x"] {
+        let reply = server.call_bytes(&[b"RL.APPLY", b"f", payload.as_bytes()]);
+        assert!(reply.error().starts_with("ERR "), "{reply:?}");
+    }
+    assert_eq!(server.decide("RL.PEEK FIXED f 5 30d COST 0").remaining, 4);
+}
+
+/// A server that finds a damaged file does not start, as with Redis's own types; it never crashes.
+#[test]
+fn an_rdb_cut_at_every_byte_is_refused() {
+    let mut server = Server::with(&["rdbchecksum no", "rdbcompression no"]);
+    for line in [
+        "RL.FIXED f 5 30d",
+        "RL.SLIDING s 5 30d COST 2",
+        "RL.BUCKET b 5 1 30d 6 2 60d",
+    ] {
+        server.decide(line);
+    }
+    server.ok("SAVE");
+    let digest = server.digest();
+    server.kill();
+    let path = server.dir().join("dump.rdb");
+    let whole = std::fs::read(&path).unwrap();
+    // From the first byte after the header that every file has.
+    for length in 9..whole.len() {
+        std::fs::write(&path, &whole[..length]).unwrap();
+        assert!(
+            !server.starts_on_damaged_rdb(),
+            "the server started on {length} of {} bytes",
+            whole.len()
+        );
+    }
+    std::fs::write(&path, &whole).unwrap();
+    server.start_again().unwrap();
+    assert_eq!(server.digest(), digest);
+}
+
+#[test]
+fn an_rdb_with_mutated_values_is_refused_or_harmless() {
+    let mut server = Server::with(&["rdbchecksum no", "rdbcompression no"]);
+    let values: Vec<Vec<u8>> = dumps(&server)
+        .iter()
+        .map(|dump| payload::value(dump)[MODULE_VALUE_STARTS..].to_vec())
+        .collect();
+    server.ok("SAVE");
+    server.kill();
+    let path = server.dir().join("dump.rdb");
+    let whole = std::fs::read(&path).unwrap();
+    let mut random = Random::new(18);
+    let (mut started, mut refused) = (0, 0);
+    for _ in 0..120 {
+        let value = random.pick(&values);
+        let at = whole
+            .windows(value.len())
+            .position(|bytes| bytes == value)
+            .expect("the dumped value is in the file");
+        let mutated = mutate(&mut random, value, 0);
+        let file = [&whole[..at], &mutated, &whole[at + value.len()..]].concat();
+        std::fs::write(&path, file).unwrap();
+        if server.starts_on_damaged_rdb() {
+            started += 1;
+            for key in ["f", "f8", "s", "s2", "b", "b3"] {
+                assert_survives(&server, &uses_of(key));
+            }
+            server.kill();
+        } else {
+            refused += 1;
+        }
+    }
+    assert!(refused > 0, "{started} started, {refused} refused");
+    std::fs::write(&path, &whole).unwrap();
+    server.start_again().unwrap();
+}

@@ -1,0 +1,460 @@
+//! A limiter as a key among keys: copied, dumped, moved, renamed, expired, measured, freed.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)] // a test may stop at the first surprise
+
+mod support;
+
+use std::collections::BTreeSet;
+
+use support::{eventually, traffic, Random, Server};
+
+/// One limiter of each kind: `(algorithm, limits, cost of a first hit)`.
+const LIMITERS: [(&str, &str); 6] = [
+    ("FIXED", "10 30d"),
+    ("SLIDING", "10 30d"),
+    ("BUCKET", "10 1 30d"),
+    ("FIXED", "10 30d 20 60d"),
+    ("SLIDING", "10 30d 20 60d"),
+    ("BUCKET", "10 1 30d 20 1 60d"),
+];
+
+/// What is left under `key` of the first of `limits`.
+fn remaining(server: &Server, algorithm: &str, key: &str, limits: &str) -> i64 {
+    let peek = server.decide(&format!("RL.PEEK {algorithm} {key} {limits} COST 0"));
+    peek.each.first().unwrap_or(&peek.verdict).remaining
+}
+
+#[test]
+fn a_copy_is_equal_and_lives_its_own_life() {
+    let server = Server::start();
+    for (algorithm, limits) in LIMITERS {
+        server.ok("FLUSHALL");
+        server.decide(&format!("RL.{algorithm} a {limits} COST 4"));
+        assert_eq!(server.call("COPY a b").int(), 1);
+        assert_eq!(server.digest_value("a"), server.digest_value("b"));
+        assert_eq!(server.call("PEXPIRETIME a"), server.call("PEXPIRETIME b"));
+        server.decide(&format!("RL.{algorithm} b {limits} COST 5"));
+        assert_ne!(server.digest_value("a"), server.digest_value("b"));
+        assert_eq!(remaining(&server, algorithm, "a", limits), 6);
+        assert_eq!(remaining(&server, algorithm, "b", limits), 1);
+        server.call("DEL a");
+        assert_eq!(remaining(&server, algorithm, "b", limits), 1);
+        assert_eq!(server.call("COPY b c DB 3").int(), 1);
+    }
+}
+
+#[test]
+fn a_dump_is_restored_to_the_same_state() {
+    let server = Server::start();
+    for (algorithm, limits) in LIMITERS {
+        server.ok("FLUSHALL");
+        server.decide(&format!("RL.{algorithm} a {limits} COST 4"));
+        let expires = server.call("PEXPIRETIME a").int();
+        let dump = server.call("DUMP a");
+        let ttl = expires.to_string();
+        let reply = server.call_bytes(&[b"RESTORE", b"b", ttl.as_bytes(), dump.bytes(), b"ABSTTL"]);
+        assert_eq!(reply.text(), "OK");
+        assert_eq!(server.digest_value("a"), server.digest_value("b"));
+        assert_eq!(server.call("PEXPIRETIME b").int(), expires);
+        assert_eq!(server.call("DUMP b"), dump);
+        assert_eq!(remaining(&server, algorithm, "b", limits), 6);
+    }
+}
+
+#[test]
+fn random_states_survive_copy_and_restore() {
+    let server = Server::start();
+    let mut random = Random::new(12);
+    server.bulk(&traffic::calls(&mut random, &traffic::LONG_WINDOWS, 5_000));
+    for key in server.call("KEYS *").texts() {
+        let digest = server.digest_value(&key);
+        let dump = server.call(&format!("DUMP {key}"));
+        // The server's digest of a value also says whether it has a TTL.
+        server.call_bytes(&[
+            b"RESTORE",
+            b"restored",
+            b"1000000",
+            dump.bytes(),
+            b"REPLACE",
+        ]);
+        assert_eq!(server.digest_value("restored"), digest, "{key}");
+        server.call(&format!("COPY {key} copied REPLACE"));
+        assert_eq!(server.digest_value("copied"), digest, "{key}");
+    }
+}
+
+#[test]
+fn migrate_moves_a_limiter_with_its_ttl() {
+    let (from, to) = (Server::start(), Server::start());
+    for (algorithm, limits) in LIMITERS {
+        to.ok("FLUSHALL");
+        from.decide(&format!("RL.{algorithm} k {limits} COST 4"));
+        let (digest, expires) = (from.digest_value("k"), from.call("PEXPIRETIME k").int());
+        from.ok(&format!("MIGRATE 127.0.0.1 {} k 0 10000", to.port()));
+        assert_eq!(from.call("EXISTS k").int(), 0);
+        assert_eq!(to.digest_value("k"), digest);
+        // MIGRATE sends what is left, so the way there is added.
+        assert!(to.call("PEXPIRETIME k").int() >= expires);
+        assert_eq!(
+            to.decide(&format!("RL.{algorithm} k {limits}")).remaining,
+            5
+        );
+    }
+}
+
+#[test]
+fn rename_and_move_keep_state_and_ttl() {
+    let server = Server::start();
+    for (algorithm, limits) in LIMITERS {
+        server.ok("FLUSHALL");
+        server.decide(&format!("RL.{algorithm} a {limits} COST 4"));
+        let (digest, expires) = (server.digest_value("a"), server.call("PEXPIRETIME a"));
+        server.ok("RENAME a b");
+        assert_eq!(server.digest_value("b"), digest);
+        assert_eq!(server.call("PEXPIRETIME b"), expires);
+        assert_eq!(server.call("MOVE b 7").int(), 1);
+        server.ok("SELECT 7");
+        assert_eq!(server.digest_value("b"), digest);
+        assert_eq!(server.call("PEXPIRETIME b"), expires);
+        assert_eq!(remaining(&server, algorithm, "b", limits), 6);
+        server.ok("SELECT 0");
+    }
+}
+
+#[test]
+fn the_digest_tells_states_apart_and_nothing_else() {
+    let server = Server::start();
+    let mut seen = BTreeSet::new();
+    for (algorithm, limits) in LIMITERS {
+        for cost in [1, 2, 3] {
+            server.call("DEL k");
+            server.decide(&format!("RL.{algorithm} k {limits} COST {cost}"));
+            let digest = server.digest_value("k");
+            assert!(digest.bytes().any(|byte| byte != b'0'), "no digest");
+            assert!(
+                seen.insert(digest.clone()),
+                "two states, one digest: {algorithm} {limits} {cost}"
+            );
+            server.call("RL.INFO k");
+            assert_eq!(
+                server.digest_value("k"),
+                digest,
+                "reading does not change it"
+            );
+        }
+    }
+}
+
+/// Every key has a TTL, no earlier than when nothing is used any more, whatever is called.
+#[test]
+fn a_key_always_outlives_what_is_used() {
+    let server = Server::start();
+    let mut random = Random::new(13);
+    for _ in 0..6_000 {
+        let line = traffic::call(&mut random, &traffic::ALL_WINDOWS);
+        let before = server.now_ms();
+        let reply = server.call(&line);
+        // A peek answers what would be, so it says nothing of the key.
+        if reply.is_error() || line.starts_with("RL.PEEK") {
+            continue;
+        }
+        let key = line.split(' ').find(|word| word.starts_with("k:")).unwrap();
+        let expires = server.call(&format!("PEXPIRETIME {key}")).int();
+        let decision = reply.decision();
+        let reset = decision
+            .each
+            .iter()
+            .map(|verdict| verdict.reset_after_ms)
+            .max();
+        let reset = reset
+            .unwrap_or(decision.reset_after_ms)
+            .max(decision.reset_after_ms);
+        // -2: no key, so nothing may be used, unless what was used has ended since.
+        if expires == -2 {
+            assert!(
+                server.now_ms() >= before + reset,
+                "{line}: {decision:?}, but there is no key"
+            );
+        } else {
+            assert!(
+                expires >= before + reset,
+                "{line}: {decision:?} at {before}, expires at {expires}"
+            );
+        }
+    }
+}
+
+/// A TTL that a client takes away or shortens is put right by the next hit that is charged.
+#[test]
+fn a_ttl_that_is_taken_away_or_too_short_is_put_right() {
+    let mut server = Server::with(&["appendonly yes", "appendfsync always"]);
+    for (algorithm, limits) in LIMITERS {
+        let dump =
+            |server: &Server, key: &str| server.call(&format!("DUMP {key}")).bytes().to_vec();
+        let restore = |server: &Server, ttl: &str, dump: &[u8]| {
+            let reply = server.call_bytes(&[b"RESTORE", b"k", ttl.as_bytes(), dump, b"REPLACE"]);
+            assert_eq!(reply.text(), "OK");
+        };
+        for meddle in [
+            "PERSIST k",
+            "PEXPIRE k 100000",
+            "RESTORE 0",
+            "RESTORE 100000",
+        ] {
+            server.call("DEL k");
+            let before = server.now_ms();
+            let hit = server.decide(&format!("RL.{algorithm} k {limits} COST 2"));
+            let reset = hit.each.iter().map(|verdict| verdict.reset_after_ms).max();
+            let end = before + reset.unwrap_or(hit.reset_after_ms);
+            match meddle.strip_prefix("RESTORE ") {
+                Some(ttl) => restore(&server, ttl, &dump(&server, "k")),
+                None => assert_eq!(server.call(meddle).int(), 1),
+            }
+            server.decide(&format!("RL.{algorithm} k {limits} COST 1"));
+            let expires = server.call("PEXPIRETIME k").int();
+            assert!(
+                expires >= end,
+                "{meddle}: {algorithm} {limits}: {expires}, in use until {end}"
+            );
+        }
+        server.call(&format!("RENAME k {}:{}", algorithm, limits.len()));
+    }
+    // The file holds each PERSIST and EXPIRE as it was sent.
+    let (digest, keys) = (server.digest(), server.call("DBSIZE"));
+    server.kill();
+    server.start_again().unwrap();
+    assert_eq!((server.digest(), server.call("DBSIZE")), (digest, keys));
+    for key in server.call("KEYS *").texts() {
+        assert!(server.call(&format!("PTTL {key}")).int() > 0, "{key}");
+    }
+}
+
+/// Correctness does not depend on the TTL: a key that outlives its windows has nothing used.
+#[test]
+fn a_key_with_a_longer_ttl_still_ends_its_windows() {
+    let server = Server::start();
+    for (algorithm, limits) in [
+        ("FIXED", "5 100ms"),
+        ("SLIDING", "5 100ms"),
+        ("BUCKET", "5 5 100ms"),
+    ] {
+        eventually("the TTL is changed before the key ends", || {
+            server.decide(&format!("RL.{algorithm} k {limits} COST 9 FORCE"));
+            server.call("PEXPIRE k 100000000").int() == 1
+        });
+        eventually("nothing is used any more", || {
+            remaining(&server, algorithm, "k", limits) == 5
+        });
+        assert!(
+            server.call("PTTL k").int() > 90_000_000,
+            "a peek does not touch it"
+        );
+        assert!(
+            server
+                .decide(&format!("RL.{algorithm} k {limits} COST 5"))
+                .allowed
+        );
+        assert!(server.call("PTTL k").int() > 0);
+        server.call("DEL k");
+    }
+}
+
+#[test]
+fn expired_keys_go_away() {
+    let server = Server::start();
+    for (algorithm, limits) in [
+        ("FIXED", "5 50ms"),
+        ("SLIDING", "5 50ms"),
+        ("BUCKET", "5 5 50ms"),
+    ] {
+        server.decide(&format!("RL.{algorithm} {algorithm} {limits} COST 3"));
+    }
+    eventually("the database is empty", || server.call("DBSIZE").int() == 0);
+}
+
+/// A hot key must not pay for a new TTL on each hit. Each hit is in a millisecond of its own, so a TTL that followed
+/// each hit would have as many values as there are hits.
+#[test]
+fn a_hot_key_keeps_its_ttl() {
+    let server = Server::start();
+    for (algorithm, limits) in [
+        ("FIXED", "1000 1h"),
+        ("SLIDING", "1000 1h"),
+        ("BUCKET", "1000 1000 1h"),
+    ] {
+        let mut expiries = BTreeSet::new();
+        for _ in 0..100 {
+            let last = server.now_ms();
+            eventually("the next millisecond", || server.now_ms() > last);
+            assert!(
+                server
+                    .decide(&format!("RL.{algorithm} {algorithm} {limits}"))
+                    .allowed
+            );
+            expiries.insert(server.call(&format!("PEXPIRETIME {algorithm}")).int());
+        }
+        assert!(
+            expiries.len() <= 20,
+            "{algorithm}: {} TTLs in 100 hits",
+            expiries.len()
+        );
+    }
+}
+
+#[test]
+fn memory_usage_counts_what_a_key_holds() {
+    let server = Server::start();
+    let usage = |key: &str| server.call(&format!("MEMORY USAGE {key}")).int();
+    for (algorithm, limits) in LIMITERS {
+        server.call("DEL k");
+        server.decide(&format!("RL.{algorithm} k {limits}"));
+        let bytes = usage("k");
+        assert!(bytes > 32 && bytes < 2_000, "{algorithm} {limits}: {bytes}");
+    }
+    server.ok("CONFIG SET ratelimit.sliding-entries 64");
+    server.decide("RL.SLIDING log 1000000 30d");
+    let one = usage("log");
+    let entries = || {
+        server.call("RL.INFO log").field("limits").array()[0]
+            .field("entries")
+            .int()
+    };
+    eventually("the log is full", || {
+        server.decide("RL.SLIDING log 1000000 30d");
+        entries() == 64
+    });
+    let full = usage("log");
+    assert!(full > one, "64 entries take more than one: {one}, {full}");
+    server.bulk(&vec!["RL.SLIDING log 1000000 30d".to_string(); 5_000]);
+    // An entry is a time and a cost: 16 bytes at the most.
+    let most = one + 64 * 16;
+    assert!(
+        usage("log") <= most,
+        "bounded by its entries: {one}, {full}, {}",
+        usage("log")
+    );
+}
+
+/// What was allocated is given back, whichever way the keys go.
+#[test]
+fn freed_keys_give_their_memory_back() {
+    let server = Server::with(&["ratelimit.sliding-entries 4096"]);
+    let fill = || {
+        let mut random = Random::new(14);
+        let lines: Vec<String> = (0..10_000)
+            .map(|i| {
+                let (algorithm, limits) = *random.pick(&LIMITERS);
+                format!(
+                    "RL.{algorithm} {algorithm}:{}:{} {limits} FORCE",
+                    limits.len(),
+                    i % 2_000
+                )
+            })
+            .collect();
+        server.bulk(&lines);
+        server.bulk(&vec!["RL.SLIDING big 100000 30d".to_string(); 10_000]);
+    };
+    let used = || {
+        server.disconnect();
+        server.info_number("memory", "used_memory")
+    };
+    fill();
+    server.ok("FLUSHALL SYNC");
+    let empty = used();
+    for free in [
+        "FLUSHALL ASYNC",
+        "FLUSHDB SYNC",
+        "UNLINK",
+        "DEL",
+        "RENAME",
+        "COPY",
+    ] {
+        fill();
+        let full = used();
+        assert!(full > empty + 400_000, "{free}: {empty} then {full}");
+        match free {
+            "UNLINK" | "DEL" => {
+                let keys = server.call("KEYS *").texts();
+                let removed = server.call(&format!("{free} {}", keys.join(" "))).int();
+                assert_eq!(removed, i64::try_from(keys.len()).unwrap());
+            }
+            // Overwritten by another key.
+            "RENAME" | "COPY" => {
+                server.decide("RL.FIXED small 10 30d");
+                for key in server
+                    .call("KEYS *:*")
+                    .texts()
+                    .iter()
+                    .chain(["big".to_string()].iter())
+                {
+                    match free {
+                        "COPY" => {
+                            assert_eq!(server.call(&format!("COPY small {key} REPLACE")).int(), 1)
+                        }
+                        _ => {
+                            server.ok(&format!("RENAME {key} small"));
+                        }
+                    }
+                }
+                server.ok("FLUSHALL SYNC");
+            }
+            _ => server.ok(free),
+        }
+        assert_eq!(server.call("DBSIZE").int(), 0);
+        eventually(&format!("{free} gives the memory back"), || {
+            used() < empty + 100_000
+        });
+    }
+}
+
+/// Where the server can defragment (its own allocator is built in), values move and stay what they are.
+#[test]
+fn defragmentation_moves_values_unharmed() {
+    let server = Server::start();
+    let reply = server.call("CONFIG SET activedefrag yes");
+    if let support::Reply::Error(text) = &reply {
+        assert!(text.contains("cannot be enabled"), "{text}");
+        eprintln!("this server cannot defragment: {text}");
+        return;
+    }
+    for line in [
+        "active-defrag-ignore-bytes 1",
+        "active-defrag-threshold-lower 0",
+        "active-defrag-cycle-min 60",
+        "active-defrag-cycle-max 75",
+        "hz 100",
+    ] {
+        server.ok(&format!("CONFIG SET {line}"));
+    }
+    let lines: Vec<String> = (0..60_000)
+        .map(|i| {
+            let (algorithm, limits) = LIMITERS[i % LIMITERS.len()];
+            format!(
+                "RL.{algorithm} {}:{} {limits} FORCE",
+                i % LIMITERS.len(),
+                i / LIMITERS.len()
+            )
+        })
+        .collect();
+    server.bulk(&lines);
+    // Holes: every key but each seventh goes.
+    let gone: Vec<String> = (0..60_000)
+        .filter(|i| i % 7 != 0)
+        .map(|i| format!("DEL {}:{}", i % LIMITERS.len(), i / LIMITERS.len()))
+        .collect();
+    let mut digest = String::new();
+    for chunk in gone.chunks(10_000) {
+        server.bulk(chunk);
+        digest = server.digest();
+    }
+    eventually("something was moved", || {
+        server.info_number("stats", "active_defrag_hits") > 1_000
+    });
+    assert_eq!(server.digest(), digest);
+    server.bulk(&lines);
+}

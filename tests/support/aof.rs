@@ -1,0 +1,66 @@
+//! The commands in an append-only file: what the server really propagates.
+
+use super::Server;
+
+/// One command: its words.
+pub type Command = Vec<Vec<u8>>;
+
+/// Every command of the server's append-only file since the last rewrite, oldest first, without the SELECTs.
+pub fn commands(server: &Server) -> Vec<Command> {
+    files(server, ".incr.aof")
+}
+
+/// Every command that the last rewrite wrote, without the SELECTs; for a rewrite without the RDB preamble.
+pub fn base_commands(server: &Server) -> Vec<Command> {
+    files(server, ".base.aof")
+}
+
+fn files(server: &Server, ending: &str) -> Vec<Command> {
+    let mut files: Vec<_> = std::fs::read_dir(server.dir().join("appendonlydir"))
+        .expect("the server keeps an append-only file")
+        .map(|entry| entry.expect("a directory entry").path())
+        .filter(|path| path.to_string_lossy().ends_with(ending))
+        .collect();
+    files.sort();
+    files
+        .iter()
+        .flat_map(|path| parse(&std::fs::read(path).expect("a readable file")))
+        .filter(|command| !command[0].eq_ignore_ascii_case(b"SELECT"))
+        .collect()
+}
+
+/// Reads RESP arrays of strings, stepping over the `#` annotations.
+fn parse(mut bytes: &[u8]) -> Vec<Command> {
+    let mut commands = Vec::new();
+    while !bytes.is_empty() {
+        let header = line(&mut bytes);
+        if header.starts_with('#') {
+            continue;
+        }
+        let words = header.strip_prefix('*').expect("a command starts with *");
+        commands.push(
+            (0..words.parse::<usize>().expect("a number of words"))
+                .map(|_| {
+                    let length = line(&mut bytes);
+                    let length = length.strip_prefix('$').expect("a word starts with $");
+                    let length: usize = length.parse().expect("a word's length");
+                    let word = bytes[..length].to_vec();
+                    bytes = &bytes[length + 2..];
+                    word
+                })
+                .collect(),
+        );
+    }
+    commands
+}
+
+/// Takes one line, without its CRLF.
+fn line(bytes: &mut &[u8]) -> String {
+    let end = bytes
+        .windows(2)
+        .position(|pair| pair == b"\r\n")
+        .expect("a line ends in CRLF");
+    let text = String::from_utf8_lossy(&bytes[..end]).into_owned();
+    *bytes = &bytes[end + 2..];
+    text
+}

@@ -1,0 +1,222 @@
+//! `scripts/top`, as the person on call runs it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)] // tests, helpers and all
+
+mod support;
+
+use std::io::{Read, Write};
+use std::process::{Command, Stdio};
+
+use support::{server, Server};
+
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/top");
+
+fn run(arguments: &[&str], columns: usize) -> (i32, String, String) {
+    let mut command = Command::new(SCRIPT);
+    command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .env("COLUMNS", columns.to_string())
+        .env_remove("REDISCLI_AUTH");
+    if let Ok(cli) = std::env::var("RATELIMIT_CLI") {
+        command.env("REDIS_CLI", cli);
+    }
+    let output = command.output().expect("top starts");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let errors = text(&output.stderr);
+    assert!(!errors.contains("Traceback"), "{errors}");
+    (output.status.code().unwrap(), text(&output.stdout), errors)
+}
+
+/// One picture of the server.
+fn picture(server: &Server, columns: usize) -> String {
+    let socket = server.dir().join("socket");
+    let arguments = [
+        "-s",
+        socket.to_str().unwrap(),
+        "--once",
+        "--interval",
+        "0.1",
+    ];
+    let (status, text, errors) = run(&arguments, columns);
+    assert_eq!((status, errors.as_str()), (0, ""), "{text}");
+    text
+}
+
+/// The words of the one line that begins so.
+fn line(picture: &str, first: &str) -> Vec<String> {
+    let mut lines = picture.lines().filter(|line| line.starts_with(first));
+    let line = lines
+        .next()
+        .unwrap_or_else(|| panic!("no line {first:?}:\n{picture}"));
+    line.split_whitespace().map(str::to_string).collect()
+}
+
+fn traffic(server: &Server) {
+    server.call("RL.DENY ADD bad mallory");
+    for (times, hit) in [
+        (7, "RL.SLIDING user:7 2 30d POLICY login"),
+        (1, "RL.SLIDING user:8 2 30d POLICY login"),
+        (3, "RL.FIXED key:1 9 30d POLICY api DENY bad mallory"),
+        (2, "RL.FIXED key:1 9 30d"),
+        (4, "RL.BUCKET b 3 1 3660d POLICY \"\\x1b[2J\\xff\""),
+    ] {
+        for _ in 0..times {
+            assert!(!server.call(hit).is_error());
+        }
+    }
+}
+
+#[test]
+fn one_picture_shows_totals_policies_and_offenders() {
+    let server = Server::start();
+    traffic(&server);
+    let picture = picture(&server, 120);
+    // Nobody hits it while it looks, so the rates are 0; behind them are the totals.
+    for (first, counts) in [
+        ("all ", ["8", "6", "3"]),
+        ("sliding ", ["3", "5", "0"]),
+        ("fixed ", ["2", "0", "3"]),
+        ("bucket ", ["3", "1", "0"]),
+        ("login ", ["3", "5", "0"]),
+        ("api ", ["0", "0", "3"]),
+        ("(no policy) ", ["2", "0", "0"]),
+    ] {
+        let words = line(&picture, first);
+        let numbers = &words[words.len() - 6..];
+        assert_eq!(numbers[..3], ["0", "0", "0"], "{first}: {picture}");
+        assert_eq!(numbers[3..], counts, "{first}: {picture}");
+    }
+    let (_, offenders) = picture.split_once("MOST DENIED").unwrap();
+    let (denied, allowed) = offenders.split_once("MOST ALLOWED").unwrap();
+    assert_eq!(line(denied, "login"), ["login", "user:7", "0", "5"]);
+    assert!(!denied.contains("user:8"), "{denied}");
+    assert!(allowed.contains("user:8"), "{allowed}");
+    assert!(
+        !picture.contains('\x1b'),
+        "a name is no command to the terminal: {picture:?}"
+    );
+    assert!(picture.contains("\\x1b[2J"), "{picture}");
+}
+
+#[test]
+fn rates_are_what_happened_in_between() {
+    let server = Server::start();
+    traffic(&server);
+    let socket = server.dir().join("socket");
+    let text = std::thread::scope(|scope| {
+        let looking = scope.spawn(|| {
+            let arguments = [
+                "-s",
+                socket.to_str().unwrap(),
+                "--once",
+                "--interval",
+                "0.5",
+            ];
+            run(&arguments, 120).1
+        });
+        let mut cli = server.connect();
+        while !looking.is_finished() {
+            cli.decide("RL.SLIDING user:9 0 30d POLICY login");
+        }
+        looking.join().unwrap()
+    });
+    let words = line(&text, "login ");
+    let rates = &words[1..4];
+    assert_eq!((rates[0].as_str(), rates[2].as_str()), ("0", "0"), "{text}");
+    assert_ne!(rates[1], "0", "{text}");
+    let (_, offenders) = text.split_once("MOST DENIED").unwrap();
+    let first = offenders.lines().nth(1).unwrap();
+    assert!(
+        first.contains("user:9"),
+        "who is denied now comes first: {text}"
+    );
+}
+
+#[test]
+fn it_fits_the_width() {
+    let server = Server::start();
+    traffic(&server);
+    let long = "k".repeat(300);
+    server.call(&format!("RL.FIXED {long} 0 1h POLICY {}", "p".repeat(128)));
+    for columns in [40, 60, 80, 100, 200] {
+        let picture = picture(&server, columns);
+        for line in picture.lines() {
+            assert!(line.chars().count() <= columns, "{columns}: {line:?}");
+        }
+        assert!(
+            picture.contains("login") && picture.contains("denied/s"),
+            "{picture}"
+        );
+    }
+}
+
+#[test]
+fn a_server_without_hits_is_no_error() {
+    let server = Server::start();
+    let picture = picture(&server, 100);
+    assert_eq!(line(&picture, "all ")[1..], ["0"; 6]);
+    assert!(!picture.contains("POLICY"), "{picture}");
+}
+
+#[test]
+fn what_cannot_be_is_said() {
+    let (status, _, errors) = run(&["-p", &server::free_port().to_string(), "--once"], 100);
+    assert_eq!(status, 1, "{errors}");
+    assert!(errors.contains("Connection refused"), "{errors}");
+    let bare = Server::without_module(&[]);
+    let (status, _, errors) = run(&["-p", &bare.port().to_string(), "--once"], 100);
+    assert_eq!(status, 1, "{errors}");
+    assert!(errors.contains("no rate limiting module"), "{errors}");
+    let (status, _, errors) = run(&["-p", &bare.port().to_string()], 100);
+    assert_eq!(status, 2, "{errors}");
+    assert!(errors.contains("use --once"), "{errors}");
+}
+
+#[test]
+fn ctrl_c_gives_the_terminal_back() {
+    let mut server = Server::start();
+    traffic(&server);
+    let line = format!(
+        "{SCRIPT} --interval 0.1 -s {}",
+        server.dir().join("socket").display()
+    );
+    // script(1) runs it on a terminal of its own.
+    let mut child = Command::new("script")
+        .args(["-qec", &line, "/dev/null"])
+        .env("TERM", "xterm")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("script(1) is part of every Debian");
+    let mut stdout = child.stdout.take().unwrap();
+    let mut screen = String::new();
+    let mut read_until = |what: &str, screen: &mut String| {
+        let mut bytes = [0; 4096];
+        while !screen.contains(what) {
+            let count = stdout.read(&mut bytes).unwrap();
+            assert!(count > 0, "it ended before {what:?}: {screen:?}");
+            screen.push_str(&String::from_utf8_lossy(&bytes[..count]));
+        }
+    };
+    read_until("user:7", &mut screen);
+    assert!(screen.starts_with("\x1b[?1049h\x1b[?25l"), "{screen:?}");
+    // A server that goes away is said, and one that comes back is shown again.
+    server.kill();
+    read_until("NO ANSWER", &mut screen);
+    server.start_again().unwrap();
+    screen.clear();
+    read_until("every 0.1 s", &mut screen);
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b"\x03").unwrap();
+    read_until("\x1b[?25h\x1b[?1049l", &mut screen);
+    drop(stdin);
+    assert!(child.wait().unwrap().success());
+    let after = screen.rsplit("\x1b[?1049l").next().unwrap();
+    assert_eq!(after.trim_matches(['\r', '\n', '^', 'C']), "", "{screen:?}");
+}
