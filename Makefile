@@ -1,0 +1,51 @@
+# Shortcuts to scripts/, which do the work.
+.DEFAULT_GOAL := help
+.PHONY: help setup run demo top test check test-clients matrix cluster soak build bench profile dist clean
+
+help: ## list what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## install what is missing: redis-server, compiler, libclang, Rust
+	@scripts/setup
+
+run: ## start a server with the module, show the commands, stay until Ctrl-C (PORT=, REDIS_SERVER=)
+	@scripts/run
+
+demo: ## the same show, then end
+	@scripts/run --demo
+
+top: ## watch who is allowed and who is denied on the server at 127.0.0.1:6379 (scripts/top --help for others)
+	@scripts/top
+
+test: ## the whole gate: format, lints, core, and the module on real servers
+	@scripts/test
+
+check: ## the quick answer: format, lints, core
+	@scripts/check
+
+test-clients: ## real clients, the recipes, and the drop-in under @upstash/ratelimit (part of test)
+	@scripts/test-clients
+
+matrix: ## the server tests on every server version
+	@scripts/matrix
+
+cluster: ## start a local cluster of 3 primaries and 3 replicas with the module (scripts/cluster stop ends it)
+	@scripts/cluster start
+
+soak: ## kill, restart and compare, ROUNDS= times
+	@scripts/soak
+
+build: ## build the release module and print its path
+	@scripts/build
+
+bench: ## measure throughput and latency
+	@scripts/bench
+
+profile: ## see where the time of a command goes
+	@scripts/profile
+
+dist: ## make the stripped module with its checksum, under target/dist
+	@scripts/dist
+
+clean: ## remove everything that was built
+	@rm -rf -- "$${CARGO_TARGET_DIR:-target}"
