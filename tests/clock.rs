@@ -152,7 +152,7 @@ fn five(verdict: &Verdict) -> Vec<Reply> {
     vec![
         Reply::Int(i64::from(verdict.allowed)),
         int(verdict.limit),
-        int(verdict.remaining),
+        int(verdict.remaining()),
         match verdict.retry {
             Retry::After(ms) => int(ms),
             Retry::Never => Reply::Int(-1),

@@ -237,7 +237,7 @@ fn assert_state_holds(random: &mut Random, state: &Limiter) {
             assert_eq!(decision.verdicts().len(), asked.len());
             for (verdict, limit) in decision.verdicts().iter().zip(&asked) {
                 assert_eq!(verdict.limit, limit.limit());
-                assert!(verdict.remaining <= verdict.limit, "{verdict:?}");
+                assert!(verdict.remaining() <= verdict.limit, "{verdict:?}");
             }
             if !hit.force {
                 assert_eq!(

@@ -10,12 +10,19 @@ pub struct Verdict {
     pub allowed: bool,
     /// The limit in force, in units.
     pub limit: u64,
-    /// Whole units left after this hit.
-    pub remaining: u64,
+    /// Whole units that are used after this hit.
+    pub used: u64,
     /// When the same cost fits, if nothing else happens.
     pub retry: Retry,
     /// Milliseconds until nothing is used any more.
     pub reset_after_ms: u64,
+}
+
+impl Verdict {
+    /// Whole units left after this hit.
+    pub fn remaining(&self) -> u64 {
+        self.limit.saturating_sub(self.used)
+    }
 }
 
 /// When to come back. In this order: the later, the greater.
@@ -51,7 +58,7 @@ impl Decision {
         let mut binds = verdicts.next()?;
         for verdict in verdicts {
             let tighter = match (binds.allowed, verdict.allowed) {
-                (true, true) => verdict.remaining < binds.remaining,
+                (true, true) => verdict.remaining() < binds.remaining(),
                 (false, false) => verdict.retry > binds.retry,
                 (binds_allows, _) => binds_allows,
             };
@@ -71,7 +78,7 @@ mod tests {
         Verdict {
             allowed,
             limit: 10,
-            remaining,
+            used: 10 - remaining,
             retry,
             reset_after_ms: 0,
         }

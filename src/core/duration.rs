@@ -10,6 +10,9 @@ pub const MIN_MS: u64 = 1;
 /// The longest duration, in milliseconds: 3660 days, ten years and a little.
 pub const MAX_MS: u64 = 3660 * 86_400_000;
 
+/// Digits that a `u64` surely holds, and more than anybody needs.
+const MAX_DIGITS: usize = 19;
+
 /// Every unit, largest first, with its length in milliseconds.
 const UNITS: [(&str, u64); 6] = [
     ("w", 7 * 86_400_000),
@@ -43,13 +46,12 @@ pub fn parse(text: &[u8]) -> Result<u64, DurationError> {
     let mut number: u64 = 0;
     let mut digits = 0;
     for byte in text {
-        if !byte.is_ascii_digit() {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
             break;
         }
-        // Saturating: whatever saturates is far past MAX_MS in any unit.
-        number = number
-            .saturating_mul(10)
-            .saturating_add(u64::from(byte - b'0'));
+        // Wrapping is harmless: so many digits are refused below.
+        number = number.wrapping_mul(10).wrapping_add(u64::from(digit));
         digits += 1;
     }
     let unit = text.get(digits..).unwrap_or_default();
@@ -67,7 +69,7 @@ pub fn parse(text: &[u8]) -> Result<u64, DurationError> {
         _ => return Err(DurationError::Malformed),
     };
     match number.saturating_mul(unit_ms) {
-        ms @ MIN_MS..=MAX_MS => Ok(ms),
+        ms @ MIN_MS..=MAX_MS if digits <= MAX_DIGITS => Ok(ms),
         _ => Err(DurationError::OutOfRange),
     }
 }
@@ -125,6 +127,7 @@ mod tests {
             ("0s", DurationError::OutOfRange),
             ("3661d", DurationError::OutOfRange),
             ("316224000001ms", DurationError::OutOfRange),
+            ("18446744073709551617s", DurationError::OutOfRange), // 2^64 + 1
             ("99999999999999999999999999w", DurationError::OutOfRange),
         ] {
             assert_eq!(parse(text.as_bytes()), Err(why), "{text:?}");

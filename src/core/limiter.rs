@@ -15,6 +15,7 @@ use super::error::Error;
 use super::limit::{Algorithm, Limit, Limits, MAX_COUNT};
 use super::{bucket::Bucket, fixed::Fixed, sliding::Sliding};
 use smallvec::{Array, SmallVec};
+use std::borrow::Borrow;
 
 /// Counts what is used of one limit. The three algorithms are the three implementations; all that differs between them
 /// is how usage fades.
@@ -140,10 +141,17 @@ impl<M: Meter> Meters<M> {
         }
     }
 
-    /// Whether the cost fits every limit.
-    fn fits(this: Option<&Self>, hit: &Hit, now_ms: u64) -> Result<bool, Error> {
-        let mut fits = true;
+    /// Notes what is used of every limit, and tells whether the cost fits them all.
+    #[inline(always)]
+    fn measure(
+        this: Option<&Self>,
+        hit: &Hit,
+        now_ms: u64,
+        decision: &mut Decision,
+    ) -> Result<bool, Error> {
         let cost = hit.cost.unsigned_abs();
+        let mut fits = true;
+        decision.verdicts.clear();
         for (index, limit) in hit.limits.iter().enumerate() {
             let used = this
                 .and_then(|meters| meters.find(index, limit))
@@ -153,6 +161,13 @@ impl<M: Meter> Meters<M> {
             if hit.force && hit.cost > 0 && used.saturating_add(cost) > MAX_COUNT {
                 return Err(Error::Overflow);
             }
+            decision.verdicts.push(Verdict {
+                allowed: true,
+                limit: limit.limit(),
+                used,
+                retry: Retry::After(0),
+                reset_after_ms: 0,
+            });
         }
         Ok(fits)
     }
@@ -192,43 +207,51 @@ impl<M: Meter> Meters<M> {
             .collect();
     }
 
-    /// What each limit says, given the state after the hit. A forced hit that did not fit may have filled a limit that
-    /// it did fit: then that one has to be waited for, too.
-    #[inline]
-    fn judge(this: Option<&Self>, hit: &Hit, fits: bool, now_ms: u64, decision: &mut Decision) {
-        decision.verdicts.clear();
-        for (index, limit) in hit.limits.iter().enumerate() {
-            let meter = this.and_then(|meters| meters.find(index, limit));
-            let wait = |target| meter.map_or(0, |meter| meter.wait(limit, target, now_ms));
-            let used = meter.map_or(0, |meter| meter.used(limit, now_ms));
-            let retry = match limit.limit().checked_sub(hit.cost.unsigned_abs()) {
-                _ if fits => Retry::After(0),
-                Some(target) => Retry::After(wait(target)),
-                None => Retry::Never,
-            };
-            decision.verdicts.push(Verdict {
-                allowed: retry == Retry::After(0),
-                limit: limit.limit(),
-                remaining: limit.limit().saturating_sub(used),
-                retry,
-                reset_after_ms: wait(0),
-            });
-        }
-    }
-
     /// Whether charging the cost is called for, and would change anything: of nothing, nothing can be given back.
-    fn is_charged(this: Option<&Self>, hit: &Hit, fits: bool, now_ms: u64) -> bool {
+    fn is_charged(hit: &Hit, fits: bool, decision: &Decision) -> bool {
         if hit.cost > 0 {
             return hit.force || fits;
         }
-        let is_used = |(index, limit)| {
-            this.and_then(|meters| meters.find(index, limit))
-                .is_some_and(|meter| meter.used(limit, now_ms) > 0)
-        };
-        hit.cost < 0 && hit.limits.iter().enumerate().any(is_used)
+        hit.cost < 0 && decision.verdicts.iter().any(|verdict| verdict.used > 0)
     }
 
-    #[inline]
+    /// What each limit says of times, given its meter after the hit. A forced hit that did not fit may have filled a limit
+    /// that it did fit: then that one has to be waited for, too.
+    #[inline(always)]
+    fn judge<B: Borrow<M>>(
+        after: impl Fn(usize, &Limit) -> Option<B>,
+        hit: &Hit,
+        fits: bool,
+        now_ms: u64,
+        decision: &mut Decision,
+    ) {
+        let verdicts = hit.limits.iter().zip(&mut decision.verdicts);
+        for (index, (limit, verdict)) in verdicts.enumerate() {
+            let meter = after(index, limit);
+            let wait = |target| {
+                let meter = meter.as_ref().map(B::borrow);
+                meter.map_or(0, |meter: &M| meter.wait(limit, target, now_ms))
+            };
+            verdict.reset_after_ms = wait(0);
+            if !fits {
+                verdict.retry = match limit.limit().checked_sub(hit.cost.unsigned_abs()) {
+                    Some(target) => Retry::After(wait(target)),
+                    None => Retry::Never,
+                };
+                verdict.allowed = verdict.retry == Retry::After(0);
+            }
+        }
+    }
+
+    /// What is used after a charge: by every algorithm, whole units are added and taken off as they are.
+    #[inline(always)]
+    fn add(cost: i64, decision: &mut Decision) {
+        for verdict in &mut decision.verdicts {
+            verdict.used = verdict.used.saturating_add_signed(cost);
+        }
+    }
+
+    #[inline(always)]
     fn hit(
         state: &mut Option<Limiter>,
         hit: &Hit,
@@ -236,12 +259,13 @@ impl<M: Meter> Meters<M> {
         decision: &mut Decision,
     ) -> Result<Change, Error> {
         let meters = Self::held(state.as_ref())?;
-        let fits = Self::fits(meters, hit, now_ms)?;
+        let fits = Self::measure(meters, hit, now_ms, decision)?;
         let mut change = Change::None;
-        if Self::is_charged(meters, hit, fits, now_ms) {
+        if Self::is_charged(hit, fits, decision) {
             let limiter = state.get_or_insert_with(|| M::wrap(Box::new(Self::empty())));
             if let Some(meters) = M::of_mut(limiter) {
                 meters.charge(hit.limits, hit.cost, hit.entries, now_ms);
+                Self::add(hit.cost, decision);
                 change = Change::Charged;
             }
         } else if !fits && meters.is_some_and(|meters| meters.is_ahead(now_ms)) {
@@ -250,10 +274,13 @@ impl<M: Meter> Meters<M> {
                 change = Change::Rewound;
             }
         }
-        Self::judge(state.as_ref().and_then(M::of), hit, fits, now_ms, decision);
+        let meters = state.as_ref().and_then(M::of);
+        let after = |index, limit: &Limit| meters?.find(index, limit);
+        Self::judge(after, hit, fits, now_ms, decision);
         Ok(change)
     }
 
+    #[inline(always)]
     fn peek(
         state: Option<&Limiter>,
         hit: &Hit,
@@ -261,13 +288,19 @@ impl<M: Meter> Meters<M> {
         decision: &mut Decision,
     ) -> Result<(), Error> {
         let meters = Self::held(state)?;
-        let fits = Self::fits(meters, hit, now_ms)?;
-        if Self::is_charged(meters, hit, fits, now_ms) {
-            let mut after = meters.cloned().unwrap_or_else(Self::empty);
-            after.charge(hit.limits, hit.cost, hit.entries, now_ms);
-            Self::judge(Some(&after), hit, fits, now_ms, decision);
+        let fits = Self::measure(meters, hit, now_ms, decision)?;
+        let found = |index, limit: &Limit| meters?.find(index, limit);
+        if Self::is_charged(hit, fits, decision) {
+            let after = |index, limit: &Limit| {
+                let found = found(index, limit).cloned();
+                let mut meter = found.unwrap_or_else(|| M::unused(limit, hit.entries));
+                meter.charge(limit, hit.cost, now_ms);
+                Some(meter)
+            };
+            Self::add(hit.cost, decision);
+            Self::judge(after, hit, fits, now_ms, decision);
         } else {
-            Self::judge(meters, hit, fits, now_ms, decision);
+            Self::judge(found, hit, fits, now_ms, decision);
         }
         Ok(())
     }
@@ -363,7 +396,7 @@ impl Limiter {
 
     /// Decides a hit and charges it, to all limits or to none. A state of `None` is an absent key: it comes into being
     /// with the first charge. The decision is written to where the caller wants it, as it is too large to hand around.
-    #[inline]
+    #[inline(always)]
     pub fn decide(
         state: &mut Option<Limiter>,
         hit: &Hit,
@@ -388,14 +421,25 @@ impl Limiter {
         Ok((decision, change))
     }
 
-    /// What [`Limiter::hit`] would answer, with nothing changed.
+    /// What [`Limiter::decide`] would decide, with nothing changed.
+    #[inline(always)]
+    pub fn foresee(
+        state: Option<&Limiter>,
+        hit: &Hit,
+        now_ms: u64,
+        decision: &mut Decision,
+    ) -> Result<(), Error> {
+        match hit.algorithm {
+            Algorithm::Fixed => Meters::<Fixed>::peek(state, hit, now_ms, decision),
+            Algorithm::Sliding => Meters::<Sliding>::peek(state, hit, now_ms, decision),
+            Algorithm::Bucket => Meters::<Bucket>::peek(state, hit, now_ms, decision),
+        }
+    }
+
+    /// [`Limiter::foresee`] where nobody counts instructions.
     pub fn peek(state: Option<&Limiter>, hit: &Hit, now_ms: u64) -> Result<Decision, Error> {
         let mut decision = Decision::default();
-        match hit.algorithm {
-            Algorithm::Fixed => Meters::<Fixed>::peek(state, hit, now_ms, &mut decision),
-            Algorithm::Sliding => Meters::<Sliding>::peek(state, hit, now_ms, &mut decision),
-            Algorithm::Bucket => Meters::<Bucket>::peek(state, hit, now_ms, &mut decision),
-        }?;
+        Self::foresee(state, hit, now_ms, &mut decision)?;
         Ok(decision)
     }
 

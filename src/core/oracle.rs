@@ -510,7 +510,7 @@ impl Model {
         Verdict {
             allowed: retry == Retry::After(0),
             limit: limit.limit(),
-            remaining: limit.limit().saturating_sub(usage.used(limit, step.now_ms)),
+            used: usage.used(limit, step.now_ms),
             retry,
             reset_after_ms: usage.wait(limit, 0, step.now_ms),
         }
@@ -554,14 +554,10 @@ fn binding(verdicts: &[Verdict]) -> Verdict {
     if let Some(longest) = denied.clone().map(|verdict| verdict.retry).max() {
         return *denied.find(|verdict| verdict.retry == longest).unwrap();
     }
-    let least = verdicts
-        .iter()
-        .map(|verdict| verdict.remaining)
-        .min()
-        .unwrap();
+    let least = verdicts.iter().map(Verdict::remaining).min().unwrap();
     *verdicts
         .iter()
-        .find(|verdict| verdict.remaining == least)
+        .find(|verdict| verdict.remaining() == least)
         .unwrap()
 }
 

@@ -46,30 +46,42 @@ pub enum Verb {
     Peek,
 }
 
-/// The words that are left to read, and the place of the next one on the command line.
+/// The words that are left to read.
 struct Words<'a> {
     args: &'a [&'a [u8]],
-    at: usize,
+    /// The place behind the last word on the command line, for error texts.
+    end: usize,
 }
 
 impl<'a> Words<'a> {
+    /// `at` is the place of the first of `args`.
+    fn new(args: &'a [&'a [u8]], at: usize) -> Self {
+        let end = at + args.len();
+        Self { args, end }
+    }
+
     fn peek(&self) -> Option<&'a [u8]> {
         self.args.first().copied()
     }
 
     fn next(&mut self, expected: &'static str) -> Result<&'a [u8], Error> {
-        let (word, rest) = self.args.split_first().ok_or(Error::Incomplete {
-            at: self.at,
-            expected,
-        })?;
+        let at = self.at();
+        let (word, rest) = self
+            .args
+            .split_first()
+            .ok_or(Error::Incomplete { at, expected })?;
         self.args = rest;
-        self.at += 1;
         Ok(word)
+    }
+
+    /// The place of the next word.
+    fn at(&self) -> usize {
+        self.end - self.args.len()
     }
 
     /// The place of the word that `next` returned last.
     fn last(&self) -> usize {
-        self.at - 1
+        self.at() - 1
     }
 }
 
@@ -99,6 +111,7 @@ pub fn parse<'a>(
 }
 
 /// [`parse`] to where the caller wants it, as a request is too large to be handed around; `request` is a default one.
+#[inline(always)]
 pub fn parse_into<'a>(
     request: &mut Request<'a>,
     algorithm: Algorithm,
@@ -106,7 +119,7 @@ pub fn parse_into<'a>(
     args: &'a [&'a [u8]],
     at: usize,
 ) -> Result<(), Error> {
-    let mut words = Words { args, at };
+    let mut words = Words::new(args, at);
     limits(algorithm, &mut words, &mut request.limits)?;
     let mut has_cost = false;
     while let Some(word) = words.peek() {
@@ -147,12 +160,12 @@ pub fn parse_into<'a>(
 
 /// Reads limits and nothing else, as in `RL.POLICY SET name FIXED limits...`.
 pub fn parse_limits(algorithm: Algorithm, args: &[&[u8]], at: usize) -> Result<Limits, Error> {
-    let mut words = Words { args, at };
+    let mut words = Words::new(args, at);
     let mut read = Limits::new();
     limits(algorithm, &mut words, &mut read)?;
     match words.peek() {
         None => Ok(read),
-        Some(_) => Err(count_error(words.at, names(algorithm).0)),
+        Some(_) => Err(count_error(words.at(), names(algorithm).0)),
     }
 }
 
@@ -168,11 +181,12 @@ fn count_error(at: usize, what: &'static str) -> Error {
     Error::Count { at, what }
 }
 
+#[inline(always)]
 fn limits(algorithm: Algorithm, words: &mut Words, limits: &mut Limits) -> Result<(), Error> {
     let (amount_name, time_name) = names(algorithm);
     loop {
         if limits.len() == MAX_LIMITS {
-            return Err(Error::TooManyLimits { at: words.at });
+            return Err(Error::TooManyLimits { at: words.at() });
         }
         let amount = words.next(amount_name)?;
         let amount = count(amount).ok_or(count_error(words.last(), amount_name))?;

@@ -109,16 +109,22 @@ impl<'a> Call<'a> {
     /// Every argument, the command's name first.
     pub fn args(&self) -> Args<'a> {
         let mut args = Args::new();
-        self.read_args(&mut args);
+        self.read_args(0, &mut args);
         args
     }
 
-    /// [`Call::args`] to where the caller wants them, as they are too large to be handed around.
-    pub fn read_args(&self, args: &mut Args<'a>) {
-        args.reserve_exact(self.argv.len());
-        for string in self.argv {
+    /// The arguments from `first` on, to where the caller wants them, as they are too large to be handed around.
+    #[inline(always)]
+    pub fn read_args(&self, first: usize, args: &mut Args<'a>) {
+        for string in self.argv.get(first..).unwrap_or_default() {
             args.push(string_bytes(*string));
         }
+    }
+
+    /// Argument `index`; empty where there is none.
+    pub fn arg(&self, index: usize) -> &'a [u8] {
+        let string = self.argv.get(index);
+        string.map_or(&[], |string| string_bytes(*string))
     }
 
     /// Opens the key that is argument `index`, to change it. `None` where there is no such argument.

@@ -92,9 +92,9 @@ pub fn with<T>(body: impl FnOnce(&mut Registry) -> T) -> T {
 }
 
 /// Counts a hit on the key `identifier`, under the name of its policy if it has one.
-pub fn count(
+pub fn count<'a>(
     policy: Option<&[u8]>,
-    identifier: &[u8],
+    identifier: impl FnOnce() -> &'a [u8],
     algorithm: Algorithm,
     outcome: Outcome,
     now_ms: u64,
@@ -111,7 +111,7 @@ pub fn count(
             }
             None => stats.slot(name),
         };
-        stats.count_named(slot, identifier, algorithm, outcome, now_ms);
+        stats.count_named(slot, identifier(), algorithm, outcome, now_ms);
     });
 }
 

@@ -57,10 +57,11 @@ fn each_verdict(call: &Call, verdicts: &[Verdict]) {
     }
 }
 
+#[inline(always)]
 fn verdict(call: &Call, verdict: &Verdict) {
     call.reply_integer(i64::from(verdict.allowed));
     call.reply_count(verdict.limit);
-    call.reply_count(verdict.remaining);
+    call.reply_count(verdict.remaining());
     match verdict.retry {
         Retry::After(ms) => call.reply_count(ms),
         Retry::Never => call.reply_integer(-1),

@@ -29,13 +29,15 @@ pub fn bucket(call: &Call) -> Result<(), Error> {
     hit(call, Algorithm::Bucket)
 }
 
+/// Inlined, as is everything below that is marked so: each command names its algorithm, so the compiler writes three paths
+/// that need not choose. (As one path it took 300 instructions more, a quarter of what is ours.)
+#[inline(always)]
 fn hit(call: &Call, algorithm: Algorithm) -> Result<(), Error> {
     const FIRST_LIMIT: usize = KEY + 1;
-    let mut args = Args::new();
-    call.read_args(&mut args);
-    let words = args.get(FIRST_LIMIT..).unwrap_or_default();
+    let mut words = Args::new();
+    call.read_args(FIRST_LIMIT, &mut words);
     let mut request = Request::default();
-    request::parse_into(&mut request, algorithm, Verb::Charge, words, FIRST_LIMIT)?;
+    request::parse_into(&mut request, algorithm, Verb::Charge, &words, FIRST_LIMIT)?;
     let now_ms = now_ms();
     let listed = look_up(&mut request, algorithm, now_ms)?;
     let Some(mut key) = call.open_to_write(KEY) else {
@@ -80,8 +82,8 @@ fn hit(call: &Call, algorithm: Algorithm) -> Result<(), Error> {
         key.notify(DENIED);
     }
     if hit.cost > 0 {
-        let name = args.get(KEY).copied().unwrap_or_default();
-        registry::count(request.policy, name, algorithm, outcome, now_ms);
+        let identifier = || call.arg(KEY);
+        registry::count(request.policy, identifier, algorithm, outcome, now_ms);
     }
     Ok(())
 }

@@ -32,6 +32,7 @@ const KEY: usize = 1;
 type State = ManuallyDrop<Option<Limiter>>;
 
 /// Looks at an open key; an error where it holds something else.
+#[inline(always)]
 fn limiter_of(key: &Key) -> Result<State, Error> {
     match key.value(data_type::handle()) {
         Some(value) => {
@@ -57,6 +58,7 @@ pub struct Listed<'a> {
 
 /// Does what the POLICY and DENY clauses ask for: puts the policy's limits in the place of the call's, where there is
 /// such a policy, and looks for the values in the deny list.
+#[inline(always)]
 fn look_up<'a>(
     request: &mut Request<'a>,
     algorithm: Algorithm,
@@ -65,6 +67,14 @@ fn look_up<'a>(
     if request.policy.is_none() && request.deny.is_none() {
         return Ok(None);
     }
+    look_up_clauses(request, algorithm, now_ms)
+}
+
+fn look_up_clauses<'a>(
+    request: &mut Request<'a>,
+    algorithm: Algorithm,
+    now_ms: u64,
+) -> Result<Option<Listed<'a>>, Error> {
     registry::with(|registry| {
         let policy = request.policy.and_then(|name| registry.policies.get(name));
         if let Some(policy) = policy {

@@ -1,11 +1,12 @@
 //! `RL.PEEK`: what the command would answer now. Reads, and leaves no trace.
 
 use super::{limiter_of, look_up};
+use crate::core::decision::Decision;
 use crate::core::error::Error;
 use crate::core::limit::Algorithm;
 use crate::core::limiter::{Hit, Limiter};
-use crate::core::request::{self, Verb};
-use crate::server::raw::{now_ms, Call};
+use crate::core::request::{self, Request, Verb};
+use crate::server::raw::{now_ms, Args, Call};
 use crate::server::{config, reply};
 use std::mem::ManuallyDrop;
 
@@ -14,13 +15,12 @@ pub fn peek(call: &Call) -> Result<(), Error> {
     const ALGORITHM: usize = 1;
     const KEY: usize = 2;
     const FIRST_LIMIT: usize = 3;
-    let args = call.args();
-    let algorithm = args
-        .get(ALGORITHM)
-        .and_then(|name| Algorithm::parse(name))
-        .ok_or(Error::Algorithm { at: ALGORITHM })?;
-    let words = args.get(FIRST_LIMIT..).unwrap_or_default();
-    let mut request = request::parse(algorithm, Verb::Peek, words, FIRST_LIMIT)?;
+    let algorithm =
+        Algorithm::parse(call.arg(ALGORITHM)).ok_or(Error::Algorithm { at: ALGORITHM })?;
+    let mut words = Args::new();
+    call.read_args(FIRST_LIMIT, &mut words);
+    let mut request = Request::default();
+    request::parse_into(&mut request, algorithm, Verb::Peek, &words, FIRST_LIMIT)?;
     let now_ms = now_ms();
     let listed = look_up(&mut request, algorithm, now_ms)?;
     let hit = Hit {
@@ -42,7 +42,8 @@ pub fn peek(call: &Call) -> Result<(), Error> {
             listed,
         );
     } else {
-        let decision = Limiter::peek(state.as_ref(), &hit, now_ms)?;
+        let mut decision = Decision::default();
+        Limiter::foresee(state.as_ref(), &hit, now_ms, &mut decision)?;
         reply::decision(call, &decision, request.deny.is_some());
     }
     Ok(())
