@@ -127,6 +127,12 @@ impl<'a> Call<'a> {
         string.map_or(&[], |string| string_bytes(*string))
     }
 
+    /// How many arguments there are, the command's name included, with none of them read.
+    #[cfg(feature = "probe")]
+    pub fn count_args(&self) -> usize {
+        self.argv.len()
+    }
+
     /// Opens the key that is argument `index`, to change it. `None` where there is no such argument.
     pub fn open_to_write(&self, index: usize) -> Option<Key<'a>> {
         self.open(index, raw::REDISMODULE_READ | raw::REDISMODULE_WRITE)

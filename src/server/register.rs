@@ -1,6 +1,8 @@
 //! The command table: one row a command. `COMMAND DOCS`, `COMMAND INFO`, redis-cli's hints, ACL categories and the
 //! server's own arity check all come from here.
 
+#[cfg(feature = "probe")]
+use super::commands::probe;
 use super::commands::{apply, bucket, deny, fixed, info, node, peek, policy, sliding, stats};
 use super::raw::{callback, Callback, OK};
 use redis_module::commands::{
@@ -56,7 +58,9 @@ const ADMIN_DELETE: &CStr = c"write admin";
 const ADMIN: &str = "admin write slow dangerous";
 const READ_SLOW: &CStr = c"readonly";
 
-fn table() -> [Command; 19] {
+const ROWS: usize = if cfg!(feature = "probe") { 21 } else { 19 };
+
+fn table() -> [Command; ROWS] {
     [
         Command {
             name: "rl.fixed",
@@ -279,6 +283,31 @@ fn table() -> [Command; 19] {
                 let flags = CommandArgFlags::OPTIONAL;
                 vec![reset, full_arg("name", STRING, None, flags, None)]
             },
+        },
+        // Flags, categories and key are those of RL.FIXED, so that the server does the same around it.
+        #[cfg(feature = "probe")]
+        Command {
+            name: "rl.empty",
+            handler: callback(probe::empty),
+            flags: WRITE,
+            categories: "write fast",
+            arity: -2,
+            summary: c"For benchmarks, in no release: replies as RL.FIXED does, and does nothing.",
+            complexity: c"O(1)",
+            key: Key::Updates(1),
+            args: || vec![key_arg(), several("anything")],
+        },
+        #[cfg(feature = "probe")]
+        Command {
+            name: "rl.panic",
+            handler: callback(probe::panic),
+            flags: c"admin",
+            categories: "admin slow dangerous",
+            arity: 1,
+            summary: c"For tests, in no release: ends the server by a panic.",
+            complexity: c"O(1)",
+            key: Key::None,
+            args: Vec::new,
         },
     ]
 }

@@ -7,6 +7,8 @@ mod info;
 mod node;
 mod peek;
 pub mod policy;
+#[cfg(feature = "probe")]
+pub mod probe;
 mod stats;
 
 pub use apply::apply;
