@@ -6,6 +6,7 @@
 //! | variable | meaning | default |
 //! |---|---|---|
 //! | `RATELIMIT_MODULE` | the module's path | `libratelimit.so` in cargo's `release` directory |
+//! | `RATELIMIT_PROBE_MODULE` | the path of one with the feature `probe` | what `scripts/build --probe` builds |
 //! | `RATELIMIT_SERVER` | the server's command line, split at spaces | `redis-server` |
 //! | `RATELIMIT_CLI` | the client's command line, split at spaces | `redis-cli` |
 //! | `SEED` | the seed of every random sequence | a fixed one per test |

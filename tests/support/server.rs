@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{cli, Cli, Decision, Reply, DEADLINE};
+use super::{cli, eventually, Cli, Decision, Reply, DEADLINE};
 
 /// A running server. Several threads may use one; each call through it takes the one built-in connection.
 pub struct Server {
@@ -49,6 +49,13 @@ impl Server {
     pub fn try_with_module_arguments(arguments: &str, lines: &[&str]) -> Result<Self, Refusal> {
         let load = format!("loadmodule \"{}\" {arguments}", module().display());
         Self::launch(&[&[load.as_str()], lines].concat())
+    }
+
+    /// A server with another build of the module.
+    pub fn with_module(module: &Path, lines: &[&str]) -> Self {
+        let load = format!("loadmodule \"{}\"", module.display());
+        Self::launch(&[&[load.as_str()], lines].concat())
+            .unwrap_or_else(|refusal| panic!("the server did not start: {refusal:?}"))
     }
 
     /// A server without the module.
@@ -231,7 +238,18 @@ impl Server {
         self.child.wait().expect("the server was started here");
     }
 
-    /// Starts the killed server again on what it left in its directory.
+    /// Waits until the server has ended by itself, and tells how.
+    pub fn wait_for_end(&mut self) -> ExitStatus {
+        self.disconnect();
+        let mut ended = None;
+        eventually("the server ends", || {
+            ended = self.child.try_wait().expect("the server was started here");
+            ended.is_some()
+        });
+        ended.expect("it has ended")
+    }
+
+    /// Starts the server that has ended again on what it left in its directory.
     pub fn start_again(&mut self) -> Result<(), Refusal> {
         self.child = launch(&self.dir)?;
         Ok(())
@@ -273,9 +291,14 @@ impl Server {
         *self.cli.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
+    /// What the server has logged since it was started last.
+    pub fn log(&self) -> String {
+        read_log(&self.dir)
+    }
+
     /// The end of the log.
     fn log_tail(&self) -> String {
-        let log = read_log(&self.dir);
+        let log = self.log();
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(60)..].join("\n")
     }
