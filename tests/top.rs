@@ -10,9 +10,9 @@
 mod support;
 
 use std::io::{Read, Write};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
-use support::{server, Server};
+use support::{eventually, server, Server};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/top");
 
@@ -178,45 +178,79 @@ fn what_cannot_be_is_said() {
     assert!(errors.contains("use --once"), "{errors}");
 }
 
+/// A terminal of its own, by script(1), in which a shell runs `line`.
+fn terminal(line: &str) -> Child {
+    Command::new("script")
+        .args(["-qec", line, "/dev/null"])
+        .env("TERM", "xterm")
+        .env("SHELL", "/bin/sh")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("script(1) is part of every Debian")
+}
+
+/// Reads on until `what` is on the screen.
+fn read_until(what: &str, from: &mut impl Read, screen: &mut String) {
+    let mut bytes = [0; 4096];
+    while !screen.contains(what) {
+        let count = from.read(&mut bytes).unwrap();
+        assert!(count > 0, "it ended before {what:?}: {screen:?}");
+        screen.push_str(&String::from_utf8_lossy(&bytes[..count]));
+    }
+}
+
 #[test]
 fn ctrl_c_gives_the_terminal_back() {
     let mut server = Server::start();
     traffic(&server);
-    let line = format!(
-        "{SCRIPT} --interval 0.1 -s {}",
+    // In the shell's place: Ctrl-C is for all of the terminal, and a shell that waits may end by it, status and all.
+    let mut child = terminal(&format!(
+        "exec '{SCRIPT}' --interval 0.1 -s '{}'",
         server.dir().join("socket").display()
-    );
-    // script(1) runs it on a terminal of its own.
-    let mut child = Command::new("script")
-        .args(["-qec", &line, "/dev/null"])
-        .env("TERM", "xterm")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("script(1) is part of every Debian");
+    ));
     let mut stdout = child.stdout.take().unwrap();
     let mut screen = String::new();
-    let mut read_until = |what: &str, screen: &mut String| {
-        let mut bytes = [0; 4096];
-        while !screen.contains(what) {
-            let count = stdout.read(&mut bytes).unwrap();
-            assert!(count > 0, "it ended before {what:?}: {screen:?}");
-            screen.push_str(&String::from_utf8_lossy(&bytes[..count]));
-        }
-    };
-    read_until("user:7", &mut screen);
+    read_until("user:7", &mut stdout, &mut screen);
     assert!(screen.starts_with("\x1b[?1049h\x1b[?25l"), "{screen:?}");
     // A server that goes away is said, and one that comes back is shown again.
     server.kill();
-    read_until("NO ANSWER", &mut screen);
+    read_until("NO ANSWER", &mut stdout, &mut screen);
     server.start_again().unwrap();
     screen.clear();
-    read_until("every 0.1 s", &mut screen);
+    read_until("every 0.1 s", &mut stdout, &mut screen);
     let mut stdin = child.stdin.take().unwrap();
     stdin.write_all(b"\x03").unwrap();
-    read_until("\x1b[?25h\x1b[?1049l", &mut screen);
+    read_until("\x1b[?25h\x1b[?1049l", &mut stdout, &mut screen);
+    // Somebody impatient presses it again; by then it may be gone, and script(1) too.
+    let _ = stdin.write_all(b"\x03");
     drop(stdin);
-    assert!(child.wait().unwrap().success());
+    stdout.read_to_string(&mut screen).unwrap();
+    let status = child.wait().unwrap();
+    assert!(status.success(), "{status}: {screen:?}");
     let after = screen.rsplit("\x1b[?1049l").next().unwrap();
     assert_eq!(after.trim_matches(['\r', '\n', '^', 'C']), "", "{screen:?}");
+}
+
+#[test]
+fn a_terminal_that_is_gone_ends_it_without_a_complaint() {
+    let server = Server::start();
+    traffic(&server);
+    let [status, errors] = ["status", "errors"].map(|name| server.dir().join(name));
+    let mut child = terminal(&format!(
+        "trap '' HUP; '{SCRIPT}' --interval 0.1 -s '{}' 2>'{}'; echo $? >'{}'",
+        server.dir().join("socket").display(),
+        errors.display(),
+        status.display()
+    ));
+    let mut screen = String::new();
+    read_until("user:7", child.stdout.as_mut().unwrap(), &mut screen);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+    eventually("it ends", || read(&status).ends_with('\n'));
+    assert_eq!(
+        (read(&status).as_str(), read(&errors).as_str()),
+        ("0\n", "")
+    );
 }
