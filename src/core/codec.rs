@@ -24,6 +24,7 @@ use super::fixed::Fixed;
 use super::limit::{Algorithm, Limit, Limits, MAX_COUNT, MAX_LIMITS, MAX_TIME_MS};
 use super::limiter::{Hit, Limiter, Meter, Meters};
 use super::sliding::{Log, Sliding, MAX_ENTRIES, MIN_ENTRIES};
+use super::source::Source;
 use super::varint;
 use smallvec::SmallVec;
 
@@ -267,26 +268,8 @@ impl Encoding for Bucket {
     }
 }
 
-/// What is left to read.
-struct Source<'a>(&'a [u8]);
-
-impl<'a> Source<'a> {
-    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(length)?;
-        self.0 = rest;
-        Some(taken)
-    }
-
-    fn byte(&mut self) -> Option<u8> {
-        self.take(1)?.first().copied()
-    }
-
-    fn number(&mut self) -> Option<u64> {
-        let (number, bytes) = varint::read(self.0)?;
-        self.take(bytes)?;
-        Some(number)
-    }
-
+/// Reading what only a limiter has.
+impl Source<'_> {
     fn at_most(&mut self, bound: u64) -> Option<u64> {
         self.number().filter(|number| *number <= bound)
     }
@@ -300,14 +283,13 @@ impl<'a> Source<'a> {
         Limit::window(limit, self.number()?)
     }
 
-    fn count(&mut self) -> Option<usize> {
-        let count = usize::try_from(self.number()?).ok()?;
-        (1..=MAX_LIMITS).contains(&count).then_some(count)
+    fn limit_count(&mut self) -> Option<usize> {
+        self.count(MAX_LIMITS).filter(|count| *count > 0)
     }
 
     fn meters<M: Encoding>(&mut self) -> Option<Box<Meters<M>>> {
         let mut meters: SmallVec<[M; 1]> = SmallVec::new();
-        for _ in 0..self.count()? {
+        for _ in 0..self.limit_count()? {
             let meter = M::read(self)?;
             let is_new = meters
                 .iter()
@@ -322,7 +304,7 @@ impl<'a> Source<'a> {
         let cost = varint::unzigzag(self.number()?);
         let entries = u16::try_from(self.number()?).ok()?;
         let mut limits = Limits::new();
-        for _ in 0..self.count()? {
+        for _ in 0..self.limit_count()? {
             let limit = self.limit(algorithm)?;
             let is_new = limits
                 .iter()
@@ -345,7 +327,8 @@ impl<'a> Source<'a> {
 mod tests {
     use super::*;
     use crate::core::duration;
-    use crate::core::oracle::{self, Random, Step};
+    use crate::core::oracle::{self, Step};
+    use crate::core::random::Random;
     use std::fmt::Write;
     use std::path::PathBuf;
 

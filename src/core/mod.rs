@@ -18,7 +18,10 @@ mod oracle;
 pub mod policy;
 #[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod random;
 pub mod request;
 pub mod sliding;
+mod source;
 pub mod stats;
 pub mod varint;

@@ -5,7 +5,7 @@
 
 use super::error::MAX_NAME_BYTES;
 use super::limit::{Algorithm, Limit, Limits, MAX_LIMITS};
-use super::stats::source::{write_string, Source};
+use super::source::{write_string, Source};
 use super::stats::Slot;
 use super::varint;
 use ahash::RandomState;
@@ -251,7 +251,8 @@ fn read_policy(source: &mut Source) -> Option<Policy> {
 mod tests {
     use super::super::duration;
     use super::super::limit::MAX_COUNT;
-    use super::super::stats::tests::{hashing, Random};
+    use super::super::random::Random;
+    use super::super::stats::tests::hashing;
     use super::super::stats::{Bounds, Outcome, Stats};
     use super::*;
     use std::collections::BTreeMap;

@@ -353,6 +353,7 @@ impl<K: Key, V> Table<K, V> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::random::Random;
     use std::collections::BTreeMap;
 
     #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -362,13 +363,6 @@ mod tests {
         fn hash(&self) -> u64 {
             self.0
         }
-    }
-
-    fn random(state: &mut u64) -> u64 {
-        *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (*state ^ *state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
     }
 
     /// Sorted, nothing before its home, no gap between a home and its key, every number right.
@@ -402,7 +396,7 @@ mod tests {
             (2, 0, 1 << 54, 20_000),
             (3, u64::MAX - 700, u64::MAX, 20_000),
         ] {
-            let mut state = seed;
+            let mut random = Random(seed);
             let mut table = Table::default();
             let mut model = BTreeMap::new();
             let mut seen = Vec::new();
@@ -410,13 +404,11 @@ mod tests {
                 let value = u32::try_from(step).unwrap();
                 // First mostly growing, then mostly shrinking.
                 let grow = if step < steps / 2 { 9 } else { 2 };
-                let hash = match random(&mut state) % 2 {
-                    0 if !seen.is_empty() => {
-                        seen[usize::try_from(random(&mut state)).unwrap() % seen.len()]
-                    }
-                    _ => low + random(&mut state) % (high - low),
+                let hash = match random.below(2) {
+                    0 if !seen.is_empty() => seen[random.index(seen.len())],
+                    _ => low + random.below(high - low),
                 };
-                if random(&mut state) % 10 < grow {
+                if random.below(10) < grow {
                     table.put(Hash(hash), value);
                     model.insert(hash, value);
                     seen.push(hash);
@@ -427,7 +419,7 @@ mod tests {
                 assert_eq!(table.get(hash, |key| key.0.cmp(&hash)), model.get(&hash));
                 if step % 997 == 0 {
                     check(&table, &model);
-                    let from = low + random(&mut state) % (high - low);
+                    let from = low + random.below(high - low);
                     let tail: Vec<u64> = table.iter_from(from).map(|(key, _)| key.0).collect();
                     assert!(tail.iter().eq(model.range(from..).map(|(key, _)| key)));
                 }
@@ -447,10 +439,10 @@ mod tests {
 
     #[test]
     fn no_insertion_moves_many_keys() {
-        let mut state = 4;
+        let mut random = Random(4);
         let mut table = Table::default();
         for _ in 0..500_000 {
-            table.put(Hash(random(&mut state)), ());
+            table.put(Hash(random.next()), ());
         }
         assert_eq!(table.shards(), SHARDS);
         let largest = table.shards.iter().map(|shard| shard.slots.len()).max();
@@ -460,7 +452,7 @@ mod tests {
     #[test]
     fn memory_is_given_back() {
         let mut table = Table::default();
-        let hashes: Vec<u64> = (0..100_000_u64).map(|n| random(&mut n.clone())).collect();
+        let hashes: Vec<u64> = (0..100_000_u64).map(|n| Random(n).next()).collect();
         for hash in &hashes {
             table.put(Hash(*hash), ());
         }

@@ -1,33 +1,9 @@
 //! Deny lists against slow, obvious models.
 
 use super::*;
+use crate::core::random::Random;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
-    }
-
-    /// 0 .. `end`.
-    fn below(&mut self, end: usize) -> usize {
-        usize::try_from(self.next() % end as u64).unwrap()
-    }
-
-    fn one_in(&mut self, n: usize) -> bool {
-        self.below(n) == 0
-    }
-
-    fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
-        &from[self.below(from.len())]
-    }
-}
 
 const NOW: u64 = 1_700_000_000_000;
 const SEED: Seed = Seed(0x5eed);
@@ -190,7 +166,7 @@ fn spell(random: &mut Random, is_v4: bool, bits: u128) -> String {
     let text = if is_v4 {
         let v4 = Ipv4Addr::from_bits(u32::try_from(bits).unwrap());
         let [a, b] = [bits >> 16, bits & 0xffff];
-        match random.below(6) {
+        match random.index(6) {
             0 => format!("::ffff:{v4}"),
             1 => format!("::ffff:{a:x}:{b:04x}"),
             2 => format!("0:0:0:0:0:ffff:{v4}"),
@@ -199,7 +175,7 @@ fn spell(random: &mut Random, is_v4: bool, bits: u128) -> String {
     } else {
         let v6 = Ipv6Addr::from_bits(bits);
         let segments = v6.segments();
-        match random.below(4) {
+        match random.index(4) {
             0 => segments.map(|segment| format!("{segment:04x}")).join(":"),
             1 => segments.map(|segment| format!("{segment:x}")).join(":"),
             2 => format!(
@@ -232,14 +208,14 @@ fn matching_agrees_with_comparing_bits() {
         let mut entries: Vec<((bool, u128, u32), Until)> = Vec::new();
         let mut texts: BTreeMap<(bool, u128, u32), String> = BTreeMap::new();
         let few_lengths = random.one_in(2);
-        for _ in 0..1 + random.below(150) {
+        for _ in 0..1 + random.index(150) {
             let is_v4 = random.one_in(2);
             let bits = if is_v4 { 32 } else { 128 };
-            let length = match random.below(3) {
+            let length = match random.index(3) {
                 0 => bits,
-                _ if few_lengths => bits / 4 * (1 + random.below(3)),
-                1 => bits / 2 + random.below(bits / 2),
-                _ => random.below(bits + 1),
+                _ if few_lengths => bits / 4 * (1 + random.index(3)),
+                1 => bits / 2 + random.index(bits / 2),
+                _ => random.index(bits + 1),
             };
             let wide = u128::from(random.next()) << 64 | u128::from(random.next());
             let mut base = if is_v4 { wide >> 96 } else { wide };
@@ -280,7 +256,7 @@ fn matching_agrees_with_comparing_bits() {
         }
         if round % 2 == 0 {
             // All but a few go, so that blocks are made anew; then what has expired.
-            let keep = 1 + random.below(entries.len());
+            let keep = 1 + random.index(entries.len());
             for (entry, _) in entries.split_off(keep) {
                 lists.del(b"l", [texts[&entry].as_bytes()], 0);
             }
@@ -293,10 +269,10 @@ fn matching_agrees_with_comparing_bits() {
             lists = Lists::decode(&lists.encode(0), Seed(round)).unwrap();
         }
         for _ in 0..1_000 {
-            let (near, _) = *random.pick(&entries);
+            let (near, _) = random.pick(&entries);
             let bits = if near.0 { 32 } else { 128 };
             let flips = if random.one_in(2) {
-                1 + random.below(3)
+                1 + random.index(3)
             } else {
                 0
             };
@@ -308,7 +284,7 @@ fn matching_agrees_with_comparing_bits() {
             };
             let mut address = near.1 | noise & host & (u128::MAX >> (128 - bits));
             for _ in 0..flips {
-                address ^= 1 << random.below(usize::try_from(bits).unwrap());
+                address ^= 1 << random.index(usize::try_from(bits).unwrap());
             }
             let text = spell(&mut random, near.0, address);
             let probe = oracle_parse(&text).unwrap();
@@ -363,9 +339,9 @@ fn lists_do_what_maps_do() {
     let mut model = Model::new();
     let mut now_ms = NOW;
     for step in 0..20_000 {
-        let name = random.pick(&names).clone();
-        let values: Vec<Vec<u8>> = (0..1 + random.below(30))
-            .map(|_| random.pick(&pool).clone())
+        let name = random.pick(&names);
+        let values: Vec<Vec<u8>> = (0..1 + random.index(30))
+            .map(|_| random.pick(&pool))
             .collect();
         let texts = || values.iter().map(Vec::as_slice);
         let holds = |until: &Until| until.holds(now_ms);
@@ -376,7 +352,7 @@ fn lists_do_what_maps_do() {
                 .copied()
                 .filter(holds)
         };
-        match random.below(20) {
+        match random.index(20) {
             0..=8 => {
                 let until = if random.one_in(2) {
                     Until::Forever
@@ -408,7 +384,7 @@ fn lists_do_what_maps_do() {
             }
             14 => {
                 // A missing list, here and there, may be one whose entries have all expired.
-                let other = random.pick(&names).clone();
+                let other = random.pick(&names);
                 if lists.rename(&name, &other).is_ok() {
                     let list = model.remove(&name).unwrap_or_default();
                     model.insert(other, list);
@@ -429,7 +405,7 @@ fn lists_do_what_maps_do() {
                 model.remove(&name);
             }
             16 => {
-                lists.sweep(now_ms, random.below(20_000));
+                lists.sweep(now_ms, random.index(20_000));
             }
             17 => now_ms += random.next() % 40,
             18 => {
@@ -449,7 +425,7 @@ fn lists_do_what_maps_do() {
         }
         if step % 50 == 0 {
             for name in &names {
-                let mut entries = scan(&lists, name, 1 + random.below(100), now_ms);
+                let mut entries = scan(&lists, name, 1 + random.index(100), now_ms);
                 entries.sort();
                 let expected: Vec<Entry> = model
                     .get(name)
@@ -516,8 +492,8 @@ fn a_scan_misses_nothing_that_stays() {
             }
             cursor = next;
             for _ in 0..500 {
-                let text = value(random.below(3_000));
-                match random.below(4) {
+                let text = value(random.index(3_000));
+                match random.index(4) {
                     0 => add(&mut lists, "l", &[&text], Until::Forever)
                         .map(drop)
                         .unwrap(),
@@ -532,7 +508,7 @@ fn a_scan_misses_nothing_that_stays() {
                     }
                     _ => drop(lists.del(
                         b"l",
-                        [value(3_000 + random.below(other - 2_999)).as_bytes()],
+                        [value(3_000 + random.index(other - 2_999)).as_bytes()],
                         NOW,
                     )),
                 }
@@ -979,13 +955,13 @@ fn mutated_bytes_are_refused_or_mean_what_they_say() {
     let mut accepted = 0;
     for _ in 0..200_000 {
         let mut mutant = bytes.clone();
-        for _ in 0..1 + random.below(4) {
-            let at = random.below(mutant.len().max(1));
-            match random.below(5) {
+        for _ in 0..1 + random.index(4) {
+            let at = random.index(mutant.len().max(1));
+            match random.index(5) {
                 _ if mutant.is_empty() => mutant.push(1),
-                0 => mutant[at] ^= 1 << random.below(8),
+                0 => mutant[at] ^= 1 << random.index(8),
                 1 => mutant[at] = (random.next() & 255) as u8,
-                2 => mutant.insert(at, *random.pick(&[0, 1, 4, 6, 129, 255])),
+                2 => mutant.insert(at, random.pick(&[0, 1, 4, 6, 129, 255])),
                 3 => drop(mutant.remove(at)),
                 _ => mutant.truncate(at + 1),
             }

@@ -15,8 +15,8 @@
 //! Clock steps: a hit counts in the hour of the instant that it is given. Hours that are 90 days or more away from it, on
 //! either side, are dropped then, so neither a step forward nor one back leaves anything behind for ever.
 
-use super::source::Source;
 use super::Outcome;
+use crate::core::source::Source;
 use crate::core::varint;
 
 /// An hour in milliseconds. Hour `h` is `h * HOUR_MS ..` since the Unix epoch.
@@ -268,8 +268,8 @@ fn unpack(source: &mut Source, next: &mut u64) -> Option<Hour> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::Random;
     use super::*;
+    use crate::core::random::Random;
     use std::collections::BTreeMap;
 
     const OUTCOMES: [Outcome; 3] = [Outcome::Allowed, Outcome::Denied, Outcome::DenyListed];

@@ -12,15 +12,14 @@
 //! Names past the bound count under `other`.
 
 pub mod hours;
-pub(super) mod source;
 pub mod top;
 
 use super::error::MAX_NAME_BYTES;
 use super::limit::Algorithm;
+use super::source::{write_string, Source};
 use super::varint;
 use ahash::RandomState;
 use hours::{Counts, Hour, Series, HOUR_MS};
-use source::{write_string, Source};
 use std::collections::{BTreeMap, HashMap};
 use top::{Frequent, Top, DEFAULT_IDENTIFIERS};
 

@@ -1,30 +1,8 @@
-//! The registry and the encoding, against an exact model; and the seeded generator that the tests beside use.
+//! The registry and the encoding, against an exact model; and what the tests beside share.
 
 use super::*;
+use crate::core::random::Random;
 use hours::KEPT_HOURS;
-
-/// SplitMix64 (G. Steele, D. Lea, C. Flood 2014): every seed is a good one.
-pub struct Random(pub u64);
-
-impl Random {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// 0 .. `bound`.
-    pub fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-
-    /// One of `bound` places of a slice.
-    pub fn index(&mut self, bound: usize) -> usize {
-        usize::try_from(self.below(bound as u64)).unwrap()
-    }
-}
 
 pub fn hashing(seed: u64) -> RandomState {
     RandomState::with_seeds(seed, 2, 3, 4)

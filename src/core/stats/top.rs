@@ -26,7 +26,7 @@
 //! count: a binary search over at most `k`, and none at all where no neighbour has the same count. Nothing is allocated,
 //! but for a newcomer whose identifier is longer than any that its counter held.
 
-use super::source::{write_string, Source};
+use crate::core::source::{write_string, Source};
 use crate::core::varint;
 use ahash::RandomState;
 use smallvec::SmallVec;
@@ -345,8 +345,9 @@ fn is_shortened(identifier: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{hashing, Random};
+    use super::super::tests::hashing;
     use super::*;
+    use crate::core::random::Random;
     use std::collections::BTreeMap;
 
     /// Ranks 0 .. `size`, rank r with a weight of 1 / (r + 1)^s; s = 0 is flat.

@@ -1,6 +1,6 @@
 //! Reading bytes that cannot be trusted: every value is there and within its bound, or it is `None`.
 
-use crate::core::varint;
+use super::varint;
 
 /// What is left to read. It allocates nothing: strings are borrowed from the input.
 #[derive(Clone, Copy)]
