@@ -8,10 +8,18 @@
     clippy::indexing_slicing
 )] // a test may stop at the first surprise
 
+#[path = "support/resp.rs"]
+mod resp;
 mod support;
 
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::sync::mpsc::channel;
+use std::thread;
+
+use resp::Connection;
 use support::cli::quote;
-use support::{aof, payload, Random, Reply, Server};
+use support::{aof, eventually, payload, Random, Reply, Server, DEADLINE};
 
 /// A growth of the server's memory that is noise: buffers, statistics of errors. A leak of a few bytes a call is more.
 const NOISE_BYTES: i64 = 150_000;
@@ -516,7 +524,7 @@ fn mutated_effects_are_refused_or_harmless() {
     let mut effects = aof::commands(&server);
     // The rewritten file has the other form: whole states.
     server.call("BGREWRITEAOF");
-    support::eventually("the AOF is rewritten", || {
+    eventually("the AOF is rewritten", || {
         server.info_number("persistence", "aof_rewrite_in_progress") == 0
             && server.info_number("persistence", "aof_rewrite_scheduled") == 0
     });
@@ -645,4 +653,310 @@ fn an_rdb_with_mutated_values_is_refused_or_harmless() {
     assert!(refused > 0, "{started} started, {refused} refused");
     std::fs::write(&path, &whole).unwrap();
     server.start_again().unwrap();
+}
+
+/// A charge of 1 to a fixed window, as `RL.APPLY` takes it: see `tests/golden/fixed-charge.hex`.
+const CHARGE: &[u8] = b"\x01\x01\x00\xfb\xd0\x95\xff\xbc\x31\x02\x08\x01\x64\x80\xdd\xdb\x01";
+
+/// Calls that are wrong, each in its own way, whatever [`write_for`] puts in the place of the angle brackets. Keys, the
+/// policy and the list are those that [`a_million_malformed_calls_cost_no_memory_and_no_other_client_an_answer`] makes.
+const MALFORMED: &[&str] = &[
+    // Too few words or too many, and names of nothing.
+    "RL.FIXED",
+    "RL.FIXED <key>",
+    "RL.FIXED <key> 5",
+    "RL.SLIDING <key> 5",
+    "RL.BUCKET <key> 5 1",
+    "RL.PEEK",
+    "RL.PEEK FIXED <key> 5",
+    "RL.INFO",
+    "RL.INFO <key> <key>",
+    "RL.APPLY <key>",
+    "RL.APPLY <key> <junk> <junk>",
+    "RL.NODE",
+    "RL.NODE <junk> <junk>",
+    "RL.POLICY",
+    "RL.POLICY <junk>",
+    "RL.POLICY SET policy FIXED 5",
+    "RL.POLICY GET",
+    "RL.POLICY DEL",
+    "RL.POLICY LIST <key>",
+    "RL.DENY",
+    "RL.DENY <junk> list",
+    "RL.DENY ADD list",
+    "RL.DENY DEL list",
+    "RL.DENY HAS list",
+    "RL.DENY ENTRIES list",
+    "RL.DENY RENAME list",
+    "RL.DENY DROP",
+    "RL.DENY DROP list <key>",
+    "RL.DENY LIST <key>",
+    "RL.STATS RESET <key> <key>",
+    "RL.STATS <junk> <key>",
+    "RL.<junk> <key> 5 1m",
+    // Numbers.
+    "RL.FIXED <key> <number> 1m",
+    "RL.FIXED <key> -1 1m",
+    "RL.FIXED <key> 9007199254740992 1m",
+    "RL.SLIDING <key> <number> 1m",
+    "RL.SLIDING <key> 5 1m <number> 2m",
+    "RL.SLIDING <key> 5 1m COST <number>",
+    "RL.BUCKET <key> <number> 1 1m",
+    "RL.BUCKET <key> 5 <number> 1m",
+    "RL.BUCKET <key> 5 0 1m",
+    "RL.BUCKET <key> 5 1 1m COST 9007199254740992",
+    "RL.PEEK FIXED <key> <number> 1m",
+    "RL.POLICY SET policy FIXED <number> 1m",
+    "RL.POLICY SET policy BUCKET 5 1m",
+    "RL.DENY ENTRIES list <number>",
+    "RL.DENY ENTRIES list -1",
+    "RL.DENY ENTRIES list 0 COUNT <number>",
+    "RL.DENY ENTRIES list 0 COUNT 10001",
+    // Durations.
+    "RL.FIXED <key> 5 <time>",
+    "RL.SLIDING <key> 5 1m 6 <time>",
+    "RL.BUCKET <key> 5 1 <time>",
+    "RL.PEEK BUCKET <key> 5 1 <time>",
+    "RL.POLICY SET policy SLIDING 5 <time>",
+    "RL.DENY ADD list <key> TTL <time>",
+    "RL.DENY ADD list <key> TTL",
+    "RL.DENY ADD list TTL 1m",
+    // Options and what is in them.
+    "RL.FIXED <key> 5 1m <junk>",
+    "RL.FIXED <key> 5 1m COST",
+    "RL.FIXED <key> 5 1m COST 1 COST 1",
+    "RL.SLIDING <key> 5 1m FORCE FORCE",
+    "RL.SLIDING <key> 5 1m 6 60s",
+    "RL.SLIDING <key> 1 1s 2 2s 3 3s 4 4s 5 5s 6 6s 7 7s 8 8s 9 9s",
+    "RL.BUCKET <key> 5 1 1m FORCE POLICY",
+    "RL.PEEK <junk> <key> 5 1m",
+    "RL.PEEK SLIDING <key> 5 1m FORCE",
+    "RL.FIXED <key> 5 1m POLICY <long>",
+    "RL.SLIDING <key> 5 1m POLICY policy",
+    "RL.FIXED <key> 5 1m DENY",
+    "RL.FIXED <key> 5 1m DENY list",
+    "RL.FIXED <key> 5 1m DENY <long> 192.0.2.1",
+    // Policies and deny lists.
+    "RL.POLICY SET policy <junk> 5 1m",
+    "RL.POLICY SET policy FIXED 5 1m COST 1",
+    "RL.POLICY SET <long> FIXED 5 1m",
+    "RL.DENY ADD <long> 192.0.2.2",
+    "RL.DENY ADD list 192.0.2.2 300.1.1.1",
+    "RL.DENY ADD list <key> 10.0.0.1/8",
+    "RL.DENY RENAME nobody other",
+    "RL.DENY RENAME list <long>",
+    // What keys do not hold.
+    "RL.FIXED string 5 1m",
+    "RL.SLIDING fixed 5 1m",
+    "RL.BUCKET sliding 5 1 1m",
+    "RL.FIXED bucket 5 1m",
+    "RL.PEEK FIXED string 5 1m",
+    "RL.PEEK SLIDING bucket 5 1m",
+    "RL.INFO string",
+    "RL.APPLY string <charge>",
+    "RL.APPLY sliding <charge>",
+    // What the server and its replicas say to each other.
+    "RL.APPLY <key> <junk>",
+    "RL.APPLY fixed <cut>",
+    "RL.NODE <junk>",
+    "RL.NODE P<junk>",
+    "RL.NODE A<junk>",
+    "RL.NODE R<junk>",
+    "RL.NODE S<junk>",
+];
+
+/// Appends something that is what the angle brackets say.
+fn write_for(name: &str, random: &mut Random, out: &mut Vec<u8>) {
+    const NUMBERS: [&str; 13] = [
+        "",
+        "x",
+        "1.5",
+        "1e3",
+        " 5",
+        "5 ",
+        "05",
+        "-0",
+        "+5",
+        "0x1f",
+        "nan",
+        "٣",
+        "99999999999999999999",
+    ];
+    const TIMES: [&str; 10] = [
+        "",
+        "60",
+        "0s",
+        "-1s",
+        "1.5s",
+        "m",
+        "1 m",
+        "1y",
+        "3661d",
+        "99999999999999999999ms",
+    ];
+    match name {
+        "key" => write_bytes(random, 24, out),
+        "junk" => {
+            // No word and no payload starts so.
+            out.push(0xff);
+            write_bytes(random, 40, out);
+        }
+        "number" => out.extend_from_slice(random.pick(&NUMBERS).as_bytes()),
+        "time" => out.extend_from_slice(random.pick(&TIMES).as_bytes()),
+        "long" => out.resize(out.len() + 129 + random.below(300), b'n'),
+        "charge" => out.extend_from_slice(CHARGE),
+        "cut" => {
+            // Of any length but its own: the one byte that may be too many is the first of a next charge.
+            let length = random.below(CHARGE.len() + 1);
+            let length = length + usize::from(length == CHARGE.len());
+            out.extend(CHARGE.iter().cycle().take(length));
+        }
+        other => panic!("nothing is {other}"),
+    }
+}
+
+/// Appends less than `most` bytes, any.
+fn write_bytes(random: &mut Random, most: usize, out: &mut Vec<u8>) {
+    out.extend((0..random.below(most)).map(|_| random.byte()));
+}
+
+/// Appends one of [`MALFORMED`], as the protocol has it.
+fn write_malformed(random: &mut Random, out: &mut Vec<u8>) {
+    let line = random.pick(MALFORMED);
+    let mut word = Vec::new();
+    write!(out, "*{}\r\n", line.split(' ').count()).unwrap();
+    for part in line.split(' ') {
+        word.clear();
+        match part.strip_suffix('>').and_then(|part| part.split_once('<')) {
+            None => word.extend_from_slice(part.as_bytes()),
+            Some((start, name)) => {
+                word.extend_from_slice(start.as_bytes());
+                write_for(name, random, &mut word);
+            }
+        }
+        write!(out, "${}\r\n", word.len()).unwrap();
+        out.extend_from_slice(&word);
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// Sends `count` malformed calls on one connection and demands an error for each, while `hit` goes on and on.
+///
+/// A portion is sent once the one before the last is answered, so that few answers wait in the server, and once one more
+/// hit is, so that none of these waits for the end of the flood.
+fn flood(server: &Server, count: usize, mut hit: impl FnMut()) {
+    const SEED: u64 = 19;
+    const PORTION: usize = 10_000;
+    let mut stream = TcpStream::connect(("127.0.0.1", server.port())).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    let mut answers = BufReader::new(stream.try_clone().unwrap());
+    thread::scope(|scope| {
+        let (portion_answered, portions) = channel();
+        let (hit_answered, hits) = channel();
+        scope.spawn(move || {
+            let mut random = Random::new(SEED);
+            for portion in 0..count / PORTION {
+                if portion >= 2 {
+                    portions.recv().expect("a portion is answered");
+                }
+                hits.try_iter().for_each(drop);
+                hits.recv().expect("another client is answered");
+                let mut calls = Vec::new();
+                for _ in 0..PORTION {
+                    write_malformed(&mut random, &mut calls);
+                }
+                stream.write_all(&calls).unwrap();
+            }
+            stream.write_all(b"PING\r\n").unwrap();
+        });
+        let answered = scope.spawn(move || {
+            let mut line = Vec::new();
+            for place in 0..count {
+                line.clear();
+                answers.read_until(b'\n', &mut line).unwrap();
+                assert!(
+                    line.starts_with(b"-ERR ") || line.starts_with(b"-WRONGTYPE "),
+                    "call {place}, {:?}: {:?}",
+                    malformed(SEED, place),
+                    String::from_utf8_lossy(&line)
+                );
+                if (place + 1) % PORTION == 0 {
+                    let _ = portion_answered.send(()); // nobody waits for the last ones
+                }
+            }
+            line.clear();
+            answers.read_until(b'\n', &mut line).unwrap();
+            assert_eq!(line, b"+PONG\r\n", "one answer each");
+        });
+        while !answered.is_finished() {
+            hit();
+            let _ = hit_answered.send(());
+        }
+    });
+}
+
+/// The malformed call at `place` of those that a seed makes.
+fn malformed(seed: u64, place: usize) -> String {
+    let mut random = Random::new(seed);
+    let mut call = Vec::new();
+    for _ in 0..=place {
+        call.clear();
+        write_malformed(&mut random, &mut call);
+    }
+    call.escape_ascii().to_string()
+}
+
+#[test]
+fn a_million_malformed_calls_cost_no_memory_and_no_other_client_an_answer() {
+    const LIMIT: i64 = 1_000_000_000;
+    /// What the buffers of the connections that stay may come to.
+    const BUFFERS_BYTES: i64 = 65_536;
+    // A log of slow calls would keep what was sent.
+    let server = Server::with(&["slowlog-log-slower-than -1"]);
+    server.ok("SET string value");
+    server.decide("RL.FIXED fixed 5 3660d");
+    server.decide("RL.SLIDING sliding 5 3660d");
+    server.decide("RL.BUCKET bucket 5 1 3660d");
+    server.ok("RL.POLICY SET policy FIXED 5 3660d");
+    server.call("RL.DENY ADD list 192.0.2.1");
+    let accepted = server.call_bytes(&[b"RL.APPLY", b"other", CHARGE]);
+    assert_eq!(accepted.text(), "OK", "it is a charge, until it is cut");
+    server.call("DEL other");
+
+    let mut client = Connection::open(server.port()).unwrap();
+    let mut hits = 0;
+    let mut hit = || {
+        hits += 1;
+        let answer = client.call(&format!("RL.FIXED hits {LIMIT} 3660d"));
+        let hit = answer.unwrap().decision();
+        assert_eq!((hit.allowed, hit.remaining), (true, LIMIT - hits));
+    };
+    let state = || {
+        let node = ["RL.POLICY LIST", "RL.DENY LIST", "DBSIZE"].map(|line| server.call(line));
+        let keys = ["string", "fixed", "sliding", "bucket"].map(|key| server.digest_value(key));
+        (node, keys)
+    };
+    let clients = || server.info_number("clients", "connected_clients");
+    let used = || server.info_number("memory", "used_memory");
+
+    hit();
+    let (state_before, clients_before) = (state(), clients());
+    let mut flood = |calls| {
+        flood(&server, calls, &mut hit);
+        eventually("its connection is gone", || clients() <= clients_before);
+    };
+    flood(20_000); // fills what fills once, such as the count of each error code
+    let used_before = used();
+    flood(1_000_000);
+    eventually(
+        &format!("no more memory is used than the {used_before} bytes of before"),
+        || used() <= used_before + BUFFERS_BYTES,
+    );
+
+    assert_eq!(state(), state_before);
+    let peek = server.decide(&format!("RL.PEEK FIXED hits {LIMIT} 3660d COST 0"));
+    assert_eq!(LIMIT - peek.remaining, hits);
+    let stats = server.call("RL.STATS");
+    assert_eq!(stats.field("allowed").int(), 3 + hits, "and no other hit");
+    assert_eq!(stats.field("denied").int(), 0);
 }
