@@ -49,7 +49,13 @@ fn panicking_line() -> usize {
 #[test]
 fn a_panic_is_logged_with_its_place_and_takes_with_it_nothing_that_was_acknowledged() {
     const SIGABRT: i32 = 6;
-    let mut server = Server::with_module(probe(), &["appendonly yes", "appendfsync always"]);
+    let lines = [
+        "appendonly yes",
+        "appendfsync always",
+        // The test of the memory that ends a server's crash report crashes in its turn (seen with Valkey 9.1).
+        "crash-memcheck-enabled no",
+    ];
+    let mut server = Server::with_module(probe(), &lines);
     for left in [4, 3, 2] {
         assert_eq!(server.decide("RL.FIXED k 5 3660d").remaining, left);
     }
