@@ -1,30 +1,35 @@
 //! The commands in an append-only file: what the server really propagates.
 
-use super::Server;
+use super::{eventually, Server};
 
 /// One command: its words.
 pub type Command = Vec<Vec<u8>>;
 
 /// Every command of the server's append-only file since the last rewrite, oldest first, without the SELECTs.
 pub fn commands(server: &Server) -> Vec<Command> {
-    files(server, ".incr.aof")
+    // Where not every write is synced, an answered command may not be written yet: while a sync runs, writes wait.
+    eventually("the AOF is written", || {
+        server.info_number("persistence", "aof_buffer_length") == 0
+    });
+    files(server, "i")
 }
 
 /// Every command that the last rewrite wrote, without the SELECTs; for a rewrite without the RDB preamble.
 pub fn base_commands(server: &Server) -> Vec<Command> {
-    files(server, ".base.aof")
+    files(server, "b")
 }
 
-fn files(server: &Server, ending: &str) -> Vec<Command> {
-    let mut files: Vec<_> = std::fs::read_dir(server.dir().join("appendonlydir"))
-        .expect("the server keeps an append-only file")
-        .map(|entry| entry.expect("a directory entry").path())
-        .filter(|path| path.to_string_lossy().ends_with(ending))
-        .collect();
-    files.sort();
-    files
-        .iter()
-        .flat_map(|path| parse(&std::fs::read(path).expect("a readable file")))
+/// The commands of all files of one kind. By the manifest, `file NAME seq NUMBER type KIND` a line: what a rewrite has
+/// replaced is still in the directory until a thread of the server's has removed it.
+fn files(server: &Server, kind: &str) -> Vec<Command> {
+    let dir = server.dir().join("appendonlydir");
+    let manifest = std::fs::read_to_string(dir.join("appendonly.aof.manifest"))
+        .expect("the server keeps an append-only file");
+    manifest
+        .lines()
+        .map(|line| line.split(' ').collect::<Vec<_>>())
+        .filter(|words| words[5] == kind)
+        .flat_map(|words| parse(&std::fs::read(dir.join(words[1])).expect("a readable file")))
         .filter(|command| !command[0].eq_ignore_ascii_case(b"SELECT"))
         .collect()
 }
