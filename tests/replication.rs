@@ -13,10 +13,11 @@ use support::{eventually, traffic, Random, Reply, Server};
 
 /// A pair. The replica stops on any error in the stream, so an effect that it refuses fails the test.
 fn pair(primary_lines: &[&str]) -> (Server, Server) {
-    // A ping would move the offset that the tests watch.
+    // A ping would move the offset that the tests watch. Without one, a link on which nothing is sent must not time out.
     let lines = [
         &[
             "repl-ping-replica-period 3600",
+            "repl-timeout 7200",
             "repl-diskless-sync-delay 0",
         ],
         primary_lines,
@@ -33,6 +34,7 @@ fn replica_of(primary: &Server, lines: &[&str]) -> Server {
         &follow,
         "propagation-error-behavior panic",
         "repl-diskless-sync-delay 0",
+        "repl-timeout 7200",
     ];
     let replica = Server::with(&[own, lines].concat());
     eventually("the replica is in sync", || {
