@@ -135,14 +135,15 @@ impl Cluster {
         self.await_serving();
     }
 
-    /// Waits until every living node knows that all slots are served, by the same nodes, and every replica is in step.
+    /// Waits until every living node knows that all slots are served, as many by each node as the others know, and every
+    /// replica is in step.
     pub fn await_serving(&self) {
         eventually("every node serves", || {
             let owners = |server: &Server| {
                 let mut owners: Vec<_> = nodes(server)
                     .into_iter()
                     .filter(|node| node.slots > 0)
-                    .map(|node| node.id)
+                    .map(|node| (node.id, node.slots))
                     .collect();
                 owners.sort();
                 owners
