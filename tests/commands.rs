@@ -9,8 +9,10 @@
 
 mod support;
 
+use std::time::Instant;
+
 use support::reply::Verdict;
-use support::{eventually, Random, Reply, Server};
+use support::{eventually, Random, Reply, Server, DEADLINE};
 
 /// The longest time that a window of `30d` still runs.
 const MONTH_MS: i64 = 30 * 86_400_000;
@@ -105,7 +107,16 @@ fn what_is_denied_is_allowed_at_the_promised_millisecond_and_not_before() {
         ("BUCKET", "3 1 100ms 4 2 170ms"),
     ] {
         let mut peeks_denied = 0;
-        for round in 0..5 {
+        // On a busy machine a round may be without a peek that is early enough.
+        let start = Instant::now();
+        for round in 0.. {
+            if round >= 5 && peeks_denied > 0 {
+                break;
+            }
+            assert!(
+                start.elapsed() < DEADLINE,
+                "{command} {limits}: no peek was early enough"
+            );
             let key = format!("{command}:{limits}:{round}").replace(' ', "-");
             // Without FORCE a fixed window could end between the two hits, and nothing would be denied.
             let (before, denied, after) = loop {
@@ -140,10 +151,6 @@ fn what_is_denied_is_allowed_at_the_promised_millisecond_and_not_before() {
                 peeks_allowed > 0
             });
         }
-        assert!(
-            peeks_denied > 0,
-            "{command} {limits}: no peek was early enough"
-        );
     }
 }
 
