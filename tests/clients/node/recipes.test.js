@@ -237,7 +237,7 @@ describe("blocked identifiers", () => {
 
 describe("waiting until ready", () => {
   it("asks twice: once to be told how long, once when it fits", async () => {
-    const asked = counting(limiter(send, "SLIDING", [2, "200ms"]));
+    const asked = counting(limiter(send, "SLIDING", [2, "2s"])); // longer than a busy machine takes to ask again
     await asked("recipe:wait", { cost: 2 });
     const { allowed } = await untilReady(asked, "recipe:wait");
     assert.deepEqual([allowed, asked.calls], [true, 3]);
