@@ -315,7 +315,7 @@ fn cluster() -> [Server; 2] {
         Server::with(&[
             "cluster-enabled yes",
             "cluster-require-full-coverage no",
-            "cluster-node-timeout 5000",
+            "cluster-node-timeout 60000", // none is taken for dead, however busy the machine is
             &format!("cluster-port {bus}"),
         ])
     };
