@@ -2,7 +2,12 @@
 //! RESP3.
 
 use ratelimit_client_tests::{from_env, steps};
-use redis::{cluster::ClusterClient, Client, Pipeline};
+use redis::aio::MultiplexedConnection;
+use redis::{cluster::ClusterClient, AsyncConnectionConfig, Client, Pipeline};
+use std::time::Duration;
+
+/// The crate's own, half a second for an answer, is too short for a test on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn client(protocol: &str) -> Client {
     let port = from_env("RATELIMIT_PORT");
@@ -11,7 +16,19 @@ fn client(protocol: &str) -> Client {
 
 fn cluster(protocol: &str) -> ClusterClient {
     let port = from_env("RATELIMIT_CLUSTER_PORT");
-    ClusterClient::new([format!("redis://127.0.0.1:{port}/?protocol={protocol}")]).unwrap()
+    ClusterClient::builder([format!("redis://127.0.0.1:{port}/?protocol={protocol}")])
+        .connection_timeout(PATIENCE)
+        .response_timeout(PATIENCE)
+        .build()
+        .unwrap()
+}
+
+async fn multiplexed(client: &Client) -> MultiplexedConnection {
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(PATIENCE))
+        .set_response_timeout(Some(PATIENCE));
+    let connection = client.get_multiplexed_async_connection_with_config(&config);
+    connection.await.unwrap()
 }
 
 fn hit(key: &str, limit: u64) -> redis::Cmd {
@@ -41,7 +58,7 @@ fn sync_resp3_scenarios() {
 
 async fn async_scenarios(protocol: &str) {
     let client = client(protocol);
-    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let mut connection = multiplexed(&client).await;
     for step in steps(&format!("rust-async-{protocol}:")) {
         step.check(step.command().query_async(&mut connection).await);
     }
@@ -86,7 +103,7 @@ fn a_pipeline_is_answered_in_order() {
 async fn multi_brings_a_reply_for_each_command() {
     for protocol in ["resp2", "resp3"] {
         let client = client(protocol);
-        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        let mut connection = multiplexed(&client).await;
         let replies: Vec<Five> = six(&format!("rust:multi:{protocol}"))
             .atomic()
             .query_async(&mut connection)
@@ -101,7 +118,7 @@ async fn ten_connections_admit_the_limit_and_not_one_more() {
     let client = client("resp3");
     let mut tasks = Vec::new();
     for _ in 0..10 {
-        let connection = client.get_multiplexed_async_connection().await.unwrap();
+        let connection = multiplexed(&client).await;
         for _ in 0..40 {
             let mut connection = connection.clone();
             tasks.push(tokio::spawn(async move {
