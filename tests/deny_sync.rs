@@ -26,7 +26,8 @@ fn command(arguments: &[&str]) -> Command {
     command
         .args(arguments)
         .stdin(Stdio::null())
-        .env_remove("REDISCLI_AUTH");
+        .env_remove("REDISCLI_AUTH")
+        .env("no_proxy", "127.0.0.1");
     if let Ok(cli) = std::env::var("RATELIMIT_CLI") {
         command.env("REDIS_CLI", cli);
     }
@@ -417,10 +418,13 @@ fn ended_in_the_middle_it_leaves_nothing_behind() {
             .spawn()
             .unwrap();
         eventually("it is loading", || lists(&server).len() == 2);
-        let kill = Command::new("kill")
-            .args(["-s", signal, &child.id().to_string()])
+        // It gets no further until it has the signal.
+        server.ok("CLIENT PAUSE 60000 WRITE");
+        let kill = Command::new("sh")
+            .args(["-c", &format!("kill -s {signal} {}", child.id())])
             .status();
         assert!(kill.unwrap().success());
+        server.ok("CLIENT UNPAUSE");
         let (status, text) = told(&child.wait_with_output().unwrap());
         assert_eq!(status, 1, "{signal}: {text}");
         assert!(text.contains("the list stays as it was"), "{text}");
@@ -457,12 +461,13 @@ fn on_a_terminal_it_shows_how_far_it_is() {
     let source = file(&server, "list", &many(11, 20_000));
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/deny-sync");
     let line = format!(
-        "{script} -s {} bad {source}",
+        "exec '{script}' -s '{}' bad '{source}'",
         server.dir().join("socket").display()
     );
     // script(1) runs it on a terminal of its own.
     let output = Command::new("script")
         .args(["-qec", &line, "/dev/null"])
+        .env("SHELL", "/bin/sh")
         .stdin(Stdio::null())
         .output()
         .expect("script(1) is part of every Debian");
@@ -479,18 +484,22 @@ fn when_its_terminal_is_gone_it_leaves_nothing_behind() {
     let source = file(&server, "list", &many(11, 400_000));
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/deny-sync");
     let line = format!(
-        "exec {script} -s {} bad {source}",
+        "exec '{script}' -s '{}' bad '{source}'",
         server.dir().join("socket").display()
     );
     let mut terminal = Command::new("script")
         .args(["-qec", &line, "/dev/null"])
+        .env("SHELL", "/bin/sh")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .spawn()
         .expect("script(1) is part of every Debian");
     eventually("it is loading", || lists(&server).len() == 1);
+    // It gets no further until its terminal is gone.
+    server.ok("CLIENT PAUSE 60000 WRITE");
     terminal.kill().unwrap();
     terminal.wait().unwrap();
+    server.ok("CLIENT UNPAUSE");
     eventually("the staging list is removed", || lists(&server).is_empty());
     assert_eq!(values(&server, "bad"), set(&[]), "and was not swapped in");
 }
@@ -500,7 +509,8 @@ fn in_a_cluster_every_primary_gets_it_or_none() {
     // The bus is on a port of its own, as the usual one (the port and 10,000) may be none.
     let node = || {
         let bus = format!("cluster-port {}", server::free_port());
-        Server::with(&["cluster-enabled yes", "cluster-node-timeout 5000", &bus])
+        // None is taken for dead, however busy the machine is.
+        Server::with(&["cluster-enabled yes", "cluster-node-timeout 60000", &bus])
     };
     let nodes = [node(), node(), node()];
     nodes[0].ok("CLUSTER ADDSLOTSRANGE 0 8191");
