@@ -51,8 +51,7 @@ struct Clock {
 
 impl Clock {
     fn at(now_ms: u64) -> Self {
-        let dir = std::env::temp_dir().join(format!("ratelimit-{}-clock", std::process::id()));
-        std::fs::create_dir(&dir).unwrap();
+        let dir = support::server::new_dir();
         let file = std::fs::File::create(dir.join("now")).unwrap();
         let mut clock = Clock { dir, file, now_ms };
         clock.set(now_ms);
@@ -181,7 +180,9 @@ fn a_server_answers_what_the_core_decides_however_the_clock_jumps() {
     let server = Server::start();
     let mut connection = Connection::open(server.port()).unwrap();
     if connection.call("TIME").unwrap().array()[1].text() != "0" {
-        println!("SKIPPED: this server reads the wall clock now and then, and counts on from there (Valkey 9)");
+        support::skipped(
+            "this server reads the wall clock now and then, and counts on from there (Valkey 9)",
+        );
         return;
     }
     let (mut admitted, mut denied, mut expired) = (0, 0, 0);

@@ -261,9 +261,8 @@ impl SmallDisk {
     const BYTES: usize = 4 << 20;
 
     /// None where this machine lets nobody mount.
-    fn mount(name: &str) -> Option<Self> {
-        let path = std::env::temp_dir().join(format!("ratelimit-{}-{name}", std::process::id()));
-        std::fs::create_dir(&path).unwrap();
+    fn mount() -> Option<Self> {
+        let path = support::server::new_dir();
         let size = format!("size={}", Self::BYTES);
         let mounted = Command::new("mount")
             .args(["-t", "tmpfs", "-o", &size, "tmpfs"])
@@ -273,7 +272,7 @@ impl SmallDisk {
             return Some(SmallDisk { path });
         }
         std::fs::remove_dir(&path).unwrap();
-        println!("SKIPPED: a full disk (no tmpfs can be mounted here)");
+        support::skipped("a full disk (no tmpfs can be mounted here)");
         None
     }
 
@@ -344,7 +343,7 @@ fn assert_refuses(server: &Server, refusal: &Reply, admitted: &[i64]) {
 
 #[test]
 fn a_full_disk_under_the_aof_refuses_hits_until_there_is_room() {
-    let Some(disk) = SmallDisk::mount("everysec") else {
+    let Some(disk) = SmallDisk::mount() else {
         return;
     };
     let mut server = disk.server(&[
@@ -374,7 +373,7 @@ fn a_full_disk_under_the_aof_refuses_hits_until_there_is_room() {
 
 #[test]
 fn a_full_disk_under_an_aof_that_always_syncs_loses_no_answer() {
-    let Some(disk) = SmallDisk::mount("always") else {
+    let Some(disk) = SmallDisk::mount() else {
         return;
     };
     let mut server = disk.server(&[
@@ -406,7 +405,7 @@ fn a_full_disk_under_an_aof_that_always_syncs_loses_no_answer() {
 
 #[test]
 fn a_full_disk_under_a_snapshot_refuses_hits_until_one_succeeds() {
-    let Some(disk) = SmallDisk::mount("snapshot") else {
+    let Some(disk) = SmallDisk::mount() else {
         return;
     };
     // A save point, so that the server cares about failed snapshots; one that is never reached.

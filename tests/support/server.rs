@@ -6,8 +6,8 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::{cli, eventually, Cli, Decision, Reply, DEADLINE};
 
@@ -64,6 +64,7 @@ impl Server {
     }
 
     fn launch(lines: &[&str]) -> Result<Self, Refusal> {
+        await_a_day_that_lasts();
         // Another process may take a port between its choice and its use; then another is chosen.
         let mut launched = Self::launch_on(free_port(), lines);
         for _ in 0..4 {
@@ -78,10 +79,7 @@ impl Server {
     }
 
     fn launch_on(port: u16, lines: &[&str]) -> Result<Self, Refusal> {
-        static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let dir = std::env::temp_dir().join(format!("ratelimit-{}-{count}", std::process::id()));
-        std::fs::create_dir(&dir).expect("a directory for the server");
+        let dir = new_dir();
         // A histogram for each command that is called would look like a leak.
         let base = format!(
             "dir \"{}\"\nport {port}\nbind 127.0.0.1\nunixsocket \"{}\"\nlogfile log\nsave \"\"\n\
@@ -340,10 +338,65 @@ pub fn command_from(name: &str, default: &str) -> Command {
     command
 }
 
-/// A port that nobody listens on.
+/// A directory that was not there. One may have been left behind by a killed process that had the number of this one.
+pub fn new_dir() -> PathBuf {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    // The path of a Unix socket in it may be 107 bytes long.
+    let mut root = std::env::temp_dir();
+    if root.as_os_str().len() > 60 {
+        root = PathBuf::from("/tmp");
+    }
+    loop {
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let dir = root.join(format!("ratelimit-{}-{count}", std::process::id()));
+        match std::fs::create_dir(&dir) {
+            Ok(()) => return dir,
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) => panic!("a directory for a test, {}: {error}", dir.display()),
+        }
+    }
+}
+
+/// A port that nobody listens on, another one at each call. Not one of those that the system gives to connections: with
+/// such a port, a server that is started again may find it taken, and whoever connects to one that is down may be given
+/// that very port, and meet itself.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("an address").port()
+    static NEXT: OnceLock<AtomicUsize> = OnceLock::new();
+    const FIRST: u16 = 10_000;
+    let given = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range");
+    let end = given.ok().and_then(|range| {
+        let first: u16 = range.split_whitespace().next()?.parse().ok()?;
+        (first >= 2 * FIRST).then_some(first)
+    });
+    let Some(end) = end else {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        return listener.local_addr().expect("an address").port();
+    };
+    // Tests that run at the same time begin at places of their own.
+    let next = NEXT.get_or_init(|| {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let nanos = now.expect("a clock past 1970").subsec_nanos();
+        AtomicUsize::new(usize::try_from(nanos).expect("32 bits") + std::process::id() as usize)
+    });
+    let count = usize::from(end - FIRST);
+    for _ in 0..count {
+        let place = next.fetch_add(1, Ordering::Relaxed) % count;
+        let port = FIRST + u16::try_from(place).expect("less than a port");
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no port from {FIRST} to {end} is free");
+}
+
+/// Windows of days end at midnight UTC, and a test counts on its own not to: none begins in a day's last minute.
+fn await_a_day_that_lasts() {
+    const DAY: u64 = 86_400;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let left = DAY - now.expect("a clock past 1970").as_secs() % DAY;
+    if left <= 60 {
+        std::thread::sleep(Duration::from_secs(left));
+    }
 }
 
 /// The module's path. Fails with what to do where it has not been built.
