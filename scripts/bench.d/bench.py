@@ -1,4 +1,5 @@
-"""The benchmark. Measures the rows of rows.py in every view and writes results.md, results.json and results.svg."""
+"""The benchmark. Measures the rows of rows.py in every view and writes results.md, .json and .svg, and profile.md: where
+the instructions of those rows go that are over a bound."""
 
 import json
 import os
@@ -11,6 +12,7 @@ import growth
 import instructions
 import machine
 import memory
+import profile
 import propagation
 import report
 import throughput
@@ -24,6 +26,7 @@ KEYS = 100_000
 PROPAGATED = ("SET PX", "RL.FIXED allowed", "RL.FIXED denied", "RL.SLIDING allowed", "RL.BUCKET allowed",
               "Lua fixed window, allowed", "Lua sorted-set log, allowed")
 GROWN = ("RL.FIXED allowed", "RL.FIXED denied")
+LISTED = 30  # functions in each listing of where the instructions go
 
 # repetitions, the two lengths of a callgrind count in rounds over the keys, seconds for a run of redis-benchmark
 if QUICK:
@@ -65,6 +68,17 @@ def count_instructions(module, rows, logs, step, aof):
     }
 
 
+def list_instructions(module, rows, logs, step):
+    """Where the instructions of these rows go, as text."""
+    found = []
+    with instructions.Callgrind(module) as server:
+        for row in rows:
+            step(f"where they go: {row.name}")
+            server.refusal(row)
+            found.append(profile.listings(server, row, logs, LISTED))
+    return "\n".join(found)
+
+
 def main(module, results):
     with Server(module) as server:
         skipped = {row.name: why for row in ROWS if (why := server.refusal(row))}
@@ -76,12 +90,15 @@ def main(module, results):
     aof_rows = [row for row in written if not QUICK or row is INCR or row.name in PROPAGATED and row.kind != "lua"]
     progress = Progress((len(rows) + len(aof_rows)) * COUNTS + 2 * (len(rows) - 1) * RUNS + len(memory.CASES)
                         + 3 * len(carried) * RUNS
-                        + (0 if QUICK else len(growth.SIZES) * (1 + len(grown) + 2 * len(grown) * RUNS)))
+                        + (0 if QUICK else len(growth.SIZES) * (1 + len(grown) + 2 * len(grown) * RUNS)
+                           + len(growth.COUNTED_SIZES) * (3 + 2 * len(grown))))
     step = progress.step
     logs = Logs(module, rows)
     try:
         counted = count_instructions(module, rows, logs, step, aof=False)
         counted_aof = count_instructions(module, aof_rows, logs, step, aof=True)
+        missed = [row for row in rows if not all(check["met"] for check in report.instruction_checks(row, counted))]
+        listed = list_instructions(module, missed, logs, step)
         with Server(module) as server:
             for row in rows:
                 server.refusal(row)
@@ -99,6 +116,7 @@ def main(module, results):
         step(f"memory: {case.name}")
         sizes[case.name] = memory.bytes_per_key(module, case, QUICK)
     growing, left_out = (growth.measure(module, grown, RUNS, SECONDS, step) if not QUICK else ({}, []))
+    growing_counts = growth.instructions(module, grown, step) if not QUICK else {}
     progress.end()
 
     figures = {
@@ -115,6 +133,8 @@ def main(module, results):
                                for row, found in by_row.items()}
                    for size, by_row in growing.items()},
         "growth_left_out": left_out,
+        "growth_instructions": {str(size): {row.name: count for row, count in by_row.items()}
+                                for size, by_row in growing_counts.items()},
     }
     figures["checks"] = report.checks(figures)
     text = report.markdown(figures)
@@ -122,8 +142,9 @@ def main(module, results):
     (results / "results.json").write_text(json.dumps(figures, indent=1) + "\n")
     (results / "results.md").write_text(text)
     (results / "results.svg").write_text(chart.svg(figures))
+    (results / "profile.md").write_text(listed)
     print(text)
-    print(f"written to {results}/results.md, .json, .svg", file=sys.stderr)
+    print(f"written to {results}/results.md, .json, .svg and profile.md", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ STYLE = """
 
 def svg(figures):
     counted, facts = figures["instructions"], figures["facts"]
-    bars = [(row, counted[row.name]["multiple"]["median"]) for row in ROWS if row.name in counted]
+    bars = [(row, counted[row.name]["multiple"]["median"]) for row in ROWS if row.name in counted and row.kind in NAMES]
     height = TOP + STEP * len(bars) + 34
     most = max(value for _, value in bars)
     tick = next(tick for tick in (1, 2, 5, 10, 20, 50) if most / tick <= 12)

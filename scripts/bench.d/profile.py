@@ -30,24 +30,28 @@ def main(module, text, *options):
                 raise SystemExit(f"the server refuses {' '.join(row.argv)}: {refused}")
             if row.log == "steady":
                 print(f"profile: the log takes {logs.ready_in():.0f} s to reach its steady state", file=sys.stderr)
-            server.prepare(row, logs)
-            server.mark()
-            server.hit(row, ROUNDS)
-            with server.mark().open() as part:
-                functions, lines, called = read(part)
+            print(listings(server, row, logs, SHOWN, "--lines" in options))
     finally:
         logs.stop()
-    hits = ROUNDS * instructions.KEYS
-    print(f"# {row.name}: {sum(functions.values()) / hits:,.0f} instructions a command\n\n{' '.join(row.argv)}\n")
+
+
+def listings(server, row, logs, shown, with_lines=False):
+    """Where the row's instructions go, as text, on a server under callgrind that has been prepared for the row."""
+    server.prepare(row, logs)
+    server.mark()
+    server.hit(row, ROUNDS)
+    with server.mark().open() as part:
+        functions, lines, called = read(part)
+    hits, total = ROUNDS * instructions.KEYS, sum(functions.values())
     binaries = collections.Counter()
     for function, cost in functions.items():
         binaries[function.rsplit("[", 1)[-1].rstrip("]")] += cost
-    total = sum(functions.values())
-    listing("By binary", binaries, hits, total)
-    listing("Exclusive: spent in the function itself", functions, hits, total)
-    if "--lines" in options:
-        listing("By source line, inlined code where it was written", lines, hits, total)
-    listing("Inclusive: with all that it calls", functions + called, hits, total)
+    tables = [("By binary", binaries), ("Exclusive: spent in the function itself", functions)]
+    if with_lines:
+        tables.append(("By source line, inlined code where it was written", lines))
+    tables.append(("Inclusive: with all that it calls", functions + called))
+    head = f"# {row.name}: {total / hits:,.0f} instructions a command\n\n    {' '.join(row.argv)}\n"
+    return "\n".join([head, *(listing(title, costs, hits, total, shown) for title, costs in tables)])
 
 
 def read(part):
@@ -84,11 +88,10 @@ def read(part):
     return functions, lines, called
 
 
-def listing(title, costs, hits, total):
-    print(f"{title}\n\n{'instructions':>12}  share")
-    for what, cost in costs.most_common(SHOWN):
-        print(f"{cost / hits:12,.0f}  {100 * cost / total:4.1f} %  {what}")
-    print()
+def listing(title, costs, hits, total, shown):
+    lines = [f"{title}\n", f"    {'instructions':>12}  share"]
+    lines += [f"    {cost / hits:12,.0f}  {100 * cost / total:4.1f} %  {what}" for what, cost in costs.most_common(shown)]
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

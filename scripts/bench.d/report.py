@@ -6,21 +6,31 @@ from rows import ROWS
 GROWTH_BOUND = 0.15
 
 
+def instruction_checks(row, counted):
+    """As [`checks`], of one row's instructions."""
+    multiple = lambda name: counted[name]["multiple"]["median"]
+    if row.bound:
+        yield at_most(f"{row.name}: instructions", row.bound, multiple(row.name), "x INCR")
+    if row.over and row.over[0] in counted:
+        base, steps, bound = row.over
+        each = f", each of {steps}" if steps > 1 else ""
+        over = multiple(row.name) - multiple(base)
+        yield at_most(f"{row.name}: instructions over {base}{each}", bound, over / steps, "x INCR")
+        empty, empty_base = row.empty, next(other.empty for other in ROWS if other.name == base)
+        if empty in counted and empty_base in counted:
+            words = multiple(empty) - multiple(empty_base)
+            yield at_most(f"the same, less what the further words and replies take in an empty command{each}", bound,
+                          (over - words) / steps, "x INCR")
+
+
 def checks(figures):
     """[{what, bound, measured, met}] for every bound whose row was measured."""
     found = []
     counted = figures["instructions"]
-    multiple = lambda name: counted[name]["multiple"]["median"]
     for row in ROWS:
         if row.name not in counted:
             continue
-        if row.bound:
-            found.append(at_most(f"{row.name}: instructions", row.bound, multiple(row.name), "x INCR"))
-        if row.over and row.over[0] in counted:
-            base, steps, bound = row.over
-            each = f", each of {steps}" if steps > 1 else ""
-            found.append(at_most(f"{row.name}: instructions over {base}{each}", bound,
-                                 (multiple(row.name) - multiple(base)) / steps, "x INCR"))
+        found += instruction_checks(row, counted)
         if row.ratio_bound:
             ratio = figures["throughput"]["pipelined"][row.name]["rps_ratio"]["median"]
             found.append({"what": f"{row.name}: throughput with -P 64", "bound": f">= {row.ratio_bound} of INCR",
@@ -82,7 +92,8 @@ def markdown(figures):
               [[c["what"], c["bound"], c["measured"], "yes" if c["met"] else "**no**"] for c in figures["checks"]]),
         "## Instructions per command\n",
         "Under callgrind, 1,000 keys, 16 commands to a write; the difference of two run lengths, so that start-up cancels "
-        "out. `x INCR`: as a multiple of INCR in the same repetition. Sliding rows say how many entries the log had.\n",
+        "out. `x INCR`: as a multiple of INCR in the same repetition. `empty`: the multiple of a command that does nothing, "
+        "with as many words and a reply of the same shape. Sliding rows say how many entries the log had.\n",
         instructions(figures),
         "## Throughput\n",
         "redis-benchmark, 50 connections, 100,000 keys at random. `of INCR`: to the mean of the INCR runs just before and "
@@ -102,7 +113,7 @@ def markdown(figures):
         propagation(figures["propagation"]),
     ]
     if figures["growth"]:
-        parts += ["## Growth\n", growth(figures["growth"])]
+        parts += ["## Growth\n", growth(figures["growth"]), growth_instructions(figures["growth_instructions"])]
     if figures["growth_left_out"]:
         parts.append(f"Left out, for want of memory: {', '.join(f'{size:,}' for size in figures['growth_left_out'])} keys.\n")
     if figures["skipped"]:
@@ -121,10 +132,11 @@ def instructions(figures):
             row.name,
             spread(found["instructions"], lambda value: f"{value:,.0f}"),
             spread(found["multiple"]),
+            times(figures["instructions"][row.empty]["multiple"]["median"]) if row.empty in figures["instructions"] else "",
             f"{aof['instructions']['median']:,.0f} ({times(aof['multiple']['median'])})" if aof else "",
             " - ".join(map(str, dict.fromkeys(entries))) if entries else "",
         ])
-    return table(["command", "instructions", "x INCR", "with AOF everysec (x INCR)", "entries"], lines)
+    return table(["command", "instructions", "x INCR", "empty", "with AOF everysec (x INCR)", "entries"], lines)
 
 
 def throughput(views):
@@ -170,3 +182,10 @@ def growth(sizes):
     ]
     return table(["keys", "command", "bytes a key", "-P 64: a second", "of INCR", "server CPU, x INCR",
                   "no pipelining: of INCR", "p50 ms", "p99 ms"], lines)
+
+
+def growth_instructions(sizes):
+    names = list(next(iter(sizes.values())))
+    multiple = lambda counts, name: f"{counts[name]:,.0f} ({times(counts[name] / counts['INCR'])} x INCR)"
+    lines = [[f"{int(size):,}", *(multiple(counts, name) for name in names)] for size, counts in sizes.items()]
+    return table(["keys", *(f"{name}: instructions" for name in names)], lines)

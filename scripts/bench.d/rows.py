@@ -24,13 +24,14 @@ STEADY_WINDOW = "20s"
 class Row:
     name: str
     argv: tuple  # the command
-    kind: str  # "redis", "native" or "lua": whose work this is
+    kind: str  # "redis", "native" or "lua": whose work this is; "empty": a command that does nothing
     allowed: int | None = None  # the first integer that every reply must carry; None: a reply without a verdict
     fill: tuple | None = None  # commands that bring one key into its state; None: the command itself, once
     log: str | None = None  # "burst": 100 entries, none leaves. "steady": 100 entries, one leaves as one enters
     setup: tuple = ()  # commands that the server needs once
     bound: float | None = None  # at most this multiple of INCR's instructions
     over: tuple | None = None  # (row, steps, bound): at most that much over that row for each of the steps
+    empty: str | None = None  # the row of an empty command with as many words and a reply of the same shape
     ratio_bound: float | None = None  # at least this part of INCR's throughput with -P 64
     writes: bool = True  # also measured with AOF and with a replica
 
@@ -49,7 +50,11 @@ def lua(script, keys, *args):
 
 
 POLICY_SET = words("RL.POLICY SET bench FIXED 1000000 1h")
-DENY_LIST = ("RL.DENY", "ADD", "bench", *(f"203.0.{i // 250}.{i % 250}" for i in range(1000)), "198.18.0.0/15", "2001:db8::/32")
+# A list of real size: 500,000 addresses and 10,000 ranges, in calls of a thousand.
+ADDRESSES = [f"{10 + i // 62500}.{i // 250 % 250}.{i % 250}.7" for i in range(500_000)]
+RANGES = [f"{100 + i // 250}.{i % 250}.0.0/{16 + i % 9}" for i in range(10_000)]
+DENY_LIST = tuple(("RL.DENY", "ADD", "bench", *values[first:first + 1000])
+                  for values in (ADDRESSES, RANGES) for first in range(0, len(values), 1000))
 
 FIXED = words("RL.FIXED KEY 1000000 1h")
 FIXED_DENIED = words("RL.FIXED KEY 1 30d")
@@ -65,37 +70,45 @@ ROWS = (
     Row("PING", ("PING",), "redis", fill=(), writes=False),
     Row("INCR", ("INCR", KEY), "redis"),
     Row("SET PX", ("SET", KEY, "1", "PX", str(HOUR_MS)), "redis"),
-    Row("RL.EMPTY (our reply, no work)", words("RL.EMPTY KEY 1000000 1h"), "redis", fill=(), writes=False),
-    Row("RL.FIXED allowed", FIXED, "native", allowed=1, bound=2.4, ratio_bound=0.55),
-    Row("RL.FIXED denied", FIXED_DENIED, "native", allowed=0, bound=1.95, ratio_bound=0.62),
-    Row("RL.FIXED allowed, 3 limits", FIXED_THREE, "native", allowed=1, over=("RL.FIXED allowed", 2, 0.5)),
+    Row("RL.EMPTY, 4 words", words("RL.EMPTY KEY 1000000 1h"), "empty", fill=(), writes=False),
+    Row("RL.EMPTY, 5 words", words("RL.EMPTY KEY 1000000 1000 1d"), "empty", fill=(), writes=False),
+    Row("RL.EMPTY, 6 words", words("RL.EMPTY KEY 1000000 1h POLICY bench"), "empty", fill=(), writes=False),
+    Row("RL.EMPTY, as with DENY", words("RL.EMPTY KEY 1000000 1h DENY bench 192.0.2.1"), "empty", fill=(), writes=False),
+    Row("RL.EMPTY, as with 3 limits", words("RL.EMPTY KEY 1000000 1h 2000000 1d 3000000 30d"), "empty", fill=(), writes=False),
+    Row("RL.FIXED allowed", FIXED, "native", allowed=1, bound=2.4, ratio_bound=0.55, empty="RL.EMPTY, 4 words"),
+    Row("RL.FIXED denied", FIXED_DENIED, "native", allowed=0, bound=1.95, ratio_bound=0.62, empty="RL.EMPTY, 4 words"),
+    Row("RL.FIXED allowed, 3 limits", FIXED_THREE, "native", allowed=1, over=("RL.FIXED allowed", 2, 0.5),
+        empty="RL.EMPTY, as with 3 limits"),
     Row("RL.FIXED denied, 3 limits", words("RL.FIXED KEY 1000000 1h 1000000 1d 1 30d"), "native", allowed=0,
-        over=("RL.FIXED denied", 2, 0.5)),
-    Row("RL.BUCKET allowed", BUCKET, "native", allowed=1, bound=2.4),
-    Row("RL.BUCKET denied", BUCKET_DENIED, "native", allowed=0, bound=1.95),
+        over=("RL.FIXED denied", 2, 0.5), empty="RL.EMPTY, as with 3 limits"),
+    Row("RL.BUCKET allowed", BUCKET, "native", allowed=1, bound=2.4, empty="RL.EMPTY, 5 words"),
+    Row("RL.BUCKET denied", BUCKET_DENIED, "native", allowed=0, bound=1.95, empty="RL.EMPTY, 5 words"),
     Row("RL.BUCKET allowed, 3 limits", words("RL.BUCKET KEY 1000000 1000 1d 2000000 1000 2d 3000000 1000 3d"),
         "native", allowed=1, over=("RL.BUCKET allowed", 2, 0.5)),
     Row("RL.BUCKET denied, 3 limits", words("RL.BUCKET KEY 1000000 1 1d 1000000 1 2d 1 1 30d"), "native", allowed=0,
         over=("RL.BUCKET denied", 2, 0.5)),
-    Row("RL.SLIDING allowed", SLIDING, "native", allowed=1, log="steady", bound=2.7),
+    Row("RL.SLIDING allowed", SLIDING, "native", allowed=1, log="steady", bound=2.7, empty="RL.EMPTY, 4 words"),
     Row("RL.SLIDING denied (5 entries)", words("RL.SLIDING KEY 5 30d"), "native", allowed=0,
-        fill=(words("RL.SLIDING KEY 5 30d"),) * 5, bound=1.95),
-    Row("RL.SLIDING denied (100 entries)", SLIDING_FULL, "native", allowed=0, log="burst", bound=1.95),
+        fill=(words("RL.SLIDING KEY 5 30d"),) * 5, bound=1.95, empty="RL.EMPTY, 4 words"),
+    Row("RL.SLIDING denied (100 entries)", SLIDING_FULL, "native", allowed=0, log="burst", bound=1.95,
+        empty="RL.EMPTY, 4 words"),
     Row("RL.SLIDING allowed, 3 limits", words("RL.SLIDING KEY 1000000 20s 1000000 10s 1000000 5s"), "native",
-        allowed=1, log="steady", over=("RL.SLIDING allowed", 2, 0.5)),
+        allowed=1, log="steady", over=("RL.SLIDING allowed", 2, 0.5), empty="RL.EMPTY, as with 3 limits"),
     Row("RL.SLIDING denied, 3 limits", words("RL.SLIDING KEY 5 30d 1000 10d 2000 20d"), "native", allowed=0,
-        fill=(words("RL.SLIDING KEY 5 30d 1000 10d 2000 20d"),) * 5, over=("RL.SLIDING denied (5 entries)", 2, 0.5)),
+        fill=(words("RL.SLIDING KEY 5 30d 1000 10d 2000 20d"),) * 5, over=("RL.SLIDING denied (5 entries)", 2, 0.5),
+        empty="RL.EMPTY, as with 3 limits"),
     Row("RL.PEEK FIXED", ("RL.PEEK", *words("FIXED KEY 1000000 30d")), "native", allowed=1,
-        fill=(words("RL.FIXED KEY 1000000 30d"),), bound=2.0,
-        writes=False),
+        fill=(words("RL.FIXED KEY 1000000 30d"),), bound=2.0, empty="RL.EMPTY, 5 words", writes=False),
     Row("RL.PEEK BUCKET", ("RL.PEEK", *words("BUCKET KEY 1000000 1000 1d")), "native", allowed=1,
-        fill=((*BUCKET, "COST", "1000"),), bound=2.0, writes=False),
+        fill=((*BUCKET, "COST", "1000"),), bound=2.0, empty="RL.EMPTY, 6 words", writes=False),
     Row("RL.PEEK SLIDING (100 entries)", ("RL.PEEK", "SLIDING", *SLIDING_FULL[1:]), "native", allowed=0,
-        fill=(SLIDING_FULL,), log="burst", bound=2.0, writes=False),
+        fill=(SLIDING_FULL,), log="burst", bound=2.0, empty="RL.EMPTY, 5 words", writes=False),
     Row("RL.FIXED allowed, POLICY", words("RL.FIXED KEY 5 1h POLICY bench"), "native", allowed=1,
-        setup=(POLICY_SET,)),
+        setup=(POLICY_SET,), empty="RL.EMPTY, 6 words"),
+    Row("RL.FIXED allowed, a name's statistics", words("RL.FIXED KEY 1000000 1h POLICY nameless"), "native", allowed=1,
+        empty="RL.EMPTY, 6 words"),
     Row("RL.FIXED allowed, DENY one address", words("RL.FIXED KEY 1000000 1h DENY bench 192.0.2.1"), "native",
-        allowed=1, setup=(DENY_LIST,), over=("RL.FIXED allowed", 1, 0.3)),
+        allowed=1, setup=DENY_LIST, over=("RL.FIXED allowed", 1, 0.3), empty="RL.EMPTY, as with DENY"),
     Row("Lua fixed window, allowed", lua("fixed", [KEY], 1_000_000, HOUR_MS, 1, NOW_MS), "lua", allowed=1),
     Row("Lua fixed window, denied", lua("fixed", [KEY], 1, HOUR_MS, 1, NOW_MS), "lua", allowed=0),
     Row("Lua token bucket, allowed", lua("bucket", [KEY], 1_000_000, 1000, 24 * HOUR_MS, 1, NOW_MS), "lua", allowed=1),

@@ -57,14 +57,19 @@ class Connection:
         return dict(line.split(":", 1) for line in lines if ":" in line)
 
     def hits(self, row, keys, times=1, batch=16, gap_ms=0):
-        """Sends the row's command to every key in turn, `times` over, `batch` to a write, and holds every verdict to
-        what the row says. With a gap, each key is hit once in that many milliseconds."""
-        template, start = Template(row.argv), time.monotonic()
+        """Sends the row's command to every key, `times` over, in random order. With a gap, each key is hit once in that
+        many milliseconds, in turn."""
         order = list(range(keys)) * times
         random.Random(1).shuffle(order) if not gap_ms else None
+        self.hit(row, order, batch, gap_ms / keys)
+
+    def hit(self, row, order, batch=16, gap_ms=0):
+        """Sends the row's command to these keys, `batch` to a write and one in `gap_ms`, and holds every verdict to what
+        the row says."""
+        template, start = Template(row.argv), time.monotonic()
         for first in range(0, len(order), batch):
             if gap_ms:
-                time.sleep(max(0, start + first / keys * gap_ms / 1000 - time.monotonic()))
+                time.sleep(max(0, start + first * gap_ms / 1000 - time.monotonic()))
             part = order[first:first + batch]
             self.socket.sendall(b"".join(map(template.command, part)))
             for _ in part:
@@ -123,6 +128,7 @@ class Server:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         try:
             self.connection = self.connect()
+            self.await_loaded()
             for text in LUA.values():
                 self.connection.call("SCRIPT", "LOAD", text)
         except BaseException:
@@ -138,6 +144,15 @@ class Server:
                 if self.process.poll() is not None or time.monotonic() > deadline:
                     raise SystemExit(f"the server did not start:\n{self.log.read_text()[-2000:]}") from None
                 time.sleep(0.02)
+
+    def await_loaded(self):
+        while True:
+            try:
+                return self.connection.call("PING")
+            except Refused as loading:
+                if not str(loading).startswith("LOADING"):
+                    raise
+                time.sleep(0.1)
 
     def refusal(self, row):
         """Prepares the server for a row. Why it cannot run it, or None."""
