@@ -52,9 +52,13 @@ fn limiter(client: usize, key: usize) -> String {
 }
 
 /// Hits random limiters until the server is gone.
-fn hit_until_killed(port: u16, client: usize, seed: u64, answered: &AtomicUsize) -> Vec<Sent> {
+fn hit_until_killed(
+    mut connection: Connection,
+    client: usize,
+    seed: u64,
+    answered: &AtomicUsize,
+) -> Vec<Sent> {
     let mut random = Random::new(seed);
-    let mut connection = Connection::open(port).unwrap();
     let mut sent: Vec<Sent> = Vec::new();
     loop {
         let from = sent.len();
@@ -159,14 +163,20 @@ fn round(random: &mut Random) -> Seen {
         let before: Vec<Vec<i64>> = (0..CLIENTS).map(|client| used(&server, client)).collect();
 
         let answered = AtomicUsize::new(0);
-        let (port, seed) = (server.port(), random.next());
+        let seed = random.next();
         let (until_event, until_kill) = (random.below(1500), random.below(1500));
+        // All are connected before the first one hits: the server may be killed before a thread of theirs begins.
+        let connections: Vec<_> = (0..CLIENTS)
+            .map(|_| Connection::open(server.port()).unwrap())
+            .collect();
         let (sent, killed) = thread::scope(|scope| {
-            let clients: Vec<_> = (0..CLIENTS)
-                .map(|client| {
+            let clients: Vec<_> = connections
+                .into_iter()
+                .enumerate()
+                .map(|(client, connection)| {
                     let answered = &answered;
                     scope.spawn(move || {
-                        hit_until_killed(port, client, seed ^ client as u64, answered)
+                        hit_until_killed(connection, client, seed ^ client as u64, answered)
                     })
                 })
                 .collect();
