@@ -1,6 +1,6 @@
 # Shortcuts to scripts/, which do the work.
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo top test check test-clients matrix cluster soak build bench profile dist clean
+.PHONY: help setup run demo top test check test-clients matrix cluster soak memcheck build bench profile dist clean
 
 help: ## list what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,13 +35,16 @@ cluster: ## start a local cluster of 3 primaries and 3 replicas with the module 
 soak: ## kill, restart and compare, ROUNDS= times
 	@scripts/soak
 
+memcheck: ## tests on servers under valgrind's memcheck
+	@scripts/memcheck
+
 build: ## build the release module and print its path
 	@scripts/build
 
-bench: ## measure throughput and latency
+bench: ## measure instructions, throughput, latency, memory, growth (QUICK=1)
 	@scripts/bench
 
-profile: ## see where the time of a command goes
+profile: ## see where the instructions of a command go
 	@scripts/profile
 
 dist: ## make the stripped module with its checksum, under target/dist
