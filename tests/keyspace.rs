@@ -11,7 +11,7 @@ mod support;
 
 use std::collections::BTreeSet;
 
-use support::{eventually, traffic, Random, Server};
+use support::{aof, eventually, traffic, Random, Server};
 
 /// One limiter of each kind: `(algorithm, limits, cost of a first hit)`.
 const LIMITERS: [(&str, &str); 6] = [
@@ -235,6 +235,36 @@ fn a_ttl_that_is_taken_away_or_too_short_is_put_right() {
 }
 
 /// Correctness does not depend on the TTL: a key that outlives its windows has nothing used.
+/// The state that a clock's backward step makes travels whole; the key's TTL stays where the step was, so it must stay
+/// where the state arrives.
+#[test]
+fn a_state_that_arrives_leaves_a_ttl_that_is_late_enough() {
+    const LATE_MS: i64 = 9_000_000_000_000;
+    let server = Server::with(&["appendonly yes", "aof-use-rdb-preamble no"]);
+    server.decide("RL.SLIDING key 5 1d");
+    server.call("BGREWRITEAOF");
+    eventually("the AOF is rewritten", || {
+        server.info_number("persistence", "aof_rewrite_in_progress") == 0
+            && server.info_number("persistence", "aof_rewrite_scheduled") == 0
+    });
+    let state = aof::base_commands(&server)
+        .into_iter()
+        .find(|command| command[0].eq_ignore_ascii_case(b"RL.APPLY"))
+        .unwrap();
+    let state: Vec<&[u8]> = state.iter().map(Vec::as_slice).collect();
+
+    server.call(&format!("PEXPIREAT key {LATE_MS}"));
+    assert_eq!(server.call_bytes(&state).text(), "OK");
+    assert_eq!(server.call("PEXPIRETIME key").int(), LATE_MS);
+
+    server.call("PEXPIRE key 60000");
+    assert_eq!(server.call_bytes(&state).text(), "OK");
+    assert!(
+        server.call("PTTL key").int() > 86_000_000,
+        "one that is too early is put right"
+    );
+}
+
 #[test]
 fn a_key_with_a_longer_ttl_still_ends_its_windows() {
     let server = Server::start();

@@ -5,10 +5,10 @@
 //!                      the algorithm                one meter per limit, in the order of the last charge
 //! ```
 //!
-//! A hit is decided first and charged afterwards, to every limit or to none; a hit that is denied changes nothing. There
-//! is one exception: where the clock has stepped back, so that the usage lies in the future, a denied hit moves that
-//! usage to the present. Without it, every denial would have to judge anew how long ago "later than now" was, and a key
-//! would stay locked for as long as the clock had stepped.
+//! A hit is decided first and charged afterwards, to every limit or to none; a hit that charges nothing changes nothing.
+//! There is one exception: where the clock has stepped back, so that the usage lies in the future, it moves that usage to
+//! the present. Without it, every such hit would have to judge anew how long ago "later than now" was, and a key would stay
+//! locked for as long as the clock had stepped.
 
 use super::decision::{Decision, Retry, Verdict};
 use super::error::Error;
@@ -268,7 +268,7 @@ impl<M: Meter> Meters<M> {
                 Self::add(hit.cost, decision);
                 change = Change::Charged;
             }
-        } else if !fits && meters.is_some_and(|meters| meters.is_ahead(now_ms)) {
+        } else if meters.is_some_and(|meters| meters.is_ahead(now_ms)) {
             if let Some(meters) = state.as_mut().and_then(M::of_mut) {
                 meters.rewind(now_ms);
                 change = Change::Rewound;
@@ -520,6 +520,32 @@ impl Limiter {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// After a backward step, whoever asks first is told the truth, also if nothing is charged.
+    #[test]
+    fn a_hit_that_charges_nothing_keeps_its_promise_after_a_backward_step() {
+        const STEP_MS: u64 = 3_600_000;
+        let window = Limit::window(5, 10_000).unwrap();
+        let bucket = Limit::bucket(5, 5, 10_000).unwrap();
+        for (algorithm, limit) in Algorithm::ALL.into_iter().zip([window, window, bucket]) {
+            let hit = |cost| Hit {
+                algorithm,
+                limits: std::slice::from_ref(&limit),
+                cost,
+                force: false,
+                entries: 128,
+            };
+            let (mut state, now_ms) = (None, 1_700_000_000_000);
+            Limiter::hit(&mut state, &hit(5), now_ms).unwrap();
+            let now_ms = now_ms - STEP_MS;
+            let (asked, change) = Limiter::hit(&mut state, &hit(0), now_ms).unwrap();
+            assert_eq!(change, Change::Rewound, "{algorithm:?}");
+            let reset_after_ms = asked.binding().unwrap().reset_after_ms;
+            assert_eq!(reset_after_ms, 10_000, "{algorithm:?}");
+            let (after, _) = Limiter::hit(&mut state, &hit(5), now_ms + reset_after_ms).unwrap();
+            assert!(after.allowed(), "{algorithm:?}: {after:?}");
+        }
+    }
 
     /// What a key costs: these are the allocator's size classes that the figures in the README stand on.
     #[test]

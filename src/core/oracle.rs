@@ -428,7 +428,7 @@ impl Model {
         if something && (all || step.force) {
             self.charge(step);
             change = Change::Charged;
-        } else if !all && self.rewind(step.now_ms) {
+        } else if self.rewind(step.now_ms) {
             change = Change::Rewound;
         }
         let verdict = |limit: &Limit| self.verdict(step, limit, all);

@@ -21,10 +21,12 @@ pub fn apply(call: &Call) -> Result<(), Error> {
     };
     let mut state = limiter_of(&key)?;
     let mut is_new = state.is_none();
+    let mut ends_ms = None;
     let change = match effect {
         Effect::State(limiter) => {
-            // Takes the place of what was there, and of its TTL.
+            // Takes the place of what was there, but not of its TTL: where it was sent, that has stayed too.
             is_new = true;
+            ends_ms = key.expires_ms();
             state = ManuallyDrop::new(Some(limiter));
             Change::Rewound
         }
@@ -33,6 +35,9 @@ pub fn apply(call: &Call) -> Result<(), Error> {
     if change != Change::None {
         if is_new {
             state = store(&mut key, state)?;
+            if let Some(ends_ms) = ends_ms {
+                key.expire_at(ends_ms);
+            }
         }
         if let Some(limiter) = state.as_ref() {
             ttl::keep(&mut key, limiter);
