@@ -17,7 +17,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use node::{assert_equal, assert_error, crash, pair, values, Node};
-use support::{eventually, Random, Reply, Server, DEADLINE};
+use support::{aof, eventually, Random, Reply, Server, DEADLINE};
 
 #[test]
 fn add_has_del_list_and_drop() {
@@ -535,7 +535,7 @@ fn lower_bounds_elsewhere_lose_no_entry() {
         let mut server = Server::with(&lines);
         server.ok("CONFIG SET ratelimit.deny-lists 9 ratelimit.deny-entries 9 ratelimit.deny-text-bytes 99");
         server.call("RL.DENY ADD a 192.0.2.1 192.0.2.2 alice");
-        node::rewrite_aof(&server);
+        aof::rewrite(&server);
         server.call("RL.DENY ADD b bob");
         let before = Node::of(&server);
         assert_eq!(before.entries.len(), 2);

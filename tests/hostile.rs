@@ -523,11 +523,7 @@ fn mutated_effects_are_refused_or_harmless() {
     server.ok("CONFIG SET aof-use-rdb-preamble no");
     let mut effects = aof::commands(&server);
     // The rewritten file has the other form: whole states.
-    server.call("BGREWRITEAOF");
-    eventually("the AOF is rewritten", || {
-        server.info_number("persistence", "aof_rewrite_in_progress") == 0
-            && server.info_number("persistence", "aof_rewrite_scheduled") == 0
-    });
+    aof::rewrite(&server);
     effects.extend(aof::base_commands(&server));
     server.ok("CONFIG SET appendonly no");
     effects.retain(|words| words[0].eq_ignore_ascii_case(b"RL.APPLY"));

@@ -242,11 +242,7 @@ fn a_state_that_arrives_leaves_a_ttl_that_is_late_enough() {
     const LATE_MS: i64 = 9_000_000_000_000;
     let server = Server::with(&["appendonly yes", "aof-use-rdb-preamble no"]);
     server.decide("RL.SLIDING key 5 1d");
-    server.call("BGREWRITEAOF");
-    eventually("the AOF is rewritten", || {
-        server.info_number("persistence", "aof_rewrite_in_progress") == 0
-            && server.info_number("persistence", "aof_rewrite_scheduled") == 0
-    });
+    aof::rewrite(&server);
     let state = aof::base_commands(&server)
         .into_iter()
         .find(|command| command[0].eq_ignore_ascii_case(b"RL.APPLY"))

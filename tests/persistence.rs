@@ -70,25 +70,6 @@ fn send_traffic(server: &Server, random: &mut Random, count: usize) {
     assert!(server.call("DBSIZE").int() > 50);
 }
 
-fn wait_for_aof_rewrite(server: &Server) {
-    eventually("the AOF rewrite ends", || {
-        server.info_number("persistence", "aof_rewrite_in_progress") == 0
-            && server.info_number("persistence", "aof_rewrite_scheduled") == 0
-    });
-    assert_eq!(
-        server.info_field("persistence", "aof_last_bgrewrite_status"),
-        "ok"
-    );
-}
-
-/// Until everything that was answered is in the file: `everysec` may hold writes back while a sync runs.
-fn wait_for_aof_writes(server: &Server) {
-    eventually("the AOF is written", || {
-        server.info_number("persistence", "aof_buffer_length") == 0
-            && server.info_number("persistence", "aof_pending_bio_fsync") == 0
-    });
-}
-
 fn wall_clock_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     i64::try_from(since.as_millis()).unwrap()
@@ -137,10 +118,10 @@ fn an_aof_brings_back_the_same_state(fsync: &str, preamble: &str, seed: u64) {
         if rewrite {
             server.call("BGREWRITEAOF");
             send_traffic(&server, &mut random, 500);
-            wait_for_aof_rewrite(&server);
+            aof::await_rewrite(&server);
             send_traffic(&server, &mut random, 500);
         }
-        wait_for_aof_writes(&server);
+        aof::await_writes(&server);
         let before = (server.digest(), held(&server));
         server.kill();
         server.start_again().unwrap();
@@ -232,14 +213,13 @@ fn what_ended_while_the_server_was_down_charges_nothing() {
             }
             match (keeps_aof, rewritten) {
                 (true, true) => {
-                    server.call("BGREWRITEAOF");
-                    wait_for_aof_rewrite(&server);
+                    aof::rewrite(&server);
                 }
                 (true, false) => {}
                 (false, _) => server.ok("SAVE"),
             }
             if keeps_aof {
-                wait_for_aof_writes(&server);
+                aof::await_writes(&server);
             }
             server.kill();
             eventually("the windows end", || wall_clock_ms() > end);
@@ -334,8 +314,7 @@ fn keys_of_any_bytes_are_kept() {
     let digest = server.digest();
     for rewrite in [false, true] {
         if rewrite {
-            server.call("BGREWRITEAOF");
-            wait_for_aof_rewrite(&server);
+            aof::rewrite(&server);
         }
         server.kill();
         server.start_again().unwrap();

@@ -12,8 +12,8 @@ mod node;
 mod support;
 
 use node::{administrative_calls, assert_equal, assert_error, crash, fill, pair, replica_of};
-use node::{rewrite_aof, wait_for_link, Node};
-use support::{eventually, Random, Reply, Server};
+use node::{wait_for_link, Node};
+use support::{aof, eventually, Random, Reply, Server};
 
 fn texts(words: &[&str]) -> Reply {
     Reply::Array(
@@ -426,7 +426,7 @@ fn an_aof_keeps_everything(preamble: &str) {
             server.decide("RL.SLIDING user:1 1 1h POLICY login");
             server.decide("RL.FIXED user:4 1 1h POLICY api");
             stats = Some(named_stats(&server));
-            rewrite_aof(&server);
+            aof::rewrite(&server);
             server.bulk(&administrative_calls(&mut random, 100));
         }
         let before = Node::of(&server);
@@ -486,7 +486,7 @@ fn an_emptied_node_stays_empty_over_an_aof() {
             &format!("aof-use-rdb-preamble {preamble}"),
         ]);
         fill(&server);
-        rewrite_aof(&server);
+        aof::rewrite(&server);
         let names = server.call("RL.POLICY LIST");
         let Reply::Map(policies) = names else {
             panic!("a map");
@@ -500,7 +500,7 @@ fn an_emptied_node_stays_empty_over_an_aof() {
         }
         crash(&mut server);
         assert!(Node::of(&server).is_empty(), "preamble {preamble}");
-        rewrite_aof(&server);
+        aof::rewrite(&server);
         crash(&mut server);
         assert!(Node::of(&server).is_empty(), "preamble {preamble}");
     }
@@ -791,7 +791,7 @@ fn acl_categories_keep_writes_for_administrators() {
 fn a_rewrite_is_not_sent_on_itself() {
     let server = Server::with(&["appendonly yes", "aof-use-rdb-preamble no"]);
     fill(&server);
-    rewrite_aof(&server);
+    aof::rewrite(&server);
     server.ok("RL.POLICY SET last FIXED 1 1h");
     let files = std::fs::read_dir(server.dir().join("appendonlydir")).unwrap();
     let written: Vec<u8> = files

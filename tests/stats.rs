@@ -13,8 +13,8 @@ mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use node::{assert_error, crash, pair, replica_of, rewrite_aof};
-use support::{eventually, Random, Reply, Server};
+use node::{assert_error, crash, pair, replica_of};
+use support::{aof, eventually, Random, Reply, Server};
 
 /// Allowed, denied, deny-listed.
 fn counts(stats: &Reply) -> [i64; 3] {
@@ -392,7 +392,7 @@ fn a_rewritten_aof_keeps_statistics() {
         ]);
         hit(&server, "RL.FIXED k 1 30d POLICY p");
         hit(&server, "RL.FIXED k 1 30d POLICY p");
-        rewrite_aof(&server);
+        aof::rewrite(&server);
         let before = server.call("RL.STATS");
         crash(&mut server);
         assert_eq!(server.call("RL.STATS"), before, "preamble {preamble}");

@@ -1,16 +1,40 @@
-//! The commands in an append-only file: what the server really propagates.
+//! The append-only file: when it is written, and the commands in it, which are what the server really propagates.
 
 use super::{eventually, Server};
 
 /// One command: its words.
 pub type Command = Vec<Vec<u8>>;
 
-/// Every command of the server's append-only file since the last rewrite, oldest first, without the SELECTs.
-pub fn commands(server: &Server) -> Vec<Command> {
-    // Where not every write is synced, an answered command may not be written yet: while a sync runs, writes wait.
+/// Rewrites the file, and waits until that is done.
+pub fn rewrite(server: &Server) {
+    server.call("BGREWRITEAOF");
+    await_rewrite(server);
+}
+
+/// Waits until no rewrite is under way, the last of which went well.
+pub fn await_rewrite(server: &Server) {
+    eventually("the AOF rewrite ends", || {
+        server.info_number("persistence", "aof_rewrite_in_progress") == 0
+            && server.info_number("persistence", "aof_rewrite_scheduled") == 0
+    });
+    assert_eq!(
+        server.info_field("persistence", "aof_last_bgrewrite_status"),
+        "ok"
+    );
+}
+
+/// Waits until everything that was answered is in the file: where not every write is synced, writes wait while a sync
+/// runs.
+pub fn await_writes(server: &Server) {
     eventually("the AOF is written", || {
         server.info_number("persistence", "aof_buffer_length") == 0
+            && server.info_number("persistence", "aof_pending_bio_fsync") == 0
     });
+}
+
+/// Every command of the server's append-only file since the last rewrite, oldest first, without the SELECTs.
+pub fn commands(server: &Server) -> Vec<Command> {
+    await_writes(server);
     files(server, "i")
 }
 

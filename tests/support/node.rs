@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::support::{eventually, Random, Reply, Server};
+use crate::support::{aof, eventually, Random, Reply, Server};
 
 /// When an entry of a deny list ends, in Unix milliseconds: somewhere within, as the clock was read before and after.
 #[derive(Clone, Copy, Debug)]
@@ -212,26 +212,11 @@ pub fn assert_equal(primary: &Server, replica: &Server) {
     });
 }
 
-/// Rewrites the append-only file, and waits until that is done.
-pub fn rewrite_aof(server: &Server) {
-    server.call("BGREWRITEAOF");
-    eventually("the AOF rewrite ends", || {
-        server.info_number("persistence", "aof_rewrite_in_progress") == 0
-            && server.info_number("persistence", "aof_rewrite_scheduled") == 0
-    });
-    assert_eq!(
-        server.info_field("persistence", "aof_last_bgrewrite_status"),
-        "ok"
-    );
-}
-
 /// The server is killed and starts again on what it left.
 pub fn crash(server: &mut Server) {
-    eventually("the AOF is written", || {
-        server.info_field("persistence", "aof_enabled") == "0"
-            || (server.info_number("persistence", "aof_buffer_length") == 0
-                && server.info_number("persistence", "aof_pending_bio_fsync") == 0)
-    });
+    if server.info_field("persistence", "aof_enabled") != "0" {
+        aof::await_writes(server);
+    }
     server.kill();
     server.start_again().expect("it starts on what it left");
 }
