@@ -642,33 +642,43 @@ fn deny_lists() {
     });
 }
 
+/// Some traffic on `stats`.
+fn traffic(random: &mut Random, stats: &mut Stats, now_ms: &mut u64) {
+    let most = if random.one_in(8) { 60 } else { 8 };
+    for _ in 0..random.below(most) {
+        let outcome = *random.pick(&[Outcome::Allowed, Outcome::Denied, Outcome::DenyListed]);
+        let algorithm = algorithm(random);
+        if random.one_in(3) {
+            stats.count(algorithm, outcome, *now_ms);
+        } else {
+            let slot = stats.slot(random.pick::<&[u8]>(&[b"api", b"login", b"past the bound"]));
+            stats.count_named(
+                slot,
+                &[b'u', random.byte() % 16],
+                algorithm,
+                outcome,
+                *now_ms,
+            );
+        }
+        *now_ms += u64::from(random.byte()) * 60_000;
+    }
+}
+
+/// Statistics under small bounds.
+fn small_stats() -> Stats {
+    let bounds = stats::Bounds {
+        names: 2,
+        identifiers: 8,
+    };
+    Stats::new(bounds, hashing())
+}
+
 #[test]
 fn statistics() {
     fuzz("statistics", 50_000, |random| {
-        let bounds = stats::Bounds {
-            names: 2,
-            identifiers: 8,
-        };
-        let mut stats = Stats::new(bounds, hashing());
+        let mut stats = small_stats();
         let mut now_ms = time_ms(random) % 4_000_000_000_000;
-        let most = if random.one_in(8) { 60 } else { 8 };
-        for _ in 0..random.below(most) {
-            let outcome = *random.pick(&[Outcome::Allowed, Outcome::Denied, Outcome::DenyListed]);
-            let algorithm = algorithm(random);
-            if random.one_in(3) {
-                stats.count(algorithm, outcome, now_ms);
-            } else {
-                let slot = stats.slot(random.pick::<&[u8]>(&[b"api", b"login", b"past the bound"]));
-                stats.count_named(
-                    slot,
-                    &[b'u', random.byte() % 16],
-                    algorithm,
-                    outcome,
-                    now_ms,
-                );
-            }
-            now_ms += u64::from(random.byte()) * 60_000;
-        }
+        traffic(random, &mut stats, &mut now_ms);
         let whole = stats.encode();
         let mut bytes = if random.one_in(8) {
             bytes(random, 64)
@@ -685,6 +695,52 @@ fn statistics() {
             );
         } else {
             assert_eq!(stats.encode(), whole, "refused bytes change nothing");
+        }
+    });
+}
+
+/// A record of the journal, sent by whomever: it is taken, and what comes of it can be saved and loaded; or it is refused.
+#[test]
+fn records_of_statistics() {
+    fuzz("records of statistics", 50_000, |random| {
+        let (mut stats, mut copy) = (small_stats(), small_stats());
+        let mut now_ms = time_ms(random) % 4_000_000_000_000;
+        let mut record = vec![1];
+        for _ in 0..=random.below(3) {
+            traffic(random, &mut stats, &mut now_ms);
+            match random.below(8) {
+                0 => _ = stats.reset(None),
+                1 => _ = stats.reset(Some(b"api")),
+                2 => traffic(random, &mut copy, &mut now_ms),
+                3 => stats.begin_journal(),
+                _ => {}
+            }
+            let bytes = usize::from(random.byte());
+            record = stats.next_record(bytes).unwrap_or_default();
+            if random.one_in(2) {
+                let _ = copy.apply_record(&record);
+            }
+        }
+        if random.one_in(8) {
+            record = bytes(random, 64);
+        }
+        mutate(random, &mut record);
+        let before = copy.encode();
+        if copy.apply_record(&record) {
+            let after = copy.encode();
+            let mut loaded = small_stats();
+            assert!(loaded.load(&after), "what was taken can be loaded");
+            assert_eq!(loaded.encode(), after);
+            let _ = (copy.total_hours(now_ms), copy.memory_bytes());
+            traffic(random, &mut copy, &mut now_ms);
+            let mut follower = small_stats();
+            copy.begin_journal();
+            while let Some(record) = copy.next_record(100) {
+                assert!(follower.apply_record(&record), "what was written is taken");
+            }
+            assert_eq!(follower.encode(), copy.encode());
+        } else {
+            assert_eq!(copy.encode(), before, "refused bytes change nothing");
         }
     });
 }

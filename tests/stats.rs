@@ -382,22 +382,188 @@ fn an_rdb_keeps_statistics_and_a_full_sync_sends_them() {
     );
 }
 
+/// What every RL.STATS says.
+fn everything(server: &Server) -> Vec<Reply> {
+    let total = server.call("RL.STATS");
+    let names = total.field("names").array().iter();
+    let named: Vec<Reply> = names
+        .map(|name| server.call_bytes(&[b"RL.STATS", name.bytes()]))
+        .collect();
+    [vec![total], named].concat()
+}
+
+/// Hits of some names, of which the last has one.
+fn hits(random: &mut Random, count: usize) -> Vec<String> {
+    let mut lines: Vec<String> = (0..count)
+        .map(|_| {
+            let key = random.below(300);
+            match random.below(6) {
+                0 => format!("RL.BUCKET b:{key} 2 1 1h"),
+                1 => format!("RL.FIXED f:{key} 3 1h POLICY p:{} DENY bad f:7", key % 3),
+                _ => format!("RL.SLIDING s:{key} 3 1h POLICY p:{}", key % 5),
+            }
+        })
+        .collect();
+    lines.push("RL.FIXED last 1 1h POLICY \"\\x00\\xff\"".to_string());
+    lines
+}
+
+/// With and without a rewrite, and whether its file begins as an RDB or not: what was answered is there, whether the server
+/// was killed or shut down.
 #[test]
-fn a_rewritten_aof_keeps_statistics() {
+fn an_aof_keeps_statistics() {
     for preamble in ["yes", "no"] {
+        let mut random = Random::new(40);
         let mut server = Server::with(&[
             "appendonly yes",
             "appendfsync always",
             &format!("aof-use-rdb-preamble {preamble}"),
         ]);
-        hit(&server, "RL.FIXED k 1 30d POLICY p");
-        hit(&server, "RL.FIXED k 1 30d POLICY p");
-        aof::rewrite(&server);
-        let before = server.call("RL.STATS");
-        crash(&mut server);
-        assert_eq!(server.call("RL.STATS"), before, "preamble {preamble}");
-        assert_eq!(named(&server, "p"), [1, 1, 0]);
+        server.call("RL.DENY ADD bad f:7");
+        for round in 0..8 {
+            for reply in server.bulk(&hits(&mut random, 1_000)) {
+                assert!(matches!(reply, Reply::Array(_)), "{reply:?}");
+            }
+            match round {
+                1 | 4 => aof::rewrite(&server),
+                2 => assert_eq!(server.call("RL.STATS RESET p:2").int(), 1),
+                3 => {
+                    hit(&server, "RL.SLIDING s:1 3 1h POLICY p:2");
+                    assert_eq!(server.call("RL.STATS RESET p:3").int(), 1);
+                    hit(&server, "RL.SLIDING s:1 3 1h POLICY p:2");
+                }
+                6 => assert_eq!(server.call("RL.STATS RESET").int(), 1),
+                _ => {}
+            }
+            let before = everything(&server);
+            assert_eq!(before.len(), [7, 7, 6, 6, 7, 7, 1, 7][round]);
+            if round % 2 == 0 {
+                crash(&mut server);
+            } else {
+                server.print(&["SHUTDOWN", "NOSAVE"]);
+                assert!(server.wait_for_end().success());
+                server.start_again().unwrap();
+            }
+            assert_eq!(
+                everything(&server),
+                before,
+                "preamble {preamble}, round {round}"
+            );
+        }
     }
+}
+
+/// The totals of hits without a name follow by the clock: until then the hits write what they charge, and no more.
+#[test]
+fn an_aof_comes_to_keep_the_totals_of_hits_without_a_name() {
+    let mut server = Server::with(&["appendonly yes", "appendfsync always"]);
+    for _ in 0..50 {
+        hit(&server, "RL.FIXED k 0 1h");
+    }
+    let before = everything(&server);
+    let size = || aof::statistics(&server).len();
+    eventually("they are written", || size() > 0);
+    eventually("all of them", || {
+        let last = aof::statistics(&server).pop().unwrap();
+        last[1][..].windows(2).any(|pair| pair == [0, 50])
+    });
+    assert!(size() < 25, "not hit by hit");
+    crash(&mut server);
+    assert_eq!(everything(&server), before);
+}
+
+/// Where an AOF is begun while the server runs, it has what was counted before, and after.
+#[test]
+fn an_aof_that_is_turned_on_keeps_statistics() {
+    for preamble in ["yes", "no"] {
+        let preamble = format!("aof-use-rdb-preamble {preamble}");
+        let mut server = Server::with(&["appendfsync always", &preamble]);
+        hit(&server, "RL.FIXED k 1 1h POLICY before");
+        server.ok("CONFIG SET appendonly yes");
+        hit(&server, "RL.FIXED k 1 1h POLICY after");
+        aof::await_rewrite(&server);
+        hit(&server, "RL.FIXED k 1 1h POLICY later");
+        let before = everything(&server);
+        assert_eq!(before.len(), 4);
+        eventually("the AOF has all of it", || {
+            let written = aof::statistics(&server).concat().concat();
+            let has = |name: &[u8]| written.windows(name.len()).any(|bytes| bytes == name);
+            has(b"after") && has(b"later")
+        });
+        server.ok("CONFIG REWRITE");
+        crash(&mut server);
+        assert_eq!(everything(&server), before, "{preamble}");
+    }
+}
+
+/// While clients are paused, as for a failover, nothing may be sent on: the server would abort.
+#[test]
+fn a_pause_of_clients_delays_what_is_written() {
+    let mut server = Server::with(&[
+        "appendonly yes",
+        "appendfsync always",
+        "aof-use-rdb-preamble no",
+    ]);
+    server.ok("RL.POLICY SET p FIXED 1 1h");
+    hit(&server, "RL.FIXED k 9 1h POLICY p");
+    hit(&server, "RL.FIXED k 9 1h POLICY q");
+    server.ok("CLIENT PAUSE 600000 WRITE");
+    aof::rewrite(&server);
+    assert_eq!(server.call("RL.STATS RESET q").int(), 1);
+    assert!(aof::statistics(&server).is_empty());
+    server.ok("CLIENT UNPAUSE");
+    eventually("it is written", || !aof::statistics(&server).is_empty());
+    let before = everything(&server);
+    assert_eq!(before.len(), 2);
+    crash(&mut server);
+    assert_eq!(everything(&server), before);
+    assert_eq!(server.call("RL.POLICY LIST").field("p").texts().len(), 3);
+}
+
+/// A flood of denied hits must not fill the disk.
+#[test]
+fn a_flood_writes_little() {
+    let server = Server::with(&["appendonly yes", "appendfsync no"]);
+    let begin = std::time::Instant::now();
+    let mut random = Random::new(41);
+    let mut hits = 0;
+    // One after the other, each in a turn of its own: many more than may be written so.
+    while hits < 40_000 {
+        for _ in 0..1_000 {
+            let line = format!("RL.FIXED key:{} 0 1h POLICY p", random.below(5_000));
+            hit(&server, &line);
+        }
+        hits += 1_000;
+    }
+    let seconds = i64::try_from(begin.elapsed().as_secs()).unwrap() + 1;
+    let size = server.info_number("persistence", "aof_current_size");
+    assert!(size > 1 << 19, "it is a flood: {size}");
+    assert!(
+        size < (1 << 20) + (64 << 10) + seconds * (8 << 10),
+        "{size} bytes in {seconds} s"
+    );
+    assert_eq!(named(&server, "p"), [0, hits, 0]);
+}
+
+/// Neither its primary's statistics nor the room that they take is sent to a replica.
+#[test]
+fn a_replica_is_sent_no_statistics() {
+    let (primary, replica) = pair(
+        &["appendonly yes", "repl-ping-replica-period 3600"],
+        &["appendonly yes"],
+    );
+    hit(&primary, "RL.FIXED k 1 1h POLICY p");
+    assert!(primary.call("WAIT 1 60000").int() >= 1);
+    let offset = || primary.info_number("replication", "master_repl_offset");
+    let begin = offset();
+    for _ in 0..100 {
+        hit(&primary, "RL.FIXED k 1 1h POLICY p");
+    }
+    primary.call("RL.STATS RESET p");
+    hit(&primary, "RL.FIXED k 1 1h POLICY p");
+    eventually("the AOF has them", || !aof::statistics(&primary).is_empty());
+    assert_eq!(offset(), begin);
+    assert_eq!(total(&replica), [0, 0, 0]);
 }
 
 #[test]
@@ -408,6 +574,24 @@ fn a_replica_may_be_asked_and_reset_for_itself() {
     assert_eq!(named(&late, "p"), [1, 0, 0]);
     assert_eq!(late.call("RL.STATS RESET").int(), 1);
     assert_eq!((total(&late), total(&primary)), ([0, 0, 0], [1, 0, 0]));
+}
+
+/// What a replica was sent, and what it was told itself, is in its own AOF.
+#[test]
+fn the_aof_of_a_replica_keeps_its_statistics() {
+    let (primary, _) = pair(&[], &[]);
+    hit(&primary, "RL.FIXED k 1 30d POLICY p");
+    hit(&primary, "RL.FIXED k 1 30d POLICY q");
+    let mut late = replica_of(&primary, &["appendonly yes", "appendfsync always"]);
+    aof::await_rewrite(&late);
+    assert_eq!(late.call("RL.STATS RESET p").int(), 1);
+    late.ok("REPLICAOF NO ONE");
+    hit(&late, "RL.FIXED k 1 30d POLICY q");
+    let before = everything(&late);
+    assert_eq!(before.len(), 2);
+    late.ok("CONFIG REWRITE");
+    crash(&mut late);
+    assert_eq!(everything(&late), before);
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! What the server tells of itself that the node's own data must hear of.
 
-use super::raw::{self as server, Call};
+use super::raw::{self as server, now_ms, Call};
 use super::registry::{self, NODE};
-use super::{config, raw::now_ms};
+use super::{config, journal};
 use redis_module::{raw, Context};
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -87,17 +87,25 @@ unsafe extern "C" fn on_tick(
     _subevent: u64,
     _data: *mut c_void,
 ) {
-    let mut payloads = Vec::new();
     registry::with(|registry| {
         registry.deny.sweep(now_ms(), SWEEP_SLOTS);
         registry.stats.set_bounds(config::stats_bounds());
-        if AOF_LACKS_REGISTRY.swap(false, Ordering::Relaxed) && !registry.is_empty() {
-            registry.payloads(now_ms(), |payload| payloads.push(payload));
-        }
     });
     // SAFETY: the server's own context, in a callback that has not returned yet.
     let call = unsafe { Call::in_callback(ctx) };
+    if !call.may_append_to_aof() {
+        return;
+    }
+    let mut payloads = Vec::new();
+    if AOF_LACKS_REGISTRY.swap(false, Ordering::Relaxed) {
+        registry::with(|registry| {
+            if !registry.is_empty() {
+                registry.payloads(now_ms(), |payload| payloads.push(payload));
+            }
+        });
+    }
     for payload in payloads {
         call.append_to_aof(NODE, &payload);
     }
+    journal::tick(&call);
 }

@@ -8,6 +8,7 @@ mod config;
 mod data_type;
 mod events;
 mod info;
+mod journal;
 mod propagate;
 mod raw;
 mod register;

@@ -46,6 +46,9 @@ pub type Callback = unsafe extern "C" fn(
     c_int,
 ) -> c_int;
 
+/// What the server calls for [`Call::defer`].
+pub type Deferred = unsafe extern "C" fn(*mut raw::RedisModuleCtx, *mut c_void);
+
 /// The callback of a command that is the function `F`: it replies, or returns the error to reply with.
 pub fn callback<F, E>(_command: F) -> Callback
 where
@@ -167,6 +170,27 @@ impl<'a> Call<'a> {
         // SAFETY: nothing beyond the file's own argument.
         let flags = unsafe { required(raw::RedisModule_GetContextFlags)(self.ctx) };
         flags.cast_unsigned() & REPLAYED != 0
+    }
+
+    /// Whether the server keeps an AOF to which it would append now: not while clients are paused, as for a failover, when
+    /// nothing may change.
+    pub fn may_append_to_aof(&self) -> bool {
+        // SAFETY: nothing beyond the file's own argument.
+        let (flags, is_paused) = unsafe {
+            (
+                required(raw::RedisModule_GetContextFlags)(self.ctx),
+                required(raw::RedisModule_AvoidReplicaTraffic)() != 0,
+            )
+        };
+        flags.cast_unsigned() & raw::REDISMODULE_CTX_FLAGS_AOF != 0 && !is_paused
+    }
+
+    /// Runs `then` once this turn of the server's event loop has run its commands, before their replies are sent.
+    pub fn defer(&self, then: Deferred) {
+        // SAFETY: the server calls a timer's callback with a context and the data it was given, of which there is none.
+        unsafe {
+            required(raw::RedisModule_CreateTimer)(self.ctx, 0, Some(then), std::ptr::null_mut())
+        };
     }
 
     /// Sends `command payload` to replicas and the AOF.

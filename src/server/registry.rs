@@ -7,11 +7,13 @@
 //!                         P  the policies, in place of those there are
 //!                         A  entries of deny lists, to be added, with the absolute times at which they end
 //!                         R  a deny list's new name
-//!                         S  the statistics, in place of those there are
+//! AOF                 RL.NODE payload for statistics (`super::journal`):
+//!                         S  what has changed, at any time after the hits that changed it
 //! AOF rewrite without an RDB preamble: the same, into the file that follows the rewritten one (`super::events`)
 //! ```
 
 use super::config;
+use super::journal::Written;
 use super::raw::random_seeds;
 use crate::core::deny::{Lists, Seed};
 use crate::core::limit::Algorithm;
@@ -27,6 +29,9 @@ pub const NODE: &CStr = c"rl.node";
 /// Entries of deny lists that go into one [`Part::Entries`], so that no command takes long.
 const CHUNK_ENTRIES: usize = 1_000;
 
+/// Bytes of statistics that go into one [`Part::Stats`], or some more.
+pub const RECORD_BYTES: usize = 64 << 10;
+
 /// Policies, deny lists and statistics.
 pub struct Registry {
     /// Limits by name.
@@ -35,6 +40,8 @@ pub struct Registry {
     pub deny: Lists,
     /// Who was allowed and who was denied.
     pub stats: Stats,
+    /// What was written of the statistics to the AOF lately.
+    pub written: Written,
 }
 
 /// A part of the registry, or a change of it, as [`NODE`] carries it.
@@ -46,7 +53,7 @@ pub enum Part {
     Entries,
     /// A list's old and new name.
     Rename,
-    /// All statistics.
+    /// A record of the statistics' journal.
     Stats,
 }
 
@@ -91,19 +98,22 @@ pub fn with<T>(body: impl FnOnce(&mut Registry) -> T) -> T {
     body(REGISTRY.0.borrow_mut().get_or_insert_with(Registry::new))
 }
 
-/// Counts a hit on the key `identifier`, under the name of its policy if it has one.
+/// Counts a hit on the key `identifier`, under the name of its policy if it has one. Whether it is the first with a name
+/// since those were last written to the AOF.
 pub fn count<'a>(
     policy: Option<&[u8]>,
     identifier: impl FnOnce() -> &'a [u8],
     algorithm: Algorithm,
     outcome: Outcome,
     now_ms: u64,
-) {
+) -> bool {
     with(|registry| {
         let stats = &mut registry.stats;
         let Some(name) = policy else {
-            return stats.count(algorithm, outcome, now_ms);
+            stats.count(algorithm, outcome, now_ms);
+            return false;
         };
+        let is_first = stats.names_are_written();
         let slot = match registry.policies.get_with_slot(name) {
             Some((_, slot)) => {
                 *slot = stats.renew(*slot, name);
@@ -112,7 +122,8 @@ pub fn count<'a>(
             None => stats.slot(name),
         };
         stats.count_named(slot, identifier(), algorithm, outcome, now_ms);
-    });
+        is_first
+    })
 }
 
 impl Registry {
@@ -123,6 +134,7 @@ impl Registry {
             policies: Policies::new(config::policies(), hashing.clone()),
             deny: Lists::new(Seed(a ^ c)),
             stats: Stats::new(config::stats_bounds(), hashing),
+            written: Written::default(),
         }
     }
 
@@ -151,13 +163,16 @@ impl Registry {
         self.policies.load(policies) && self.deny.merge(deny).is_ok() && self.stats.load(stats)
     }
 
-    /// Everything, as payloads of [`NODE`].
-    pub fn payloads(&self, now_ms: u64, mut emit: impl FnMut(Vec<u8>)) {
+    /// Everything, as payloads of [`NODE`], for a file that has nothing of it yet.
+    pub fn payloads(&mut self, now_ms: u64, mut emit: impl FnMut(Vec<u8>)) {
         emit(Part::Policies.payload(&self.policies.encode()));
         self.deny.encode_chunks(now_ms, CHUNK_ENTRIES, |chunk| {
             emit(Part::Entries.payload(&chunk));
         });
-        emit(Part::Stats.payload(&self.stats.encode()));
+        self.stats.begin_journal();
+        while let Some(record) = self.stats.next_record(RECORD_BYTES) {
+            emit(Part::Stats.payload(&record));
+        }
     }
 
     /// Applies a payload of [`NODE`]. `false`, with nothing changed, where it is not one.
@@ -169,7 +184,7 @@ impl Registry {
             Part::Policies => self.policies.load(bytes),
             Part::Entries => self.deny.merge(bytes).is_ok(),
             Part::Rename => self.rename(bytes),
-            Part::Stats => self.stats.load(bytes),
+            Part::Stats => self.stats.apply_record(bytes),
         }
     }
 

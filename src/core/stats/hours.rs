@@ -97,6 +97,26 @@ pub struct Series {
     open: Hour,
     /// The hours with traffic but `open`.
     closed: Packed,
+    /// The journal ([`super::journal`]) may lack something of this hour and of those after it, but of none before. Never
+    /// after `open`.
+    unwritten: u64,
+}
+
+/// What [`Series::write_change`] wrote.
+pub(super) struct SeriesChange {
+    counts: Counts,
+    /// There is no traffic before it.
+    first: u64,
+    /// All hours with traffic from here on are in `hours`.
+    from: u64,
+    hours: Vec<Hour>,
+}
+
+impl SeriesChange {
+    /// Since the last reset.
+    pub(super) fn counts(&self) -> Counts {
+        self.counts
+    }
 }
 
 impl Series {
@@ -134,10 +154,11 @@ impl Series {
         if self.open.hour < self.closed.end || hour < self.open.hour {
             return self.step_back(hour);
         }
-        if self.open.counts != Counts::default() {
-            self.closed.push(self.open);
+        if let Some(open) = self.opened() {
+            self.closed.push(open);
         }
         self.closed.drop_before(hour.saturating_sub(KEPT - 1));
+        self.unwritten = self.unwritten.min(hour);
         self.open = Hour {
             hour,
             counts: Counts::default(),
@@ -165,14 +186,15 @@ impl Series {
             }
         }
         self.closed = Packed::new(&hours);
+        self.unwritten = 0;
     }
 
     /// Every hour with traffic, in order.
     fn all(&self) -> Vec<Hour> {
         let mut hours: Vec<Hour> = self.closed.hours().collect();
-        if self.open.counts != Counts::default() {
-            let at = hours.partition_point(|hour| hour.hour < self.open.hour);
-            hours.insert(at, self.open);
+        if let Some(open) = self.opened() {
+            let at = hours.partition_point(|hour| hour.hour < open.hour);
+            hours.insert(at, open);
         }
         hours
     }
@@ -189,20 +211,114 @@ impl Series {
     /// Reads what [`Series::encode`] wrote.
     pub(super) fn decode(source: &mut Source) -> Option<Self> {
         let counts = Counts::decode(source)?;
-        let (mut hours, mut next, mut sum) = (Vec::new(), 0, Counts::default());
-        for _ in 0..source.count(KEPT_HOURS)? {
-            let hour = unpack(source, &mut next)?;
-            sum = sum.plus(hour.counts);
-            hours.push(hour);
-        }
+        let mut hours = read_hours(source)?;
+        let fit = sum(&hours).within(counts);
         let open = hours.pop().unwrap_or_default();
-        let closed = Packed::new(&hours);
-        sum.within(counts).then_some(Self {
+        fit.then(|| Self {
             counts,
             open,
-            closed,
+            closed: Packed::new(&hours),
+            unwritten: open.hour,
         })
     }
+
+    /// Lets the journal write everything anew.
+    pub(super) fn forget_written(&mut self) {
+        self.unwritten = 0;
+    }
+
+    /// Appends what has changed since the last time: the counts, the first hour with traffic, an hour from which on hours
+    /// are given, and those, as [`Series::encode`] does.
+    pub(super) fn write_change(&mut self, out: &mut Vec<u8>) {
+        let from = self.unwritten;
+        // Usually that is the open hour, and nothing needs to be unpacked.
+        let hours: Vec<Hour> = if self.closed.end <= from {
+            self.opened().into_iter().collect()
+        } else {
+            let mut hours = self.all();
+            hours.retain(|hour| hour.hour >= from);
+            hours
+        };
+        let first = self.closed.hours().next().into_iter().chain(self.opened());
+        let first = first.map(|hour| hour.hour).min().unwrap_or(from);
+        self.counts.encode(out);
+        varint::write(out, first);
+        varint::write(out, from);
+        varint::write(out, hours.len() as u64);
+        out.extend_from_slice(&Packed::new(&hours).bytes);
+        self.unwritten = self.open.hour;
+    }
+
+    /// Reads what [`Series::write_change`] wrote, if it can follow on what is here: nothing that was counted is taken back,
+    /// and there are not too many hours.
+    pub(super) fn read_change(&self, source: &mut Source) -> Option<SeriesChange> {
+        let change = SeriesChange {
+            counts: Counts::decode(source)?,
+            first: source.number()?,
+            from: source.number()?,
+            hours: read_hours(source)?,
+        };
+        let SeriesChange { first, from, .. } = change;
+        let in_order = change.hours.iter().all(|hour| hour.hour >= first.max(from));
+        // Hours of less than 90 days are not too many; only after a backward step may they be of more.
+        let last = change.hours.last().map_or(first, |last| last.hour);
+        let room = last.saturating_sub(first) < KEPT
+            || self.kept(&change).count() + change.hours.len() <= KEPT_HOURS;
+        // No hour has gained more hits than there were.
+        let replaced = if self.closed.end <= from {
+            sum(self.opened().iter().filter(|open| open.hour >= from))
+        } else {
+            sum(self.all().iter().filter(|hour| hour.hour >= from))
+        };
+        let gained = sum(&change.hours).plus(self.counts);
+        let sound =
+            self.counts.within(change.counts) && gained.within(change.counts.plus(replaced));
+        (in_order && room && sound).then_some(change)
+    }
+
+    /// Takes over what [`Series::read_change`] has read.
+    pub(super) fn change(&mut self, mut change: SeriesChange) {
+        // Usually the open hour is replaced, or a later one is opened, and nothing needs to be unpacked.
+        if self.closed.end > change.from || self.open.hour < self.closed.end {
+            let kept: Vec<Hour> = self.kept(&change).collect();
+            self.closed = Packed::new(&kept);
+        } else {
+            if self.open.hour < change.from {
+                self.opened()
+                    .into_iter()
+                    .for_each(|hour| self.closed.push(hour));
+            }
+            self.closed.drop_before(change.first);
+        }
+        self.counts = change.counts;
+        self.open = change.hours.pop().unwrap_or_default();
+        change.hours.iter().for_each(|hour| self.closed.push(*hour));
+        self.unwritten = self.open.hour;
+    }
+
+    /// The hours that a change leaves.
+    fn kept(&self, change: &SeriesChange) -> impl Iterator<Item = Hour> {
+        let kept = change.first..change.from;
+        let hours = self.all().into_iter();
+        hours.filter(move |hour| kept.contains(&hour.hour))
+    }
+
+    /// The open hour, if there was traffic in it.
+    fn opened(&self) -> Option<Hour> {
+        Some(self.open).filter(|open| open.counts != Counts::default())
+    }
+}
+
+/// Reads hours with traffic behind their number, which is not too large.
+fn read_hours(source: &mut Source) -> Option<Vec<Hour>> {
+    let mut next = 0;
+    let hours = 0..source.count(KEPT_HOURS)?;
+    hours.map(|_| unpack(source, &mut next)).collect()
+}
+
+fn sum<'a>(hours: impl IntoIterator<Item = &'a Hour>) -> Counts {
+    let counts = hours.into_iter().map(|hour| hour.counts);
+    counts.fold(Counts::default(), Counts::plus)
 }
 
 /// Hours with traffic, in order: each as its distance from the hour after the one before it, and its counts.
@@ -385,6 +501,52 @@ mod tests {
         };
         let expected = [7, 8].map(|hour| Hour { hour, counts });
         assert_eq!(series.hours(7 * HOUR_MS), expected);
+    }
+
+    #[test]
+    fn a_change_that_would_leave_too_many_hours_is_refused() {
+        let mut series = Series::default();
+        for hour in 1_000..3_000 {
+            series.count(Outcome::Allowed, hour);
+        }
+        // Hours 3,000 on, two hits in each, and of those before the ones from `first` on.
+        let change = |first, hours| {
+            let mut bytes = Vec::new();
+            varint::write(&mut bytes, 2_000 + 2 * hours);
+            bytes.extend([0, 0]);
+            for number in [first, 3_000, hours] {
+                varint::write(&mut bytes, number);
+            }
+            for hour in 0..hours {
+                varint::write(&mut bytes, if hour == 0 { 3_000 } else { 0 });
+                bytes.extend([2, 0, 0]);
+            }
+            let mut source = Source(&bytes);
+            series.read_change(&mut source).map(|_| source.0.len())
+        };
+        assert_eq!(change(1_000, 160), Some(0));
+        assert_eq!(change(0, 160), Some(0), "there are no more for that");
+        assert_eq!(change(1_000, 161), None);
+        assert_eq!(change(1_001, 161), Some(0));
+        assert_eq!(change(1_500, 660), Some(0));
+        assert_eq!(change(1_500, 661), None);
+    }
+
+    #[test]
+    fn a_change_may_come_after_a_backward_step() {
+        let (mut series, mut other) = (Series::default(), Series::default());
+        for hour in [10, 20, 15] {
+            series.count(Outcome::Allowed, hour);
+        }
+        for hour in [10, 10, 10, 30] {
+            other.count(Outcome::Allowed, hour);
+        }
+        other.unwritten = 30;
+        let mut bytes = Vec::new();
+        other.write_change(&mut bytes);
+        let change = series.read_change(&mut Source(&bytes)).unwrap();
+        series.change(change);
+        assert_eq!(numbers(&series.all()), [10, 15, 20, 30]);
     }
 
     #[test]

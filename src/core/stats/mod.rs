@@ -9,9 +9,10 @@
 //! | [`top`]: the two lists of a name | [`Bounds::identifiers`] each, `k` (rounded up to a power of two here) | `2 * k * 211`: 27 KiB for 64 |
 //! | names | [`Bounds::names`], and `other` | 0.6 KiB each, the above not counted |
 //!
-//! Names past the bound count under `other`.
+//! Names past the bound count under `other`. What has changed can be written to a log, bit by bit: [`journal`].
 
 pub mod hours;
+pub mod journal;
 pub mod top;
 
 use super::error::MAX_NAME_BYTES;
@@ -20,7 +21,9 @@ use super::source::{write_string, Source};
 use super::varint;
 use ahash::RandomState;
 use hours::{Counts, Hour, Series, HOUR_MS};
+use journal::Unwritten;
 use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
 use top::{Frequent, Top, DEFAULT_IDENTIFIERS};
 
 /// Names if not configured: as many as policies.
@@ -73,14 +76,27 @@ pub struct Slot {
 }
 
 /// What is counted for a name.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Named {
+    name: Rc<[u8]>,
     series: Series,
     allowed: Top,
     denied: Top,
+    /// Whether it is among [`Unwritten::names`].
+    unwritten: bool,
 }
 
 impl Named {
+    fn new(name: Rc<[u8]>) -> Self {
+        Self {
+            name,
+            series: Series::default(),
+            allowed: Top::default(),
+            denied: Top::default(),
+            unwritten: false,
+        }
+    }
+
     /// Its hits, in all and by the hour.
     pub fn series(&self) -> &Series {
         &self.series
@@ -129,7 +145,8 @@ pub struct Stats {
     algorithms: [Series; 3],
     named: Vec<Named>,
     /// Each name's index in `named`.
-    names: HashMap<Box<[u8]>, usize, RandomState>,
+    names: HashMap<Rc<[u8]>, usize, RandomState>,
+    unwritten: Unwritten,
 }
 
 impl Stats {
@@ -142,6 +159,7 @@ impl Stats {
             algorithms: Default::default(),
             named: Vec::new(),
             names: HashMap::with_hasher(hashing),
+            unwritten: Unwritten::default(),
         }
     }
 
@@ -163,6 +181,7 @@ impl Stats {
             Algorithm::Bucket => bucket,
         };
         series.count(outcome, now_ms / HOUR_MS);
+        self.unwritten.algorithms = true;
     }
 
     /// Counts a hit on `identifier` that names a policy. Under a stale slot it counts for `other`, never for a wrong name.
@@ -180,6 +199,10 @@ impl Stats {
         let Some(named) = self.named.get_mut(slot.index) else {
             return;
         };
+        if !named.unwritten {
+            named.unwritten = true;
+            self.unwritten.names.push_back(slot.index);
+        }
         named.series.count(outcome, now_ms / HOUR_MS);
         let top = match outcome {
             Outcome::Allowed => &mut named.allowed,
@@ -223,12 +246,16 @@ impl Stats {
         } else {
             OTHER
         };
-        if let Some(index) = self.names.get(name) {
-            return *index;
+        match self.names.get(name) {
+            Some(index) => *index,
+            None => self.add(Named::new(name.into())),
         }
+    }
+
+    fn add(&mut self, named: Named) -> usize {
         let index = self.named.len();
-        self.named.push(Named::default());
-        self.names.insert(name.into(), index);
+        self.names.insert(Rc::clone(&named.name), index);
+        self.named.push(named);
         index
     }
 
@@ -285,10 +312,26 @@ impl Stats {
     /// Forgets everything, or one name. Whether there was such a name; `true` for everything. The totals keep what a name
     /// has added to them.
     pub fn reset(&mut self, name: Option<&[u8]>) -> bool {
+        let was_there = self.forget(name);
+        match name {
+            None => self.unwritten.everything_forgotten(),
+            Some(name) if was_there => {
+                self.unwritten.forgotten.insert(name.into());
+                if self.unwritten.forgotten.len() > MAX_NAMES {
+                    self.begin_journal(); // nobody writes; this takes no more memory, and says the same
+                }
+            }
+            Some(_) => {}
+        }
+        was_there
+    }
+
+    fn forget(&mut self, name: Option<&[u8]>) -> bool {
         let Some(name) = name else {
             self.algorithms = Default::default();
             self.named = Vec::new();
             self.names = HashMap::with_hasher(self.hashing.clone());
+            self.unwritten.names.clear();
             self.epoch += 1;
             return true;
         };
@@ -296,10 +339,10 @@ impl Stats {
             return false;
         };
         self.named.swap_remove(index);
-        let moved = self.named.len();
-        for other in self.names.values_mut().filter(|other| **other == moved) {
-            *other = index;
+        if let Some(moved) = self.named.get(index) {
+            self.names.insert(Rc::clone(&moved.name), index);
         }
+        self.unwritten.renumber(&self.named);
         self.epoch += 1;
         true
     }
@@ -314,10 +357,15 @@ impl Stats {
         };
         let series = self.algorithms.iter().map(Series::heap_bytes);
         let named = self.named.iter().map(Named::heap_bytes);
-        let names = self.names.keys().map(|name| name.len());
+        // A shared name has two counters before it.
+        let names = self
+            .names
+            .keys()
+            .map(|name| 2 * size_of::<usize>() + name.len());
         size_of::<Self>()
-            + places * (size_of::<(Box<[u8]>, usize)>() + 1)
+            + places * (size_of::<(Rc<[u8]>, usize)>() + 1)
             + self.named.capacity() * size_of::<Named>()
+            + self.unwritten.heap_bytes()
             + series.chain(named).chain(names).sum::<usize>()
     }
 
@@ -365,16 +413,16 @@ impl Stats {
             *series = Series::decode(&mut source)?;
         }
         let mut previous = None;
-        for index in 0..source.count(MAX_NAMES + 1)? {
+        for _ in 0..source.count(MAX_NAMES + 1)? {
             let name = source.name_after(previous, MAX_NAME_BYTES)?;
             previous = Some(name);
             let series = Series::decode(&mut source)?;
             let counts = series.counts();
-            loaded.names.insert(name.into(), index);
-            loaded.named.push(Named {
+            loaded.add(Named {
                 series,
                 allowed: Top::decode(&mut source, counts.allowed, &self.hashing)?,
                 denied: Top::decode(&mut source, counts.denied, &self.hashing)?,
+                ..Named::new(name.into())
             });
         }
         source.0.is_empty().then_some(loaded)

@@ -60,6 +60,13 @@ pub struct Frequent<'a> {
     pub max_error: u64,
 }
 
+impl<'a> Frequent<'a> {
+    /// Where it stands in a list: the largest count first, equal ones by identifier.
+    fn place(&self) -> (Reverse<u64>, &'a [u8]) {
+        (Reverse(self.count), self.identifier)
+    }
+}
+
 #[derive(Debug)]
 struct Counter {
     hash: u64,
@@ -69,6 +76,8 @@ struct Counter {
     rank: u16,
     /// The next counter of the same chain, or [`NONE`].
     next: u16,
+    /// Whether it has changed since the journal ([`super::journal`]) had it.
+    unwritten: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -112,19 +121,24 @@ impl Top {
 
     /// The tracked identifiers, largest count first, equal ones by identifier.
     pub(super) fn list(&self) -> Vec<Frequent<'_>> {
+        self.list_of(|_, _| true)
+    }
+
+    /// Those of [`Top::list`] whose counter and count are wanted.
+    fn list_of(&self, wanted: impl Fn(&Counter, u64) -> bool) -> Vec<Frequent<'_>> {
         let mut list: Vec<_> = self
             .ranks
             .iter()
             .filter_map(|rank| {
                 let counter = self.counters.get(usize::from(rank.slot))?;
-                Some(Frequent {
+                wanted(counter, rank.count).then_some(Frequent {
                     identifier: &counter.identifier,
                     count: rank.count,
                     max_error: counter.max_error,
                 })
             })
             .collect();
-        list.sort_unstable_by_key(|entry| (Reverse(entry.count), entry.identifier));
+        list.sort_unstable_by_key(Frequent::place);
         list
     }
 
@@ -181,6 +195,7 @@ impl Top {
             identifier: identifier.to_vec(),
             rank: slot,
             next: NONE,
+            unwritten: false,
         });
         self.ranks.push(Rank { count, slot });
         if self.counters.len() > self.heads.len() {
@@ -198,9 +213,11 @@ impl Top {
 
     /// Adds 1 to a count.
     fn raise(&mut self, slot: u16) {
-        let Some(rank) = self.counters.get(usize::from(slot)).map(|it| it.rank) else {
+        let Some(counter) = self.counters.get_mut(usize::from(slot)) else {
             return;
         };
+        counter.unwritten = true;
+        let rank = counter.rank;
         let Some((above, [own, ..])) = self.ranks.split_at_mut_checked(usize::from(rank)) else {
             return;
         };
@@ -272,46 +289,110 @@ impl Top {
 
     /// Appends: the floor, the number of identifiers, and for each of [`Top::list`] its count, its max_error and itself.
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
-        varint::write(out, self.floor);
-        varint::write(out, self.ranks.len() as u64);
-        for entry in self.list() {
-            varint::write(out, entry.count);
-            varint::write(out, entry.max_error);
-            write_string(out, entry.identifier);
-        }
+        write(self.floor, &self.list(), out);
     }
 
     /// Reads what [`Top::encode`] wrote of a stream of `hits`.
     pub(super) fn decode(source: &mut Source, hits: u64, hashing: &RandomState) -> Option<Self> {
+        let (floor, list) = read(source)?;
+        Self::build(floor, &list, hits, hashing)
+    }
+
+    /// Lets the journal write everything anew.
+    pub(super) fn forget_written(&mut self) {
+        for counter in &mut self.counters {
+            counter.unwritten = true;
+        }
+    }
+
+    /// Appends what has changed since the last time, as [`Top::encode`] does: the counters that have, and if any has, all
+    /// those whose count is the floor, too.
+    ///
+    /// By the latter [`Top::changed`] knows whose counters were taken over: that only happens to the smallest count, which
+    /// becomes the floor. So they are those up to the floor that are not here.
+    pub(super) fn write_change(&mut self, out: &mut Vec<u8>) {
+        let any = self.counters.iter().any(|counter| counter.unwritten);
+        let wanted = |counter: &Counter, count| counter.unwritten || (any && count == self.floor);
+        write(self.floor, &self.list_of(wanted), out);
+        for counter in &mut self.counters {
+            counter.unwritten = false;
+        }
+    }
+
+    /// What [`Top::write_change`] of a stream of `hits` makes of this one; the inner `None` is that it stays as it is, which
+    /// it can only if there were not fewer hits.
+    #[allow(clippy::option_option)] // refused, or nothing to do
+    pub(super) fn changed(
+        &self,
+        source: &mut Source,
+        hits: u64,
+        hashing: &RandomState,
+    ) -> Option<Option<Self>> {
+        let (floor, mut list) = read(source)?;
+        if list.is_empty() && floor == self.floor && (hits == 0) == self.counters.is_empty() {
+            return Some(None);
+        }
+        list.extend(self.list_of(|_, count| count > floor));
+        list.sort_by_key(|entry| entry.identifier); // stable: of two, the new one stays
+        list.dedup_by_key(|entry| entry.identifier);
+        list.sort_unstable_by_key(Frequent::place);
+        Self::build(floor, &list, hits, hashing).map(Some)
+    }
+
+    /// The sketch of a stream of `hits` whose list this is, if there can be one.
+    fn build(floor: u64, list: &[Frequent], hits: u64, hashing: &RandomState) -> Option<Self> {
         let mut top = Self {
-            floor: source.number()?,
+            floor,
             ..Self::default()
         };
-        let length = source.count(MAX_IDENTIFIERS)?;
-        let mut previous = None;
         let mut certain: u64 = 0;
-        for _ in 0..length {
-            let count = source.number()?;
-            let max_error = source.number()?;
-            let identifier = source.string(SHORTENED_IDENTIFIER)?;
-            let hash = hashing.hash_one(identifier);
-            let place = (Reverse(count), identifier);
-            let sound = previous.is_none_or(|previous| previous < place)
-                && (top.floor..=hits).contains(&count)
-                && max_error < count
-                && max_error <= top.floor
-                && (identifier.len() <= WHOLE_IDENTIFIER || is_shortened(identifier))
-                && top.find(hash, identifier).is_none();
+        for entry in list {
+            let hash = hashing.hash_one(entry.identifier);
+            let sound = (floor..=hits).contains(&entry.count)
+                && entry.max_error < entry.count
+                && entry.max_error <= floor
+                && top.find(hash, entry.identifier).is_none();
             if !sound {
                 return None;
             }
-            previous = Some(place);
-            certain = certain.saturating_add(count - max_error);
-            top.push(hash, identifier, count, max_error);
+            certain = certain.saturating_add(entry.count - entry.max_error);
+            top.push(hash, entry.identifier, entry.count, entry.max_error);
         }
-        let tracked = length > 0 || (hits == 0 && top.floor == 0);
-        (tracked && certain <= hits).then_some(top)
+        let tracked = !list.is_empty() || (hits == 0 && floor == 0);
+        (list.len() <= MAX_IDENTIFIERS && tracked && certain <= hits).then_some(top)
     }
+}
+
+/// Appends a floor and a list.
+fn write(floor: u64, list: &[Frequent], out: &mut Vec<u8>) {
+    varint::write(out, floor);
+    varint::write(out, list.len() as u64);
+    for entry in list {
+        varint::write(out, entry.count);
+        varint::write(out, entry.max_error);
+        write_string(out, entry.identifier);
+    }
+}
+
+/// Reads what [`write`] wrote: the list is in order, and of identifiers that there can be.
+fn read<'a>(source: &mut Source<'a>) -> Option<(u64, Vec<Frequent<'a>>)> {
+    let floor = source.number()?;
+    let mut list: Vec<Frequent> = Vec::new();
+    for _ in 0..source.count(MAX_IDENTIFIERS)? {
+        let entry = Frequent {
+            count: source.number()?,
+            max_error: source.number()?,
+            identifier: source.string(SHORTENED_IDENTIFIER)?,
+        };
+        let length = entry.identifier.len();
+        let known = length <= WHOLE_IDENTIFIER || is_shortened(entry.identifier);
+        let in_order = list.last().is_none_or(|last| last.place() < entry.place());
+        if !(known && in_order) {
+            return None;
+        }
+        list.push(entry);
+    }
+    Some((floor, list))
 }
 
 /// A long identifier's stand-in: its first 128 bytes, `~`, and the FNV-1a hash of all of it in 16 hex digits. Longer than

@@ -4,6 +4,7 @@ use crate::core::error::Error;
 use crate::core::limit::Algorithm;
 use crate::core::stats::hours::{Counts, Hour, HOUR_MS};
 use crate::core::stats::top::Frequent;
+use crate::server::journal;
 use crate::server::raw::{now_ms, Call};
 use crate::server::registry::{self, Registry};
 
@@ -15,10 +16,12 @@ pub fn stats(call: &Call) -> Result<(), Error> {
         [] => registry::with(|registry| totals(call, registry, now_ms)),
         [reset] if reset.eq_ignore_ascii_case(b"RESET") => {
             registry::with(|registry| registry.stats.reset(None));
+            journal::begin_turn(call);
             call.reply_integer(1);
         }
         [reset, name] if reset.eq_ignore_ascii_case(b"RESET") => {
             let was_there = registry::with(|registry| registry.stats.reset(Some(name)));
+            journal::begin_turn(call);
             call.reply_integer(i64::from(was_there));
         }
         [name] => registry::with(|registry| named(call, registry, name, now_ms)),

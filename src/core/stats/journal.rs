@@ -1,0 +1,578 @@
+//! What has changed in the statistics, for a log that is replayed on an older copy: the AOF.
+//!
+//! To log each hit would cost as much again as the hit. So what a hit changes is noted, and one record says how things stand
+//! after any number of hits. It holds numbers as they are, not differences: a record may follow on a copy that has seen some
+//! of its hits already, as does the base of an AOF that is being rewritten.
+//!
+//! ```text
+//! record    = version
+//!             everything                                     1: all is forgotten first; else 0
+//!             number { name }                                names that are forgotten first, sorted
+//!             number [ series series series ]                0, or 1 and the three algorithms'
+//!             number { name series list list }               names: their hits, most allowed, most denied
+//!
+//! series    = allowed denied deny_listed  first from  hours  no hour before `first`; those before `from` stay
+//! hours     = number { distance allowed denied deny_listed }
+//! list      = floor number { count max_error identifier }    what has changed, and what is at the floor
+//! ```
+//!
+//! Lengths and numbers are varints ([`super::varint`]), names and identifiers stand behind their length.
+//!
+//! A record is as long as what has changed, and no longer than its writer wants by more than a name: then the next one goes
+//! on, with the names that have waited longest.
+
+use super::hours::SeriesChange;
+use super::top::Top;
+use super::{Named, Stats, MAX_NAMES, VERSION};
+use crate::core::error::MAX_NAME_BYTES;
+use crate::core::source::{write_string, Source};
+use crate::core::varint;
+use std::collections::{BTreeSet, VecDeque};
+
+/// What the journal lacks.
+#[derive(Debug, Default)]
+pub(super) struct Unwritten {
+    /// That everything was forgotten.
+    everything_forgotten: bool,
+    /// Names that were forgotten.
+    pub(super) forgotten: BTreeSet<Box<[u8]>>,
+    /// Hits of any algorithm.
+    pub(super) algorithms: bool,
+    /// Names that had hits, by their index, in the order in which they came to have one. Each is there once, and marked.
+    pub(super) names: VecDeque<usize>,
+}
+
+impl Unwritten {
+    /// Everything was forgotten, and so all that there was to write.
+    pub(super) fn everything_forgotten(&mut self) {
+        *self = Self {
+            everything_forgotten: true,
+            ..Self::default()
+        };
+    }
+
+    /// The names have other indexes than before.
+    pub(super) fn renumber(&mut self, named: &[Named]) {
+        let names = named.iter().enumerate();
+        self.names = names
+            .filter(|(_, named)| named.unwritten)
+            .map(|(index, _)| index)
+            .collect();
+    }
+
+    fn is_empty(&self) -> bool {
+        !self.everything_forgotten
+            && self.forgotten.is_empty()
+            && !self.algorithms
+            && self.names.is_empty()
+    }
+
+    pub(super) fn heap_bytes(&self) -> usize {
+        let forgotten = self.forgotten.iter();
+        self.names.capacity() * size_of::<usize>()
+            + forgotten
+                .map(|name| size_of::<Box<[u8]>>() + name.len())
+                .sum::<usize>()
+    }
+}
+
+impl Stats {
+    /// Whether every hit that named a policy has been written.
+    #[inline]
+    pub fn names_are_written(&self) -> bool {
+        self.unwritten.names.is_empty()
+    }
+
+    /// The next record, of some `bytes` at most, which brings a copy nearer to what is here; `None` where it has come to be
+    /// equal.
+    pub fn next_record(&mut self, bytes: usize) -> Option<Vec<u8>> {
+        let unwritten = &mut self.unwritten;
+        if unwritten.is_empty() {
+            return None;
+        }
+        let mut out = vec![
+            VERSION,
+            u8::from(std::mem::take(&mut unwritten.everything_forgotten)),
+        ];
+        let forgotten = std::mem::take(&mut unwritten.forgotten);
+        varint::write(&mut out, forgotten.len() as u64);
+        for name in &forgotten {
+            write_string(&mut out, name);
+        }
+        let algorithms = std::mem::take(&mut unwritten.algorithms);
+        out.push(u8::from(algorithms));
+        if algorithms {
+            for series in &mut self.algorithms {
+                series.write_change(&mut out);
+            }
+        }
+        let (mut number, mut names) = (0, Vec::new());
+        while out.len() + names.len() < bytes {
+            let Some(index) = unwritten.names.pop_front() else {
+                break;
+            };
+            if let Some(named) = self.named.get_mut(index) {
+                named.unwritten = false;
+                number += 1;
+                write_string(&mut names, &named.name);
+                named.series.write_change(&mut names);
+                named.allowed.write_change(&mut names);
+                named.denied.write_change(&mut names);
+            }
+        }
+        varint::write(&mut out, number);
+        out.extend(names);
+        Some(out)
+    }
+
+    /// Lets the records that follow make everything anew, on whatever copy.
+    pub fn begin_journal(&mut self) {
+        self.unwritten.everything_forgotten();
+        self.unwritten.algorithms = true;
+        self.unwritten.names = (0..self.named.len()).collect();
+        for series in &mut self.algorithms {
+            series.forget_written();
+        }
+        for named in &mut self.named {
+            named.unwritten = true;
+            named.series.forget_written();
+            named.allowed.forget_written();
+            named.denied.forget_written();
+        }
+    }
+
+    /// Applies a record. Whether it did: bytes that are none, or that cannot follow on what is here, are refused, and leave
+    /// everything as it was.
+    #[must_use]
+    pub fn apply_record(&mut self, bytes: &[u8]) -> bool {
+        let Some(record) = self.read_record(&mut Source(bytes)) else {
+            return false;
+        };
+        if record.everything_forgotten {
+            self.forget(None);
+        }
+        for name in record.forgotten {
+            self.forget(Some(name));
+        }
+        let changes = record.algorithms.into_iter().flatten();
+        for (series, change) in self.algorithms.iter_mut().zip(changes) {
+            series.change(change);
+        }
+        for change in record.names {
+            let index = match self.names.get(change.name) {
+                Some(index) => *index,
+                None => self.add(Named::new(change.name.into())),
+            };
+            if let Some(named) = self.named.get_mut(index) {
+                named.series.change(change.series);
+                let lists = [
+                    (&mut named.allowed, change.allowed),
+                    (&mut named.denied, change.denied),
+                ];
+                for (list, changed) in lists {
+                    if let Some(changed) = changed {
+                        *list = changed;
+                    }
+                }
+            }
+        }
+        true
+    }
+
+    fn read_record<'a>(&self, source: &mut Source<'a>) -> Option<Record<'a>> {
+        if source.byte()? != VERSION {
+            return None;
+        }
+        let everything_forgotten = source.count(1)? == 1;
+        let mut forgotten = BTreeSet::new();
+        for _ in 0..source.count(MAX_NAMES + 1)? {
+            let name = source.name_after(forgotten.last().copied(), MAX_NAME_BYTES)?;
+            forgotten.insert(name);
+        }
+        let algorithms = match source.count(1)? {
+            0 => None,
+            _ => {
+                let new = Default::default();
+                let [fixed, sliding, bucket] = match everything_forgotten {
+                    false => &self.algorithms,
+                    true => &new,
+                };
+                Some([
+                    fixed.read_change(source)?,
+                    sliding.read_change(source)?,
+                    bucket.read_change(source)?,
+                ])
+            }
+        };
+        let stays = |name| !everything_forgotten && !forgotten.contains(name);
+        let mut names_len = match everything_forgotten {
+            false => self.names.len() - forgotten.iter().filter_map(|name| self.name(name)).count(),
+            true => 0,
+        };
+        let new = Named::new([].into());
+        let (mut names, mut seen) = (Vec::new(), BTreeSet::new());
+        for _ in 0..source.count(MAX_NAMES + 1)? {
+            let name = source.name_after(None, MAX_NAME_BYTES)?;
+            let named = self.name(name).filter(|_| stays(name));
+            names_len += usize::from(named.is_none());
+            if !seen.insert(name) || names_len > MAX_NAMES + 1 {
+                return None;
+            }
+            let named = named.unwrap_or(&new);
+            let series = named.series.read_change(source)?;
+            let counts = series.counts();
+            names.push(NameChange {
+                name,
+                series,
+                allowed: named
+                    .allowed
+                    .changed(source, counts.allowed, &self.hashing)?,
+                denied: named.denied.changed(source, counts.denied, &self.hashing)?,
+            });
+        }
+        source.0.is_empty().then_some(Record {
+            everything_forgotten,
+            forgotten,
+            algorithms,
+            names,
+        })
+    }
+}
+
+/// What [`Stats::next_record`] wrote, and can follow on what is here.
+struct Record<'a> {
+    everything_forgotten: bool,
+    forgotten: BTreeSet<&'a [u8]>,
+    algorithms: Option<[SeriesChange; 3]>,
+    names: Vec<NameChange<'a>>,
+}
+
+struct NameChange<'a> {
+    name: &'a [u8],
+    series: SeriesChange,
+    /// The lists, where they differ.
+    allowed: Option<Top>,
+    denied: Option<Top>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::hours::HOUR_MS;
+    use super::super::tests::hashing;
+    use super::super::{Bounds, Outcome};
+    use super::*;
+    use crate::core::limit::Algorithm;
+    use crate::core::random::Random;
+
+    const OUTCOMES: [Outcome; 3] = [Outcome::Allowed, Outcome::Denied, Outcome::DenyListed];
+    /// Some day of 2023, on the hour.
+    const START_MS: u64 = 1_699_999_200_000;
+
+    fn stats() -> Stats {
+        let bounds = Bounds {
+            names: 5,
+            identifiers: 8,
+        };
+        Stats::new(bounds, hashing(1))
+    }
+
+    fn hit(stats: &mut Stats, name: &str, identifier: &str, outcome: Outcome, now_ms: u64) {
+        let slot = stats.slot(name.as_bytes());
+        let identifier = identifier.as_bytes();
+        stats.count_named(slot, identifier, Algorithm::Sliding, outcome, now_ms);
+    }
+
+    /// A hit or another of `names` names and `identifiers` identifiers.
+    fn any_hit(stats: &mut Stats, random: &mut Random, now_ms: u64) {
+        let algorithm = Algorithm::ALL[random.index(3)];
+        let outcome = OUTCOMES[random.index(3)];
+        if random.below(5) == 0 {
+            return stats.count(algorithm, outcome, now_ms);
+        }
+        let slot = stats.slot(format!("name:{}", random.below(8)).as_bytes());
+        let identifier = format!("user:{}", random.below(6) * random.below(6));
+        stats.count_named(slot, identifier.as_bytes(), algorithm, outcome, now_ms);
+    }
+
+    /// All the records there are to come, of some `bytes` at most each.
+    fn records(stats: &mut Stats, bytes: usize) -> Vec<Vec<u8>> {
+        std::iter::from_fn(|| stats.next_record(bytes)).collect()
+    }
+
+    /// Applies up to `most` records, of some `bytes` at most.
+    fn follow(copy: &mut Stats, stats: &mut Stats, most: usize, bytes: usize) {
+        for _ in 0..most {
+            let Some(record) = stats.next_record(bytes) else {
+                assert_eq!(copy.encode(), stats.encode());
+                assert!(stats.names_are_written());
+                return;
+            };
+            assert!(copy.apply_record(&record), "{record:x?}");
+        }
+    }
+
+    #[test]
+    fn a_copy_that_follows_comes_to_be_equal() {
+        for seed in 0..60 {
+            let mut random = Random(seed);
+            let (mut stats, mut copy) = (stats(), stats());
+            let mut now_ms = START_MS;
+            for _ in 0..3_000 {
+                any_hit(&mut stats, &mut random, now_ms);
+                now_ms += random.below(HOUR_MS / 10);
+                match random.below(400) {
+                    0 => now_ms += random.below(100 * 24) * HOUR_MS,
+                    1 => now_ms -= random.below(100 * 24) * HOUR_MS,
+                    2..6 => now_ms -= random.below(HOUR_MS),
+                    6 => _ = stats.reset(None),
+                    7..12 => {
+                        let name = format!("name:{}", random.below(8));
+                        stats.reset(Some(name.as_bytes()));
+                    }
+                    12 => stats.set_bounds(Bounds {
+                        names: 1 + random.index(5),
+                        identifiers: 8 + random.index(8),
+                    }),
+                    // The base of a rewritten file has some of what is still to be written.
+                    13..20 => assert!(copy.load(&stats.encode())),
+                    // And one without a preamble has nothing.
+                    20 => {
+                        copy.reset(None);
+                        stats.begin_journal();
+                    }
+                    21..60 => {
+                        let (most, bytes) = (random.index(4), random.index(1_000));
+                        follow(&mut copy, &mut stats, most, bytes);
+                    }
+                    60..100 => follow(&mut copy, &mut stats, usize::MAX, 1_000),
+                    _ => {}
+                }
+            }
+            follow(&mut copy, &mut stats, usize::MAX, 1_000);
+            assert!(stats.named.iter().all(|named| !named.unwritten));
+        }
+    }
+
+    #[test]
+    fn a_record_is_as_long_as_what_has_changed() {
+        let mut stats = stats();
+        let mut now_ms = START_MS;
+        for round in 0..20_000 {
+            let (name, identifier) = (format!("name:{}", round % 5), format!("user:{}", round % 7));
+            hit(&mut stats, &name, &identifier, Outcome::Allowed, now_ms);
+            hit(&mut stats, &name, &identifier, Outcome::Denied, now_ms);
+            now_ms += HOUR_MS / 10;
+        }
+        assert!(stats.encode().len() > 30_000);
+        records(&mut stats, 1_000);
+        for outcome in OUTCOMES {
+            hit(&mut stats, "name:1", "user:1", outcome, now_ms);
+        }
+        let records = records(&mut stats, 1_000);
+        assert_eq!(records.len(), 1);
+        assert!(records[0].len() < 150, "{:x?}", records[0]);
+    }
+
+    /// A file that was written by this version is read by every later one.
+    #[test]
+    fn records_keep_their_bytes() {
+        let mut stats = stats();
+        hit(&mut stats, "gone", "x", Outcome::Allowed, START_MS);
+        stats.reset(Some(b"gone"));
+        for (identifier, outcome) in [
+            ("alice", Outcome::Allowed),
+            ("alice", Outcome::Allowed),
+            ("bob", Outcome::Denied),
+        ] {
+            hit(&mut stats, "login", identifier, outcome, START_MS);
+        }
+        let mut records = records(&mut stats, 1_000);
+        hit(
+            &mut stats,
+            "login",
+            "bob",
+            Outcome::Denied,
+            START_MS + HOUR_MS,
+        );
+        records.extend(self::records(&mut stats, 1_000));
+        stats.reset(None);
+        records.extend(self::records(&mut stats, 1_000));
+        // The hour of START_MS is 472,222, as a varint:
+        let hour = [0x9e, 0xe9, 0x1c];
+        assert_eq!(START_MS / HOUR_MS, 472_222);
+        let nothing = [0, 0, 0, 0, 0, 0]; // no hits, first and from 0, no hours
+        let first = [
+            b"\x01\x00\x01\x04gone\x01".as_slice(), // a version; not everything; one name; the algorithms:
+            &nothing,
+            &[3, 1, 0], // sliding: 3 allowed, 1 denied, 0 deny-listed
+            &hour,
+            &[0, 1], // from 0 on, one hour: that one, and the same
+            &hour,
+            &[3, 1, 0],
+            &nothing,
+            b"\x01\x05login",
+            &[2, 1, 0],
+            &hour,
+            &[0, 1],
+            &hour,
+            &[2, 1, 0],
+            b"\x00\x01\x02\x00\x05alice", // floor 0; one identifier: 2 hits, of which 0 may be another's
+            b"\x00\x01\x01\x00\x03bob",
+        ];
+        let second = [
+            b"\x01\x00\x00\x01".as_slice(),
+            &nothing,
+            &[3, 2, 0],
+            &hour,
+            &hour,
+            &[2], // from that hour on, two: that one, and at a distance of 0 from its end the next
+            &hour,
+            &[3, 1, 0, 0, 0, 1, 0],
+            &nothing,
+            b"\x01\x05login",
+            &[2, 2, 0],
+            &hour,
+            &hour,
+            &[2],
+            &hour,
+            &[2, 1, 0, 0, 0, 1, 0],
+            b"\x00\x00", // no other is allowed more often
+            b"\x00\x01\x02\x00\x03bob",
+        ];
+        assert_eq!(
+            records,
+            [first.concat(), second.concat(), vec![1, 1, 0, 0, 0]]
+        );
+        let mut copy = self::stats();
+        for record in &records[..2] {
+            assert!(copy.apply_record(record));
+        }
+        assert_eq!(copy.name(b"login").unwrap().most_denied()[0].count, 2);
+    }
+
+    #[test]
+    fn what_cannot_follow_is_refused_and_changes_nothing() {
+        let mut random = Random(3);
+        let (mut accepted, mut refused) = (0, 0);
+        for _ in 0..200 {
+            let (mut stats, mut copy) = (stats(), stats());
+            for _ in 0..random.below(60) {
+                let now_ms = START_MS + random.below(5) * HOUR_MS;
+                any_hit(&mut stats, &mut random, now_ms);
+                if random.below(10) == 0 {
+                    follow(&mut copy, &mut stats, 3, 200);
+                }
+            }
+            while let Some(record) = stats.next_record(100) {
+                let before = copy.encode();
+                for length in 0..record.len() {
+                    assert!(
+                        !copy.apply_record(&record[..length]),
+                        "{length} of {record:x?}"
+                    );
+                }
+                assert!(!copy.apply_record(&[record.as_slice(), &[0]].concat()));
+                assert_eq!(copy.encode(), before);
+                for _ in 0..200 {
+                    let mut bytes = record.clone();
+                    let at = random.index(bytes.len());
+                    bytes[at] = random.next().to_le_bytes()[0];
+                    let before = copy.encode();
+                    if copy.apply_record(&bytes) {
+                        accepted += 1;
+                        let after = copy.encode();
+                        assert!(copy.load(&after), "what was taken can be saved and loaded");
+                        assert!(copy.load(&before));
+                    } else {
+                        refused += 1;
+                        assert_eq!(copy.encode(), before, "{bytes:x?}");
+                    }
+                }
+                assert!(copy.apply_record(&record));
+            }
+            assert_eq!(copy.encode(), stats.encode());
+        }
+        assert!(accepted > 1_000 && refused > 1_000, "{accepted} {refused}");
+    }
+
+    /// As where somebody sends records to a server that counts: what comes of it is nobody's intent, but sound.
+    #[test]
+    fn a_record_may_come_between_hits() {
+        let mut applied = 0;
+        for seed in 0..300 {
+            let mut random = Random(seed);
+            let (mut stats, mut other) = (stats(), stats());
+            for _ in 0..200 {
+                let hour = random.below(40) + 2_100 * random.below(3);
+                let now_ms = START_MS + hour * HOUR_MS;
+                any_hit(&mut stats, &mut random, now_ms);
+                any_hit(&mut other, &mut random, now_ms);
+                if random.below(60) == 0 {
+                    other.begin_journal();
+                }
+                if random.below(10) == 0 {
+                    let record = other.next_record(300).unwrap();
+                    applied += usize::from(stats.apply_record(&record));
+                    let bytes = stats.encode();
+                    let mut loaded = self::stats();
+                    assert!(loaded.load(&bytes));
+                    assert_eq!(loaded.encode(), bytes);
+                }
+            }
+            let mut copy = self::stats();
+            stats.begin_journal();
+            follow(&mut copy, &mut stats, usize::MAX, 1_000);
+        }
+        assert!(applied > 500, "{applied}");
+    }
+
+    #[test]
+    fn what_a_record_forgets_is_not_written_any_more() {
+        let (mut stats, mut copy, mut empty) = (stats(), stats(), stats());
+        for name in ["a", "b", "c"] {
+            hit(&mut stats, name, "x", Outcome::Allowed, START_MS);
+        }
+        empty.reset(None);
+        let forgets = empty.next_record(100).unwrap();
+        for stats in [&mut stats, &mut copy] {
+            assert!(stats.apply_record(&forgets));
+        }
+        hit(&mut stats, "d", "x", Outcome::Allowed, START_MS);
+        follow(&mut copy, &mut stats, usize::MAX, 1_000);
+        assert_eq!(copy.names(), [b"d"]);
+    }
+
+    #[test]
+    fn a_name_past_the_most_is_refused() {
+        let record = |index: usize| {
+            let mut stats = stats();
+            let name = format!("{index}");
+            hit(&mut stats, &name, "x", Outcome::Allowed, START_MS);
+            stats.next_record(1_000).unwrap()
+        };
+        let mut copy = stats();
+        for index in 0..=MAX_NAMES {
+            assert!(copy.apply_record(&record(index)));
+        }
+        assert!(!copy.apply_record(&record(MAX_NAMES + 1)));
+        assert!(copy.apply_record(&record(MAX_NAMES)));
+        let bytes = copy.encode();
+        assert!(copy.load(&bytes));
+    }
+
+    /// Where nobody writes, whoever resets and hits in turn must not fill the memory.
+    #[test]
+    fn what_is_unwritten_is_bounded() {
+        let mut stats = stats();
+        let mut most = 0;
+        for index in 0..3 * MAX_NAMES {
+            let name = format!("{index:0>128}");
+            hit(&mut stats, &name, "x", Outcome::Allowed, START_MS);
+            assert!(stats.reset(Some(name.as_bytes())));
+            most = most.max(stats.memory_bytes());
+        }
+        assert!(most < 2 * MAX_NAMES * 128, "{most}");
+        let mut copy = self::stats();
+        follow(&mut copy, &mut stats, usize::MAX, 1_000);
+    }
+}
