@@ -1,14 +1,14 @@
 //! What the server tells of itself that the node's own data must hear of.
 
 use super::raw::{self as server, now_ms, Call};
-use super::registry::{self, NODE};
+use super::registry;
 use super::{config, journal};
 use redis_module::{raw, Context};
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Slots of deny lists that are looked at in one tick of the server's clock, of which there are ten or more a second:
-/// a fraction of a millisecond.
+/// Slots of deny lists that are looked at in one tick of the server's clock, of which there are `hz` a second (10, if not
+/// configured): a fraction of a millisecond.
 const SWEEP_SLOTS: usize = 20_000;
 
 type Handler =
@@ -38,7 +38,7 @@ pub fn subscribe(ctx: &Context) -> Result<(), String> {
 /// A data set is about to be loaded: from a file, or from the primary. It takes the place of what is here, also where it
 /// brings no registry: a replica ends as its primary is.
 unsafe extern "C" fn on_loading(
-    _ctx: *mut raw::RedisModuleCtx,
+    ctx: *mut raw::RedisModuleCtx,
     _event: raw::RedisModuleEvent,
     subevent: u64,
     _data: *mut c_void,
@@ -51,16 +51,22 @@ unsafe extern "C" fn on_loading(
     if begins.contains(&subevent) {
         registry::with(registry::Registry::clear);
     }
+    // DEBUG RELOAD: the AOF may lack something of what was saved, and is not rewritten.
+    // SAFETY: the server's own context, in a callback that has not returned yet.
+    let keeps_aof = || unsafe { Call::in_callback(ctx) }.keeps_aof();
+    if subevent == raw::REDISMODULE_SUBEVENT_LOADING_RDB_START {
+        RELOADS.store(keeps_aof(), Ordering::Relaxed);
+    } else if subevent == raw::REDISMODULE_SUBEVENT_LOADING_ENDED
+        && RELOADS.swap(false, Ordering::Relaxed)
+    {
+        registry::with(|registry| registry.stats.begin_journal());
+    }
 }
 
-/// Whether an AOF has been begun that lacks what belongs to the node.
-static AOF_LACKS_REGISTRY: AtomicBool = AtomicBool::new(false);
+/// Whether an RDB file is being loaded on a server that keeps an AOF.
+static RELOADS: AtomicBool = AtomicBool::new(false);
 
-/// The server has forked a child. Where that rewrites the AOF without an RDB preamble, the rewritten file will hold keys
-/// only: the node's data goes into the file that follows it, which is open already.
-///
-/// But not here: this may be within a BGREWRITEAOF, and a command that has something sent on is sent on itself. The next
-/// tick comes before the server replaces the old files, or in the same turn.
+/// The server has forked a child, perhaps to rewrite the AOF.
 unsafe extern "C" fn on_fork(
     ctx: *mut raw::RedisModuleCtx,
     _event: raw::RedisModuleEvent,
@@ -76,7 +82,8 @@ unsafe extern "C" fn on_fork(
         .field("aof_rewrite_in_progress")
         .is_some_and(|flag| flag.as_slice() == b"1");
     if rewrites && !config::has_rdb_preamble(&context) {
-        AOF_LACKS_REGISTRY.store(true, Ordering::Relaxed);
+        // SAFETY: the server's own context, in a callback that has not returned yet.
+        journal::begin_file(&unsafe { Call::in_callback(ctx) });
     }
 }
 
@@ -92,20 +99,5 @@ unsafe extern "C" fn on_tick(
         registry.stats.set_bounds(config::stats_bounds());
     });
     // SAFETY: the server's own context, in a callback that has not returned yet.
-    let call = unsafe { Call::in_callback(ctx) };
-    if !call.may_append_to_aof() {
-        return;
-    }
-    let mut payloads = Vec::new();
-    if AOF_LACKS_REGISTRY.swap(false, Ordering::Relaxed) {
-        registry::with(|registry| {
-            if !registry.is_empty() {
-                registry.payloads(now_ms(), |payload| payloads.push(payload));
-            }
-        });
-    }
-    for payload in payloads {
-        call.append_to_aof(NODE, &payload);
-    }
-    journal::tick(&call);
+    journal::tick(&unsafe { Call::in_callback(ctx) });
 }

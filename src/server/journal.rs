@@ -1,17 +1,18 @@
-//! Statistics in the AOF, so that a restart finds them: records of [`crate::core::stats::journal`], as `RL.NODE S..`.
+//! What belongs to the node, in the AOF, so that a restart finds it: as payloads of `RL.NODE`, which no replica is sent.
 //!
 //! ```text
-//! turn of the event loop    commands: hits ──▶ RL.APPLY key ..        each hit that charged something
-//!                           then:              RL.NODE S..            the statistics, if a hit named a policy
-//!                           AOF written, replies sent
-//! tick of the clock                            RL.NODE S..            the statistics, once a second at most
+//! turn of the event loop    commands: hits ──▶ RL.APPLY key ..    each hit that charged something
+//!                           then:              RL.NODE S..        the statistics, if a hit named a policy
+//! each second                                  RL.NODE S..        the statistics, if there is anything new
+//! a rewrite without         the server has opened a new file, and its child writes the keys into the one before it
+//! an RDB preamble           then:              RL.NODE P.. A.. S..  everything
 //! ```
 //!
-//! So what is answered is in the AOF, as hits are: who is limited, and under which name. The totals of hits without a name
-//! follow by the clock, as a denied hit is to write nothing. And a flood must not fill a disk: records are limited, by a
-//! token bucket of bytes. What is over the limit is left to the clock, and no more than that can be lost by a crash.
-//!
-//! Replicas are sent nothing: they have their primary's statistics as of the last full synchronisation.
+//! Statistics: records of [`crate::core::stats::journal`]. The one of a turn is in the file before the replies of the turn
+//! are sent, where the server runs commands, timers and writes in this order; with I/O threads, or after a pause of clients,
+//! it may follow at once after them. But a denied hit is to write nothing, and a flood must not fill a disk: the records of
+//! turns are limited, by a token bucket of bytes, those of the clock to [`RECORD_BYTES`] each. Hits without a policy's name
+//! wait for the clock.
 
 use super::raw::{now_ms, Call};
 use super::registry::{self, Part, Registry, NODE, RECORD_BYTES};
@@ -20,26 +21,37 @@ use crate::core::limiter::{Hit, Limiter};
 use redis_module::raw;
 use std::ffi::c_void;
 
-/// Bytes of records at once: some thousand, of a turn with a hit or two each.
+/// Bytes of turns' records at once: some thousand, of a hit or two each.
 const BURST_BYTES: u64 = 1 << 20;
-/// Bytes of records a second in the long run: dozens, or one of all that has changed of many names.
-const BYTES_PER_SECOND: u64 = 8 << 10;
+/// Bytes of turns' records a second in the long run: dozens.
+const BYTES_PER_SECOND: u64 = 4 << 10;
 /// What a record takes in the AOF beside its payload: `*2 $7 rl.node $len`, and perhaps a `SELECT`.
 const FRAME_BYTES: usize = 50;
 
-/// Milliseconds between two records, where no name has anything new.
-const TOTALS_MS: u64 = 1_000;
+/// Milliseconds between two of the clock's records.
+const CLOCK_MS: u64 = 1_000;
 
-/// What was written lately.
+/// What was written lately, and what is to come.
 #[derive(Default)]
 pub struct Written {
-    /// How many bytes: a bucket, as a client's.
+    /// Bytes of turns' records: a bucket, as a client's.
     bytes: Option<Limiter>,
-    /// When last.
+    /// When the clock's record was written.
     at_ms: u64,
+    /// Whether a record is coming that will have what hits with a name change now: this turn's, or the clock's.
+    is_coming: bool,
+    /// Whether a file has been begun that has nothing of the node yet.
+    lacks_everything: bool,
 }
 
 impl Written {
+    /// Something has changed that is to be written at once. Whether that is the first in this turn: then
+    /// [`begin_turn`] follows.
+    #[inline]
+    pub fn note(&mut self) -> bool {
+        !std::mem::replace(&mut self.is_coming, true)
+    }
+
     /// Charges `bytes`, whether or not they fit. Whether there is room for more.
     fn charge(&mut self, bytes: usize, now_ms: u64) -> bool {
         let Some(limit) = Limit::bucket(BURST_BYTES, BYTES_PER_SECOND, 1_000) else {
@@ -60,7 +72,7 @@ impl Written {
     }
 }
 
-/// The statistics are to be written once this turn has run its commands.
+/// What has changed is to be written once this turn has run its commands.
 #[cold]
 pub fn begin_turn(call: &Call) {
     if call.may_append_to_aof() {
@@ -70,39 +82,66 @@ pub fn begin_turn(call: &Call) {
 
 unsafe extern "C" fn end_turn(ctx: *mut raw::RedisModuleCtx, _data: *mut c_void) {
     // SAFETY: the server's own context, in a callback that has not returned yet.
-    write(&unsafe { Call::in_callback(ctx) });
+    write(&unsafe { Call::in_callback(ctx) }, |registry| {
+        let now_ms = now_ms();
+        let has_room = registry.written.charge(0, now_ms);
+        let record = has_room.then(|| next(registry)).flatten();
+        if let Some(record) = &record {
+            registry.written.charge(record.len() + FRAME_BYTES, now_ms);
+        }
+        record
+    });
 }
 
 /// The clock has ticked.
 pub fn tick(call: &Call) {
-    let is_due = registry::with(|registry| {
-        !registry.stats.names_are_written()
-            || now_ms().abs_diff(registry.written.at_ms) >= TOTALS_MS
+    write(call, |registry| {
+        let now_ms = now_ms();
+        let is_due = now_ms.abs_diff(registry.written.at_ms) >= CLOCK_MS;
+        let record = is_due.then(|| next(registry)).flatten();
+        if record.is_some() {
+            registry.written.at_ms = now_ms;
+        }
+        record
     });
-    if is_due {
-        write(call);
-    }
 }
 
-/// Writes what there is to write, as far as it may be.
+/// A rewrite without an RDB preamble has begun: the file that it writes will have keys only, the one that the server has
+/// opened to follow it has nothing yet.
 ///
-/// One record, as the server would put a second one into a transaction with it, and send that to replicas too: empty.
-fn write(call: &Call) {
+/// Not now: this may be within a BGREWRITEAOF, and a command that has something sent on is sent on itself. At the end of the
+/// turn, the server cannot have replaced the old files yet.
+pub fn begin_file(call: &Call) {
+    registry::with(|registry| registry.written.lacks_everything = true);
+    begin_turn(call);
+}
+
+/// Writes what the file lacks: everything, or else a `record`.
+///
+/// Never while clients are paused, as the server would abort: the clock comes back to it. And one record, as the server puts
+/// several payloads into a transaction, and sends a replica that, too: empty.
+fn write(call: &Call, record: impl FnOnce(&mut Registry) -> Option<Vec<u8>>) {
     if !call.may_append_to_aof() {
         return;
     }
-    if let Some(payload) = registry::with(|registry| next(registry, now_ms())) {
+    let mut payloads = Vec::new();
+    registry::with(|registry| {
+        if std::mem::take(&mut registry.written.lacks_everything) {
+            if !registry.is_empty() {
+                registry.payloads(now_ms(), |payload| payloads.push(payload));
+            }
+            registry.written.is_coming = false;
+        } else {
+            payloads.extend(record(registry));
+        }
+    });
+    for payload in payloads {
         call.append_to_aof(NODE, &payload);
     }
 }
 
-fn next(registry: &mut Registry, now_ms: u64) -> Option<Vec<u8>> {
-    let Registry { stats, written, .. } = registry;
-    if !written.charge(0, now_ms) {
-        return None;
-    }
-    let payload = Part::Stats.payload(&stats.next_record(RECORD_BYTES)?);
-    written.charge(payload.len() + FRAME_BYTES, now_ms);
-    written.at_ms = now_ms;
-    Some(payload)
+fn next(registry: &mut Registry) -> Option<Vec<u8>> {
+    registry.written.is_coming = false;
+    let record = registry.stats.next_record(RECORD_BYTES)?;
+    Some(Part::Stats.payload(&record))
 }

@@ -167,22 +167,24 @@ impl<'a> Call<'a> {
     pub fn is_replayed(&self) -> bool {
         const REPLAYED: u32 =
             raw::REDISMODULE_CTX_FLAGS_REPLICATED | raw::REDISMODULE_CTX_FLAGS_LOADING;
-        // SAFETY: nothing beyond the file's own argument.
-        let flags = unsafe { required(raw::RedisModule_GetContextFlags)(self.ctx) };
-        flags.cast_unsigned() & REPLAYED != 0
+        self.flags() & REPLAYED != 0
     }
 
-    /// Whether the server keeps an AOF to which it would append now: not while clients are paused, as for a failover, when
-    /// nothing may change.
-    pub fn may_append_to_aof(&self) -> bool {
+    fn flags(&self) -> u32 {
         // SAFETY: nothing beyond the file's own argument.
-        let (flags, is_paused) = unsafe {
-            (
-                required(raw::RedisModule_GetContextFlags)(self.ctx),
-                required(raw::RedisModule_AvoidReplicaTraffic)() != 0,
-            )
-        };
-        flags.cast_unsigned() & raw::REDISMODULE_CTX_FLAGS_AOF != 0 && !is_paused
+        unsafe { required(raw::RedisModule_GetContextFlags)(self.ctx) }.cast_unsigned()
+    }
+
+    /// Whether the server keeps an AOF.
+    pub fn keeps_aof(&self) -> bool {
+        self.flags() & raw::REDISMODULE_CTX_FLAGS_AOF != 0
+    }
+
+    /// Whether the server keeps an AOF and would append to it now: while clients are paused, as for a failover, nothing may
+    /// be sent on.
+    pub fn may_append_to_aof(&self) -> bool {
+        // SAFETY: takes nothing and tells of the server.
+        self.keeps_aof() && unsafe { required(raw::RedisModule_AvoidReplicaTraffic)() } == 0
     }
 
     /// Runs `then` once this turn of the server's event loop has run its commands, before their replies are sent.

@@ -7,9 +7,8 @@
 //!                         P  the policies, in place of those there are
 //!                         A  entries of deny lists, to be added, with the absolute times at which they end
 //!                         R  a deny list's new name
-//! AOF                 RL.NODE payload for statistics (`super::journal`):
-//!                         S  what has changed, at any time after the hits that changed it
-//! AOF rewrite without an RDB preamble: the same, into the file that follows the rewritten one (`super::events`)
+//! AOF alone               S  what has changed in the statistics (`super::journal`)
+//! AOF rewrite without an RDB preamble: the same, into the file that follows the rewritten one
 //! ```
 
 use super::config;
@@ -40,7 +39,7 @@ pub struct Registry {
     pub deny: Lists,
     /// Who was allowed and who was denied.
     pub stats: Stats,
-    /// What was written of the statistics to the AOF lately.
+    /// What was written to the AOF lately, and what is to come.
     pub written: Written,
 }
 
@@ -98,8 +97,8 @@ pub fn with<T>(body: impl FnOnce(&mut Registry) -> T) -> T {
     body(REGISTRY.0.borrow_mut().get_or_insert_with(Registry::new))
 }
 
-/// Counts a hit on the key `identifier`, under the name of its policy if it has one. Whether it is the first with a name
-/// since those were last written to the AOF.
+/// Counts a hit on the key `identifier`, under the name of its policy if it has one. Whether that is to be written to the
+/// AOF, by [`super::journal::begin_turn`].
 pub fn count<'a>(
     policy: Option<&[u8]>,
     identifier: impl FnOnce() -> &'a [u8],
@@ -113,7 +112,6 @@ pub fn count<'a>(
             stats.count(algorithm, outcome, now_ms);
             return false;
         };
-        let is_first = stats.names_are_written();
         let slot = match registry.policies.get_with_slot(name) {
             Some((_, slot)) => {
                 *slot = stats.renew(*slot, name);
@@ -122,7 +120,7 @@ pub fn count<'a>(
             None => stats.slot(name),
         };
         stats.count_named(slot, identifier(), algorithm, outcome, now_ms);
-        is_first
+        registry.written.note()
     })
 }
 
@@ -145,7 +143,7 @@ impl Registry {
 
     /// Whether there is nothing to save.
     pub fn is_empty(&self) -> bool {
-        self.policies.is_empty() && self.deny.is_empty() && self.stats.total() == Default::default()
+        self.policies.is_empty() && self.deny.is_empty() && self.stats.is_empty()
     }
 
     /// The three strings that an RDB file holds.

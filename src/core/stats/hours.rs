@@ -61,13 +61,18 @@ impl Counts {
     }
 
     fn within(self, bound: Self) -> bool {
-        self.allowed <= bound.allowed
-            && self.denied <= bound.denied
-            && self.deny_listed <= bound.deny_listed
+        self.each()
+            .into_iter()
+            .zip(bound.each())
+            .all(|(count, bound)| count <= bound)
+    }
+
+    fn each(self) -> [u64; 3] {
+        [self.allowed, self.denied, self.deny_listed]
     }
 
     fn encode(self, out: &mut Vec<u8>) {
-        for count in [self.allowed, self.denied, self.deny_listed] {
+        for count in self.each() {
             varint::write(out, count);
         }
     }
@@ -264,15 +269,13 @@ impl Series {
         let last = change.hours.last().map_or(first, |last| last.hour);
         let room = last.saturating_sub(first) < KEPT
             || self.kept(&change).count() + change.hours.len() <= KEPT_HOURS;
-        // No hour has gained more hits than there were.
         let replaced = if self.closed.end <= from {
             sum(self.opened().iter().filter(|open| open.hour >= from))
         } else {
             sum(self.all().iter().filter(|hour| hour.hour >= from))
         };
-        let gained = sum(&change.hours).plus(self.counts);
-        let sound =
-            self.counts.within(change.counts) && gained.within(change.counts.plus(replaced));
+        let sound = self.counts.within(change.counts)
+            && gained(replaced, sum(&change.hours), self.counts, change.counts);
         (in_order && room && sound).then_some(change)
     }
 
@@ -314,6 +317,17 @@ fn read_hours(source: &mut Source) -> Option<Vec<Hour>> {
     let mut next = 0;
     let hours = 0..source.count(KEPT_HOURS)?;
     hours.map(|_| unpack(source, &mut next)).collect()
+}
+
+/// Whether hours that had `replaced` hits and have `hours` have gained no more than all have, which had `before` and have
+/// `after`: so that hours never add up to more than all. A count at the largest number has stopped there, and may be less.
+fn gained(replaced: Counts, hours: Counts, before: Counts, after: Counts) -> bool {
+    let wide = |counts: Counts| counts.each().map(u128::from);
+    let [replaced, hours, before, after] = [replaced, hours, before, after].map(wide);
+    (0..3).all(|outcome| {
+        let of = |counts: &[u128; 3]| counts.get(outcome).copied().unwrap_or_default();
+        of(&after) == u128::from(u64::MAX) || of(&hours) + of(&before) <= of(&after) + of(&replaced)
+    })
 }
 
 fn sum<'a>(hours: impl IntoIterator<Item = &'a Hour>) -> Counts {

@@ -23,7 +23,7 @@
 
 use super::hours::SeriesChange;
 use super::top::Top;
-use super::{Named, Stats, MAX_NAMES, VERSION};
+use super::{Named, Stats, MAX_NAMES, OTHER, VERSION};
 use crate::core::error::MAX_NAME_BYTES;
 use crate::core::source::{write_string, Source};
 use crate::core::varint;
@@ -77,12 +77,6 @@ impl Unwritten {
 }
 
 impl Stats {
-    /// Whether every hit that named a policy has been written.
-    #[inline]
-    pub fn names_are_written(&self) -> bool {
-        self.unwritten.names.is_empty()
-    }
-
     /// The next record, of some `bytes` at most, which brings a copy nearer to what is here; `None` where it has come to be
     /// equal.
     pub fn next_record(&mut self, bytes: usize) -> Option<Vec<u8>> {
@@ -205,17 +199,21 @@ impl Stats {
             }
         };
         let stays = |name| !everything_forgotten && !forgotten.contains(name);
+        let gone = forgotten.iter().filter(|name| self.name(name).is_some());
         let mut names_len = match everything_forgotten {
-            false => self.names.len() - forgotten.iter().filter_map(|name| self.name(name)).count(),
+            false => self.names.len() - gone.count(),
             true => 0,
         };
+        // One more than the most: `other`, where it is there or comes.
+        let mut others = usize::from(stays(OTHER) && self.name(OTHER).is_some());
         let new = Named::new([].into());
         let (mut names, mut seen) = (Vec::new(), BTreeSet::new());
         for _ in 0..source.count(MAX_NAMES + 1)? {
             let name = source.name_after(None, MAX_NAME_BYTES)?;
             let named = self.name(name).filter(|_| stays(name));
             names_len += usize::from(named.is_none());
-            if !seen.insert(name) || names_len > MAX_NAMES + 1 {
+            others += usize::from(named.is_none() && name == OTHER);
+            if !seen.insert(name) {
                 return None;
             }
             let named = named.unwrap_or(&new);
@@ -230,7 +228,8 @@ impl Stats {
                 denied: named.denied.changed(source, counts.denied, &self.hashing)?,
             });
         }
-        source.0.is_empty().then_some(Record {
+        let sound = source.0.is_empty() && names_len - others <= MAX_NAMES;
+        sound.then_some(Record {
             everything_forgotten,
             forgotten,
             algorithms,
@@ -304,7 +303,7 @@ mod tests {
         for _ in 0..most {
             let Some(record) = stats.next_record(bytes) else {
                 assert_eq!(copy.encode(), stats.encode());
-                assert!(stats.names_are_written());
+                assert!(stats.unwritten.is_empty());
                 return;
             };
             assert!(copy.apply_record(&record), "{record:x?}");
@@ -551,13 +550,52 @@ mod tests {
             stats.next_record(1_000).unwrap()
         };
         let mut copy = stats();
-        for index in 0..=MAX_NAMES {
+        for index in 0..MAX_NAMES {
             assert!(copy.apply_record(&record(index)));
         }
-        assert!(!copy.apply_record(&record(MAX_NAMES + 1)));
-        assert!(copy.apply_record(&record(MAX_NAMES)));
+        assert!(!copy.apply_record(&record(MAX_NAMES)));
+        assert!(copy.apply_record(&record(MAX_NAMES - 1)));
+        // There is always room for `other`.
+        hit(&mut copy, "one more", "x", Outcome::Allowed, START_MS);
+        assert_eq!(copy.names_len(), MAX_NAMES + 1);
+        assert!(!copy.apply_record(&record(MAX_NAMES)));
         let bytes = copy.encode();
         assert!(copy.load(&bytes));
+    }
+
+    /// Nobody gets there by hits, but by bytes.
+    #[test]
+    fn at_the_largest_number_a_record_is_sound_or_refused() {
+        const MAX: [u8; 10] = [255, 255, 255, 255, 255, 255, 255, 255, 255, 1];
+        let hour = START_MS / HOUR_MS;
+        let head = |counts: &[u8], from: u64| {
+            let mut bytes = [b"\x01\x00\x00\x00\x01\x01p".as_slice(), counts, &[0, 0, 0]].concat();
+            varint::write(&mut bytes, from);
+            bytes
+        };
+        // Ten hits; then an hour with more of them than there were.
+        let mut stats = stats();
+        for _ in 0..10 {
+            hit(&mut stats, "p", "x", Outcome::Allowed, START_MS);
+        }
+        let mut less = MAX;
+        less[0] -= 5;
+        let mut bytes = head(&less, hour);
+        bytes.push(1);
+        varint::write(&mut bytes, hour);
+        bytes.extend([MAX.as_slice(), &[0, 0, 0, 0, 0, 0]].concat());
+        assert!(!stats.apply_record(&bytes));
+        // A list whose smallest count cannot grow.
+        let mut stats = self::stats();
+        let list = [MAX.as_slice(), &[1], &MAX, &[0, 1, b'k']].concat();
+        let bytes = [head(&MAX, 0).as_slice(), &[0], &list, &[0, 0]].concat();
+        assert!(stats.apply_record(&bytes), "it may be what was counted");
+        for index in 0..20 {
+            let identifier = format!("{index}");
+            hit(&mut stats, "p", &identifier, Outcome::Allowed, START_MS);
+            let bytes = stats.encode();
+            assert!(stats.load(&bytes));
+        }
     }
 
     /// Where nobody writes, whoever resets and hits in turn must not fill the memory.

@@ -239,8 +239,7 @@ impl Stats {
 
     #[cold]
     fn enter(&mut self, name: &[u8]) -> usize {
-        let others = usize::from(self.names.contains_key(OTHER));
-        let room = self.names.len() - others < self.bounds.names.min(MAX_NAMES);
+        let room = self.named_apart() < self.bounds.names.min(MAX_NAMES);
         let name = if room && (1..=MAX_NAME_BYTES).contains(&name.len()) {
             name
         } else {
@@ -292,6 +291,11 @@ impl Stats {
         }
     }
 
+    /// Whether nothing has been counted since the last reset.
+    pub fn is_empty(&self) -> bool {
+        self.total() == Counts::default() && self.names.is_empty()
+    }
+
     /// Every name, sorted.
     pub fn names(&self) -> Vec<&[u8]> {
         let mut names: Vec<_> = self.names.keys().map(|name| &**name).collect();
@@ -302,6 +306,11 @@ impl Stats {
     /// How many names there are.
     pub fn names_len(&self) -> usize {
         self.names.len()
+    }
+
+    /// How many names there are beside [`OTHER`], for which there is always room.
+    fn named_apart(&self) -> usize {
+        self.names.len() - usize::from(self.names.contains_key(OTHER))
     }
 
     /// What was counted for a name.
@@ -425,7 +434,8 @@ impl Stats {
                 ..Named::new(name.into())
             });
         }
-        source.0.is_empty().then_some(loaded)
+        let sound = source.0.is_empty() && loaded.named_apart() <= MAX_NAMES;
+        sound.then_some(loaded)
     }
 }
 

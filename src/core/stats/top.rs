@@ -349,7 +349,7 @@ impl Top {
         for entry in list {
             let hash = hashing.hash_one(entry.identifier);
             let sound = (floor..=hits).contains(&entry.count)
-                && entry.max_error < entry.count
+                && (entry.max_error < entry.count || entry.count == u64::MAX)
                 && entry.max_error <= floor
                 && top.find(hash, entry.identifier).is_none();
             if !sound {

@@ -2,7 +2,7 @@
 
 use crate::core::error::Error;
 use crate::server::raw::Call;
-use crate::server::registry;
+use crate::server::registry::{self, Part, NODE};
 
 /// `RL.NODE payload`
 pub fn node(call: &Call) -> Result<(), Error> {
@@ -12,7 +12,10 @@ pub fn node(call: &Call) -> Result<(), Error> {
     if !registry::with(|registry| registry.apply(payload)) {
         return Err(Error::Payload { at: PAYLOAD });
     }
-    call.replicate_verbatim();
+    match Part::split(payload) {
+        Some((Part::Stats, _)) => call.append_to_aof(NODE, payload), // replicas are sent no statistics
+        _ => call.replicate_verbatim(),
+    }
     call.reply_simple(c"OK");
     Ok(())
 }

@@ -15,19 +15,26 @@ pub fn stats(call: &Call) -> Result<(), Error> {
     match args.get(1..).unwrap_or_default() {
         [] => registry::with(|registry| totals(call, registry, now_ms)),
         [reset] if reset.eq_ignore_ascii_case(b"RESET") => {
-            registry::with(|registry| registry.stats.reset(None));
-            journal::begin_turn(call);
+            forget(call, None);
             call.reply_integer(1);
         }
         [reset, name] if reset.eq_ignore_ascii_case(b"RESET") => {
-            let was_there = registry::with(|registry| registry.stats.reset(Some(name)));
-            journal::begin_turn(call);
+            let was_there = forget(call, Some(name));
             call.reply_integer(i64::from(was_there));
         }
         [name] => registry::with(|registry| named(call, registry, name, now_ms)),
         _ => return Err(Error::Stats { at: 2 }),
     }
     Ok(())
+}
+
+fn forget(call: &Call, name: Option<&[u8]>) -> bool {
+    let (was_there, is_first) =
+        registry::with(|registry| (registry.stats.reset(name), registry.written.note()));
+    if is_first {
+        journal::begin_turn(call);
+    }
+    was_there
 }
 
 /// The totals, per algorithm and by the hour, and the names that there are.
