@@ -1,4 +1,4 @@
-//! What belongs to the node, in the AOF, so that a restart finds it: as payloads of `RL.NODE`, which no replica is sent.
+//! What belongs to the node, in the AOF, so that a restart finds it: as payloads of `RL.NODE` that no replica is sent.
 //!
 //! ```text
 //! turn of the event loop    commands: hits ──▶ RL.APPLY key ..    each hit that charged something

@@ -138,7 +138,10 @@ impl Registry {
 
     /// Forgets everything: what is about to be loaded takes its place.
     pub fn clear(&mut self) {
-        *self = Self::new();
+        *self = Self {
+            written: std::mem::take(&mut self.written),
+            ..Self::new()
+        };
     }
 
     /// Whether there is nothing to save.
