@@ -234,7 +234,6 @@ fn a_ttl_that_is_taken_away_or_too_short_is_put_right() {
     }
 }
 
-/// Correctness does not depend on the TTL: a key that outlives its windows has nothing used.
 /// The state that a clock's backward step makes travels whole; the key's TTL stays where the step was, so it must stay
 /// where the state arrives.
 #[test]
@@ -261,6 +260,7 @@ fn a_state_that_arrives_leaves_a_ttl_that_is_late_enough() {
     );
 }
 
+/// Correctness does not depend on the TTL: a key that outlives its windows has nothing used.
 #[test]
 fn a_key_with_a_longer_ttl_still_ends_its_windows() {
     let server = Server::start();

@@ -43,42 +43,32 @@ pub struct Registry {
     pub written: Written,
 }
 
-/// A part of the registry, or a change of it, as [`NODE`] carries it.
+/// A part of the registry, or a change of it, as [`NODE`] carries it: behind a byte that says which.
 #[derive(Clone, Copy)]
+#[repr(u8)]
 pub enum Part {
     /// All policies.
-    Policies,
+    Policies = b'P',
     /// Entries to add.
-    Entries,
+    Entries = b'A',
     /// A list's old and new name.
-    Rename,
+    Rename = b'R',
     /// A record of the statistics' journal.
-    Stats,
+    Stats = b'S',
 }
 
 impl Part {
-    const ALL: [(Part, u8); 4] = [
-        (Part::Policies, b'P'),
-        (Part::Entries, b'A'),
-        (Part::Rename, b'R'),
-        (Part::Stats, b'S'),
-    ];
+    const ALL: [Part; 4] = [Part::Policies, Part::Entries, Part::Rename, Part::Stats];
 
     /// The payload: which part, and its bytes.
     pub fn payload(self, bytes: &[u8]) -> Vec<u8> {
-        let code = match self {
-            Part::Policies => b'P',
-            Part::Entries => b'A',
-            Part::Rename => b'R',
-            Part::Stats => b'S',
-        };
-        [&[code], bytes].concat()
+        [&[self as u8], bytes].concat()
     }
 
     /// The inverse of [`Part::payload`].
-    pub fn split(payload: &[u8]) -> Option<(Part, &[u8])> {
+    fn split(payload: &[u8]) -> Option<(Part, &[u8])> {
         let (code, bytes) = payload.split_first()?;
-        let (part, _) = Self::ALL.into_iter().find(|(_, known)| known == code)?;
+        let part = Self::ALL.into_iter().find(|part| *part as u8 == *code)?;
         Some((part, bytes))
     }
 }
@@ -176,17 +166,16 @@ impl Registry {
         }
     }
 
-    /// Applies a payload of [`NODE`]. `false`, with nothing changed, where it is not one.
-    pub fn apply(&mut self, payload: &[u8]) -> bool {
-        let Some((part, bytes)) = Part::split(payload) else {
-            return false;
-        };
-        match part {
+    /// Applies a payload of [`NODE`], and tells which part it was. `None`, with nothing changed, where it is not one.
+    pub fn apply(&mut self, payload: &[u8]) -> Option<Part> {
+        let (part, bytes) = Part::split(payload)?;
+        let applied = match part {
             Part::Policies => self.policies.load(bytes),
             Part::Entries => self.deny.merge(bytes).is_ok(),
             Part::Rename => self.rename(bytes),
             Part::Stats => self.stats.apply_record(bytes),
-        }
+        };
+        applied.then_some(part)
     }
 
     /// The bytes of [`Part::Rename`]: the length of the old name, the old name and the new one.

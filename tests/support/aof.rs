@@ -35,22 +35,22 @@ pub fn await_writes(server: &Server) {
 /// Every command of the server's append-only file since the last rewrite, oldest first, without the SELECTs and the
 /// statistics.
 pub fn commands(server: &Server) -> Vec<Command> {
-    await_writes(server);
-    let mut commands = files(server, "i");
-    commands.retain(|command| !is_statistics(command));
-    commands
+    since_the_rewrite(server, false)
 }
 
 /// The statistics in that file.
 pub fn statistics(server: &Server) -> Vec<Command> {
-    await_writes(server);
-    let mut commands = files(server, "i");
-    commands.retain(is_statistics);
-    commands
+    since_the_rewrite(server, true)
 }
 
-fn is_statistics(command: &Command) -> bool {
-    command[0].eq_ignore_ascii_case(b"RL.NODE") && command[1].starts_with(b"S")
+fn since_the_rewrite(server: &Server, statistics: bool) -> Vec<Command> {
+    await_writes(server);
+    let mut commands = files(server, "i");
+    commands.retain(|command| {
+        let is_node = command[0].eq_ignore_ascii_case(b"RL.NODE");
+        statistics == (is_node && command[1].starts_with(b"S"))
+    });
+    commands
 }
 
 /// Every command that the last rewrite wrote, without the SELECTs; for a rewrite without the RDB preamble.

@@ -236,14 +236,7 @@ impl Series {
     /// are given, and those, as [`Series::encode`] does.
     pub(super) fn write_change(&mut self, out: &mut Vec<u8>) {
         let from = self.unwritten;
-        // Usually that is the open hour, and nothing needs to be unpacked.
-        let hours: Vec<Hour> = if self.closed.end <= from {
-            self.opened().into_iter().collect()
-        } else {
-            let mut hours = self.all();
-            hours.retain(|hour| hour.hour >= from);
-            hours
-        };
+        let hours = self.since(from);
         let first = self.closed.hours().next().into_iter().chain(self.opened());
         let first = first.map(|hour| hour.hour).min().unwrap_or(from);
         self.counts.encode(out);
@@ -269,13 +262,9 @@ impl Series {
         let last = change.hours.last().map_or(first, |last| last.hour);
         let room = last.saturating_sub(first) < KEPT
             || self.kept(&change).count() + change.hours.len() <= KEPT_HOURS;
-        let replaced = if self.closed.end <= from {
-            sum(self.opened().iter().filter(|open| open.hour >= from))
-        } else {
-            sum(self.all().iter().filter(|hour| hour.hour >= from))
-        };
+        let (replaced, hours) = (sum(&self.since(from)), sum(&change.hours));
         let sound = self.counts.within(change.counts)
-            && gained(replaced, sum(&change.hours), self.counts, change.counts);
+            && gained(replaced, hours, self.counts, change.counts);
         (in_order && room && sound).then_some(change)
     }
 
@@ -297,6 +286,18 @@ impl Series {
         self.open = change.hours.pop().unwrap_or_default();
         change.hours.iter().for_each(|hour| self.closed.push(*hour));
         self.unwritten = self.open.hour;
+    }
+
+    /// The hours with traffic from `from` on, in order.
+    fn since(&self, from: u64) -> Vec<Hour> {
+        // Usually that is the open hour, and nothing needs to be unpacked.
+        let mut hours = if self.closed.end <= from {
+            self.opened().into_iter().collect()
+        } else {
+            self.all()
+        };
+        hours.retain(|hour| hour.hour >= from);
+        hours
     }
 
     /// The hours that a change leaves.
@@ -398,11 +399,10 @@ fn unpack(source: &mut Source, next: &mut u64) -> Option<Hour> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::OUTCOMES;
     use super::*;
     use crate::core::random::Random;
     use std::collections::BTreeMap;
-
-    const OUTCOMES: [Outcome; 3] = [Outcome::Allowed, Outcome::Denied, Outcome::DenyListed];
 
     /// One entry an hour, and the same rule.
     #[derive(Default)]

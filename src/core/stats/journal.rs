@@ -159,14 +159,11 @@ impl Stats {
             };
             if let Some(named) = self.named.get_mut(index) {
                 named.series.change(change.series);
-                let lists = [
-                    (&mut named.allowed, change.allowed),
-                    (&mut named.denied, change.denied),
-                ];
-                for (list, changed) in lists {
-                    if let Some(changed) = changed {
-                        *list = changed;
-                    }
+                if let Some(allowed) = change.allowed {
+                    named.allowed = allowed;
+                }
+                if let Some(denied) = change.denied {
+                    named.denied = denied;
                 }
             }
         }
@@ -257,15 +254,11 @@ struct NameChange<'a> {
 #[cfg(test)]
 mod tests {
     use super::super::hours::HOUR_MS;
-    use super::super::tests::hashing;
+    use super::super::tests::{hashing, OUTCOMES, START_MS};
     use super::super::{Bounds, Outcome};
     use super::*;
     use crate::core::limit::Algorithm;
     use crate::core::random::Random;
-
-    const OUTCOMES: [Outcome; 3] = [Outcome::Allowed, Outcome::Denied, Outcome::DenyListed];
-    /// Some day of 2023, on the hour.
-    const START_MS: u64 = 1_699_999_200_000;
 
     fn stats() -> Stats {
         let bounds = Bounds {

@@ -8,9 +8,9 @@ pub fn hashing(seed: u64) -> RandomState {
     RandomState::with_seeds(seed, 2, 3, 4)
 }
 
-const OUTCOMES: [Outcome; 3] = [Outcome::Allowed, Outcome::Denied, Outcome::DenyListed];
+pub const OUTCOMES: [Outcome; 3] = [Outcome::Allowed, Outcome::Denied, Outcome::DenyListed];
 /// Some day of 2023, on the hour.
-const START_MS: u64 = 1_699_999_200_000;
+pub const START_MS: u64 = 1_699_999_200_000;
 
 fn stats(names: usize, identifiers: usize) -> Stats {
     let bounds = Bounds { names, identifiers };

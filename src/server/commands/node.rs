@@ -9,12 +9,10 @@ pub fn node(call: &Call) -> Result<(), Error> {
     const PAYLOAD: usize = 1;
     let args = call.args();
     let payload = args.get(PAYLOAD).copied().unwrap_or_default();
-    if !registry::with(|registry| registry.apply(payload)) {
-        return Err(Error::Payload { at: PAYLOAD });
-    }
-    match Part::split(payload) {
-        Some((Part::Stats, _)) => call.append_to_aof(NODE, payload), // replicas are sent no statistics
-        _ => call.replicate_verbatim(),
+    match registry::with(|registry| registry.apply(payload)) {
+        None => return Err(Error::Payload { at: PAYLOAD }),
+        Some(Part::Stats) => call.append_to_aof(NODE, payload), // replicas are sent no statistics
+        Some(_) => call.replicate_verbatim(),
     }
     call.reply_simple(c"OK");
     Ok(())
