@@ -3,7 +3,7 @@
 //! Without the server's allocator only: `cargo test --no-default-features --test deny_memory`.
 #![cfg(not(feature = "server"))]
 
-use ratelimit::core::deny::{Bounds, Lists, Seed, Until};
+use ratelimit::core::node::deny::{Bounds, Lists, Seed, Until};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::net::{Ipv4Addr, Ipv6Addr};

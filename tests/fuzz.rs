@@ -19,15 +19,15 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use random::Random;
+use ratelimit::core::bytes::varint;
 use ratelimit::core::codec::{self, Effect};
-use ratelimit::core::deny::{Bounds, Lists, Net, Seed, Until, Value};
 use ratelimit::core::duration::{self, Human};
 use ratelimit::core::limit::{Algorithm, Limit, Limits, MAX_COUNT, MAX_LIMITS, MAX_TIME_MS};
 use ratelimit::core::limiter::{Change, Hit, Limiter};
-use ratelimit::core::policy::{Policies, Policy};
+use ratelimit::core::node::deny::{Bounds, Lists, Net, Seed, Until, Value};
+use ratelimit::core::node::policy::{Policies, Policy};
+use ratelimit::core::node::stats::{self, Outcome, Stats};
 use ratelimit::core::request::{self, Request, Verb};
-use ratelimit::core::stats::{self, Outcome, Stats};
-use ratelimit::core::varint;
 
 /// Runs `execute` again and again, each time with randomness of its own.
 fn fuzz(target: &str, executions: u64, mut execute: impl FnMut(&mut Random)) {

@@ -2,8 +2,8 @@
 #![cfg(not(feature = "server"))] // with it, the crate brings the server's allocator
 
 use ratelimit::core::limit::{Algorithm, Limit, Limits};
-use ratelimit::core::policy::{Policies, Policy};
-use ratelimit::core::stats::{Bounds, Outcome, Slot, Stats};
+use ratelimit::core::node::policy::{Policies, Policy};
+use ratelimit::core::node::stats::{Bounds, Outcome, Slot, Stats};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 

@@ -12,20 +12,20 @@
 //! ```
 //!
 //! The first three are bytes, `log` is as long as `log-length` says, and everything else is a canonical varint
-//! ([`super::varint`]): a state has one encoding, so equal states are equal bytes and have equal digests.
+//! ([`super::bytes::varint`]): a state has one encoding, so equal states are equal bytes and have equal digests.
 //!
 //! A charge is an effect and not a call: its time is absolute and its limits are resolved, so it makes the same state
 //! wherever and whenever it is applied.
 //!
 //! Whoever sends bytes may send any bytes: every number is checked against the bound that its type promises.
 
-use super::bucket::Bucket;
-use super::fixed::Fixed;
+use super::algorithm::bucket::Bucket;
+use super::algorithm::fixed::Fixed;
+use super::algorithm::sliding::{Log, Sliding, MAX_ENTRIES, MIN_ENTRIES};
+use super::bytes::source::Source;
+use super::bytes::varint;
 use super::limit::{Algorithm, Limit, Limits, MAX_COUNT, MAX_LIMITS, MAX_TIME_MS};
 use super::limiter::{Hit, Limiter, Meter, Meters};
-use super::sliding::{Log, Sliding, MAX_ENTRIES, MIN_ENTRIES};
-use super::source::Source;
-use super::varint;
 use smallvec::SmallVec;
 
 /// The version that is written, and the only one there is so far.

@@ -14,11 +14,11 @@ pub const MAX_LIMITS: usize = 8;
 /// How usage is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Algorithm {
-    /// Windows aligned to the Unix epoch: [`super::fixed`].
+    /// Windows aligned to the Unix epoch: [`super::algorithm::fixed`].
     Fixed,
-    /// A rolling window: [`super::sliding`].
+    /// A rolling window: [`super::algorithm::sliding`].
     Sliding,
-    /// A token bucket: [`super::bucket`].
+    /// A token bucket: [`super::algorithm::bucket`].
     Bucket,
 }
 

@@ -10,10 +10,10 @@
 //! the present. Without it, every such hit would have to judge anew how long ago "later than now" was, and a key would stay
 //! locked for as long as the clock had stepped.
 
+use super::algorithm::{bucket::Bucket, fixed::Fixed, sliding::Sliding};
 use super::decision::{Decision, Retry, Verdict};
 use super::error::Error;
 use super::limit::{Algorithm, Limit, Limits, MAX_COUNT};
-use super::{bucket::Bucket, fixed::Fixed, sliding::Sliding};
 use smallvec::{Array, SmallVec};
 use std::borrow::Borrow;
 
@@ -91,11 +91,11 @@ pub struct Meters<M>(pub(super) SmallVec<[M; 1]>);
 /// What one key holds. An absent key means that nothing is used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Limiter {
-    /// See [`super::fixed`].
+    /// See [`super::algorithm::fixed`].
     Fixed(Box<Meters<Fixed>>),
-    /// See [`super::sliding`].
+    /// See [`super::algorithm::sliding`].
     Sliding(Box<Meters<Sliding>>),
-    /// See [`super::bucket`].
+    /// See [`super::algorithm::bucket`].
     Bucket(Box<Meters<Bucket>>),
 }
 

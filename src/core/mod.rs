@@ -4,24 +4,19 @@
 //! client sends.
 #![forbid(unsafe_code)]
 
-pub mod bucket;
+pub mod algorithm;
+pub mod bytes;
 pub mod codec;
 pub mod decision;
-pub mod deny;
 pub mod duration;
 pub mod error;
-pub mod fixed;
 pub mod limit;
 pub mod limiter;
+pub mod node;
 #[cfg(test)]
 mod oracle;
-pub mod policy;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod random;
 pub mod request;
-pub mod sliding;
-mod source;
-pub mod stats;
-pub mod varint;

@@ -8,12 +8,12 @@
 //!
 //! Nothing here is shared with what it judges but the types of question and answer.
 
+use super::algorithm::sliding::{MAX_ENTRIES, MIN_ENTRIES};
 use super::decision::{Retry, Verdict};
 use super::duration;
 use super::limit::{Algorithm, Limit, Limits, MAX_COUNT, MAX_LIMITS, MAX_TIME_MS};
 use super::limiter::{Change, Hit, Limiter};
 use super::random::Random;
-use super::sliding::{MAX_ENTRIES, MIN_ENTRIES};
 use std::collections::BTreeMap;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 

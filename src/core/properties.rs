@@ -1,6 +1,7 @@
 //! What the contract promises, on random calls: the instant of a retry, peeks, replicas, no admission past a limit, what
 //! a merged log still admits, and a grammar that no argument breaks.
 
+use super::algorithm::sliding::MIN_ENTRIES;
 use super::codec::{self, Effect};
 use super::decision::{Decision, Retry};
 use super::duration::{self, Human};
@@ -10,7 +11,6 @@ use super::limiter::{Change, Hit, Limiter};
 use super::oracle::{for_traces, with_entries, Step};
 use super::random::Random;
 use super::request::{self, Deny, Request, Verb};
-use super::sliding::MIN_ENTRIES;
 use std::collections::{BTreeMap, VecDeque};
 
 /// Every other trace on a log that has to merge.

@@ -1,11 +1,11 @@
 //! The module's settings: `CONFIG GET/SET ratelimit.*`, the server's own configuration file, or load arguments
 //! (`--loadmodule libratelimit.so sliding-entries 256`).
 
-use crate::core::deny;
-use crate::core::policy::{DEFAULT_POLICIES, MAX_POLICIES};
-use crate::core::sliding::{DEFAULT_ENTRIES, MAX_ENTRIES, MIN_ENTRIES};
-use crate::core::stats::top::{DEFAULT_IDENTIFIERS, MAX_IDENTIFIERS, MIN_IDENTIFIERS};
-use crate::core::stats::{self, DEFAULT_NAMES, MAX_NAMES};
+use crate::core::algorithm::sliding::{DEFAULT_ENTRIES, MAX_ENTRIES, MIN_ENTRIES};
+use crate::core::node::deny;
+use crate::core::node::policy::{DEFAULT_POLICIES, MAX_POLICIES};
+use crate::core::node::stats::top::{DEFAULT_IDENTIFIERS, MAX_IDENTIFIERS, MIN_IDENTIFIERS};
+use crate::core::node::stats::{self, DEFAULT_NAMES, MAX_NAMES};
 use redis_module::{CallOptionResp, CallOptionsBuilder, CallReply, CallResult};
 use redis_module::{Context, RedisString};
 use std::sync::atomic::{AtomicI64, Ordering};

@@ -2,7 +2,7 @@
 
 use super::registry;
 use crate::core::limit::Algorithm;
-use crate::core::stats::hours::Counts;
+use crate::core::node::stats::hours::Counts;
 use redis_module::{raw, Context, InfoContext, RedisResult};
 use std::ffi::c_int;
 

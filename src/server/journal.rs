@@ -8,7 +8,7 @@
 //! an RDB preamble           then:              RL.NODE P.. A.. S..  everything
 //! ```
 //!
-//! Statistics: records of [`crate::core::stats::journal`]. The one of a turn is in the file before the replies of the turn
+//! Statistics: records of [`crate::core::node::stats::journal`]. The one of a turn is in the file before the replies of the turn
 //! are sent, where the server runs commands, timers and writes in this order; with I/O threads, or after a pause of clients,
 //! it may follow at once after them. But a denied hit is to write nothing, and a flood must not fill a disk: the records of
 //! turns are limited, by a token bucket of bytes, those of the clock to [`RECORD_BYTES`] each. Hits without a policy's name

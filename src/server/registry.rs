@@ -14,10 +14,10 @@
 use super::config;
 use super::journal::Written;
 use super::raw::random_seeds;
-use crate::core::deny::{Lists, Seed};
 use crate::core::limit::Algorithm;
-use crate::core::policy::Policies;
-use crate::core::stats::{Outcome, Stats};
+use crate::core::node::deny::{Lists, Seed};
+use crate::core::node::policy::Policies;
+use crate::core::node::stats::{Outcome, Stats};
 use ahash::RandomState;
 use std::cell::RefCell;
 use std::ffi::CStr;
@@ -195,7 +195,7 @@ impl Registry {
         // an empty list, and so the new name is that of no list.
         match self.deny.rename(old, new) {
             Ok(()) => true,
-            Err(crate::core::deny::DenyError::NoSuchList) => {
+            Err(crate::core::node::deny::DenyError::NoSuchList) => {
                 self.deny.drop_list(new);
                 true
             }

@@ -1,8 +1,8 @@
 //! `RL.DENY`: lists of addresses, ranges and texts that are denied before any limit is looked at.
 
-use crate::core::deny::{Bounds, DenyError, Lists, Seed, Until};
 use crate::core::duration;
 use crate::core::error::Error;
+use crate::core::node::deny::{Bounds, DenyError, Lists, Seed, Until};
 use crate::core::request;
 use crate::server::config;
 use crate::server::raw::{now_ms, Call};

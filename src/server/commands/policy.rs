@@ -3,7 +3,7 @@
 use crate::core::duration::Human;
 use crate::core::error::Error;
 use crate::core::limit::Algorithm;
-use crate::core::policy::{Policy, Refused, MAX_POLICIES};
+use crate::core::node::policy::{Policy, Refused, MAX_POLICIES};
 use crate::core::request;
 use crate::server::config;
 use crate::server::raw::Call;

@@ -2,8 +2,8 @@
 
 use crate::core::error::Error;
 use crate::core::limit::Algorithm;
-use crate::core::stats::hours::{Counts, Hour, HOUR_MS};
-use crate::core::stats::top::Frequent;
+use crate::core::node::stats::hours::{Counts, Hour, HOUR_MS};
+use crate::core::node::stats::top::Frequent;
 use crate::server::journal;
 use crate::server::raw::{now_ms, Call};
 use crate::server::registry::{self, Registry};

@@ -21,7 +21,7 @@
 //! * Bounds: `v < 2^53 * 2^39 = 2^92` and `(now - t) * r < 2^53 * 2^53 = 2^106`, both within `u128`.
 //!
 //! ```
-//! use ratelimit::core::{bucket::Bucket, limit::Limit, limiter::Meter};
+//! use ratelimit::core::{algorithm::bucket::Bucket, limit::Limit, limiter::Meter};
 //! let limit = Limit::bucket(10, 1, 1_000).unwrap(); // 10 tokens, 1 a second
 //! let mut bucket = Bucket::unused(&limit, 0);
 //! bucket.charge(&limit, 10, 5_000);
@@ -31,20 +31,20 @@
 //! assert_eq!(bucket.wait(&limit, 0, 6_500), 8_500); // until it is full
 //! ```
 
-use super::limit::{Algorithm, Limit, MAX_COUNT, MAX_TIME_MS};
-use super::limiter::{Limiter, Meter, Meters};
+use crate::core::limit::{Algorithm, Limit, MAX_COUNT, MAX_TIME_MS};
+use crate::core::limiter::{Limiter, Meter, Meters};
 
 /// Tokens taken from one bucket and not yet regained.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bucket {
-    pub(super) capacity: u64,
-    pub(super) refill: u64,
-    pub(super) interval_ms: u64,
+    pub(in crate::core) capacity: u64,
+    pub(in crate::core) refill: u64,
+    pub(in crate::core) interval_ms: u64,
     /// `v / I`, whole tokens.
-    pub(super) tokens: u64,
+    pub(in crate::core) tokens: u64,
     /// `v mod I`.
-    pub(super) fraction: u64,
-    pub(super) at_ms: u64,
+    pub(in crate::core) fraction: u64,
+    pub(in crate::core) at_ms: u64,
 }
 
 impl Bucket {

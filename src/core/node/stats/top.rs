@@ -26,8 +26,8 @@
 //! count: a binary search over at most `k`, and none at all where no neighbour has the same count. Nothing is allocated,
 //! but for a newcomer whose identifier is longer than any that its counter held.
 
-use crate::core::source::{write_string, Source};
-use crate::core::varint;
+use crate::core::bytes::source::{write_string, Source};
+use crate::core::bytes::varint;
 use ahash::RandomState;
 use smallvec::SmallVec;
 use std::cmp::Reverse;

@@ -19,7 +19,7 @@
 //! * Bounds: `u <= 2^53 - 1` (the caller checks before it charges), `c + W < 2^54`.
 //!
 //! ```
-//! use ratelimit::core::{fixed::Fixed, limit::Limit, limiter::Meter};
+//! use ratelimit::core::{algorithm::fixed::Fixed, limit::Limit, limiter::Meter};
 //! let five_a_minute = Limit::window(5, 60_000).unwrap();
 //! let mut fixed = Fixed::unused(&five_a_minute, 0);
 //! fixed.charge(&five_a_minute, 5, 90_000); // 30 s into the second minute
@@ -28,16 +28,16 @@
 //! assert_eq!(fixed.used(&five_a_minute, 120_000), 0);
 //! ```
 
-use super::limit::{Algorithm, Limit};
-use super::limiter::{Limiter, Meter, Meters};
+use crate::core::limit::{Algorithm, Limit};
+use crate::core::limiter::{Limiter, Meter, Meters};
 
 /// Usage within one aligned window.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fixed {
-    pub(super) window_ms: u64,
-    pub(super) limit: u64,
-    pub(super) start_ms: u64,
-    pub(super) used: u64,
+    pub(in crate::core) window_ms: u64,
+    pub(in crate::core) limit: u64,
+    pub(in crate::core) start_ms: u64,
+    pub(in crate::core) used: u64,
 }
 
 impl Fixed {

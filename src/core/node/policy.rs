@@ -3,11 +3,11 @@
 //! A hit finds its policy by one hash look-up; beside the policy lies its place in the statistics, so that the same look-up
 //! serves both.
 
-use super::error::MAX_NAME_BYTES;
-use super::limit::{Algorithm, Limit, Limits, MAX_LIMITS};
-use super::source::{write_string, Source};
 use super::stats::Slot;
-use super::varint;
+use crate::core::bytes::source::{write_string, Source};
+use crate::core::bytes::varint;
+use crate::core::error::MAX_NAME_BYTES;
+use crate::core::limit::{Algorithm, Limit, Limits, MAX_LIMITS};
 use ahash::RandomState;
 use std::collections::HashMap;
 use std::fmt;
@@ -181,7 +181,7 @@ impl Policies {
     ///
     /// A version byte; how many; for each, sorted by name: its name behind its length, its algorithm's place in
     /// [`Algorithm::ALL`] (one byte), how many limits, and for each limit, in order: the limit and the window, or a bucket's
-    /// capacity, refill and interval. Numbers are varints ([`super::varint`]).
+    /// capacity, refill and interval. Numbers are varints ([`crate::core::bytes::varint`]).
     pub fn encode(&self) -> Vec<u8> {
         let mut out = vec![VERSION];
         varint::write(&mut out, self.entries.len() as u64);
@@ -249,12 +249,12 @@ fn read_policy(source: &mut Source) -> Option<Policy> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::duration;
-    use super::super::limit::MAX_COUNT;
-    use super::super::random::Random;
     use super::super::stats::tests::hashing;
     use super::super::stats::{Bounds, Outcome, Stats};
     use super::*;
+    use crate::core::duration;
+    use crate::core::limit::MAX_COUNT;
+    use crate::core::random::Random;
     use std::collections::BTreeMap;
 
     fn policies(max: usize) -> Policies {

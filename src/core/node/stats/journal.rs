@@ -16,7 +16,7 @@
 //! list      = floor number { count max_error identifier }    what has changed, and what is at the floor
 //! ```
 //!
-//! Lengths and numbers are varints ([`super::varint`]), names and identifiers stand behind their length.
+//! Lengths and numbers are varints ([`crate::core::bytes::varint`]), names and identifiers stand behind their length.
 //!
 //! A record is as long as what has changed, and no longer than its writer wants by more than a name: then the next one goes
 //! on, with the names that have waited longest.
@@ -24,9 +24,9 @@
 use super::hours::SeriesChange;
 use super::top::Top;
 use super::{Named, Stats, MAX_NAMES, OTHER, VERSION};
+use crate::core::bytes::source::{write_string, Source};
+use crate::core::bytes::varint;
 use crate::core::error::MAX_NAME_BYTES;
-use crate::core::source::{write_string, Source};
-use crate::core::varint;
 use std::collections::{BTreeSet, VecDeque};
 
 /// What the journal lacks.

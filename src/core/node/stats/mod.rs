@@ -15,10 +15,10 @@ pub mod hours;
 pub mod journal;
 pub mod top;
 
-use super::error::MAX_NAME_BYTES;
-use super::limit::Algorithm;
-use super::source::{write_string, Source};
-use super::varint;
+use crate::core::bytes::source::{write_string, Source};
+use crate::core::bytes::varint;
+use crate::core::error::MAX_NAME_BYTES;
+use crate::core::limit::Algorithm;
 use ahash::RandomState;
 use hours::{Counts, Hour, Series, HOUR_MS};
 use journal::Unwritten;
@@ -121,7 +121,7 @@ impl Named {
 ///
 /// ```
 /// use ratelimit::core::limit::Algorithm;
-/// use ratelimit::core::stats::{Bounds, Outcome, Slot, Stats};
+/// use ratelimit::core::node::stats::{Bounds, Outcome, Slot, Stats};
 ///
 /// let mut stats = Stats::new(Bounds::default(), ahash::RandomState::with_seeds(1, 2, 3, 4));
 /// let now_ms = 1_700_000_000_000;
@@ -381,7 +381,7 @@ impl Stats {
     /// Everything, as bytes: the same for equal statistics, whatever order they came about in.
     ///
     /// A version byte; the three algorithms' series; the number of names; for each name, sorted, itself, its series, and its
-    /// two lists. Lengths and numbers are varints ([`super::varint`]).
+    /// two lists. Lengths and numbers are varints ([`crate::core::bytes::varint`]).
     pub fn encode(&self) -> Vec<u8> {
         let mut out = vec![VERSION];
         for series in &self.algorithms {

@@ -16,8 +16,8 @@
 //! either side, are dropped then, so neither a step forward nor one back leaves anything behind for ever.
 
 use super::Outcome;
-use crate::core::source::Source;
-use crate::core::varint;
+use crate::core::bytes::source::Source;
+use crate::core::bytes::varint;
 
 /// An hour in milliseconds. Hour `h` is `h * HOUR_MS ..` since the Unix epoch.
 pub const HOUR_MS: u64 = 3_600_000;

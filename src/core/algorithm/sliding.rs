@@ -38,7 +38,7 @@
 //! with a few hits needs no second allocation. The same bytes are what an RDB file and a replica receive.
 //!
 //! ```
-//! use ratelimit::core::{limit::Limit, limiter::Meter, sliding::Sliding};
+//! use ratelimit::core::{limit::Limit, algorithm::sliding::Sliding, limiter::Meter};
 //! let limit = Limit::window(3, 10_000).unwrap(); // 3 in any 10 s
 //! let mut sliding = Sliding::unused(&limit, 128);
 //! for now_ms in [1_000, 4_000, 4_000] {
@@ -50,9 +50,9 @@
 //! assert_eq!(sliding.wait(&limit, 0, 11_000), 3_000);
 //! ```
 
-use super::limit::{Algorithm, Limit};
-use super::limiter::{Allocations, Limiter, Meter, Meters};
-use super::varint;
+use crate::core::bytes::varint;
+use crate::core::limit::{Algorithm, Limit};
+use crate::core::limiter::{Allocations, Limiter, Meter, Meters};
 use smallvec::SmallVec;
 
 /// The fewest and the most entries that a log may be configured to hold, and what it holds if nobody says.
@@ -63,41 +63,41 @@ pub const MAX_ENTRIES: u16 = 4096;
 pub const DEFAULT_ENTRIES: u16 = 128;
 
 /// A log's bytes: the short ones inline.
-pub(super) type Log = SmallVec<[u8; 16]>;
+pub(in crate::core) type Log = SmallVec<[u8; 16]>;
 
 /// What was charged within one rolling window.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sliding {
-    pub(super) window_ms: u64,
-    pub(super) limit: u64,
+    pub(in crate::core) window_ms: u64,
+    pub(in crate::core) limit: u64,
     /// The sum of the costs in the log.
-    pub(super) used: u64,
+    pub(in crate::core) used: u64,
     /// What the gap of the first entry is counted from.
-    pub(super) origin_ms: u64,
+    pub(in crate::core) origin_ms: u64,
     /// When the last entry was charged.
-    pub(super) last_ms: u64,
+    pub(in crate::core) last_ms: u64,
     /// Entries in the log.
-    pub(super) entries: u16,
+    pub(in crate::core) entries: u16,
     /// The most entries that the log may hold.
-    pub(super) capacity: u16,
+    pub(in crate::core) capacity: u16,
     /// How many bytes the last entry takes.
-    pub(super) last_bytes: u8,
-    pub(super) log: Log,
+    pub(in crate::core) last_bytes: u8,
+    pub(in crate::core) log: Log,
 }
 
 /// One entry as it is read from the log.
 #[derive(Clone, Copy)]
-pub(super) struct Entry {
-    pub(super) gap: u64,
-    pub(super) cost: u64,
+pub(in crate::core) struct Entry {
+    pub(in crate::core) gap: u64,
+    pub(in crate::core) cost: u64,
     /// How many bytes it takes.
-    pub(super) bytes: usize,
+    pub(in crate::core) bytes: usize,
 }
 
 impl Entry {
     /// Reads the entry at the start of `log`; `None` where there is no whole one in canonical form.
     #[inline]
-    pub(super) fn read(log: &[u8]) -> Option<Self> {
+    pub(in crate::core) fn read(log: &[u8]) -> Option<Self> {
         let (head, bytes) = varint::read(log)?;
         if head & 1 == 0 {
             return Some(Self {
@@ -271,7 +271,7 @@ impl Sliding {
     }
 
     /// What a log's bytes amount to, read and checked entry by entry; `None` where they are not a canonical log.
-    pub(super) fn audit(log: &[u8], origin_ms: u64) -> Option<Kept> {
+    pub(in crate::core) fn audit(log: &[u8], origin_ms: u64) -> Option<Kept> {
         let mut kept = Kept::none(origin_ms);
         while kept.bytes < log.len() {
             let entry = Entry::read(log.get(kept.bytes..)?)?;
@@ -288,13 +288,13 @@ impl Sliding {
 }
 
 /// The front part of a log, measured.
-pub(super) struct Kept {
-    pub(super) bytes: usize,
-    pub(super) entries: u16,
-    pub(super) used: u64,
-    pub(super) first_ms: u64,
-    pub(super) last_ms: u64,
-    pub(super) last_bytes: u8,
+pub(in crate::core) struct Kept {
+    pub(in crate::core) bytes: usize,
+    pub(in crate::core) entries: u16,
+    pub(in crate::core) used: u64,
+    pub(in crate::core) first_ms: u64,
+    pub(in crate::core) last_ms: u64,
+    pub(in crate::core) last_bytes: u8,
 }
 
 impl Kept {
