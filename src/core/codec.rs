@@ -70,7 +70,10 @@ impl std::ops::Deref for ChargeBytes {
 }
 
 /// What a payload says.
-#[allow(clippy::large_enum_variant)] // lives on the stack, for one command
+#[allow(
+    clippy::large_enum_variant,
+    reason = "lives on the stack, for one command"
+)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// The key holds this now.

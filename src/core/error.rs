@@ -13,7 +13,7 @@ pub const MAX_NAME_BYTES: usize = 128;
 
 /// Why a command is refused. Whatever is refused has changed nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)] // each variant is its wire text, below
+#[allow(missing_docs, reason = "each variant is its wire text, below")]
 pub enum Error {
     Algorithm {
         at: usize,

@@ -8,6 +8,11 @@
 //!                                    `-- address | algorithm
 //! ```
 
+#![allow(
+    clippy::multiple_unsafe_ops_per_block,
+    reason = "a callback's one argument covers what it does with the server's pointers"
+)]
+
 use super::propagate::APPLY;
 use super::raw as server;
 use super::registry;
@@ -25,7 +30,10 @@ use std::ptr::NonNull;
 const ENCODING_VERSION: c_int = 1;
 
 /// When aux data is saved: before the keys.
-#[allow(clippy::cast_possible_truncation)] // 1, which the bindings widen
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "1, which the bindings widen"
+)]
 const BEFORE_KEYS: c_int = raw::REDISMODULE_AUX_BEFORE_RDB as c_int;
 
 /// The type, registered with the server when the module is loaded.
@@ -189,7 +197,10 @@ unsafe extern "C" fn digest(digest: *mut raw::RedisModuleDigest, value: *mut c_v
     }
 }
 
+/// May run on the thread that frees lazily: it touches nothing but the limiter.
 unsafe extern "C" fn free(value: *mut c_void) {
+    const fn may_be_sent<T: Send>() {}
+    const { may_be_sent::<Limiter>() };
     // SAFETY: the server's own argument, one that `into_raw` made and that the server gives up.
     unsafe { borrowed(value) }.map(ManuallyDrop::into_inner);
 }

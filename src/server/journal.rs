@@ -18,8 +18,6 @@ use super::raw::{now_ms, Call};
 use super::registry::{self, Part, Registry, NODE, RECORD_BYTES};
 use crate::core::limit::{Algorithm, Limit};
 use crate::core::limiter::{Hit, Limiter};
-use redis_module::raw;
-use std::ffi::c_void;
 
 /// Bytes of turns' records at once: some thousand, of a hit or two each.
 const BURST_BYTES: u64 = 1 << 20;
@@ -80,9 +78,8 @@ pub fn begin_turn(call: &Call) {
     }
 }
 
-unsafe extern "C" fn end_turn(ctx: *mut raw::RedisModuleCtx, _data: *mut c_void) {
-    // SAFETY: the server's own context, in a callback that has not returned yet.
-    write(&unsafe { Call::in_callback(ctx) }, |registry| {
+fn end_turn(call: &Call) {
+    write(call, |registry| {
         let now_ms = now_ms();
         let has_room = registry.written.charge(0, now_ms);
         let record = has_room.then(|| next(registry)).flatten();

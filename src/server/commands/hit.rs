@@ -78,6 +78,7 @@ fn hit(call: &Call, algorithm: Algorithm) -> Result<(), Error> {
             Outcome::Denied
         }
     };
+    let key = key.close();
     if outcome != Outcome::Allowed {
         key.notify(DENIED);
     }
