@@ -119,10 +119,23 @@ pub fn load(loading: &Loading) -> Result<(), String> {
         loading.add_setting(setting.name, &setting.value, setting.default, bounds);
     }
     loading.load_settings()?;
+    if loading.has_unknown_settings() {
+        return Err(format!(
+            "ratelimit: MODULE LOADEX gives a setting that there is not: expected {}",
+            names("ratelimit.")
+        ));
+    }
     for (setting, value) in parse(&loading.args())? {
         setting.value.store(value, Ordering::Relaxed);
     }
     Ok(())
+}
+
+/// The names of all settings, for an error.
+fn names(prefix: &str) -> String {
+    SETTINGS
+        .map(|setting| format!("{prefix}{}", setting.name))
+        .join(", ")
 }
 
 /// The load arguments, pairs of a name and a value.
@@ -137,7 +150,7 @@ fn parse(args: &[&[u8]]) -> Result<Vec<(&'static Setting, i64)>, String> {
             return Err(format!(
                 "ratelimit: no setting is named '{}': expected {}",
                 String::from_utf8_lossy(name),
-                SETTINGS.map(|setting| setting.name).join(", ")
+                names("")
             ));
         };
         let value = std::str::from_utf8(value).ok();

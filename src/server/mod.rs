@@ -72,6 +72,7 @@ fn init(loading: &Loading) -> Result<(), String> {
 /// A panic ends the server, as it must not unwind into it; the log then says where it was.
 fn log_panics() {
     panic::set_hook(Box::new(|panic| {
-        raw::warning(&format!("ratelimit panicked: {panic}"));
+        let text = panic.to_string().replace('\n', " ");
+        raw::warning(&format!("ratelimit: {text}"));
     }));
 }

@@ -10,8 +10,8 @@ use super::raw::{callback, Command, KeySpec, Loading};
 use arguments::{integer, key, several, string, INTEGER, STRING};
 use std::ffi::CStr;
 
-/// The ACL category of every command of the module, where the server lets a module have one.
-const CATEGORY: &CStr = c"ratelimit";
+/// The module's own ACL category: of every command but the internal ones.
+const CATEGORY: &str = "ratelimit";
 
 /// Registers every command; the error says what the server refused.
 pub fn commands(loading: &Loading) -> Result<(), String> {
@@ -22,7 +22,9 @@ const WRITE: &CStr = c"write deny-oom fast";
 const READ: &CStr = c"readonly fast";
 const ADMIN_WRITE: &CStr = c"write deny-oom admin";
 const ADMIN_DELETE: &CStr = c"write admin";
-const ADMIN: &str = "admin write slow dangerous";
+const ADMIN: &str = "admin write slow dangerous ratelimit";
+/// Of what only the server itself is to send: in no category that an application is given.
+const INTERNAL: &str = "admin dangerous";
 const READ_SLOW: &CStr = c"readonly";
 
 fn table() -> Vec<Command> {
@@ -31,7 +33,7 @@ fn table() -> Vec<Command> {
             name: "rl.fixed",
             handler: callback(fixed),
             flags: WRITE,
-            categories: "write fast",
+            categories: "write fast ratelimit",
             arity: -4,
             summary: c"Charges a hit to fixed windows, aligned to the Unix epoch, if it fits them all.",
             complexity: c"O(N) where N is the number of limits.",
@@ -42,7 +44,7 @@ fn table() -> Vec<Command> {
             name: "rl.sliding",
             handler: callback(sliding),
             flags: WRITE,
-            categories: "write fast",
+            categories: "write fast ratelimit",
             arity: -4,
             summary: c"Charges a hit to sliding windows if it fits them all.",
             complexity: c"O(N) where N is the number of limits; O(M) for a limit whose log of M entries is full.",
@@ -53,7 +55,7 @@ fn table() -> Vec<Command> {
             name: "rl.bucket",
             handler: callback(bucket),
             flags: WRITE,
-            categories: "write fast",
+            categories: "write fast ratelimit",
             arity: -5,
             summary: c"Takes tokens from continuously refilling buckets if they all have enough.",
             complexity: c"O(N) where N is the number of limits.",
@@ -64,7 +66,7 @@ fn table() -> Vec<Command> {
             name: "rl.peek",
             handler: callback(peek),
             flags: READ,
-            categories: "read fast",
+            categories: "read fast ratelimit",
             arity: -5,
             summary: c"Answers what RL.FIXED, RL.SLIDING or RL.BUCKET would answer now, and changes nothing.",
             complexity: c"O(N) where N is the number of limits, and O(M) for a sliding log of M entries.",
@@ -75,7 +77,7 @@ fn table() -> Vec<Command> {
             name: "rl.info",
             handler: callback(info),
             flags: READ,
-            categories: "read fast",
+            categories: "read fast ratelimit",
             arity: 2,
             summary: c"Tells what a rate limiter holds, or nil where there is no key.",
             complexity: c"O(N) where N is the number of limits, and O(M) for a sliding log of M entries.",
@@ -86,7 +88,7 @@ fn table() -> Vec<Command> {
             name: "rl.apply",
             handler: callback(apply),
             flags: WRITE,
-            categories: "write fast dangerous",
+            categories: INTERNAL,
             arity: 3,
             summary: c"Internal: carries the state of a rate limiter to replicas, the AOF and other nodes.",
             complexity: c"O(N) where N is the length of the payload.",
@@ -97,7 +99,7 @@ fn table() -> Vec<Command> {
             name: "rl.node",
             handler: callback(node),
             flags: ADMIN_WRITE,
-            categories: ADMIN,
+            categories: INTERNAL,
             arity: 2,
             summary: c"Internal: carries policies, deny lists and statistics to replicas and the AOF.",
             complexity: c"O(N) where N is the length of the payload.",
@@ -123,7 +125,7 @@ fn table() -> Vec<Command> {
             name: "rl.policy|get",
             handler: callback(policy::get),
             flags: READ,
-            categories: "read fast",
+            categories: "read fast ratelimit",
             arity: 3,
             summary: c"Returns the algorithm and the limits of a policy, or nil.",
             complexity: c"O(1)",
@@ -145,7 +147,7 @@ fn table() -> Vec<Command> {
             name: "rl.policy|list",
             handler: callback(policy::list),
             flags: READ_SLOW,
-            categories: "read slow",
+            categories: "read slow ratelimit",
             arity: 2,
             summary: c"Returns every policy, sorted by name.",
             complexity: c"O(N log N) where N is the number of policies.",
@@ -185,7 +187,7 @@ fn table() -> Vec<Command> {
             name: "rl.deny|has",
             handler: callback(deny::has),
             flags: READ,
-            categories: "read fast",
+            categories: "read fast ratelimit",
             arity: -4,
             summary: c"Tells of each value whether a deny list denies it.",
             complexity: c"O(N) where N is the number of values.",
@@ -196,7 +198,7 @@ fn table() -> Vec<Command> {
             name: "rl.deny|entries",
             handler: callback(deny::entries),
             flags: READ_SLOW,
-            categories: "read slow",
+            categories: "read slow ratelimit",
             arity: -4,
             summary: c"Iterates over the entries of a deny list, by cursor.",
             complexity: c"O(N) where N is the count.",
@@ -210,7 +212,7 @@ fn table() -> Vec<Command> {
             name: "rl.deny|list",
             handler: callback(deny::list),
             flags: READ_SLOW,
-            categories: "read slow",
+            categories: "read slow ratelimit",
             arity: 2,
             summary: c"Returns the name of every deny list and how many entries it has.",
             complexity: c"O(N) where N is the number of lists.",
@@ -243,7 +245,7 @@ fn table() -> Vec<Command> {
             name: "rl.stats",
             handler: callback(stats),
             flags: READ_SLOW,
-            categories: "read slow",
+            categories: "read slow ratelimit",
             arity: -1,
             summary: c"Returns who was allowed and who was denied, in total or under a policy's name; or resets it.",
             complexity: c"O(N) where N is the number of hours with traffic and of names.",
@@ -259,7 +261,7 @@ fn table() -> Vec<Command> {
             name: "rl.empty",
             handler: callback(probe::empty),
             flags: WRITE,
-            categories: "write fast",
+            categories: "write fast ratelimit",
             arity: -2,
             summary: c"For benchmarks, in no release: replies as RL.FIXED does, and does nothing.",
             complexity: c"O(1)",
@@ -271,7 +273,7 @@ fn table() -> Vec<Command> {
             name: "rl.panic",
             handler: callback(probe::panic),
             flags: c"admin",
-            categories: "admin slow dangerous",
+            categories: INTERNAL,
             arity: 1,
             summary: c"For tests, in no release: ends the server by a panic.",
             complexity: c"O(1)",

@@ -128,6 +128,13 @@ impl<'a> Call<'a> {
         flag.is_some_and(|flag| flag.as_slice() == b"1")
     }
 
+    /// Whether a client is connected, as there is once the server has started.
+    pub(super) fn has_clients(&self) -> bool {
+        let info = Context::new(self.ctx).server_info("clients");
+        let count = info.field("connected_clients");
+        count.is_some_and(|count| count.as_slice() != b"0")
+    }
+
     /// A setting of the server's own, as CONFIG GET shows it.
     pub fn server_setting(&self, name: &str) -> Option<Vec<u8>> {
         let options = CallOptionsBuilder::new()
@@ -144,6 +151,13 @@ impl<'a> Call<'a> {
             _ => None,
         };
         value
+    }
+
+    /// Has the server run a command, as nobody in particular. Whether it answered with anything but an error.
+    pub(super) fn run(&self, command: &str, words: &[&[u8]]) -> bool {
+        let options = CallOptionsBuilder::new().errors_as_replies().build();
+        let reply: CallResult = Context::new(self.ctx).call_ext(command, &options, words);
+        reply.is_ok()
     }
 
     /// Runs `then` once this turn of the server's event loop has run its commands, before their replies are sent.

@@ -6,8 +6,9 @@ use redis_module::native_types::RedisType;
 use redis_module::raw::{self, ModuleOptions};
 use redis_module::server_events::register_server_events;
 use redis_module::{basic_info_command_handler, Context, InfoContext};
-use std::ffi::{c_int, c_void, CStr};
-use std::sync::atomic::AtomicI64;
+use std::ffi::{c_int, c_void, CStr, CString};
+use std::mem::MaybeUninit;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::OnceLock;
 use std::thread::{self, ThreadId};
 
@@ -42,10 +43,19 @@ pub unsafe fn load(
         reason = "1, which the bindings widen"
     )]
     const API: c_int = raw::REDISMODULE_APIVER_1 as c_int;
+    let name = if CHECKS.load(Ordering::Relaxed) {
+        RAN.store(true, Ordering::Relaxed);
+        CHECK
+    } else {
+        name
+    };
     // Nothing may be allocated before this: the allocator is one of the functions that it looks up.
     // SAFETY: by 1.
     if unsafe { raw::Export_RedisModule_Init(ctx, name.as_ptr(), version, API) } != OK {
         return ERR;
+    }
+    if name == CHECK {
+        return OK;
     }
     let _ = MAIN_THREAD.set(thread::current().id());
     // SAFETY: by 1; the call is gone when this returns.
@@ -58,6 +68,15 @@ pub unsafe fn load(
         }
     }
 }
+
+/// The name of a module that is nothing but a question: [`Loading::has_unknown_settings`].
+const CHECK: &CStr = c"ratelimit-settings";
+
+/// Whether the question is being asked.
+static CHECKS: AtomicBool = AtomicBool::new(false);
+
+/// Whether the server has come so far as to run it.
+static RAN: AtomicBool = AtomicBool::new(false);
 
 /// Valkey 9 migrates slots atomically only where every module says that it can; other servers do not know the option.
 const HANDLE_ATOMIC_SLOT_MIGRATION: c_int = 1 << 5;
@@ -119,6 +138,27 @@ impl<'a> Loading<'a> {
         }
     }
 
+    /// Whether MODULE LOADEX names a setting that the module does not have, once its own have been loaded.
+    ///
+    /// A server finds that out once a module has been loaded, and then unloads it. But one that has a type it cannot
+    /// unload: Redis 7.0 says that it was not loaded and keeps it, Valkey 8 and 9 crash. So it must be known before, and no
+    /// function tells. But as long as a name is left over, the server refuses every module that MODULE LOADEX loads: also
+    /// this library under another name, which then has no type and no command, and goes again.
+    pub fn has_unknown_settings(&self) -> bool {
+        // While the server starts, names of other modules are left over, and for what remains in the end it says so itself.
+        let Some(path) = library().filter(|_| self.call.has_clients()) else {
+            return false;
+        };
+        CHECKS.store(true, Ordering::Relaxed);
+        let is_loaded = self.call.run("MODULE", &[b"LOADEX", path.to_bytes()]);
+        CHECKS.store(false, Ordering::Relaxed);
+        let has_run = RAN.swap(false, Ordering::Relaxed);
+        if is_loaded {
+            self.call.run("MODULE", &[b"UNLOAD", CHECK.to_bytes()]);
+        }
+        has_run && !is_loaded
+    }
+
     /// Creates the native type.
     pub fn create_type(&self, native: &RedisType) -> Result<(), String> {
         let created = native.create_data_type(self.ctx());
@@ -169,4 +209,18 @@ extern "C" fn info(ctx: *mut raw::RedisModuleInfoCtx, for_crash_report: c_int) {
     if for_crash_report == 0 {
         basic_info_command_handler(&InfoContext::new(ctx), false);
     }
+}
+
+/// The file that this library was loaded from.
+fn library() -> Option<CString> {
+    let mut info = MaybeUninit::<libc::Dl_info>::zeroed();
+    let here = library as fn() -> _ as *const c_void;
+    // SAFETY: any address may be asked for, and there is room for the answer.
+    if unsafe { libc::dladdr(here, info.as_mut_ptr()) } == 0 {
+        return None;
+    }
+    // SAFETY: all zeros is a value of its, too.
+    let path = unsafe { info.assume_init() }.dli_fname;
+    // SAFETY: a path that ends in a NUL, or null, as `dladdr` promises; the loader keeps it as long as the library.
+    (!path.is_null()).then(|| unsafe { CStr::from_ptr(path) }.to_owned())
 }

@@ -18,7 +18,7 @@ pub struct Command {
     pub handler: Option<Callback>,
     /// The server's own flags, separated by spaces.
     pub flags: &'static CStr,
-    /// ACL categories, separated by spaces: a server gives a module's commands none by itself.
+    /// ACL categories, separated by single spaces: a server gives a module's commands none by itself.
     pub categories: &'static str,
     /// As in COMMAND INFO: at least so many words where negative.
     pub arity: c_int,
@@ -90,15 +90,16 @@ where
 }
 
 impl Loading<'_> {
-    /// Registers commands, with `category` as an ACL category of theirs where the server lets a module have one, from Redis
-    /// 7.4 and Valkey 8 on. The error says what the server refused.
-    pub fn add_commands(&self, commands: &[Command], category: &CStr) -> Result<(), String> {
+    /// Registers commands. `category` is an ACL category of the module's own, which servers have from Redis 7.4 and Valkey 8
+    /// on; on others the commands are not in it. The error says what the server refused.
+    pub fn add_commands(&self, commands: &[Command], category: &str) -> Result<(), String> {
+        let name = CString::new(category).unwrap_or_default();
         // SAFETY: the module is being loaded; the server copies the name.
-        let has_category = optional!(RedisModule_AddACLCategory)
-            .is_some_and(|add| unsafe { add(self.ctx(), category.as_ptr()) } == OK);
-        let category = has_category.then_some(category);
+        let is_added = optional!(RedisModule_AddACLCategory)
+            .is_some_and(|add| unsafe { add(self.ctx(), name.as_ptr()) } == OK);
+        let lacks = (!is_added).then_some(category);
         for command in commands {
-            self.add_command(command, category).map_err(|what| {
+            self.add_command(command, lacks).map_err(|what| {
                 let name = command.name;
                 format!("ratelimit: the server refused {what} of {name}")
             })?;
@@ -106,7 +107,7 @@ impl Loading<'_> {
         Ok(())
     }
 
-    fn add_command(&self, row: &Command, category: Option<&CStr>) -> Result<(), &'static str> {
+    fn add_command(&self, row: &Command, lacks: Option<&str>) -> Result<(), &'static str> {
         let name = CString::new(row.name).unwrap_or_default();
         let created = match row.name.split_once('|') {
             None => self.create(&name, row),
@@ -122,7 +123,7 @@ impl Loading<'_> {
         if !command.document(row) {
             return Err("the documentation");
         }
-        if !command.categorise(row.categories, category) {
+        if !command.categorise(row.categories, lacks) {
             return Err("the ACL categories");
         }
         Ok(())
@@ -208,14 +209,14 @@ impl Created {
         unsafe { set(self.0.as_ptr(), &raw mut info) == OK }
     }
 
-    fn categorise(&self, categories: &str, category: Option<&CStr>) -> bool {
+    fn categorise(&self, categories: &str, lacks: Option<&str>) -> bool {
         // Redis 7.2 and Valkey have the function.
-        let Some(set) = optional!(RedisModule_SetCommandACLCategories) else {
+        let set = optional!(RedisModule_SetCommandACLCategories);
+        let Some(set) = set.filter(|_| !categories.is_empty()) else {
             return true;
         };
-        let category = category.map(CStr::to_string_lossy);
-        let words: Vec<&str> = categories.split(' ').chain(category.as_deref()).collect();
-        let words = words.join(" ");
+        let words = categories.split(' ').filter(|word| Some(*word) != lacks);
+        let words = words.collect::<Vec<_>>().join(" ");
         let words = CString::new(words).unwrap_or_default();
         // SAFETY: it has been created, and the module is being loaded; the text lives past the call.
         unsafe { set(self.0.as_ptr(), words.as_ptr().cast::<c_char>()) == OK }
