@@ -73,6 +73,6 @@ fn init(loading: &Loading) -> Result<(), String> {
 fn log_panics() {
     panic::set_hook(Box::new(|panic| {
         let text = panic.to_string().replace('\n', " ");
-        raw::warning(&format!("ratelimit: {text}"));
+        raw::warning(&format!("ratelimit panicked: {text}"));
     }));
 }

@@ -6,7 +6,8 @@ mod arguments;
 #[cfg(feature = "probe")]
 use super::commands::probe;
 use super::commands::{apply, bucket, deny, fixed, info, node, peek, policy, sliding, stats};
-use super::raw::{callback, Command, KeySpec, Loading};
+use super::raw::{callback, Call, Command, KeySpec, Loading, ROOM};
+use crate::core::error::Error;
 use arguments::{integer, key, several, string, INTEGER, STRING};
 use std::ffi::CStr;
 
@@ -18,10 +19,11 @@ pub fn commands(loading: &Loading) -> Result<(), String> {
     loading.add_commands(&table(), CATEGORY)
 }
 
-const WRITE: &CStr = c"write deny-oom fast";
+// Where memory is full, what is there goes on counting and can be changed: so none of them is `deny-oom`. What would make a
+// new key asks for itself: `Call::refuses_new_keys`.
+const WRITE: &CStr = c"write fast";
 const READ: &CStr = c"readonly fast";
-const ADMIN_WRITE: &CStr = c"write deny-oom admin";
-const ADMIN_DELETE: &CStr = c"write admin";
+const ADMIN_WRITE: &CStr = c"write admin";
 const ADMIN: &str = "admin write slow dangerous ratelimit";
 /// Of what only the server itself is to send: in no category that an application is given.
 const INTERNAL: &str = "admin dangerous";
@@ -106,6 +108,17 @@ fn table() -> Vec<Command> {
             keys: KeySpec::None,
             args: || vec![string("payload")],
         },
+        Command {
+            name: ROOM,
+            handler: callback(room),
+            flags: c"deny-oom fast",
+            categories: INTERNAL,
+            arity: 1,
+            summary: c"Internal: answers OK, or OOM where there is no memory for new keys.",
+            complexity: c"O(1)",
+            keys: KeySpec::None,
+            args: Vec::new,
+        },
         container(
             "rl.policy",
             c"Limits by name, which go before the limits of a call.",
@@ -135,7 +148,7 @@ fn table() -> Vec<Command> {
         Command {
             name: "rl.policy|del",
             handler: callback(policy::del),
-            flags: ADMIN_DELETE,
+            flags: ADMIN_WRITE,
             categories: ADMIN,
             arity: -3,
             summary: c"Deletes policies: hits that name them go by their own limits again.",
@@ -175,7 +188,7 @@ fn table() -> Vec<Command> {
         Command {
             name: "rl.deny|del",
             handler: callback(deny::del),
-            flags: ADMIN_DELETE,
+            flags: ADMIN_WRITE,
             categories: ADMIN,
             arity: -4,
             summary: c"Takes values out of a deny list.",
@@ -222,7 +235,7 @@ fn table() -> Vec<Command> {
         Command {
             name: "rl.deny|rename",
             handler: callback(deny::rename),
-            flags: ADMIN_DELETE,
+            flags: ADMIN_WRITE,
             categories: ADMIN,
             arity: 4,
             summary: c"Renames a deny list, in place of the list that has the name, at once.",
@@ -233,7 +246,7 @@ fn table() -> Vec<Command> {
         Command {
             name: "rl.deny|drop",
             handler: callback(deny::drop_list),
-            flags: ADMIN_DELETE,
+            flags: ADMIN_WRITE,
             categories: ADMIN,
             arity: 3,
             summary: c"Removes a deny list.",
@@ -281,6 +294,12 @@ fn table() -> Vec<Command> {
             args: Vec::new,
         },
     ]
+}
+
+/// `RL.ROOM`: that the server has called it is the answer.
+fn room(call: &Call) -> Result<(), Error> {
+    call.reply_simple(c"OK");
+    Ok(())
 }
 
 /// What has subcommands and does nothing by itself.

@@ -10,6 +10,7 @@ use crate::core::request::{self, Request, Verb};
 use crate::server::raw::{now_ms, Args, Call};
 use crate::server::{config, journal, propagate, registry, reply, ttl};
 use std::ffi::CStr;
+use std::mem::ManuallyDrop;
 
 /// The keyspace event of a hit that is denied.
 const DENIED: &CStr = c"rl.denied";
@@ -64,6 +65,10 @@ fn hit(call: &Call, algorithm: Algorithm) -> Result<(), Error> {
         let change = Limiter::decide(&mut state, &hit, now_ms, &mut decision)?;
         if change != Change::None {
             if is_new {
+                if call.refuses_new_keys() {
+                    drop(ManuallyDrop::into_inner(state));
+                    return Err(Error::OutOfMemory);
+                }
                 state = store(&mut key, state)?;
             }
             if let Some(limiter) = state.as_ref() {

@@ -9,6 +9,9 @@ use std::fmt;
 /// The arguments of a call, as bytes; a usual call's stay on the stack.
 pub type Args<'a> = SmallVec<[&'a [u8]; 16]>;
 
+/// A command that does nothing, and that the server refuses where it has no memory for new keys.
+pub const ROOM: &str = "rl.room";
+
 /// One call of a command: where its arguments come from and its reply goes to. Or another callback, which has neither.
 pub struct Call<'a> {
     ctx: *mut raw::RedisModuleCtx,
@@ -119,6 +122,33 @@ impl<'a> Call<'a> {
         let avoids_traffic = function!(RedisModule_AvoidReplicaTraffic);
         // SAFETY: takes nothing and tells of the server.
         self.keeps_aof() && unsafe { avoids_traffic() } == 0
+    }
+
+    /// Whether the server would refuse a command that makes a new key, for want of memory: to be asked where one is about to
+    /// be made.
+    ///
+    /// That is settled before a command, a script or a transaction runs, once the server has tried to evict; how much is in
+    /// use now says little of it, but where that is within bounds nothing is refused.
+    pub fn refuses_new_keys(&self) -> bool {
+        let ratio = function!(RedisModule_GetUsedMemoryRatio);
+        // SAFETY: takes nothing and tells of the server.
+        unsafe { ratio() > 1.0 && self.may_refuse_new_keys() }
+    }
+
+    /// The server has the answer for its own commands alone, so it is asked to run one that it would refuse.
+    ///
+    /// Not in a script: the server refuses to begin those that do not say that they run without memory, and those that do, or
+    /// that have written something, it does not stop any more.
+    #[cold]
+    fn may_refuse_new_keys(&self) -> bool {
+        if self.is_replayed() || self.flags() & raw::REDISMODULE_CTX_FLAGS_LUA != 0 {
+            return false;
+        }
+        let options = CallOptionsBuilder::new().verify_oom().errors_as_replies();
+        let no_words: [&[u8]; 0] = [];
+        let context = Context::new(self.ctx);
+        let reply: CallResult = context.call_ext(ROOM, &options.build(), no_words.as_slice());
+        reply.is_err()
     }
 
     /// Whether the server is rewriting its AOF.

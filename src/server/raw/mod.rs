@@ -33,7 +33,7 @@ mod loading;
 mod log;
 mod registration;
 
-pub use call::{Args, Call};
+pub use call::{Args, Call, ROOM};
 pub use io::{digest_bytes, emit_aof, load_bytes, relocate, save_bytes};
 pub use key::Key;
 pub use loading::{is_main_thread, load, Loading};
