@@ -5,8 +5,11 @@
 //!
 //! The links of all documents lead to a file, and to a heading, that is there.
 
-// A test may stop at the first surprise, and these functions are part of a test.
-#![allow(clippy::expect_used, clippy::panic)]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test may stop at the first surprise, and these functions are part of a test"
+)]
 
 mod support;
 
