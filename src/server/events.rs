@@ -1,5 +1,6 @@
 //! What the server tells of itself that the node's own data must hear of.
 
+use super::commands::policy;
 use super::raw::{self as server, now_ms, Call};
 use super::registry;
 use super::{config, journal};
@@ -51,19 +52,20 @@ unsafe extern "C" fn on_loading(
     if begins.contains(&subevent) {
         registry::with(registry::Registry::clear);
     }
-    // DEBUG RELOAD: the AOF may lack something of what was saved, and is not rewritten.
-    // SAFETY: the server's own context, in a callback that has not returned yet.
-    let keeps_aof = || unsafe { Call::in_callback(ctx) }.keeps_aof();
+    // What was loaded from an RDB file replicas and the AOF may lack: DEBUG RELOAD does not rewrite the AOF, and replicas
+    // may follow a restarted primary from where they were.
     if subevent == raw::REDISMODULE_SUBEVENT_LOADING_RDB_START {
-        RELOADS.store(keeps_aof(), Ordering::Relaxed);
+        RELOADS.store(true, Ordering::Relaxed);
     } else if subevent == raw::REDISMODULE_SUBEVENT_LOADING_ENDED
         && RELOADS.swap(false, Ordering::Relaxed)
+        // SAFETY: the server's own context, in a callback that has not returned yet.
+        && unsafe { Call::in_callback(ctx) }.is_primary()
     {
-        registry::with(|registry| registry.stats.begin_journal());
+        registry::node(|node| node.stats.write_anew());
     }
 }
 
-/// Whether an RDB file is being loaded on a server that keeps an AOF.
+/// Whether an RDB file is being loaded.
 static RELOADS: AtomicBool = AtomicBool::new(false);
 
 /// The server has forked a child, perhaps to rewrite the AOF.
@@ -94,10 +96,12 @@ unsafe extern "C" fn on_tick(
     _subevent: u64,
     _data: *mut c_void,
 ) {
-    registry::with(|registry| {
-        registry.deny.sweep(now_ms(), SWEEP_SLOTS);
-        registry.stats.set_bounds(config::stats_bounds());
+    let ended = registry::node(|node| {
+        node.deny.sweep(now_ms(), SWEEP_SLOTS);
+        node.stats.set_bounds(config::stats_bounds());
+        node.policies.end(now_ms())
     });
+    policy::log_ended(&ended);
     // SAFETY: the server's own context, in a callback that has not returned yet.
     journal::tick(&unsafe { Call::in_callback(ctx) });
 }

@@ -7,6 +7,10 @@
 //! only while the server runs the callback that was given its pointers** (the lifetime `'a`), and the server runs module
 //! callbacks on one thread, under its global lock. The `SAFETY` lines below name what a call needs beyond that.
 
+mod client;
+
+pub use client::{notice, User};
+
 use redis_module::raw;
 use smallvec::SmallVec;
 use std::ffi::{c_char, c_int, c_long, c_longlong, c_void, CStr, CString};
@@ -175,16 +179,16 @@ impl<'a> Call<'a> {
         unsafe { required(raw::RedisModule_GetContextFlags)(self.ctx) }.cast_unsigned()
     }
 
-    /// Whether the server keeps an AOF.
-    pub fn keeps_aof(&self) -> bool {
-        self.flags() & raw::REDISMODULE_CTX_FLAGS_AOF != 0
+    /// Whether this server is a primary that is not loading.
+    pub fn is_primary(&self) -> bool {
+        const PRIMARY: u32 = raw::REDISMODULE_CTX_FLAGS_MASTER;
+        self.flags() & (PRIMARY | raw::REDISMODULE_CTX_FLAGS_LOADING) == PRIMARY
     }
 
-    /// Whether the server keeps an AOF and would append to it now: while clients are paused, as for a failover, nothing may
-    /// be sent on.
-    pub fn may_append_to_aof(&self) -> bool {
+    /// Whether something may be sent to replicas and the AOF now: not while clients are paused, as for a failover.
+    pub fn may_send(&self) -> bool {
         // SAFETY: takes nothing and tells of the server.
-        self.keeps_aof() && unsafe { required(raw::RedisModule_AvoidReplicaTraffic)() } == 0
+        unsafe { required(raw::RedisModule_AvoidReplicaTraffic)() == 0 }
     }
 
     /// Runs `then` once this turn of the server's event loop has run its commands, before their replies are sent.

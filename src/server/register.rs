@@ -40,7 +40,7 @@ enum Key {
 }
 
 /// What has subcommands and does nothing by itself.
-const CONTAINERS: [(&CStr, &CStr); 2] = [
+const CONTAINERS: [(&CStr, &CStr); 3] = [
     (
         c"rl.policy",
         c"Limits by name, which go before the limits of a call.",
@@ -49,16 +49,17 @@ const CONTAINERS: [(&CStr, &CStr); 2] = [
         c"rl.deny",
         c"Lists of addresses, ranges and texts that are denied.",
     ),
+    (c"rl.stats", c"Who was allowed and who was denied."),
 ];
 
 const WRITE: &CStr = c"write deny-oom fast";
 const READ: &CStr = c"readonly fast";
-const ADMIN_WRITE: &CStr = c"write deny-oom admin";
-const ADMIN_DELETE: &CStr = c"write admin";
+/// Without `deny-oom`: what is for administrators has bounds of its own, and is needed most when memory is full.
+const ADMIN_WRITE: &CStr = c"write admin";
 const ADMIN: &str = "admin write slow dangerous";
 const READ_SLOW: &CStr = c"readonly";
 
-const ROWS: usize = if cfg!(feature = "probe") { 21 } else { 19 };
+const ROWS: usize = if cfg!(feature = "probe") { 22 } else { 20 };
 
 fn table() -> [Command; ROWS] {
     [
@@ -148,7 +149,11 @@ fn table() -> [Command; ROWS] {
             summary: c"Sets the limits of a policy; the next hit that names it goes by them.",
             complexity: c"O(1)",
             key: Key::None,
-            args: || vec![arg("name", STRING), algorithm_arg(), any_limit()],
+            args: || {
+                let flags = CommandArgFlags::OPTIONAL;
+                let ttl = full_arg("duration", STRING, Some("TTL"), flags, None);
+                vec![arg("name", STRING), algorithm_arg(), any_limit(), ttl]
+            },
         },
         Command {
             name: "rl.policy|get",
@@ -164,7 +169,7 @@ fn table() -> [Command; ROWS] {
         Command {
             name: "rl.policy|del",
             handler: callback(policy::del),
-            flags: ADMIN_DELETE,
+            flags: ADMIN_WRITE,
             categories: ADMIN,
             arity: -3,
             summary: c"Deletes policies: hits that name them go by their own limits again.",
@@ -201,7 +206,7 @@ fn table() -> [Command; ROWS] {
         Command {
             name: "rl.deny|del",
             handler: callback(deny::del),
-            flags: ADMIN_DELETE,
+            flags: ADMIN_WRITE,
             categories: ADMIN,
             arity: -4,
             summary: c"Takes values out of a deny list.",
@@ -249,7 +254,7 @@ fn table() -> [Command; ROWS] {
         Command {
             name: "rl.deny|rename",
             handler: callback(deny::rename),
-            flags: ADMIN_DELETE,
+            flags: ADMIN_WRITE,
             categories: ADMIN,
             arity: 4,
             summary: c"Renames a deny list, in place of the list that has the name, at once.",
@@ -260,7 +265,7 @@ fn table() -> [Command; ROWS] {
         Command {
             name: "rl.deny|drop",
             handler: callback(deny::drop_list),
-            flags: ADMIN_DELETE,
+            flags: ADMIN_WRITE,
             categories: ADMIN,
             arity: 3,
             summary: c"Removes a deny list.",
@@ -269,20 +274,26 @@ fn table() -> [Command; ROWS] {
             args: || vec![arg("list", STRING)],
         },
         Command {
-            name: "rl.stats",
-            handler: callback(stats),
+            name: "rl.stats|get",
+            handler: callback(stats::get),
             flags: READ_SLOW,
             categories: "read slow",
-            arity: -1,
-            summary: c"Returns who was allowed and who was denied, in total or under a policy's name; or resets it.",
-            complexity: c"O(N) where N is the number of hours with traffic and of names.",
+            arity: -2,
+            summary: c"Returns who was allowed and who was denied, in total or under a policy's name.",
+            complexity: c"O(N) where N is the number of hours with traffic, of names and of identifiers.",
             key: Key::None,
-            args: || {
-                let flags = CommandArgFlags::OPTIONAL;
-                let reset = full_arg("reset", PURE_TOKEN, Some("RESET"), flags, None);
-                let flags = CommandArgFlags::OPTIONAL;
-                vec![reset, full_arg("name", STRING, None, flags, None)]
-            },
+            args: optional_name,
+        },
+        Command {
+            name: "rl.stats|reset",
+            handler: callback(stats::reset),
+            flags: ADMIN_WRITE,
+            categories: ADMIN,
+            arity: -2,
+            summary: c"Forgets all statistics, or those of a policy's name.",
+            complexity: c"O(N) where N is the number of names.",
+            key: Key::None,
+            args: optional_name,
         },
         // Flags, categories and key are those of RL.FIXED, so that the server does the same around it.
         #[cfg(feature = "probe")]
@@ -603,6 +614,11 @@ fn any_limit() -> RedisModuleCommandArg {
 /// One or more of a kind.
 fn several(name: &str) -> RedisModuleCommandArg {
     full_arg(name, STRING, None, CommandArgFlags::MULTIPLE, None)
+}
+
+fn optional_name() -> Vec<RedisModuleCommandArg> {
+    let flags = CommandArgFlags::OPTIONAL;
+    vec![full_arg("name", STRING, None, flags, None)]
 }
 
 /// The clauses that look something up.

@@ -8,7 +8,7 @@ use crate::core::limiter::{Change, Hit, Limiter};
 use crate::core::node::stats::Outcome;
 use crate::core::request::{self, Request, Verb};
 use crate::server::raw::{now_ms, Args, Call};
-use crate::server::{config, journal, propagate, registry, reply, ttl};
+use crate::server::{config, propagate, registry, reply, ttl};
 use std::ffi::CStr;
 
 /// The keyspace event of a hit that is denied.
@@ -83,9 +83,12 @@ fn hit(call: &Call, algorithm: Algorithm) -> Result<(), Error> {
     }
     if hit.cost > 0 {
         let identifier = || call.arg(KEY);
-        if registry::count(request.policy, identifier, algorithm, outcome, now_ms) {
-            journal::begin_turn(call);
-        }
+        registry::node(|node| {
+            node.count(request.policy, identifier, algorithm, outcome, now_ms);
+            if let Some(listed) = &listed {
+                node.stats.count_listed(&listed.read_as);
+            }
+        });
     }
     Ok(())
 }

@@ -9,14 +9,13 @@ mod peek;
 pub mod policy;
 #[cfg(feature = "probe")]
 pub mod probe;
-mod stats;
+pub mod stats;
 
 pub use apply::apply;
 pub use hit::{bucket, fixed, sliding};
 pub use info::info;
 pub use node::node;
 pub use peek::peek;
-pub use stats::stats;
 
 use super::data_type;
 use super::raw::Key;
@@ -54,6 +53,8 @@ fn limiter_of(key: &Key) -> Result<State, Error> {
 pub struct Listed<'a> {
     /// The value, as the caller gave it.
     pub value: &'a [u8],
+    /// What it was read as: a canonical address or range, or the value itself.
+    pub read_as: Vec<u8>,
     /// What is left of the entry's TTL; `None` where it is permanent.
     pub left_ms: Option<u64>,
 }
@@ -77,8 +78,8 @@ fn look_up_clauses<'a>(
     algorithm: Algorithm,
     now_ms: u64,
 ) -> Result<Option<Listed<'a>>, Error> {
-    registry::with(|registry| {
-        let policy = request.policy.and_then(|name| registry.policies.get(name));
+    registry::node(|node| {
+        let policy = node.policies.first(request.policy, now_ms);
         if let Some(policy) = policy {
             let is = policy.algorithm();
             if is != algorithm {
@@ -92,13 +93,14 @@ fn look_up_clauses<'a>(
         let Some(deny) = request.deny else {
             return Ok(None);
         };
-        let found = registry
+        let found = node
             .deny
             .first_match(deny.list, deny.values.iter().copied(), now_ms);
         Ok(found.and_then(|found| {
             let ends_ms = found.until.expires_at_ms();
             Some(Listed {
                 value: deny.values.get(found.index)?,
+                read_as: found.value,
                 left_ms: ends_ms.map(|ends_ms| ends_ms.saturating_sub(now_ms)),
             })
         }))
