@@ -520,7 +520,7 @@ fn the_bounds_are_configurable_and_a_call_past_them_adds_nothing() {
     server.call("RL.DENY ADD a 192.0.2.1 192.0.2.2 192.0.2.3");
     assert_error(
         &server.call("RL.DENY ADD a 192.0.2.4 192.0.2.5"),
-        &["too many deny list entries", "maximum 4"],
+        &["too many entries", "maximum 4"],
     );
     assert_eq!(
         server.call("RL.DENY LIST").field("a").int(),

@@ -250,7 +250,7 @@ impl fmt::Display for Error {
             Error::TooManyLists { max } => write!(out, "ERR too many deny lists (maximum {max})"),
             Error::TooManyEntries { max, have, adding } => write!(
                 out,
-                "ERR too many deny list entries: {have} and {adding} more (maximum {max})"
+                "ERR too many entries in deny lists: {have} and {adding} more (maximum {max})"
             ),
             Error::TooMuchText { max, have, adding } => write!(
                 out,

@@ -652,7 +652,7 @@ fn past_a_bound_nothing_changes() {
             adding: 3
         }
         .to_string(),
-        "ERR too many deny list entries: 2 and 3 more (maximum 4)"
+        "ERR too many entries in deny lists: 2 and 3 more (maximum 4)"
     );
 }
 
