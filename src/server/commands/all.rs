@@ -10,7 +10,7 @@ use crate::core::quote::{self, Change, Hit, Quote, Rare, Windows};
 use crate::core::request::{parse_all, All, Clause, Verb, MAX_KEYS};
 use crate::server::raw::{now_ms, Args, Call, Key};
 use crate::server::slot::Slot;
-use crate::server::{config, journal, registry, reply, zones};
+use crate::server::{config, registry, reply, zones};
 use smallvec::SmallVec;
 
 const NUMKEYS: usize = 1;
@@ -64,7 +64,7 @@ fn decide(call: &Call, verb: Verb) -> Result<(), Error> {
     }
     reply::all(call, &quotes, &all, listed.as_ref(), now_ms);
     if verb == Verb::Charge {
-        tell(call, slots, &quotes, &all, listed.as_ref(), now_ms);
+        tell(slots, &quotes, &all, listed.as_ref(), now_ms);
     }
     Ok(())
 }
@@ -141,7 +141,6 @@ fn quote_all(
 
 /// Publishes and counts, once every key is closed.
 fn tell(
-    call: &Call,
     slots: Few<Option<Slot>>,
     quotes: &[Quote],
     all: &All,
@@ -164,13 +163,17 @@ fn tell(
             key.notify(DENIED);
         }
     }
+    if let (Some(listed), true) = (
+        listed,
+        all.clauses.iter().any(|(_, clause)| clause.cost > 0),
+    ) {
+        registry::node(|node| node.stats.count_listed(&listed.read_as));
+    }
     let clauses = all.keys.iter().zip(&all.clauses).zip(quotes);
     for ((key, (algorithm, clause)), quote) in clauses {
         if let (Some(outcome), 1..) = (outcome(quote), clause.cost) {
             let name = clause.policies.last().copied();
-            if registry::count(name, || key, *algorithm, outcome, now_ms) {
-                journal::begin_turn(call);
-            }
+            registry::node(|node| node.count(name, || key, *algorithm, outcome, now_ms));
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::core::quote::{self, Hit, Quote, Rare};
 use crate::core::request::{self, Request, Verb};
 use crate::server::raw::{now_ms, Args, Call};
 use crate::server::slot::Slot;
-use crate::server::{config, journal, registry, reply, zones};
+use crate::server::{config, registry, reply, zones};
 use std::ffi::CStr;
 
 /// The keyspace event of a hit that is denied.
@@ -130,9 +130,12 @@ fn run(
     }
     if clause.cost > 0 {
         let name = clause.policies.last().copied();
-        if registry::count(name, || call.arg(KEY), algorithm, outcome, now_ms) {
-            journal::begin_turn(call);
-        }
+        registry::node(|node| {
+            node.count(name, || call.arg(KEY), algorithm, outcome, now_ms);
+            if let Some(listed) = listed {
+                node.stats.count_listed(&listed.read_as);
+            }
+        });
     }
     Ok(())
 }

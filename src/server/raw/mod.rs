@@ -27,6 +27,7 @@
 //! copy of all memory. What belongs to the node is for the main thread alone ([`is_main_thread`]).
 
 mod call;
+mod client;
 mod io;
 mod key;
 mod loading;
@@ -34,10 +35,11 @@ mod log;
 mod registration;
 
 pub use call::{Args, Call, ROOM};
+pub use client::User;
 pub use io::{digest_bytes, emit_aof, load_bytes, relocate, save_bytes};
 pub use key::{ClosedKey, Key};
 pub use loading::{is_main_thread, load, Loading};
-pub use log::warning;
+pub use log::{notice, warning};
 pub use registration::{callback, Command, KeySpec};
 
 use redis_module::raw;
