@@ -151,3 +151,32 @@ def _series(reply):
         )
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise Trouble("RL.STATS is not as it should be") from error
+
+
+class Policy(NamedTuple):
+    """What stands under a name: words as RL.POLICY SET takes them, the algorithm first. One of the two may be None."""
+
+    lasting: tuple | None
+    temporary: tuple | None  # stands in front of the lasting one
+    left_ms: int  # until the temporary one ends
+
+    @property
+    def in_force(self):
+        return self.temporary or self.lasting
+
+
+def policies(node):
+    """The policies, by name."""
+    try:
+        return {name: _policy(words) for name, words in node.call("RL.POLICY", "LIST").items()}
+    except (AttributeError, IndexError, TypeError, ValueError) as error:
+        raise Trouble("RL.POLICY LIST is not as it should be") from error
+
+
+def _policy(words):
+    """`sliding 5 15m`, or `sliding 1 15m TTL 3600000ms` and then the lasting one's words or nil."""
+    if "TTL" not in words:
+        return Policy(tuple(words), None, 0)
+    at = words.index("TTL")
+    lasting = words[at + 2]
+    return Policy(lasting and tuple(lasting), tuple(words[:at]), int(words[at + 1].removesuffix("ms")))
