@@ -10,7 +10,7 @@ EPILOG = f"password: in the environment, {PASSWORD} (as redis-cli reads it)"
 
 
 class Node:
-    """One server, and what to call it."""
+    """One server, and what to call it. The texts of its Troubles are safe to show."""
 
     def __init__(self, address, access):
         self.name = str(address)
@@ -21,7 +21,8 @@ class Node:
         return self._tell(self.connection.call, *words)
 
     def pipeline(self, commands):
-        return self._tell(self.connection.pipeline, commands)
+        replies = self._tell(self.connection.pipeline, commands)
+        return [Refused(explain(str(reply))) if isinstance(reply, Refused) else reply for reply in replies]
 
     def _tell(self, ask, *words):
         try:

@@ -6,8 +6,6 @@ AOF, every primary of a cluster), FLUSHALL leaves it alone, and whoever may writ
 
 import re
 
-from .text import printable
-
 SUFFIX = ".synced"
 MAX_SOURCE = 800  # of the 1,024 bytes that a value may have
 NOTE = re.compile(r"synced at=([0-9]{1,15}) entries=([0-9]{1,15}) source=([ -~]*)")
@@ -23,9 +21,9 @@ def note_name(list_name):
 
 
 def write(at, entries, source):
-    """The note's text."""
-    shown = printable(source).encode("ascii", "backslashreplace").decode()
-    return f"synced at={int(at)} entries={entries} source={shown[:MAX_SOURCE]}"
+    """The note's text. `source` is printable already."""
+    shown = source.encode("ascii", "backslashreplace").decode()[:MAX_SOURCE]
+    return f"synced at={int(at)} entries={entries} source={shown}"
 
 
 def read(node, list_names):
