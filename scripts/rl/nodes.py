@@ -1,6 +1,8 @@
 """Which servers a script is about: the options that name them, and the primaries of a cluster."""
 
+import concurrent.futures
 import os
+import threading
 
 from .connection import Access, Address, Connection, Refused, Trouble, port_number, tls_context
 from .text import printable
@@ -79,6 +81,7 @@ class Fleet:
         self.addresses, self.access, self.cluster, self.warn = addresses, access, cluster, warn
         self.known = {}
         self.seen = {}  # for each seed, the primaries that its cluster had last
+        self.lock = threading.Lock()
 
     @classmethod
     def of(cls, parser, options, warn=lambda text: None, timeout=5.0):
@@ -115,6 +118,21 @@ class Fleet:
             if name not in self.known:
                 self.known[name] = Node(address, self.access)
         return [self.known[name] for name in names]
+
+    def ask(self, question):
+        """[(name, answer)] of each server, asked at once, so that one that is gone delays no other. The answer is what
+        `question` makes of the Node, or its Trouble. For one thread at a time; the others wait."""
+
+        def answer(node):
+            try:
+                return node.name, question(node)
+            except Trouble as trouble:
+                return node.name, trouble
+
+        with self.lock:
+            nodes = self.nodes()
+            with concurrent.futures.ThreadPoolExecutor(len(nodes)) as pool:
+                return list(pool.map(answer, nodes))
 
     def close(self):
         for node in self.known.values():
