@@ -1,6 +1,6 @@
 # Shortcuts to scripts/, which do the work.
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo top test check test-clients matrix cluster soak memcheck mutants build bench profile dist clean
+.PHONY: help setup run demo top console exporter test check test-clients test-ops matrix cluster soak memcheck mutants build bench profile dist clean
 
 help: ## list what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,17 @@ profile: ## see where the instructions of a command go
 
 dist: ## make the stripped module with its checksum, under target/dist
 	@scripts/dist
+
+console: ## a console in the browser for the server at 127.0.0.1:6379 (PORT=; scripts/console --help for others)
+	@scripts/setup-ops console
+	@scripts/console
+
+exporter: ## metrics for Prometheus of the server at 127.0.0.1:6379 (scripts/exporter --help for others)
+	@scripts/setup-ops exporter
+	@scripts/exporter
+
+test-ops: ## the scripts for operations, a real Prometheus and a real browser (part of test)
+	@scripts/test-ops
 
 clean: ## remove everything that was built
 	@rm -rf -- "$${CARGO_TARGET_DIR:-target}"
