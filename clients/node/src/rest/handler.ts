@@ -46,6 +46,9 @@ class Rejected extends Error {
   }
 }
 
+const away = (error: unknown): Rejected =>
+  new Rejected(503, `ERR Redis could not be asked: ${error instanceof Error ? error.message : String(error)}`);
+
 const digest = async (secret: string): Promise<Uint8Array> =>
   new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(secret)));
 
@@ -125,7 +128,8 @@ export function restHandler(options: RestHandlerOptions): (request: Request) => 
   }
 
   function permitted(words: string[]): string[] {
-    const name = (words[0] as string).toUpperCase();
+    // ASCII alone: "ſ" is an upper-case S too.
+    const name = (words[0] as string).replace(/[a-z]/g, (letter) => letter.toUpperCase());
     if (name === "DEL" && !allowed.has("DEL")) {
       if (prefix === undefined) throw new Rejected(403, "NOPERM DEL is not allowed here");
       const foreign = words.slice(1).find((key) => !key.startsWith(prefix));
@@ -144,7 +148,7 @@ export function restHandler(options: RestHandlerOptions): (request: Request) => 
     } catch (error) {
       const refused = refusal(error);
       if (refused) return { error: refused.message };
-      throw new Rejected(503, `ERR Redis could not be asked: ${error instanceof Error ? error.message : String(error)}`);
+      throw away(error);
     }
   };
 
@@ -178,7 +182,7 @@ export function restHandler(options: RestHandlerOptions): (request: Request) => 
       return await within(timeoutMs, transaction(words));
     } catch (error) {
       const refused = refusal(error);
-      throw new Rejected(refused ? 400 : 503, refused?.message ?? `ERR Redis could not be asked: ${String(error)}`);
+      throw refused ? new Rejected(400, refused.message) : away(error);
     }
   }
 

@@ -30,9 +30,12 @@ async function connect(url: string): Promise<Connected> {
   const { createClient } = await import("redis").catch(() => ({ createClient: undefined }));
   const report = (error: Error) => console.error(`ratelimit-rest: Redis: ${error.message}`);
   if (createClient) {
-    const client = createClient({ url, disableOfflineQueue: true });
+    let connected = false; // the first time it connects at once or not at all
+    const reconnectStrategy = (retries: number, cause: Error) => (connected ? Math.min(50 * 2 ** retries, 2000) : cause);
+    const client = createClient({ url, disableOfflineQueue: true, socket: { reconnectStrategy } });
     client.on("error", report);
     await client.connect();
+    connected = true;
     return { client: client as unknown as Client, close: () => client.destroy() };
   }
   const { Redis } = await import("ioredis").catch(() => ({ Redis: undefined }));

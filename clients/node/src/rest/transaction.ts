@@ -19,7 +19,8 @@ export function transactor(client: Client): ((commands: string[][]) => Promise<O
   if (typeof client === "function" || !("multi" in client) || typeof client.multi !== "function" || "masters" in client) return undefined;
   if ("call" in client) {
     const ioredis = client as unknown as IoRedisMulti;
-    return async (commands) => ((await ioredis.multi(commands).exec()) ?? []).map(([error, reply]) => outcome(error ?? reply));
+    const called = (args: string[]) => ["call", ...args]; // a row is a method's name and its arguments
+    return async (commands) => ((await ioredis.multi(commands.map(called)).exec()) ?? []).map(([error, reply]) => outcome(error ?? reply));
   }
   if (!("sendCommand" in client)) return undefined;
   const nodeRedis = client as unknown as { multi(): NodeRedisMulti };
