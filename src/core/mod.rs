@@ -6,6 +6,7 @@
 
 pub mod algorithm;
 pub mod bytes;
+pub mod calendar;
 pub mod codec;
 pub mod decision;
 pub mod duration;
@@ -19,4 +20,7 @@ mod oracle;
 mod properties;
 #[cfg(test)]
 mod random;
+pub mod quote;
 pub mod request;
+pub mod span;
+pub mod zone;

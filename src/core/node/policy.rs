@@ -33,11 +33,11 @@ impl Policy {
         let count = (1..=MAX_LIMITS).contains(&limits.len());
         let sound = limits.iter().enumerate().all(|(index, limit)| {
             let shape = match algorithm {
-                Algorithm::Fixed | Algorithm::Sliding => limit.refill() == limit.limit(),
+                Algorithm::Fixed | Algorithm::Sliding | Algorithm::Lease => limit.refill() == limit.limit(),
                 Algorithm::Bucket => limit.refill() > 0,
             };
             let mut before = limits.iter().take(index);
-            shape && before.all(|other| other.window_ms() != limit.window_ms())
+            shape && before.all(|other| other.span() != limit.span())
         });
         (count && sound).then_some(Self { algorithm, limits })
     }
@@ -190,11 +190,7 @@ impl Policies {
             out.push(policy.algorithm as u8);
             varint::write(&mut out, policy.limits.len() as u64);
             for limit in &policy.limits {
-                varint::write(&mut out, limit.limit());
-                if policy.algorithm == Algorithm::Bucket {
-                    varint::write(&mut out, limit.refill());
-                }
-                varint::write(&mut out, limit.window_ms());
+                limit.write(policy.algorithm, &mut out);
             }
         }
         out
@@ -238,11 +234,7 @@ fn read_policy(source: &mut Source) -> Option<Policy> {
     let algorithm = *Algorithm::ALL.get(usize::from(code))?;
     let mut limits = Limits::new();
     for _ in 0..source.count(MAX_LIMITS)? {
-        let limit = source.number()?;
-        limits.push(match algorithm {
-            Algorithm::Fixed | Algorithm::Sliding => Limit::window(limit, source.number()?)?,
-            Algorithm::Bucket => Limit::bucket(limit, source.number()?, source.number()?)?,
-        });
+        limits.push(Limit::read(algorithm, source)?);
     }
     Policy::new(algorithm, limits)
 }

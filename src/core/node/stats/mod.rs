@@ -178,7 +178,7 @@ impl Stats {
         let series = match algorithm {
             Algorithm::Fixed => fixed,
             Algorithm::Sliding => sliding,
-            Algorithm::Bucket => bucket,
+            Algorithm::Bucket | Algorithm::Lease => bucket,
         };
         series.count(outcome, now_ms / HOUR_MS);
         self.unwritten.algorithms = true;
@@ -287,7 +287,7 @@ impl Stats {
         match algorithm {
             Algorithm::Fixed => fixed,
             Algorithm::Sliding => sliding,
-            Algorithm::Bucket => bucket,
+            Algorithm::Bucket | Algorithm::Lease => bucket,
         }
     }
 
