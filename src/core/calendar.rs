@@ -61,7 +61,12 @@ fn boundary_before(calendar: &Calendar, date: Date) -> Option<Date> {
         }
         Unit::Month => {
             let month = i32::from(date.month()) - 1;
-            let first = Date::new(date.year(), i8::try_from(month / count * count + 1).ok()?, 1).ok()?;
+            let first = Date::new(
+                date.year(),
+                i8::try_from(month / count * count + 1).ok()?,
+                1,
+            )
+            .ok()?;
             let boundary = in_month(calendar, first);
             if boundary <= date {
                 Some(boundary)
@@ -102,7 +107,9 @@ fn periods(calendar: &Calendar) -> (Date, i32) {
 
 /// The calendar's day in the month that begins on `first`.
 fn in_month(calendar: &Calendar, first: Date) -> Date {
-    let day = i8::try_from(calendar.anchor).unwrap_or(1).min(first.days_in_month());
+    let day = i8::try_from(calendar.anchor)
+        .unwrap_or(1)
+        .min(first.days_in_month());
     Date::new(first.year(), first.month(), day).unwrap_or(first)
 }
 

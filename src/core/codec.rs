@@ -6,6 +6,7 @@
 //! version 2    2  form  state                        a form that is not plain, or more windows
 //!              10aaffff  charge                      an effect; aa: the algorithm, ffff: what follows
 //!              11aaffff  more  charge                the same, with a second byte of what follows
+//! release      3  now_ms  count  id*                 leases that are given back
 //!
 //! state        count, then per window
 //!     fixed            limit  window_ms  start_ms  used
@@ -32,7 +33,7 @@
 use super::algorithm::bucket::{Bucket, Stamped};
 use super::algorithm::fixed::{Dated, Fixed};
 use super::algorithm::lease::{Lease, Leases, MAX_ID_BYTES, MAX_LEASES};
-use super::algorithm::log::{Log, MAX_ENTRIES, MIN_ENTRIES, DEFAULT_ENTRIES};
+use super::algorithm::log::{Log, DEFAULT_ENTRIES, MAX_ENTRIES, MIN_ENTRIES};
 use super::algorithm::meter::Meter;
 use super::algorithm::sliding::Sliding;
 use super::bytes::source::{write_string, Source};
@@ -46,6 +47,7 @@ use smallvec::SmallVec;
 
 const FIRST: u8 = 1;
 const SECOND: u8 = 2;
+const RELEASE: u8 = 3;
 const STATE: u8 = 0;
 const CHARGE: u8 = 1;
 
@@ -104,13 +106,23 @@ impl std::ops::Deref for EffectBytes {
 }
 
 /// What a payload says.
-#[allow(clippy::large_enum_variant, reason = "lives on the stack, for one command")]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "lives on the stack, for one command"
+)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// The key holds this now.
     State(Limiter),
     /// This was charged.
     Charge(Charge),
+    /// These leases were given back.
+    Release {
+        /// Whose.
+        ids: Vec<SmallVec<[u8; 16]>>,
+        /// When it was decided.
+        now_ms: u64,
+    },
 }
 
 /// A hit that was decided elsewhere and is to be charged here.
@@ -211,7 +223,11 @@ fn write_state(limiter: &Held, out: &mut Vec<u8>) {
         Held::Dated(meters) => write_meters(out, meters),
         Held::Stamped(meters) => write_meters(out, meters),
         Held::Blocked(blocked) => {
-            let Block { until_ms, length_ms, strikes } = blocked.block;
+            let Block {
+                until_ms,
+                length_ms,
+                strikes,
+            } = blocked.block;
             for number in [until_ms, length_ms, u64::from(strikes)] {
                 varint::write(out, number);
             }
@@ -229,7 +245,8 @@ pub fn encode_charge(hit: &Hit, cost: i64, now_ms: u64) -> EffectBytes {
         long: Vec::new(),
     };
     let rare = &hit.rare;
-    let is_usual = rare.windows.is_empty() && rare.at_ms.is_none() && !rare.stamp && rare.id.is_empty();
+    let is_usual =
+        rare.windows.is_empty() && rare.at_ms.is_none() && !rare.stamp && rare.id.is_empty();
     if is_usual {
         write_charge(hit, cost, now_ms, None, &mut out);
     } else {
@@ -287,7 +304,10 @@ fn write_rare_charge(hit: &Hit, cost: i64, now_ms: u64, out: &mut Vec<u8>) {
 }
 
 /// The limits that have a calendar window, and those windows.
-fn dated<'a>(limits: &'a [Limit], windows: &'a [Window]) -> impl Iterator<Item = (&'a Limit, &'a Window)> {
+fn dated<'a>(
+    limits: &'a [Limit],
+    windows: &'a [Window],
+) -> impl Iterator<Item = (&'a Limit, &'a Window)> {
     let is_dated = |(limit, _): &(&Limit, &Window)| limit.span().plain_ms().is_none();
     limits.iter().zip(windows).filter(is_dated)
 }
@@ -307,6 +327,16 @@ pub fn decode(bytes: &[u8]) -> Option<Effect> {
             };
             Effect::State(is_second.then_some(limiter)?)
         }
+        RELEASE => {
+            let now_ms = source.at_most(MAX_TIME_MS)?;
+            let count = source.count(MAX_IDS)?;
+            let id = |source: &mut Source| {
+                let id = source.string(MAX_ID_BYTES).filter(|id| !id.is_empty())?;
+                Some(SmallVec::from_slice(id))
+            };
+            let ids: Option<Vec<_>> = (0..count).map(|_| id(&mut source)).collect();
+            Effect::Release { ids: ids?, now_ms }
+        }
         head if head & EFFECT != 0 => Effect::Charge(source.charge(head)?),
         _ => return None,
     };
@@ -317,8 +347,22 @@ pub fn decode(bytes: &[u8]) -> Option<Effect> {
 pub fn decode_state(bytes: &[u8]) -> Option<Limiter> {
     match decode(bytes)? {
         Effect::State(limiter) => Some(limiter),
-        Effect::Charge(_) => None,
+        Effect::Charge(_) | Effect::Release { .. } => None,
     }
+}
+
+/// The most ids of one release: more words than a command may have.
+const MAX_IDS: usize = 1 << 20;
+
+/// The bytes of a release.
+pub fn encode_release(ids: &[&[u8]], now_ms: u64) -> Vec<u8> {
+    let mut out = vec![RELEASE];
+    varint::write(&mut out, now_ms);
+    varint::write(&mut out, ids.len() as u64);
+    for id in ids {
+        write_string(&mut out, id);
+    }
+    out
 }
 
 fn first(kind: u8, algorithm: Algorithm) -> [u8; 3] {
@@ -388,7 +432,11 @@ impl Encoding for Dated {
 impl Encoding for Sliding {
     fn write(&self, out: &mut Vec<u8>) {
         write_limit(self, out);
-        for number in [u64::from(self.log.capacity), self.log.origin_ms, self.log.bytes.len() as u64] {
+        for number in [
+            u64::from(self.log.capacity),
+            self.log.origin_ms,
+            self.log.bytes.len() as u64,
+        ] {
             varint::write(out, number);
         }
         out.extend_from_slice(&self.log.bytes);
@@ -475,7 +523,12 @@ impl Encoding for Leases {
                 && !id.is_empty()
                 && !leases.has(id);
             is_sound.then_some(())?;
-            leases.insert(Lease { id: SmallVec::from_slice(id), cost, ends_ms, ttl_ms });
+            leases.insert(Lease {
+                id: SmallVec::from_slice(id),
+                cost,
+                ends_ms,
+                ttl_ms,
+            });
         }
         Some(leases)
     }
@@ -504,7 +557,10 @@ impl Source<'_> {
                 let log_size = self.log_size()?;
                 let count = self.count(MAX_LIMITS)?;
                 let mut charge = self.limits(algorithm, count)?;
-                let is_plain = charge.limits.iter().all(|limit| limit.span().plain_ms().is_some());
+                let is_plain = charge
+                    .limits
+                    .iter()
+                    .all(|limit| limit.span().plain_ms().is_some());
                 charge.now_ms = now_ms;
                 charge.cost = cost;
                 charge.log_size = log_size;
@@ -529,7 +585,11 @@ impl Source<'_> {
                 let strikes = u32::try_from(self.number()?).ok()?;
                 let is_sound = strikes > 0 && (duration::MIN_MS..=until_ms).contains(&length_ms);
                 is_sound.then_some(())?;
-                let block = Block { until_ms, length_ms, strikes };
+                let block = Block {
+                    until_ms,
+                    length_ms,
+                    strikes,
+                };
                 let limiter = self.unblocked()?;
                 Limiter::Blocked(Box::new(Blocked { block, limiter }))
             }
@@ -560,7 +620,9 @@ impl Source<'_> {
 
     fn log_size(&mut self) -> Option<u16> {
         let log_size = u16::try_from(self.number()?).ok()?;
-        (MIN_ENTRIES..=MAX_ENTRIES).contains(&log_size).then_some(log_size)
+        (MIN_ENTRIES..=MAX_ENTRIES)
+            .contains(&log_size)
+            .then_some(log_size)
     }
 
     /// A charge of 1 of so many limits, and nothing else yet.
@@ -589,36 +651,58 @@ impl Source<'_> {
     fn charge(&mut self, head: u8) -> Option<Charge> {
         let algorithm = *Algorithm::ALL.get(usize::from(head >> ALGORITHM_SHIFT & 3))?;
         let has = |flag: u8| head & flag != 0;
-        let more = if has(MORE) { self.byte().filter(|more| *more != 0)? } else { 0 };
+        let more = if has(MORE) {
+            self.byte().filter(|more| *more != 0)?
+        } else {
+            0
+        };
         let known = (head & 0x0f) <= (HAS_COST | HAS_LOG_SIZE | HAS_COUNT)
             && more <= (IS_STAMPED | HAS_TIME | HAS_ID | HAS_WINDOWS);
         known.then_some(())?;
         let now_ms = self.at_most(MAX_TIME_MS)?;
-        let cost = if has(HAS_COST) { self.cost().filter(|cost| *cost != 1)? } else { 1 };
+        let cost = if has(HAS_COST) {
+            self.cost().filter(|cost| *cost != 1)?
+        } else {
+            1
+        };
         let log_size = if has(HAS_LOG_SIZE) {
             let is_said = |size: &u16| algorithm == Algorithm::Sliding && *size != DEFAULT_ENTRIES;
             self.log_size().filter(is_said)?
         } else {
             DEFAULT_ENTRIES
         };
-        let count = if has(HAS_COUNT) { self.count(MAX_LIMITS).filter(|count| *count != 1)? } else { 1 };
+        let count = if has(HAS_COUNT) {
+            self.count(MAX_LIMITS).filter(|count| *count != 1)?
+        } else {
+            1
+        };
         let mut charge = self.limits(algorithm, count)?;
         let has = |flag: u8| more & flag != 0;
         charge.stamp = has(IS_STAMPED);
-        charge.at_ms = if has(HAS_TIME) { Some(self.at_most(MAX_TIME_MS)?) } else { None };
+        charge.at_ms = if has(HAS_TIME) {
+            Some(self.at_most(MAX_TIME_MS)?)
+        } else {
+            None
+        };
         if has(HAS_ID) {
-            charge.id = SmallVec::from_slice(self.string(MAX_ID_BYTES).filter(|id| !id.is_empty())?);
+            charge.id =
+                SmallVec::from_slice(self.string(MAX_ID_BYTES).filter(|id| !id.is_empty())?);
         }
         let is_dated = |limit: &Limit| limit.span().plain_ms().is_none();
         if has(HAS_WINDOWS) {
             for limit in &charge.limits {
-                let window = if is_dated(limit) { self.window()? } else { Window::default() };
+                let window = if is_dated(limit) {
+                    self.window()?
+                } else {
+                    Window::default()
+                };
                 let is_now = !is_dated(limit) || window.contains(now_ms);
                 is_now.then(|| charge.windows.push(window))?;
             }
         }
         let is_lease = algorithm == Algorithm::Lease;
         let is_sound = is_lease == has(HAS_ID)
+            && (algorithm == Algorithm::Bucket || !has(IS_STAMPED))
             && (!is_lease || (count == 1 && cost > 0 && !has(HAS_TIME)))
             && charge.limits.iter().any(is_dated) == has(HAS_WINDOWS);
         (charge.now_ms, charge.cost, charge.log_size) = (now_ms, cost, log_size);

@@ -132,6 +132,7 @@ pub enum Error {
     HoldsType {
         holds: &'static str,
     },
+    OutOfMemory,
 }
 
 impl fmt::Display for Error {
@@ -273,6 +274,9 @@ impl fmt::Display for Error {
             Error::HoldsType { holds } => {
                 write!(out, "WRONGTYPE the key holds {holds}, not a rate limiter")
             }
+            Error::OutOfMemory => out.write_str(
+                "OOM a new key is not allowed when used memory > 'maxmemory' (limiters that exist go on counting)"
+            ),
         }
     }
 }

@@ -2,8 +2,7 @@
 
 use super::bytes::source::{write_string, Source};
 use super::bytes::varint;
-#[cfg(test)]
-use super::duration;
+use super::duration::Human;
 use super::span::Span;
 use super::zone;
 use smallvec::SmallVec;
@@ -33,8 +32,12 @@ pub enum Algorithm {
 
 impl Algorithm {
     /// Every algorithm, in the order of their codes in encodings and statistics.
-    pub const ALL: [Algorithm; 4] =
-        [Algorithm::Fixed, Algorithm::Sliding, Algorithm::Bucket, Algorithm::Lease];
+    pub const ALL: [Algorithm; 4] = [
+        Algorithm::Fixed,
+        Algorithm::Sliding,
+        Algorithm::Bucket,
+        Algorithm::Lease,
+    ];
 
     /// Lower case, as RL.INFO says it.
     pub fn name(self) -> &'static str {
@@ -106,10 +109,18 @@ impl Limit {
         self.span
     }
 
-    /// The window, a bucket's interval or a lease's time to live: [`duration::MIN_MS`] ..= [`duration::MAX_MS`]. Only FIXED
+    /// The window, a bucket's interval or a lease's time to live: [`super::duration::MIN_MS`] ..= [`super::duration::MAX_MS`]. Only FIXED
     /// has windows that are not so many milliseconds; of those, 0.
     pub fn window_ms(&self) -> u64 {
         self.span.plain_ms().unwrap_or(0)
+    }
+
+    /// The window as a call of this algorithm writes it.
+    pub fn window_text(&self, algorithm: Algorithm) -> String {
+        match algorithm {
+            Algorithm::Fixed => self.span.text(),
+            _ => Human::new(self.window_ms()).to_string(),
+        }
     }
 
     /// Appends its bytes: the limit, a bucket's refill, and the window: its milliseconds, or 0 and a calendar window's
@@ -141,7 +152,8 @@ impl Limit {
             Algorithm::Fixed => match source.number()? {
                 0 => {
                     let text = source.string(MAX_SPAN_BYTES)?;
-                    let span = Span::parse_canonical(text).filter(|span| span.plain_ms().is_none())?;
+                    let span =
+                        Span::parse_canonical(text).filter(|span| span.plain_ms().is_none())?;
                     Self::spanning(limit, span)
                 }
                 ms => Self::window(limit, ms),
@@ -158,6 +170,7 @@ pub type Limits = SmallVec<[Limit; MAX_LIMITS]>;
 
 #[cfg(test)]
 mod tests {
+    use super::super::duration;
     use super::*;
 
     #[test]
@@ -204,7 +217,11 @@ mod tests {
         for text in ["1mo@1", "24h", "1d", "1W", "", "1mo@15,Europe/Berlin "] {
             let mut bytes = vec![5, 0];
             write_string(&mut bytes, text.as_bytes());
-            assert_eq!(Limit::read(Algorithm::Fixed, &mut Source(&bytes)), None, "{text}");
+            assert_eq!(
+                Limit::read(Algorithm::Fixed, &mut Source(&bytes)),
+                None,
+                "{text}"
+            );
         }
     }
 

@@ -310,7 +310,9 @@ impl<M: Meter> Meters<M> {
     fn expires_ms(&self) -> u64 {
         let expires_ms = |meter: &M| {
             let unused_at_ms = meter.unused_at_ms();
-            let span_ms = unused_at_ms.saturating_sub(meter.charged_ms()).max(meter.span_ms());
+            let span_ms = unused_at_ms
+                .saturating_sub(meter.charged_ms())
+                .max(meter.span_ms());
             unused_at_ms + (span_ms / 8).max(1_000)
         };
         self.0.iter().map(expires_ms).max().unwrap_or(0)
@@ -381,7 +383,9 @@ impl Held<'_> {
     /// The block that it is in, or was in and has not forgotten.
     pub fn block(&self, now_ms: u64) -> Option<Block> {
         match self {
-            Held::Blocked(blocked) => Some(blocked.block).filter(|block| !block.is_forgotten(now_ms)),
+            Held::Blocked(blocked) => {
+                Some(blocked.block).filter(|block| !block.is_forgotten(now_ms))
+            }
             _ => None,
         }
     }

@@ -18,9 +18,9 @@ pub mod node;
 mod oracle;
 #[cfg(test)]
 mod properties;
+pub mod quote;
 #[cfg(test)]
 mod random;
-pub mod quote;
 pub mod request;
 pub mod span;
 pub mod zone;

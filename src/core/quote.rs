@@ -49,7 +49,7 @@ pub struct Rare<'a> {
     pub windows: &'a [Window],
     /// When the hit counts as charged, in Unix milliseconds; now, where it lies later.
     pub at_ms: Option<u64>,
-    /// The charge will be settled by its time.
+    /// The charge will be settled by its time: of a bucket, that is noted.
     pub stamp: bool,
     /// Take as much as fits, this at the least.
     pub min: Option<u64>,
@@ -195,7 +195,14 @@ fn quote_form(
     others: bool,
     out: &mut Quote,
 ) -> Result<(), Error> {
-    let (state, hit) = (Asked { state, block, others }, hit);
+    let (state, hit) = (
+        Asked {
+            state,
+            block,
+            others,
+        },
+        hit,
+    );
     match hit.algorithm {
         Algorithm::Fixed if is_wide(hit, state.state) => state.quote::<Dated>(hit, now_ms, out),
         Algorithm::Fixed => state.quote::<Fixed>(hit, now_ms, out),
@@ -209,9 +216,11 @@ fn quote_form(
 /// Whether the hit needs, or the key has, the wider of its algorithm's forms.
 #[inline(always)]
 fn is_wide(hit: &Hit, state: Option<&Held>) -> bool {
-    !hit.rare.windows.is_empty()
-        || hit.rare.stamp
-        || matches!(state, Some(Held::Dated(_) | Held::Stamped(_)))
+    match hit.algorithm {
+        Algorithm::Fixed => !hit.rare.windows.is_empty() || matches!(state, Some(Held::Dated(_))),
+        Algorithm::Bucket => hit.rare.stamp || matches!(state, Some(Held::Stamped(_))),
+        Algorithm::Sliding | Algorithm::Lease => false,
+    }
 }
 
 /// Makes the change that [`quote`] said, of the same state, hit and time: the same always makes the same. What is returned
@@ -379,7 +388,12 @@ impl<M: Meter> Meters<M> {
 
     /// Notes what is used of every limit, and whether the cost fits them all.
     #[inline(always)]
-    fn measure(this: Option<&Self>, hit: &Hit, now_ms: u64, quote: &mut Quote) -> Result<(), Error> {
+    fn measure(
+        this: Option<&Self>,
+        hit: &Hit,
+        now_ms: u64,
+        quote: &mut Quote,
+    ) -> Result<(), Error> {
         let cost = hit.cost.unsigned_abs();
         let mut fits = true;
         let mut is_in_order = true;
@@ -388,13 +402,12 @@ impl<M: Meter> Meters<M> {
             let ask = hit.ask(index, limit, now_ms);
             let meter = this.and_then(|meters| meters.find(index, limit));
             let (used, own) = meter.map_or((0, 0), |meter| (meter.used(&ask), meter.own(&ask)));
+            let after = used.saturating_sub(own).saturating_add(cost);
+            let is_late = hit.rare.at_ms.is_some() && !M::counts(meter, &ask, hit.at_ms());
             // What is given back always fits, or a debt could never be reduced; so does what is renewed, and what would
             // not be counted.
-            fits &= hit.cost < 0
-                || used.saturating_sub(own).saturating_add(cost) <= limit.limit()
-                || (cost > 0 && cost <= own)
-                || (hit.rare.at_ms.is_some() && !M::counts(meter, &ask, hit.at_ms()));
-            if hit.force && hit.cost > 0 && used.saturating_add(cost) > MAX_COUNT {
+            fits &= hit.cost < 0 || after <= limit.limit() || (cost > 0 && cost <= own) || is_late;
+            if hit.force && hit.cost > 0 && after > MAX_COUNT && !is_late {
                 return Err(Error::Overflow);
             }
             if hit.cost > 0 && meter.is_some_and(|meter| meter.is_full(&ask)) {
@@ -456,7 +469,8 @@ impl<M: Meter> Meters<M> {
         quote: &mut Quote,
     ) -> Result<u64, Error> {
         let mut turn_ms = 0;
-        for (index, (limit, verdict)) in hit.limits.iter().zip(&quote.decision.verdicts).enumerate() {
+        for (index, (limit, verdict)) in hit.limits.iter().zip(&quote.decision.verdicts).enumerate()
+        {
             match Self::turn(this, hit, index, limit, now_ms) {
                 Retry::After(ms) => turn_ms = turn_ms.max(ms),
                 Retry::Never => return Ok(0),
@@ -482,7 +496,11 @@ impl<M: Meter> Meters<M> {
     /// Says when a reserved hit's turn comes; denied, when it would be soon enough.
     #[cold]
     fn judge_turns(this: Option<&Self>, hit: &Hit, now_ms: u64, quote: &mut Quote) {
-        let late_ms = if quote.fits { 0 } else { hit.rare.reserve_ms.unwrap_or(0) };
+        let late_ms = if quote.fits {
+            0
+        } else {
+            hit.rare.reserve_ms.unwrap_or(0)
+        };
         let verdicts = hit.limits.iter().zip(&mut quote.decision.verdicts);
         for (index, (limit, verdict)) in verdicts.enumerate() {
             verdict.retry = match Self::turn(this, hit, index, limit, now_ms) {
@@ -499,7 +517,12 @@ impl<M: Meter> Meters<M> {
     fn is_changed(this: Option<&Self>, hit: &Hit, now_ms: u64, quote: &Quote) -> bool {
         let at_ms = hit.at_ms();
         if hit.rare.at_ms.is_none() {
-            return hit.cost > 0 || quote.decision.verdicts.iter().any(|verdict| verdict.used > 0);
+            return hit.cost > 0
+                || quote
+                    .decision
+                    .verdicts
+                    .iter()
+                    .any(|verdict| verdict.used > 0);
         }
         let mut limits = hit.limits.iter().enumerate();
         at_ms > 0
@@ -532,7 +555,10 @@ impl<M: Meter> Meters<M> {
     /// What each limit says once the hit is charged.
     #[inline(always)]
     fn judge_after(this: Option<&Self>, hit: &Hit, now_ms: u64, quote: &mut Quote) {
-        if hit.rare.at_ms.is_some() || quote.taken < 0 || !(quote.fits || hit.rare.reserve_ms.is_some()) {
+        if hit.rare.at_ms.is_some()
+            || quote.taken < 0
+            || !(quote.fits || hit.rare.reserve_ms.is_some())
+        {
             return Self::judge_clones(this, hit, now_ms, quote);
         }
         let cost = quote.taken.unsigned_abs();
@@ -595,7 +621,11 @@ impl<M: Meter> Meters<M> {
         }
         Self::shut(length_ms, quote);
         let until_ms = now_ms + length_ms;
-        let block = Block { until_ms, length_ms, strikes };
+        let block = Block {
+            until_ms,
+            length_ms,
+            strikes,
+        };
         quote.change = Change::Block { block, emptied };
     }
 
@@ -611,7 +641,9 @@ impl<M: Meter> Meters<M> {
     fn window_of(meter: &M, hit: &Hit) -> Option<Window> {
         let windows = hit.rare.windows.iter();
         let mut named = hit.limits.iter().zip(windows);
-        named.find(|(limit, _)| meter.is_for(limit)).map(|(_, window)| *window)
+        named
+            .find(|(limit, _)| meter.is_for(limit))
+            .map(|(_, window)| *window)
     }
 
     #[inline(always)]
@@ -628,7 +660,11 @@ impl<M: Meter> Meters<M> {
     #[inline(always)]
     fn charge(&mut self, hit: &Hit, cost: i64, now_ms: u64) {
         let is_in_order = self.0.len() == hit.limits.len()
-            && hit.limits.iter().zip(&self.0).all(|(limit, meter)| meter.is_for(limit));
+            && hit
+                .limits
+                .iter()
+                .zip(&self.0)
+                .all(|(limit, meter)| meter.is_for(limit));
         if !is_in_order {
             self.arrange(hit, now_ms);
         }
@@ -651,7 +687,8 @@ impl<M: Meter> Meters<M> {
         };
         self.0 = hit.limits.iter().map(&mut take).collect();
         if !hit.rare.drops_unnamed {
-            self.0.extend(old.into_iter().filter(|meter| !meter.is_unused(now_ms)));
+            self.0
+                .extend(old.into_iter().filter(|meter| !meter.is_unused(now_ms)));
         }
     }
 
@@ -717,7 +754,12 @@ pub fn hit(state: &mut Option<Limiter>, hit: &Hit, now_ms: u64) -> Result<Quote,
 ///
 /// # Errors
 /// A key of another algorithm; then nothing is changed.
-pub fn apply(state: &mut Option<Limiter>, hit: &Hit, change: Change, now_ms: u64) -> Result<(), Error> {
+pub fn apply(
+    state: &mut Option<Limiter>,
+    hit: &Hit,
+    change: Change,
+    now_ms: u64,
+) -> Result<(), Error> {
     if change == Change::None {
         return Ok(());
     }

@@ -201,7 +201,16 @@ pub fn parse_into<'a>(
     limits_of(algorithm, &mut words, clause)?;
     let mut seen = Seen::default();
     while let Some(word) = words.peek() {
-        option(word, algorithm, verb, Place::Single, &mut words, clause, options, &mut seen)?;
+        option(
+            word,
+            algorithm,
+            verb,
+            Place::Single,
+            &mut words,
+            clause,
+            options,
+            &mut seen,
+        )?;
     }
     seen.check(algorithm, clause, options)
 }
@@ -222,23 +231,42 @@ pub fn parse_all<'a>(verb: Verb, args: &'a [&'a [u8]], at: usize) -> Result<All<
     };
     for (index, key) in keys.iter().enumerate() {
         if keys.iter().take(index).any(|before| before == key) {
-            return Err(Error::SameKey { at: words.at() + index });
+            return Err(Error::SameKey {
+                at: words.at() + index,
+            });
         }
     }
     words.args = rest;
-    let mut all = All { keys, clauses: SmallVec::new(), options: Options::default() };
+    let mut all = All {
+        keys,
+        clauses: SmallVec::new(),
+        options: Options::default(),
+    };
     for left in (0..keys.len()).rev() {
         let name = words.next("FIXED, SLIDING, BUCKET or LEASE, and its limits")?;
         let algorithm = Algorithm::parse(name).ok_or(Error::Clause { at: words.last() })?;
         let mut clause = Clause::default();
         limits_of(algorithm, &mut words, &mut clause)?;
-        let place = if left == 0 { Place::LastClause } else { Place::Clause };
+        let place = if left == 0 {
+            Place::LastClause
+        } else {
+            Place::Clause
+        };
         let mut seen = Seen::default();
         while let Some(word) = words.peek() {
             if Algorithm::parse(word).is_some() {
                 break;
             }
-            option(word, algorithm, verb, place, &mut words, &mut clause, &mut all.options, &mut seen)?;
+            option(
+                word,
+                algorithm,
+                verb,
+                place,
+                &mut words,
+                &mut clause,
+                &mut all.options,
+                &mut seen,
+            )?;
         }
         seen.check(algorithm, &clause, &Options::default())?;
         all.clauses.push((algorithm, clause));
@@ -296,12 +324,22 @@ impl Seen {
     }
 
     #[cold]
-    fn check_rare(&self, algorithm: Algorithm, clause: &Clause, options: &Options) -> Result<(), Error> {
+    fn check_rare(
+        &self,
+        algorithm: Algorithm,
+        clause: &Clause,
+        options: &Options,
+    ) -> Result<(), Error> {
         let conflict = |at: usize, option, with| Err(Error::Conflict { at, option, with });
         if self.reserve > 0 && algorithm != Algorithm::Bucket {
             return conflict(self.reserve, "RESERVE", "other algorithms than BUCKET");
         }
-        for (at, option) in [(self.force, "FORCE"), (self.at, "AT"), (self.min, "MIN"), (self.block, "BLOCK")] {
+        for (at, option) in [
+            (self.force, "FORCE"),
+            (self.at, "AT"),
+            (self.min, "MIN"),
+            (self.block, "BLOCK"),
+        ] {
             if self.reserve > 0 && at > 0 {
                 return conflict(self.reserve, "RESERVE", option);
             }
@@ -328,9 +366,11 @@ impl Seen {
     fn check_call(&self, algorithm: Algorithm) -> Result<(), Error> {
         let options = [(self.force, "FORCE"), (self.at, "AT")];
         match options.into_iter().find(|(at, _)| *at > 0) {
-            Some((at, option)) if algorithm == Algorithm::Lease => {
-                Err(Error::Conflict { at, option, with: "a lease" })
-            }
+            Some((at, option)) if algorithm == Algorithm::Lease => Err(Error::Conflict {
+                at,
+                option,
+                with: "a lease",
+            }),
             _ => Ok(()),
         }
     }
@@ -338,7 +378,10 @@ impl Seen {
 
 /// Reads one option.
 #[inline(always)]
-#[allow(clippy::too_many_arguments, reason = "what is read to, and what decides whether it may be")]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "what is read to, and what decides whether it may be"
+)]
 fn option<'a>(
     word: &'a [u8],
     algorithm: Algorithm,
@@ -362,7 +405,11 @@ fn option<'a>(
     } else if is("POLICY") {
         let name = name(words, "policy")?;
         if clause.policies.len() == MAX_POLICIES {
-            return Err(Error::TooMany { at, what: "policies", max: MAX_POLICIES });
+            return Err(Error::TooMany {
+                at,
+                what: "policies",
+                max: MAX_POLICIES,
+            });
         }
         clause.policies.push(name);
         in_clause(place, options, at, "POLICY")
@@ -395,7 +442,11 @@ fn rare_option<'a>(
     let is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
     let charges = |option| match verb {
         Verb::Charge => Ok(()),
-        Verb::Peek => Err(Error::Conflict { at, option, with: "a peek, which charges nothing" }),
+        Verb::Peek => Err(Error::Conflict {
+            at,
+            option,
+            with: "a peek, which charges nothing",
+        }),
     };
     if is("FORCE") {
         once(&mut seen.force, at, "FORCE")?;
@@ -416,7 +467,11 @@ fn rare_option<'a>(
         once(&mut seen.stamp, at, "STAMP")?;
         charges("STAMP")?;
         if algorithm == Algorithm::Lease && place == Place::Single {
-            return Err(Error::Conflict { at, option: "STAMP", with: "a lease" });
+            return Err(Error::Conflict {
+                at,
+                option: "STAMP",
+                with: "a lease",
+            });
         }
         options.stamp = true;
         return in_call(place, at, "STAMP");
@@ -426,7 +481,11 @@ fn rare_option<'a>(
         once(&mut seen.block, at, "BLOCK")?;
         loop {
             if clause.block_ms.len() == MAX_BLOCKS {
-                return Err(Error::TooMany { at: words.at(), what: "durations", max: MAX_BLOCKS });
+                return Err(Error::TooMany {
+                    at: words.at(),
+                    what: "durations",
+                    max: MAX_BLOCKS,
+                });
             }
             clause.block_ms.push(duration_of(words, "duration")?);
             if !words.goes_on() {
@@ -451,7 +510,11 @@ fn rare_option<'a>(
     Err(match (is("MIN") || is("RESERVE"), place) {
         (true, Place::Clause | Place::LastClause) => {
             let option = if is("MIN") { "MIN" } else { "RESERVE" };
-            Error::Conflict { at, option, with: "several keys" }
+            Error::Conflict {
+                at,
+                option,
+                with: "several keys",
+            }
         }
         _ => Error::UnknownOption { at },
     })
@@ -466,7 +529,12 @@ fn once(seen: &mut usize, at: usize, option: &'static str) -> Result<(), Error> 
 }
 
 /// An option of one clause stands before those of the call.
-fn in_clause(place: Place, options: &Options, at: usize, option: &'static str) -> Result<(), Error> {
+fn in_clause(
+    place: Place,
+    options: &Options,
+    at: usize,
+    option: &'static str,
+) -> Result<(), Error> {
     if place == Place::LastClause && *options != Options::default() {
         return Err(Error::ClauseOption { at, option });
     }
@@ -502,7 +570,11 @@ fn count_error(at: usize, what: &'static str) -> Error {
 
 /// Reads what stands before a clause's options.
 #[inline(always)]
-fn limits_of<'a>(algorithm: Algorithm, words: &mut Words<'a>, clause: &mut Clause<'a>) -> Result<(), Error> {
+fn limits_of<'a>(
+    algorithm: Algorithm,
+    words: &mut Words<'a>,
+    clause: &mut Clause<'a>,
+) -> Result<(), Error> {
     limits(algorithm, words, clause)?;
     if algorithm == Algorithm::Lease {
         let id = words.next("the lease's id")?;
@@ -540,7 +612,8 @@ fn limits(algorithm: Algorithm, words: &mut Words, clause: &mut Clause) -> Resul
             clause.is_rare |= span.plain_ms().is_none();
             Limit::spanning(amount, span)
         } else {
-            let time_ms = duration::parse(time).map_err(|why| plain_error(time, at, time_name, why))?;
+            let time_ms =
+                duration::parse(time).map_err(|why| plain_error(time, at, time_name, why))?;
             match refill {
                 None => Limit::window(amount, time_ms),
                 Some(refill) => Limit::bucket(amount, refill, time_ms),
@@ -565,7 +638,10 @@ fn limits(algorithm: Algorithm, words: &mut Words, clause: &mut Clause) -> Resul
 #[cold]
 fn plain_error(text: &[u8], at: usize, what: &'static str, why: duration::DurationError) -> Error {
     match Span::parse(text) {
-        Ok(_) if what == "window" => Error::Window { at, why: SpanError::OnlyFixed },
+        Ok(_) if what == "window" => Error::Window {
+            at,
+            why: SpanError::OnlyFixed,
+        },
         _ => Error::Duration { at, what, why },
     }
 }

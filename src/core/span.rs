@@ -78,12 +78,19 @@ impl Span {
     /// A window of so many milliseconds, aligned to the Unix epoch where it is aligned. `None` where it is too short or too
     /// long.
     pub fn plain(ms: u64) -> Option<Self> {
-        (duration::MIN_MS..=duration::MAX_MS).contains(&ms).then_some(Self(ms))
+        (duration::MIN_MS..=duration::MAX_MS)
+            .contains(&ms)
+            .then_some(Self(ms))
     }
 
     /// A calendar window. Whole days in UTC are plain ones. `None` where a number is out of bounds.
     pub fn calendar(calendar: Calendar) -> Option<Self> {
-        let Calendar { unit, count, anchor, zone } = calendar;
+        let Calendar {
+            unit,
+            count,
+            anchor,
+            zone,
+        } = calendar;
         let (most, anchors) = match unit {
             Unit::Day => (MAX_DAYS, 1),
             Unit::Week => (MAX_DAYS / 7, 7),
@@ -156,7 +163,8 @@ impl Span {
         text: &[u8],
         parsed: Result<u64, duration::DurationError>,
     ) -> Result<Self, SpanError> {
-        let refused = SpanError::Duration(parsed.err().unwrap_or(duration::DurationError::OutOfRange));
+        let refused =
+            SpanError::Duration(parsed.err().unwrap_or(duration::DurationError::OutOfRange));
         let mut sides = text.splitn(2, |byte| *byte == b'@');
         let base = sides.next().unwrap_or_default();
         let place = sides.next();
@@ -179,7 +187,12 @@ impl Span {
                 Some(_) => SpanError::NoCalendar,
             });
         };
-        let mut calendar = Calendar { unit, count, anchor: 1, zone: Zone::UTC };
+        let mut calendar = Calendar {
+            unit,
+            count,
+            anchor: 1,
+            zone: Zone::UTC,
+        };
         if let Some(place) = place {
             let mut parts = place.split(|byte| *byte == b',');
             let first = parts.next().unwrap_or_default();
@@ -213,10 +226,19 @@ impl Span {
 
     /// How a FIXED window is written: the one text that windows are told apart by.
     pub fn text(self) -> String {
-        let Some(Calendar { unit, count, anchor, zone }) = self.as_calendar() else {
+        let Some(Calendar {
+            unit,
+            count,
+            anchor,
+            zone,
+        }) = self.as_calendar()
+        else {
             return Human::without_weeks(self.0).to_string();
         };
-        let name = UNITS.iter().find(|(other, _)| *other == unit).map_or("", |(_, name)| name);
+        let name = UNITS
+            .iter()
+            .find(|(other, _)| *other == unit)
+            .map_or("", |(_, name)| name);
         let day = match unit {
             Unit::Week if anchor > 1 => WEEKDAYS
                 .get(usize::from(anchor) - 1)
@@ -224,9 +246,21 @@ impl Span {
             Unit::Month if anchor > 1 => anchor.to_string(),
             _ => String::new(),
         };
-        let zone = if zone == Zone::UTC { String::new() } else { zone.to_string() };
-        let at = if day.is_empty() && zone.is_empty() { "" } else { "@" };
-        let comma = if day.is_empty() || zone.is_empty() { "" } else { "," };
+        let zone = if zone == Zone::UTC {
+            String::new()
+        } else {
+            zone.to_string()
+        };
+        let at = if day.is_empty() && zone.is_empty() {
+            ""
+        } else {
+            "@"
+        };
+        let comma = if day.is_empty() || zone.is_empty() {
+            ""
+        } else {
+            ","
+        };
         format!("{count}{name}{at}{day}{comma}{zone}")
     }
 }

@@ -17,9 +17,8 @@
 use super::raw::{now_ms, Call};
 use super::registry::{self, Part, Registry, NODE, RECORD_BYTES};
 use crate::core::limit::{Algorithm, Limit};
-use crate::core::limiter::{Hit, Limiter};
-use redis_module::raw;
-use std::ffi::c_void;
+use crate::core::limiter::Limiter;
+use crate::core::quote::{self, Hit};
 
 /// Bytes of turns' records at once: some thousand, of a hit or two each.
 const BURST_BYTES: u64 = 1 << 20;
@@ -57,16 +56,15 @@ impl Written {
         let Some(limit) = Limit::bucket(BURST_BYTES, BYTES_PER_SECOND, 1_000) else {
             return false; // the constants are a limit
         };
+        let limits = [limit];
+        let cost = i64::try_from(bytes).unwrap_or(i64::MAX);
         let hit = Hit {
-            algorithm: Algorithm::Bucket,
-            limits: &[limit],
-            cost: i64::try_from(bytes).unwrap_or(i64::MAX),
             force: true,
-            entries: 0,
+            ..Hit::new(Algorithm::Bucket, &limits, cost)
         };
-        let decided = Limiter::hit(&mut self.bytes, &hit, now_ms);
-        decided.is_ok_and(|(decision, _)| {
-            let verdict = decision.binding();
+        let decided = quote::hit(&mut self.bytes, &hit, now_ms);
+        decided.is_ok_and(|quote| {
+            let verdict = quote.decision.binding();
             verdict.is_some_and(|verdict| verdict.remaining() > 0)
         })
     }
@@ -80,9 +78,8 @@ pub fn begin_turn(call: &Call) {
     }
 }
 
-unsafe extern "C" fn end_turn(ctx: *mut raw::RedisModuleCtx, _data: *mut c_void) {
-    // SAFETY: the server's own context, in a callback that has not returned yet.
-    write(&unsafe { Call::in_callback(ctx) }, |registry| {
+fn end_turn(call: &Call) {
+    write(call, |registry| {
         let now_ms = now_ms();
         let has_room = registry.written.charge(0, now_ms);
         let record = has_room.then(|| next(registry)).flatten();

@@ -13,7 +13,7 @@
 
 use super::config;
 use super::journal::Written;
-use super::raw::random_seeds;
+use super::raw::{is_main_thread, random_seeds};
 use crate::core::limit::Algorithm;
 use crate::core::node::deny::{Lists, Seed};
 use crate::core::node::policy::Policies;
@@ -75,8 +75,8 @@ impl Part {
 
 struct Guarded(RefCell<Option<Registry>>);
 
-// SAFETY: the server runs commands, callbacks and the loading of an RDB file on one thread, or, where it has others,
-// under one lock; a forked child has its own copy.
+// SAFETY: only the main thread takes it, which runs commands, events, and the loading and saving of an RDB file; a forked
+// child has its own copy.
 unsafe impl Sync for Guarded {}
 
 static REGISTRY: Guarded = Guarded(RefCell::new(None));
@@ -84,6 +84,7 @@ static REGISTRY: Guarded = Guarded(RefCell::new(None));
 /// Gives access to the registry. `body` calls nothing that could come back here: no function of the server's that runs
 /// commands or notifies anyone.
 pub fn with<T>(body: impl FnOnce(&mut Registry) -> T) -> T {
+    debug_assert!(is_main_thread());
     body(REGISTRY.0.borrow_mut().get_or_insert_with(Registry::new))
 }
 

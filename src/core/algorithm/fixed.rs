@@ -128,7 +128,11 @@ impl Fixed {
         let is_due = at_ms >= ask.now_ms // the usual case, and the rest of the hot path need not be read
             || if cost < 0 { at_ms >= binds.start_ms } else { at_ms >= current.start_ms };
         let used = self.used_in(binds);
-        self.used = if is_due { used.saturating_add_signed(cost) } else { used };
+        self.used = if is_due {
+            used.saturating_add_signed(cost)
+        } else {
+            used
+        };
         self.start_ms = binds.start_ms;
         self.limit = ask.limit.limit();
     }
@@ -178,7 +182,11 @@ impl Meter for Fixed {
     }
 
     fn counts(_this: Option<&Self>, ask: &Ask, at_ms: u64) -> bool {
-        is_counted(aligned(ask.limit.span().ms(), ask.now_ms), at_ms, ask.now_ms)
+        is_counted(
+            aligned(ask.limit.span().ms(), ask.now_ms),
+            at_ms,
+            ask.now_ms,
+        )
     }
 
     #[inline(always)]
@@ -283,7 +291,10 @@ impl Meter for Dated {
     }
 
     fn charge(&mut self, ask: &Ask, cost: i64, at_ms: u64) {
-        let (current, binds) = (Self::current(Some(self), ask), Self::binding(Some(self), ask));
+        let (current, binds) = (
+            Self::current(Some(self), ask),
+            Self::binding(Some(self), ask),
+        );
         self.fixed.charge_in(binds, current, ask, cost, at_ms);
         self.end_ms = binds.end_ms;
     }
@@ -295,9 +306,15 @@ impl Meter for Dated {
     fn known_window(&self, now_ms: u64) -> Window {
         let Window { start_ms, end_ms } = self.charged();
         if now_ms < start_ms {
-            Window { start_ms: now_ms, end_ms: start_ms } // so that the one charged last comes next, and binds
+            Window {
+                start_ms: now_ms,
+                end_ms: start_ms,
+            } // so that the one charged last comes next, and binds
         } else {
-            Window { start_ms: end_ms, end_ms: now_ms.max(end_ms) }
+            Window {
+                start_ms: end_ms,
+                end_ms: now_ms.max(end_ms),
+            }
         }
     }
 

@@ -52,6 +52,13 @@ pub struct Lease {
     pub ttl_ms: u64,
 }
 
+impl Lease {
+    /// Milliseconds that are left of it: never more than it was given.
+    pub fn left_ms(&self, now_ms: u64) -> u64 {
+        self.ends_ms.saturating_sub(now_ms).min(self.ttl_ms)
+    }
+}
+
 /// The leases of one key.
 #[derive(Clone, Debug)]
 pub struct Leases {
@@ -89,7 +96,9 @@ fn place(index: usize) -> u16 {
 impl Leases {
     /// By end, then id.
     pub fn sorted(&self) -> impl Iterator<Item = &Lease> {
-        self.order.iter().filter_map(|at| self.leases.get(usize::from(*at)))
+        self.order
+            .iter()
+            .filter_map(|at| self.leases.get(usize::from(*at)))
     }
 
     /// How many there are, ended ones included.
@@ -107,7 +116,11 @@ impl Leases {
             return None;
         }
         let hash = self.index.hashing.hash_one(id);
-        let is_it = |at: &u16| self.leases.get(usize::from(*at)).is_some_and(|lease| *lease.id == *id);
+        let is_it = |at: &u16| {
+            self.leases
+                .get(usize::from(*at))
+                .is_some_and(|lease| *lease.id == *id)
+        };
         self.index.table.find(hash, is_it).copied()
     }
 
@@ -124,10 +137,11 @@ impl Leases {
 
     /// Where a lease stands, or would stand, in the order.
     fn rank(&self, ends_ms: u64, id: &[u8]) -> Result<usize, usize> {
-        self.order.binary_search_by(|at| match self.leases.get(usize::from(*at)) {
-            Some(lease) => (lease.ends_ms, &*lease.id).cmp(&(ends_ms, id)),
-            None => std::cmp::Ordering::Less,
-        })
+        self.order
+            .binary_search_by(|at| match self.leases.get(usize::from(*at)) {
+                Some(lease) => (lease.ends_ms, &*lease.id).cmp(&(ends_ms, id)),
+                None => std::cmp::Ordering::Less,
+            })
     }
 
     /// Adds a lease whose id none has.
@@ -137,14 +151,18 @@ impl Leases {
             Ok(rank) | Err(rank) => rank,
         };
         self.held += lease.cost;
-        self.charged_ms = self.charged_ms.max(lease.ends_ms.saturating_sub(lease.ttl_ms));
+        self.charged_ms = self
+            .charged_ms
+            .max(lease.ends_ms.saturating_sub(lease.ttl_ms));
         let Index { table, hashing } = &mut self.index;
         let hash = hashing.hash_one(&*lease.id);
         self.leases.push(lease);
         self.order.insert(rank, at);
         let leases = &self.leases;
         table.insert_unique(hash, at, |at| {
-            leases.get(usize::from(*at)).map_or(0, |lease| hashing.hash_one(&*lease.id))
+            leases
+                .get(usize::from(*at))
+                .map_or(0, |lease| hashing.hash_one(&*lease.id))
         });
     }
 
@@ -182,14 +200,20 @@ impl Leases {
     }
 
     fn newest_ms(&self) -> u64 {
-        let given = self.leases.iter().map(|lease| lease.ends_ms.saturating_sub(lease.ttl_ms));
+        let given = self
+            .leases
+            .iter()
+            .map(|lease| lease.ends_ms.saturating_sub(lease.ttl_ms));
         given.max().unwrap_or(0)
     }
 
     /// Takes out the leases that have ended.
     fn end(&mut self, now_ms: u64) {
         while let Some(at) = self.order.first().copied() {
-            let ended = self.leases.get(usize::from(at)).is_none_or(|lease| lease.ends_ms <= now_ms);
+            let ended = self
+                .leases
+                .get(usize::from(at))
+                .is_none_or(|lease| lease.ends_ms <= now_ms);
             if !ended {
                 break;
             }
@@ -293,9 +317,15 @@ impl Meter for Leases {
 
     fn reset(&self, ask: &Ask) -> u64 {
         let last_ms = if self.is_ahead(ask.now_ms, None) {
-            self.leases.iter().map(|lease| Self::ends_ms(lease, ask.now_ms)).max()
+            self.leases
+                .iter()
+                .map(|lease| Self::ends_ms(lease, ask.now_ms))
+                .max()
         } else {
-            let last = self.order.last().and_then(|at| self.leases.get(usize::from(*at)));
+            let last = self
+                .order
+                .last()
+                .and_then(|at| self.leases.get(usize::from(*at)));
             last.map(|lease| lease.ends_ms)
         };
         last_ms.unwrap_or(0).saturating_sub(ask.now_ms)
@@ -310,10 +340,19 @@ impl Meter for Leases {
             let others = leases.leases.iter().filter(|lease| *lease.id != *ask.id);
             others.map(|lease| Self::ends_ms(lease, ask.now_ms)).max()
         } else {
-            let mut newest = leases.order.iter().rev().filter_map(|at| leases.leases.get(usize::from(*at)));
-            newest.find(|lease| *lease.id != *ask.id).map(|lease| lease.ends_ms)
+            let mut newest = leases
+                .order
+                .iter()
+                .rev()
+                .filter_map(|at| leases.leases.get(usize::from(*at)));
+            newest
+                .find(|lease| *lease.id != *ask.id)
+                .map(|lease| lease.ends_ms)
         };
-        last_ms.unwrap_or(0).saturating_sub(ask.now_ms).max(given_ms)
+        last_ms
+            .unwrap_or(0)
+            .saturating_sub(ask.now_ms)
+            .max(given_ms)
     }
 
     fn refundable(&self, _ask: &Ask, _at_ms: u64) -> u64 {
@@ -349,7 +388,10 @@ impl Meter for Leases {
     }
 
     fn unused_at_ms(&self) -> u64 {
-        let last = self.order.last().and_then(|at| self.leases.get(usize::from(*at)));
+        let last = self
+            .order
+            .last()
+            .and_then(|at| self.leases.get(usize::from(*at)));
         last.map_or(0, |lease| lease.ends_ms)
     }
 
@@ -362,20 +404,33 @@ impl Meter for Leases {
         }
         let leases = &self.leases;
         self.order.sort_unstable_by_key(|at| {
-            leases.get(usize::from(*at)).map(|lease| (lease.ends_ms, &*lease.id))
+            leases
+                .get(usize::from(*at))
+                .map(|lease| (lease.ends_ms, &*lease.id))
         });
         self.charged_ms = self.newest_ms();
     }
 
     fn is_full(&self, ask: &Ask) -> bool {
-        let ended = self.sorted().take_while(|lease| lease.ends_ms <= ask.now_ms).count();
+        let ended = self
+            .sorted()
+            .take_while(|lease| lease.ends_ms <= ask.now_ms)
+            .count();
         self.leases.len() - ended >= MAX_LEASES && self.holds(ask.id, ask.now_ms).is_none()
     }
 
     fn heap_bytes(&self) -> usize {
         let ids = self.leases.iter().filter(|lease| lease.id.spilled());
-        let leases = if self.leases.spilled() { self.leases.capacity() } else { 0 };
-        let order = if self.order.spilled() { self.order.capacity() } else { 0 };
+        let leases = if self.leases.spilled() {
+            self.leases.capacity()
+        } else {
+            0
+        };
+        let order = if self.order.spilled() {
+            self.order.capacity()
+        } else {
+            0
+        };
         leases * size_of::<Lease>()
             + order * size_of::<u16>()
             + self.index.table.allocation_size()

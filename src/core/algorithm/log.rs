@@ -119,8 +119,7 @@ impl Log {
     /// A log that was written elsewhere; `None` where it is not one.
     pub(in crate::core) fn read(bytes: &[u8], origin_ms: u64, capacity: u16) -> Option<Self> {
         let kept = Self::audit(bytes, origin_ms)?;
-        let is_sound =
-            (MIN_ENTRIES..=MAX_ENTRIES).contains(&capacity) && kept.entries <= capacity;
+        let is_sound = (MIN_ENTRIES..=MAX_ENTRIES).contains(&capacity) && kept.entries <= capacity;
         is_sound.then(|| Self {
             used: kept.used,
             origin_ms,
@@ -134,7 +133,9 @@ impl Log {
 
     /// When the first entry was charged; of an empty log, what it remembers.
     pub(in crate::core) fn first_ms(&self) -> u64 {
-        self.entries().next().map_or(self.last_ms, |(at_ms, _)| at_ms)
+        self.entries()
+            .next()
+            .map_or(self.last_ms, |(at_ms, _)| at_ms)
     }
 
     /// The times and costs, oldest first.
@@ -365,4 +366,3 @@ impl Kept {
 fn byte_count(bytes: usize) -> u8 {
     u8::try_from(bytes).unwrap_or(u8::MAX)
 }
-

@@ -33,7 +33,9 @@ impl Policy {
         let count = (1..=MAX_LIMITS).contains(&limits.len());
         let sound = limits.iter().enumerate().all(|(index, limit)| {
             let shape = match algorithm {
-                Algorithm::Fixed | Algorithm::Sliding | Algorithm::Lease => limit.refill() == limit.limit(),
+                Algorithm::Fixed | Algorithm::Sliding | Algorithm::Lease => {
+                    limit.refill() == limit.limit()
+                }
                 Algorithm::Bucket => limit.refill() > 0,
             };
             let mut before = limits.iter().take(index);

@@ -1,6 +1,5 @@
 //! `RL.POLICY`: limits by name, which go before the limits that a call brings along.
 
-use crate::core::duration::Human;
 use crate::core::error::Error;
 use crate::core::limit::Algorithm;
 use crate::core::node::policy::{Policy, Refused, MAX_POLICIES};
@@ -103,6 +102,6 @@ fn reply(call: &Call, policy: &Policy) {
         if is_bucket {
             call.reply_bytes(limit.refill().to_string().as_bytes());
         }
-        call.reply_bytes(Human(limit.window_ms()).to_string().as_bytes());
+        call.reply_bytes(limit.window_text(policy.algorithm()).as_bytes());
     }
 }
