@@ -1011,3 +1011,32 @@ fn load_arguments_of_any_bytes_are_one_line_of_the_log() {
         assert!(!log.lines().any(|line| line.starts_with("1:M 01 Jan")));
     }
 }
+
+/// What belongs to the node is refused whole where it cannot have been written so, as a key's value is: half a registry
+/// would be limits that nobody set.
+#[test]
+fn an_rdb_with_a_damaged_registry_is_refused() {
+    const POLICY: &[u8] = b"a-policy-by-name";
+    const LIST: &[u8] = b"a-list-by-name";
+    let lines = ["rdbchecksum no", "rdbcompression no"];
+    let mut server = Server::with(&lines);
+    server.ok("RL.POLICY SET a-policy-by-name FIXED 5 1h");
+    assert_eq!(server.call("RL.DENY ADD a-list-by-name 192.0.2.1").int(), 1);
+    server.ok("SAVE");
+    server.kill();
+    let path = server.dir().join("dump.rdb");
+    let sound = std::fs::read(&path).unwrap();
+    for name in [POLICY, LIST] {
+        let at = sound.windows(name.len()).position(|bytes| bytes == name);
+        let length = at.expect("the file names it") - 1;
+        let mut damaged = sound.clone();
+        assert_eq!(usize::from(damaged[length]), name.len());
+        damaged[length] = 0;
+        std::fs::write(&path, damaged).unwrap();
+        let started = server.starts_on_damaged_rdb();
+        assert!(!started, "it started without {}", name.escape_ascii());
+    }
+    std::fs::write(&path, sound).unwrap();
+    server.start_again().unwrap();
+    assert!(!server.call("RL.POLICY GET a-policy-by-name").is_error());
+}

@@ -514,3 +514,82 @@ fn a_subscriber_may_delete_the_key_that_it_is_told_of() {
     }
     std::fs::remove_dir_all(dir).unwrap();
 }
+
+/// Who watches a key hears of an effect that arrives as of a hit.
+#[test]
+fn an_effect_that_arrives_breaks_a_watch() {
+    let server = Server::with(&["appendonly yes", "appendfsync always"]);
+    server.decide("RL.FIXED k 9 30d");
+    let effect = aof::commands(&server).pop().unwrap();
+    let effect: Vec<&[u8]> = effect.iter().map(Vec::as_slice).collect();
+    let mut watcher = server.connect();
+    for expected in [true, false] {
+        watcher.ok("WATCH k");
+        if !expected {
+            assert_eq!(server.call_bytes(&effect).text(), "OK");
+        }
+        watcher.ok("MULTI");
+        watcher.call("EXISTS k");
+        let done = watcher.call("EXEC");
+        assert_eq!(done != support::Reply::Nil, expected, "{done:?}");
+    }
+}
+
+/// What only looks does not make a key look used: an eviction policy goes by that. (With a log factor of 0 each use counts.)
+#[test]
+fn looking_leaves_no_trace_for_eviction() {
+    let server = Server::with(&["maxmemory-policy allkeys-lfu", "lfu-log-factor 0"]);
+    for (algorithm, limits) in LIMITERS {
+        server.ok("FLUSHALL");
+        server.decide(&format!("RL.{algorithm} k {limits}"));
+        let frequency = || server.call("OBJECT FREQ k").int();
+        let created = frequency();
+        for _ in 0..10 {
+            server.decide(&format!("RL.PEEK {algorithm} k {limits}"));
+            server.call("RL.INFO k");
+        }
+        assert_eq!(frequency(), created, "{algorithm} {limits}");
+        server.decide(&format!("RL.{algorithm} k {limits}"));
+        assert!(frequency() > created, "a hit is a use");
+    }
+}
+
+/// The TTL that is set goes past the moment when nothing is used any more by an eighth of the window, so that the hits of
+/// so long a time need not move it.
+#[test]
+fn a_ttl_leaves_room_for_later_hits() {
+    const HOUR_MS: i64 = 3_600_000;
+    let server = Server::start();
+    for (algorithm, limits) in [("FIXED", "5 1h"), ("SLIDING", "5 1h"), ("BUCKET", "5 5 1h")] {
+        let before = server.now_ms();
+        let hit = server.decide(&format!("RL.{algorithm} {algorithm} {limits}"));
+        let unused = before + hit.reset_after_ms;
+        let expires = server.call(&format!("PEXPIRETIME {algorithm}")).int();
+        assert!(
+            expires >= unused + HOUR_MS / 8 - 1,
+            "{algorithm}: unused at {unused}, expires at {expires}"
+        );
+    }
+}
+
+/// Limits beyond those that a key holds in place are in memory of their own.
+#[test]
+fn memory_usage_counts_every_limit() {
+    const LIMITS: [&str; 8] = [
+        "1 1d", "2 2d", "3 3d", "4 4d", "5 5d", "6 6d", "7 7d", "8 8d",
+    ];
+    let server = Server::start();
+    for algorithm in ["FIXED", "SLIDING"] {
+        let usage = |count: usize| {
+            let key = format!("{algorithm}:{}", count);
+            let limits = LIMITS[..count].join(" ");
+            server.decide(&format!("RL.{algorithm} {key} {limits}"));
+            server.call(&format!("MEMORY USAGE {key}")).int()
+        };
+        let (one, eight) = (usage(1), usage(8));
+        assert!(
+            eight >= one + 7 * 8,
+            "{algorithm}: {one} bytes for one limit, {eight} for eight"
+        );
+    }
+}

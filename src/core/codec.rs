@@ -151,22 +151,27 @@ pub struct Charge {
 }
 
 impl Charge {
+    /// What few hits say, of the hit that it was.
+    pub fn rare(&self) -> Rare<'_> {
+        Rare {
+            windows: &self.windows,
+            at_ms: self.at_ms,
+            stamp: self.stamp,
+            id: &self.id,
+            drops_unnamed: self.drops_unnamed,
+            ..Rare::NONE
+        }
+    }
+
     /// The hit that it was.
-    pub fn hit(&self) -> Hit<'_> {
+    pub fn hit<'a>(&'a self, rare: &'a Rare<'a>) -> Hit<'a> {
         Hit {
             algorithm: self.algorithm,
             limits: &self.limits,
             cost: self.cost,
             force: true,
             log_size: self.log_size,
-            rare: Rare {
-                windows: &self.windows,
-                at_ms: self.at_ms,
-                stamp: self.stamp,
-                id: &self.id,
-                drops_unnamed: self.drops_unnamed,
-                ..Rare::NONE
-            },
+            rare,
         }
     }
 
@@ -244,7 +249,7 @@ pub fn encode_charge(hit: &Hit, cost: i64, now_ms: u64) -> EffectBytes {
         length: 0,
         long: Vec::new(),
     };
-    let rare = &hit.rare;
+    let rare = hit.rare;
     let is_usual =
         rare.windows.is_empty() && rare.at_ms.is_none() && !rare.stamp && rare.id.is_empty();
     if is_usual {
@@ -284,7 +289,7 @@ fn write_charge(hit: &Hit, cost: i64, now_ms: u64, more: Option<u8>, out: &mut i
 
 #[cold]
 fn write_rare_charge(hit: &Hit, cost: i64, now_ms: u64, out: &mut Vec<u8>) {
-    let rare = &hit.rare;
+    let rare = hit.rare;
     let flag = |is: bool, flag: u8| if is { flag } else { 0 };
     let more = flag(rare.stamp, IS_STAMPED)
         | flag(rare.at_ms.is_some(), HAS_TIME)

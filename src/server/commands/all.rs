@@ -44,7 +44,8 @@ fn decide(call: &Call, verb: Verb) -> Result<(), Error> {
         .iter()
         .map(|(_, clause)| zones::windows(&clause.limits, now_ms))
         .collect::<Result<_, _>>()?;
-    let hits = hits(&all, &windows);
+    let rares = rares(&all, &windows);
+    let hits = hits(&all, &rares);
     let mut slots = open(call, verb, all.keys.len())?;
     let quotes = quote_all(&slots, &hits, &all, listed.is_some(), now_ms)?;
     if verb == Verb::Charge {
@@ -68,24 +69,30 @@ fn decide(call: &Call, verb: Verb) -> Result<(), Error> {
     Ok(())
 }
 
-fn hits<'a>(all: &'a All, windows: &'a [Windows]) -> Few<Hit<'a>> {
+/// What few hits say, for each clause.
+fn rares<'a>(all: &'a All, windows: &'a [Windows]) -> Few<Rare<'a>> {
     let options = &all.options;
-    let hit = |((algorithm, clause), windows): (&'a (Algorithm, Clause), &'a Windows)| Hit {
+    let rare = |((algorithm, clause), windows): (&'a (Algorithm, Clause), &'a Windows)| Rare {
+        windows,
+        at_ms: options.at_ms,
+        stamp: options.stamp && *algorithm == Algorithm::Bucket,
+        block_ms: &clause.block_ms,
+        id: clause.id,
+        ..Rare::NONE
+    };
+    all.clauses.iter().zip(windows).map(rare).collect()
+}
+
+fn hits<'a>(all: &'a All, rares: &'a [Rare<'a>]) -> Few<Hit<'a>> {
+    let hit = |((algorithm, clause), rare): (&'a (Algorithm, Clause), &'a Rare<'a>)| Hit {
         algorithm: *algorithm,
         limits: &clause.limits,
         cost: clause.cost,
-        force: options.force,
+        force: all.options.force,
         log_size: config::sliding_entries(),
-        rare: Rare {
-            windows,
-            at_ms: options.at_ms,
-            stamp: options.stamp && *algorithm == Algorithm::Bucket,
-            block_ms: &clause.block_ms,
-            id: clause.id,
-            ..Rare::NONE
-        },
+        rare,
     };
-    all.clauses.iter().zip(windows).map(hit).collect()
+    all.clauses.iter().zip(rares).map(hit).collect()
 }
 
 /// Opens every key; a peek finds no slot where there is no key.

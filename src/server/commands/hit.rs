@@ -54,7 +54,7 @@ fn hit(call: &Call, algorithm: Algorithm) -> Result<(), Error> {
         call,
         algorithm,
         &request,
-        Rare::NONE,
+        &Rare::NONE,
         listed.as_ref(),
         now_ms,
     )
@@ -81,7 +81,7 @@ fn rare_hit(
         id: clause.id,
         drops_unnamed: false,
     };
-    run(call, algorithm, request, rare, listed, now_ms)
+    run(call, algorithm, request, &rare, listed, now_ms)
 }
 
 #[inline(always)]
@@ -89,7 +89,7 @@ fn run(
     call: &Call,
     algorithm: Algorithm,
     request: &Request,
-    rare: Rare,
+    rare: &Rare,
     listed: Option<&Listed>,
     now_ms: u64,
 ) -> Result<(), Error> {

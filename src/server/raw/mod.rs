@@ -44,13 +44,15 @@ use redis_module::raw;
 use std::ffi::c_int;
 use std::ptr::NonNull;
 
-/// A function of the server's. Every one that is called this way exists since Redis 7.0, and the module refuses to load on
-/// an older server ([`loading`]), so there is always one.
-fn required<F>(function: Option<F>) -> F {
-    match function {
-        Some(function) => function,
-        None => std::process::abort(),
-    }
+/// A function of the server's. (A check would cost every hit some thirty instructions.)
+///
+/// # Safety
+/// 1. The server has it. Every one that is called this way exists since Redis 7.0, and the module refuses to load on an older
+///    server ([`loading`]), before it calls any.
+#[inline(always)]
+unsafe fn required<F>(function: Option<F>) -> F {
+    // SAFETY: by 1.
+    unsafe { function.unwrap_unchecked() }
 }
 
 /// The server's function of this name, if it has one.
@@ -64,9 +66,11 @@ macro_rules! optional {
 
 /// The server's function of this name.
 macro_rules! function {
-    ($name:ident) => {
-        $crate::server::raw::required($crate::server::raw::optional!($name))
-    };
+    ($name:ident) => {{
+        let function = $crate::server::raw::optional!($name);
+        // SAFETY: the module has been loaded, so the server has it.
+        unsafe { $crate::server::raw::required(function) }
+    }};
 }
 
 use {function, optional};
