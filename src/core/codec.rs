@@ -43,6 +43,7 @@ use super::duration;
 use super::limit::{Algorithm, Limit, Limits, MAX_COUNT, MAX_LIMITS, MAX_TIME_MS, MAX_WINDOWS};
 use super::limiter::{Block, Blocked, Held, Kept, Limiter, Meters};
 use super::quote::{Change, Hit, Rare, Windows};
+use arrayvec::ArrayVec;
 use smallvec::SmallVec;
 
 const FIRST: u8 = 1;
@@ -68,8 +69,7 @@ const HAS_WINDOWS: u8 = 8;
 ///
 /// (A `SmallVec` that grows byte by byte took five times the instructions.)
 pub struct EffectBytes {
-    bytes: [u8; Self::MAX],
-    length: usize,
+    bytes: ArrayVec<u8, { Self::MAX }>,
     long: Vec<u8>,
 }
 
@@ -84,10 +84,7 @@ impl Extend<u8> for EffectBytes {
     #[inline]
     fn extend<I: IntoIterator<Item = u8>>(&mut self, bytes: I) {
         for byte in bytes {
-            if let Some(place) = self.bytes.get_mut(self.length) {
-                *place = byte;
-                self.length += 1;
-            }
+            let _ = self.bytes.try_push(byte); // there is room for the longest
         }
     }
 }
@@ -98,7 +95,7 @@ impl std::ops::Deref for EffectBytes {
     #[inline]
     fn deref(&self) -> &[u8] {
         if self.long.is_empty() {
-            self.bytes.get(..self.length).unwrap_or_default()
+            &self.bytes
         } else {
             &self.long
         }
@@ -245,8 +242,7 @@ fn write_state(limiter: &Held, out: &mut Vec<u8>) {
 #[inline(always)]
 pub fn encode_charge(hit: &Hit, cost: i64, now_ms: u64) -> EffectBytes {
     let mut out = EffectBytes {
-        bytes: [0; EffectBytes::MAX],
-        length: 0,
+        bytes: ArrayVec::new(),
         long: Vec::new(),
     };
     let rare = hit.rare;
