@@ -689,6 +689,7 @@ const MALFORMED: &[&str] = &[
     "RL.DENY DROP list <key>",
     "RL.DENY LIST <key>",
     "RL.STATS RESET <key> <key>",
+    "RL.STATS GET <key> <key>",
     "RL.STATS <junk> <key>",
     "RL.<junk> <key> 5 1m",
     // Numbers.
@@ -953,7 +954,7 @@ fn a_million_malformed_calls_cost_no_memory_and_no_other_client_an_answer() {
     assert_eq!(state(), state_before);
     let peek = server.decide(&format!("RL.PEEK FIXED hits {LIMIT} 3660d COST 0"));
     assert_eq!(LIMIT - peek.remaining, hits);
-    let stats = server.call("RL.STATS");
+    let stats = server.call("RL.STATS GET");
     assert_eq!(stats.field("allowed").int(), 3 + hits, "and no other hit");
     assert_eq!(stats.field("denied").int(), 0);
 }

@@ -2,7 +2,7 @@
 //! (`--loadmodule libratelimit.so sliding-entries 256`).
 
 use super::raw::{Call, Loading};
-use crate::core::algorithm::sliding::{DEFAULT_ENTRIES, MAX_ENTRIES, MIN_ENTRIES};
+use crate::core::algorithm::log::{DEFAULT_ENTRIES, MAX_ENTRIES, MIN_ENTRIES};
 use crate::core::node::deny;
 use crate::core::node::policy::{DEFAULT_POLICIES, MAX_POLICIES};
 use crate::core::node::stats::top::{DEFAULT_IDENTIFIERS, MAX_IDENTIFIERS, MIN_IDENTIFIERS};

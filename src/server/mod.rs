@@ -15,7 +15,8 @@ mod raw;
 mod register;
 mod registry;
 mod reply;
-mod ttl;
+mod slot;
+mod zones;
 
 use data_type::RATELIMIT;
 use raw::Loading;

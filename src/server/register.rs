@@ -5,7 +5,10 @@ mod arguments;
 
 #[cfg(feature = "probe")]
 use super::commands::probe;
-use super::commands::{apply, bucket, deny, fixed, info, node, peek, policy, sliding, stats};
+use super::commands::{
+    all, apply, bucket, deny, fixed, info, lease, node, peek, peek_all, policy, release, sliding,
+    stats,
+};
 use super::raw::{callback, Call, Command, KeySpec, Loading, ROOM};
 use crate::core::error::Error;
 use arguments::{integer, key, several, string, INTEGER, STRING};
@@ -37,10 +40,10 @@ fn table() -> Vec<Command> {
             flags: WRITE,
             categories: "write fast ratelimit",
             arity: -4,
-            summary: c"Charges a hit to fixed windows, aligned to the Unix epoch, if it fits them all.",
+            summary: c"Charges a hit to fixed windows, aligned to the Unix epoch or the calendar, if it fits them all.",
             complexity: c"O(N) where N is the number of limits.",
             keys: KeySpec::Updates(1),
-            args: || arguments::hit(arguments::window_limit()),
+            args: || arguments::hit(arguments::window_limit(), false),
         },
         Command {
             name: "rl.sliding",
@@ -51,7 +54,7 @@ fn table() -> Vec<Command> {
             summary: c"Charges a hit to sliding windows if it fits them all.",
             complexity: c"O(N) where N is the number of limits; O(M) for a limit whose log of M entries is full.",
             keys: KeySpec::Updates(1),
-            args: || arguments::hit(arguments::window_limit()),
+            args: || arguments::hit(arguments::window_limit(), false),
         },
         Command {
             name: "rl.bucket",
@@ -62,7 +65,51 @@ fn table() -> Vec<Command> {
             summary: c"Takes tokens from continuously refilling buckets if they all have enough.",
             complexity: c"O(N) where N is the number of limits.",
             keys: KeySpec::Updates(1),
-            args: || arguments::hit(arguments::bucket_limit()),
+            args: || arguments::hit(arguments::bucket_limit(), true),
+        },
+        Command {
+            name: "rl.lease",
+            handler: callback(lease),
+            flags: WRITE,
+            categories: "write fast ratelimit",
+            arity: -5,
+            summary: c"Acquires or renews a lease, if so many units are free: it ends by itself.",
+            complexity: c"O(log N) where N is the number of leases on the key.",
+            keys: KeySpec::Updates(1),
+            args: arguments::lease,
+        },
+        Command {
+            name: "rl.release",
+            handler: callback(release),
+            flags: WRITE,
+            categories: "write fast ratelimit",
+            arity: -3,
+            summary: c"Gives leases back before they end. Returns how many were held.",
+            complexity: c"O(M log N) where M is the number of ids and N the number of leases on the key.",
+            keys: KeySpec::Updates(1),
+            args: || vec![key(), several("id")],
+        },
+        Command {
+            name: "rl.all",
+            handler: callback(all),
+            flags: WRITE,
+            categories: "write fast ratelimit",
+            arity: -6,
+            summary: c"Charges several keys, each by a clause of its own, if all of them let the call through; else none.",
+            complexity: c"O(N) where N is the number of limits of all clauses.",
+            keys: KeySpec::UpdatesNumbered(1),
+            args: || arguments::all(true),
+        },
+        Command {
+            name: "rl.peekall",
+            handler: callback(peek_all),
+            flags: READ,
+            categories: "read fast ratelimit",
+            arity: -6,
+            summary: c"Answers what RL.ALL would answer now, and changes nothing.",
+            complexity: c"O(N) where N is the number of limits of all clauses.",
+            keys: KeySpec::ReadsNumbered(1),
+            args: || arguments::all(false),
         },
         Command {
             name: "rl.peek",
@@ -70,7 +117,7 @@ fn table() -> Vec<Command> {
             flags: READ,
             categories: "read fast ratelimit",
             arity: -5,
-            summary: c"Answers what RL.FIXED, RL.SLIDING or RL.BUCKET would answer now, and changes nothing.",
+            summary: c"Answers what RL.FIXED, RL.SLIDING, RL.BUCKET or RL.LEASE would answer now, and changes nothing.",
             complexity: c"O(N) where N is the number of limits, and O(M) for a sliding log of M entries.",
             keys: KeySpec::Reads(2),
             args: arguments::peek,
@@ -132,7 +179,10 @@ fn table() -> Vec<Command> {
             summary: c"Sets the limits of a policy; the next hit that names it goes by them.",
             complexity: c"O(1)",
             keys: KeySpec::None,
-            args: || vec![string("name"), arguments::algorithm(), arguments::any_limit()],
+            args: || {
+                let ttl = arguments::optional("duration", STRING, Some("TTL"));
+                vec![string("name"), arguments::algorithm(), arguments::any_limit(), ttl]
+            },
         },
         Command {
             name: "rl.policy|get",
@@ -254,19 +304,28 @@ fn table() -> Vec<Command> {
             keys: KeySpec::None,
             args: || vec![string("list")],
         },
+        container("rl.stats", c"Who was allowed and who was denied."),
         Command {
-            name: "rl.stats",
-            handler: callback(stats),
+            name: "rl.stats|get",
+            handler: callback(stats::get),
             flags: READ_SLOW,
             categories: "read slow ratelimit",
-            arity: -1,
-            summary: c"Returns who was allowed and who was denied, in total or under a policy's name; or resets it.",
-            complexity: c"O(N) where N is the number of hours with traffic and of names.",
+            arity: -2,
+            summary: c"Returns who was allowed and who was denied, in total or under a policy's name.",
+            complexity: c"O(N) where N is the number of hours with traffic, of names and of identifiers.",
             keys: KeySpec::None,
-            args: || {
-                let name = arguments::optional("name", STRING, None);
-                vec![arguments::flag("RESET"), name]
-            },
+            args: || vec![arguments::optional("name", STRING, None)],
+        },
+        Command {
+            name: "rl.stats|reset",
+            handler: callback(stats::reset),
+            flags: ADMIN_WRITE,
+            categories: ADMIN,
+            arity: -2,
+            summary: c"Forgets all statistics, or those of a policy's name.",
+            complexity: c"O(N) where N is the number of names.",
+            keys: KeySpec::None,
+            args: || vec![arguments::optional("name", STRING, None)],
         },
         // Flags, categories and key are those of RL.FIXED, so that the server does the same around it.
         #[cfg(feature = "probe")]

@@ -104,6 +104,13 @@ impl<'a> Key<'a> {
         unsafe { set(self.key.as_ptr(), of, value.as_ptr()) };
     }
 
+    /// Deletes the key; what it held is freed. Not propagated. The key is open to write.
+    pub fn delete(&mut self) {
+        let delete = function!(RedisModule_DeleteKey);
+        // SAFETY: the key is open.
+        unsafe { delete(self.key.as_ptr()) };
+    }
+
     /// When the key expires, in milliseconds since the Unix epoch; `None` where it does not.
     pub fn expires_ms(&self) -> Option<u64> {
         let get = function!(RedisModule_GetAbsExpire);

@@ -90,7 +90,7 @@ fn limits(words: Vec<Arg>) -> Arg {
 
 /// The algorithm's name.
 pub fn algorithm() -> Arg {
-    let names = ["FIXED", "SLIDING", "BUCKET"].map(|name| {
+    let names = ["FIXED", "SLIDING", "BUCKET", "LEASE"].map(|name| {
         let flags = CommandArgFlags::NONE;
         arg(&name.to_lowercase(), PURE_TOKEN, Some(name), flags, None)
     });
@@ -98,28 +98,107 @@ pub fn algorithm() -> Arg {
     arg("algorithm", ONE_OF, None, flags, Some(names.into()))
 }
 
-/// What a hit takes.
-pub fn hit(limit: Arg) -> Vec<Arg> {
-    let [policy, deny] = look_ups();
-    vec![key(), limit, cost(), flag("FORCE"), policy, deny]
+/// What a hit takes: of a bucket, also the longest wait to reserve for.
+pub fn hit(limit: Arg, is_bucket: bool) -> Vec<Arg> {
+    let mut args = vec![key(), limit, cost(), optional("min", INTEGER, Some("MIN"))];
+    args.extend(call_options());
+    if is_bucket {
+        args.push(optional("max-wait", STRING, Some("RESERVE")));
+    }
+    args.extend([block(), policy(), deny()]);
+    args
 }
 
-/// What a peek takes.
+/// What a lease takes.
+pub fn lease() -> Vec<Arg> {
+    let words = [integer("limit"), string("ttl"), string("id")];
+    let mut args = vec![key()];
+    args.extend(words);
+    args.extend([cost(), policy(), deny()]);
+    args
+}
+
+/// What a peek takes: of a lease, also its id.
 pub fn peek() -> Vec<Arg> {
-    let [policy, deny] = look_ups();
-    vec![algorithm(), key(), any_limit(), cost(), policy, deny]
+    let min = optional("min", INTEGER, Some("MIN"));
+    let id = optional("id", STRING, None);
+    vec![
+        algorithm(),
+        key(),
+        any_limit(),
+        id,
+        cost(),
+        min,
+        block(),
+        policy(),
+        deny(),
+    ]
+}
+
+/// What a call of several keys takes.
+pub fn all(charges: bool) -> Vec<Arg> {
+    let words = vec![
+        algorithm(),
+        any_limit(),
+        optional("id", STRING, None),
+        cost(),
+        policy(),
+        block(),
+    ];
+    let keys = arg("key", KEY, None, CommandArgFlags::MULTIPLE, None);
+    let clauses = arg(
+        "clause",
+        BLOCK,
+        None,
+        CommandArgFlags::MULTIPLE,
+        Some(words),
+    );
+    let mut args = vec![integer("numkeys"), keys, clauses];
+    if charges {
+        args.extend(call_options());
+    }
+    args.push(deny());
+    args
+}
+
+/// What is said of a whole call that charges.
+fn call_options() -> [Arg; 3] {
+    [
+        flag("FORCE"),
+        optional("unix-ms", INTEGER, Some("AT")),
+        flag("STAMP"),
+    ]
+}
+
+fn block() -> Arg {
+    let flags = CommandArgFlags::OPTIONAL;
+    arg(
+        "block",
+        BLOCK,
+        Some("BLOCK"),
+        flags,
+        Some(vec![several("duration")]),
+    )
 }
 
 fn cost() -> Arg {
     optional("cost", INTEGER, Some("COST"))
 }
 
-/// The clauses that look something up.
-fn look_ups() -> [Arg; 2] {
+/// Up to four names, each behind its token.
+fn policy() -> Arg {
+    let flags =
+        CommandArgFlags::OPTIONAL | CommandArgFlags::MULTIPLE | CommandArgFlags::MULTIPLE_TOKEN;
+    arg("policy", STRING, Some("POLICY"), flags, None)
+}
+
+fn deny() -> Arg {
     let words = vec![string("list"), several("value")];
-    let flags = CommandArgFlags::OPTIONAL;
-    [
-        optional("policy", STRING, Some("POLICY")),
-        arg("deny", BLOCK, Some("DENY"), flags, Some(words)),
-    ]
+    arg(
+        "deny",
+        BLOCK,
+        Some("DENY"),
+        CommandArgFlags::OPTIONAL,
+        Some(words),
+    )
 }
