@@ -8,10 +8,11 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    clippy::indexing_slicing
-)] // tests, helpers and all
+    clippy::indexing_slicing,
+    reason = "tests, helpers and all"
+)]
 
-#[allow(dead_code)]
+#[allow(dead_code, reason = "this file uses a part of it")]
 #[path = "support/random.rs"]
 mod random;
 

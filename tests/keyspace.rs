@@ -4,12 +4,15 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    clippy::indexing_slicing
-)] // a test may stop at the first surprise
+    clippy::indexing_slicing,
+    reason = "a test may stop at the first surprise"
+)]
 
 mod support;
 
 use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
 
 use support::{aof, eventually, traffic, Random, Server};
 
@@ -483,4 +486,31 @@ fn defragmentation_moves_values_unharmed() {
     });
     assert_eq!(server.digest(), digest);
     server.bulk(&lines);
+}
+
+/// A key is closed before its event is notified, as whoever hears of it may delete it. (That nothing of it is touched
+/// afterwards is what `scripts/memcheck` sees.)
+#[test]
+fn a_subscriber_may_delete_the_key_that_it_is_told_of() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/deletes.c");
+    let dir = support::server::new_dir();
+    let library = dir.join("deletes.so");
+    let compiled = Command::new("cc")
+        .args(["-O1", "-shared", "-fPIC", "-o"])
+        .args([&library, &source])
+        .status();
+    assert!(compiled.expect("cc, Rust's linker, is there").success());
+    let load = format!("loadmodule \"{}\"", library.display());
+    let server = Server::with(&[&load]);
+    for (algorithm, limits) in LIMITERS {
+        let hit = format!("RL.{algorithm} k {limits}");
+        assert!(server.decide(&format!("{hit} COST 10")).allowed);
+        assert!(!server.decide(&hit).allowed, "{hit}");
+        assert_eq!(server.call("EXISTS k").int(), 0, "the subscriber was told");
+        // A denied hit that has nothing to delete, and one that was charged.
+        assert!(!server.decide(&format!("{hit} COST 11")).allowed);
+        assert!(!server.decide(&format!("{hit} COST 11 FORCE")).allowed);
+        assert_eq!(server.call("EXISTS k").int(), 0);
+    }
+    std::fs::remove_dir_all(dir).unwrap();
 }

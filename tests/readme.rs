@@ -3,8 +3,11 @@
 //! Behind a reply, three spaces set off a comment. A comment that begins with `about` allows a number to be off by five
 //! seconds' worth, one that begins with `varies` allows any number.
 
-// A test may stop at the first surprise, and these functions are part of a test.
-#![allow(clippy::expect_used, clippy::panic)]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test may stop at the first surprise, and these functions are part of a test"
+)]
 
 mod support;
 

@@ -51,6 +51,12 @@ impl Decision {
         self.verdicts.iter().all(|verdict| verdict.allowed)
     }
 
+    /// The longest wait of any limit: of a denied hit the binding limit's, of a reserved one when its turn comes.
+    pub fn longest_wait(&self) -> Retry {
+        let waits = self.verdicts.iter().map(|verdict| verdict.retry);
+        waits.max().unwrap_or(Retry::After(0))
+    }
+
     /// The verdict of the limit that binds, the first of equals. Denied: the longest wait, "never" first. Allowed: the
     /// least remaining.
     pub fn binding(&self) -> Option<&Verdict> {

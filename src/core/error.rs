@@ -5,7 +5,8 @@
 //! name being 0.
 
 use super::duration::DurationError;
-use super::limit::{Algorithm, MAX_COUNT, MAX_LIMITS};
+use super::limit::{Algorithm, MAX_COUNT, MAX_LIMITS, MAX_TIME_MS, MAX_WINDOWS};
+use super::span::SpanError;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -16,7 +17,7 @@ pub const MAX_VALUE_BYTES: usize = 1024;
 
 /// Why a command is refused. Whatever is refused has changed nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)] // each variant is its wire text, below
+#[allow(missing_docs, reason = "each variant is its wire text, below")]
 pub enum Error {
     Algorithm {
         at: usize,
@@ -33,6 +34,14 @@ pub enum Error {
         what: &'static str,
         why: DurationError,
     },
+    Window {
+        at: usize,
+        why: SpanError,
+    },
+    Zone {
+        name: &'static str,
+    },
+    PastCalendar,
     Incomplete {
         at: usize,
         expected: &'static str,
@@ -50,13 +59,57 @@ pub enum Error {
     UnknownOption {
         at: usize,
     },
+    UnknownWord {
+        at: usize,
+    },
     RepeatedOption {
         at: usize,
         option: &'static str,
     },
-    ForcedPeek {
+    LeaseCost {
         at: usize,
     },
+    Min {
+        at: usize,
+    },
+    At {
+        at: usize,
+    },
+    Conflict {
+        at: usize,
+        option: &'static str,
+        with: &'static str,
+    },
+    CallOption {
+        at: usize,
+        option: &'static str,
+    },
+    ClauseOption {
+        at: usize,
+        option: &'static str,
+    },
+    TooMany {
+        at: usize,
+        what: &'static str,
+        max: usize,
+    },
+    Id {
+        at: usize,
+    },
+    Clause {
+        at: usize,
+    },
+    NumKeys {
+        at: usize,
+    },
+    SameKey {
+        at: usize,
+    },
+    TooManyClauses {
+        at: usize,
+    },
+    TooManyWindows,
+    TooManyLeases,
     Name {
         at: usize,
         what: &'static str,
@@ -132,13 +185,14 @@ pub enum Error {
         at: usize,
         max: usize,
     },
+    OutOfMemory,
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::Algorithm { at } => {
-                write!(out, "ERR argument {at} (algorithm) must be FIXED, SLIDING or BUCKET")
+                write!(out, "ERR argument {at} (algorithm) must be FIXED, SLIDING, BUCKET or LEASE")
             }
             Error::Count { at, what } => {
                 write!(out, "ERR argument {at} ({what}) must be an integer from 0 to {MAX_COUNT}")
@@ -148,14 +202,28 @@ impl fmt::Display for Error {
             }
             Error::Duration { at, what, why } => {
                 write!(out, "ERR argument {at} ({what}) ")?;
-                out.write_str(match why {
-                    DurationError::NoUnit => "needs a unit, such as 60s or 500ms",
-                    DurationError::Malformed => {
-                        "must be a positive integer and a unit (ms, s, m, h, d or w), such as 60s or 500ms"
-                    }
-                    DurationError::OutOfRange => "must be from 1ms to 3660d",
-                })
+                duration_error(*why, "d or w", out)
             }
+            Error::Window { at, why } => {
+                write!(out, "ERR argument {at} (window) ")?;
+                match why {
+                    SpanError::Duration(why) => duration_error(*why, "d, w, mo or y", out),
+                    SpanError::Minutes => out.write_str("reads m as minutes: a month is 1mo"),
+                    SpanError::NoCalendar => {
+                        out.write_str("must count d, w, mo or y where it says a day or a time zone")
+                    }
+                    SpanError::Multiple => out.write_str("must be 1mo, 3mo or 1y: no other number of months or years"),
+                    SpanError::Anchor => out.write_str(
+                        "must have a day (1mo@15, 1w@thu), a time zone (1d@Europe/Berlin, 1d@+02:00) or both (1mo@15,Europe/Berlin) behind its @",
+                    ),
+                    SpanError::OnlyFixed => out.write_str("must be a duration, such as 30d: calendar windows are for FIXED"),
+                }
+            }
+            Error::Zone { name } => write!(
+                out,
+                "ERR no such time zone: {name} (a name of the time zone database, spelled as it is there)"
+            ),
+            Error::PastCalendar => out.write_str("ERR the calendar ends with the year 9999"),
             Error::Incomplete { at, expected } => {
                 write!(out, "ERR argument {at} is missing: expected {expected}")
             }
@@ -165,21 +233,69 @@ impl fmt::Display for Error {
             ),
             Error::TooManyLimits { at } => write!(
                 out,
-                "ERR argument {at} starts a limit too many: expected at most {MAX_LIMITS} limits in one call"
+                "ERR argument {at}: too many limits (maximum {MAX_LIMITS})"
             ),
             Error::Cost { at } => write!(
                 out,
                 "ERR argument {at} (cost) must be an integer from -{MAX_COUNT} to {MAX_COUNT}"
             ),
-            Error::UnknownOption { at } => {
-                write!(out, "ERR argument {at} must be one of COST, FORCE, POLICY, DENY, or a further limit")
-            }
+            Error::UnknownOption { at } => write!(
+                out,
+                "ERR argument {at} must be a further limit or one of COST, MIN, FORCE, AT, STAMP, RESERVE, BLOCK, POLICY, DENY"
+            ),
+            Error::UnknownWord { at } => write!(out, "ERR argument {at} is unexpected: only limits stand here"),
             Error::RepeatedOption { at, option } => {
                 write!(out, "ERR argument {at} repeats {option}: expected each option at most once")
             }
-            Error::ForcedPeek { at } => {
-                write!(out, "ERR argument {at} must not be FORCE: a peek charges nothing")
+            Error::LeaseCost { at } => write!(
+                out,
+                "ERR argument {at} (cost) must be an integer from 0 to {MAX_COUNT}: a lease is given back by RL.RELEASE"
+            ),
+            Error::Min { at } => write!(out, "ERR argument {at} (min) must be an integer from 1 to the cost"),
+            Error::At { at } => write!(
+                out,
+                "ERR argument {at} (unix-ms) must be a Unix time in milliseconds, from 0 to {MAX_TIME_MS}"
+            ),
+            Error::Conflict { at, option, with } => {
+                write!(out, "ERR argument {at}: {option} does not go with {with}")
             }
+            Error::CallOption { at, option } => {
+                write!(out, "ERR argument {at}: {option} is for the whole call and stands behind the last clause")
+            }
+            Error::ClauseOption { at, option } => write!(
+                out,
+                "ERR argument {at}: {option} is for one clause and stands before the options of the whole call"
+            ),
+            Error::TooMany { at, what, max } => {
+                write!(out, "ERR argument {at}: too many {what} (maximum {max})")
+            }
+            Error::Id { at } => {
+                write!(out, "ERR argument {at} (id) must be from 1 to {} bytes long", super::algorithm::lease::MAX_ID_BYTES)
+            }
+            Error::Clause { at } => write!(
+                out,
+                "ERR argument {at} must be FIXED, SLIDING, BUCKET or LEASE: each key has a clause, in the order of the keys"
+            ),
+            Error::NumKeys { at } => write!(
+                out,
+                "ERR argument {at} (numkeys) must be an integer from 1 to {}, and so many keys behind it",
+                super::request::MAX_KEYS
+            ),
+            Error::SameKey { at } => {
+                write!(out, "ERR argument {at} (key) repeats a key: put its limits into one clause")
+            }
+            Error::TooManyClauses { at } => {
+                write!(out, "ERR argument {at}: more clauses than keys")
+            }
+            Error::TooManyWindows => write!(
+                out,
+                "ERR too many windows in use on this key (maximum {MAX_WINDOWS}): wait until one has drained, or delete the key"
+            ),
+            Error::TooManyLeases => write!(
+                out,
+                "ERR too many leases on this key (maximum {})",
+                super::algorithm::lease::MAX_LEASES
+            ),
             Error::Name { at, what } => {
                 write!(out, "ERR argument {at} ({what}) must be from 1 to {MAX_NAME_BYTES} bytes long")
             }
@@ -263,6 +379,20 @@ impl fmt::Display for Error {
             Error::ScanCount { at, max } => {
                 write!(out, "ERR argument {at} must be COUNT and an integer from 1 to {max}")
             }
+            Error::OutOfMemory => out.write_str(
+                "OOM a new key is not allowed when used memory > 'maxmemory' (limiters that exist go on counting)"
+            ),
         }
+    }
+}
+
+fn duration_error(why: DurationError, units: &str, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match why {
+        DurationError::NoUnit => out.write_str("needs a unit, such as 60s or 500ms"),
+        DurationError::Malformed => write!(
+            out,
+            "must be a positive integer and a unit (ms, s, m, h, {units}), such as 60s or 500ms"
+        ),
+        DurationError::OutOfRange => out.write_str("must be from 1ms to 3660d"),
     }
 }

@@ -3,24 +3,12 @@
 use super::registry;
 use crate::core::limit::Algorithm;
 use crate::core::node::stats::hours::Counts;
-use redis_module::{raw, Context, InfoContext, RedisResult};
-use std::ffi::c_int;
+use redis_module::{InfoContext, RedisResult};
+use redis_module_macros::info_command_handler;
 
-/// Registers the sections.
-pub fn register(ctx: &Context) {
-    raw::register_info_function(ctx.ctx, Some(info));
-}
-
-extern "C" fn info(ctx: *mut raw::RedisModuleInfoCtx, for_crash_report: c_int) {
-    if for_crash_report != 0 {
-        return; // who knows what was at work on the registry when the server crashed
-    }
-    if let Err(error) = sections(&InfoContext::new(ctx)) {
-        redis_module::logging::log_warning(format!("ratelimit: INFO: {error}"));
-    }
-}
-
-fn sections(ctx: &InfoContext) -> RedisResult<()> {
+/// The sections.
+#[info_command_handler]
+fn info(ctx: &InfoContext, _for_crash_report: bool) -> RedisResult<()> {
     let sections = registry::node(|node| {
         let fingerprint = format!("{:016x}", node.policies.fingerprint());
         let (stats, deny) = (&node.stats, &node.deny);

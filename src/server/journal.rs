@@ -15,8 +15,6 @@
 
 use super::raw::{now_ms, Call};
 use super::registry::{self, Registry, NODE};
-use redis_module::raw;
-use std::ffi::c_void;
 
 /// Milliseconds between two records: with the clock's own step no more than a second.
 const RECORD_MS: u64 = 900;
@@ -98,10 +96,5 @@ fn send(call: &Call, parts: &[Vec<u8>], records: &[Vec<u8>]) {
 /// turn, the server cannot have replaced the old files yet; where clients are paused by then, the clock comes back to it.
 pub fn begin_file(call: &Call) {
     registry::with(|registry| registry.told.lacks_everything = true);
-    call.defer(end_turn);
-}
-
-unsafe extern "C" fn end_turn(ctx: *mut raw::RedisModuleCtx, _data: *mut c_void) {
-    // SAFETY: the server's own context, in a callback that has not returned yet.
-    tick(&unsafe { Call::in_callback(ctx) });
+    call.defer(tick);
 }

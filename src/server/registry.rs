@@ -2,7 +2,7 @@
 
 use super::config;
 use super::journal::Told;
-use super::raw::random_seeds;
+use super::raw::{is_main_thread, random_seeds};
 use crate::core::node::{Bounds, Node};
 use std::cell::RefCell;
 use std::ffi::CStr;
@@ -20,8 +20,8 @@ pub struct Registry {
 
 struct Guarded(RefCell<Option<Registry>>);
 
-// SAFETY: the server runs commands, callbacks and the loading of an RDB file on one thread, or, where it has others,
-// under one lock; a forked child has its own copy.
+// SAFETY: only the main thread takes it, which runs commands, events, and the loading and saving of an RDB file; a forked
+// child has its own copy.
 unsafe impl Sync for Guarded {}
 
 static REGISTRY: Guarded = Guarded(RefCell::new(None));
@@ -29,6 +29,7 @@ static REGISTRY: Guarded = Guarded(RefCell::new(None));
 /// Gives access to the registry. `body` calls nothing that could come back here: no function of the server's that runs
 /// commands or notifies anyone.
 pub fn with<T>(body: impl FnOnce(&mut Registry) -> T) -> T {
+    debug_assert!(is_main_thread());
     body(REGISTRY.0.borrow_mut().get_or_insert_with(Registry::new))
 }
 

@@ -33,6 +33,11 @@ impl<'a> Source<'a> {
         Some(number)
     }
 
+    /// A number that is `bound` at most.
+    pub fn at_most(&mut self, bound: u64) -> Option<u64> {
+        self.number().filter(|number| *number <= bound)
+    }
+
     /// How many items follow: `max` at most.
     pub fn count(&mut self, max: usize) -> Option<usize> {
         let count = usize::try_from(self.number()?).ok()?;
@@ -54,7 +59,7 @@ impl<'a> Source<'a> {
 }
 
 /// Appends a string behind its length.
-pub fn write_string(out: &mut Vec<u8>, string: &[u8]) {
+pub fn write_string(out: &mut impl Extend<u8>, string: &[u8]) {
     varint::write(out, string.len() as u64);
-    out.extend_from_slice(string);
+    out.extend(string.iter().copied());
 }

@@ -11,7 +11,6 @@
 use super::stats::Slot;
 use crate::core::bytes::source::{write_string, Source};
 use crate::core::bytes::varint;
-use crate::core::duration::Human;
 use crate::core::error::{Error, MAX_NAME_BYTES};
 use crate::core::limit::{Algorithm, Limit, Limits, MAX_LIMITS, MAX_TIME_MS};
 use ahash::RandomState;
@@ -38,16 +37,23 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// `None` unless there are 1 ..= [`MAX_LIMITS`] limits, each of the algorithm's shape, no two of one window.
+    /// `None` unless there are 1 ..= [`MAX_LIMITS`] limits, one for leases, each of the algorithm's shape, no two of one
+    /// window.
     pub fn new(algorithm: Algorithm, limits: Limits) -> Option<Self> {
-        let count = (1..=MAX_LIMITS).contains(&limits.len());
+        let most = match algorithm {
+            Algorithm::Fixed | Algorithm::Sliding | Algorithm::Bucket => MAX_LIMITS,
+            Algorithm::Lease => 1,
+        };
+        let count = (1..=most).contains(&limits.len());
         let sound = limits.iter().enumerate().all(|(index, limit)| {
             let shape = match algorithm {
-                Algorithm::Fixed | Algorithm::Sliding => limit.refill() == limit.limit(),
+                Algorithm::Fixed | Algorithm::Sliding | Algorithm::Lease => {
+                    limit.refill() == limit.limit()
+                }
                 Algorithm::Bucket => limit.refill() > 0,
             };
             let mut before = limits.iter().take(index);
-            shape && before.all(|other| other.window_ms() != limit.window_ms())
+            shape && before.all(|other| other.span() != limit.span())
         });
         (count && sound).then_some(Self { algorithm, limits })
     }
@@ -70,7 +76,7 @@ impl Policy {
             if self.algorithm == Algorithm::Bucket {
                 words.push(limit.refill().to_string());
             }
-            words.push(Human(limit.window_ms()).to_string());
+            words.push(limit.window_text(self.algorithm));
         }
         words
     }
@@ -79,7 +85,7 @@ impl Policy {
         out.push(self.algorithm as u8);
         varint::write(out, self.limits.len() as u64);
         for limit in &self.limits {
-            write_limit(out, self.algorithm, limit);
+            limit.write(self.algorithm, out);
         }
     }
 
@@ -88,27 +94,9 @@ impl Policy {
         let algorithm = *Algorithm::ALL.get(usize::from(code))?;
         let mut limits = Limits::new();
         for _ in 0..source.count(MAX_LIMITS)? {
-            limits.push(read_limit(source, algorithm)?);
+            limits.push(Limit::read(algorithm, source)?);
         }
         Self::new(algorithm, limits)
-    }
-}
-
-/// A limit's bytes: the limit and the window, or a bucket's capacity, refill and interval.
-fn write_limit(out: &mut Vec<u8>, algorithm: Algorithm, limit: &Limit) {
-    varint::write(out, limit.limit());
-    if algorithm == Algorithm::Bucket {
-        varint::write(out, limit.refill());
-    }
-    varint::write(out, limit.window_ms());
-}
-
-/// The inverse of [`write_limit`].
-fn read_limit(source: &mut Source, algorithm: Algorithm) -> Option<Limit> {
-    let limit = source.number()?;
-    match algorithm {
-        Algorithm::Fixed | Algorithm::Sliding => Limit::window(limit, source.number()?),
-        Algorithm::Bucket => Limit::bucket(limit, source.number()?, source.number()?),
     }
 }
 
@@ -387,7 +375,7 @@ impl Policies {
     /// held     = 1 policy | 2 temporary | 3 policy temporary
     /// temporary = policy, the millisecond since the Unix epoch at which it ends
     /// policy   = the algorithm's place in [`Algorithm::ALL`] (one byte), number { limit }
-    /// limit    = limit window | capacity refill interval
+    /// limit    = limit window | capacity refill interval    see [`Limit::write`]
     /// encoding = 1  number { name policy }                  the first version
     /// ```
     ///

@@ -37,7 +37,10 @@ pub trait Key: Ord {
 }
 
 /// The high and the low half of a number.
-#[allow(clippy::cast_possible_truncation)] // cutting it in two is the point
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "cutting it in two is the point"
+)]
 pub fn halves(number: u128) -> (u64, u64) {
     ((number >> 64) as u64, number as u64)
 }
