@@ -401,7 +401,11 @@ impl<M: Meter> Meters<M> {
         for (index, limit) in hit.limits.iter().enumerate() {
             let ask = hit.ask(index, limit, now_ms);
             let meter = this.and_then(|meters| meters.find(index, limit));
-            let (used, own) = meter.map_or((0, 0), |meter| (meter.used(&ask), meter.own(&ask)));
+            // (A closure is called here, where a match is not.)
+            let (used, own) = match meter {
+                Some(meter) => (meter.used(&ask), meter.own(&ask)),
+                None => (0, 0),
+            };
             let after = used.saturating_sub(own).saturating_add(cost);
             let is_late = hit.rare.at_ms.is_some() && !M::counts(meter, &ask, hit.at_ms());
             // What is given back always fits, or a debt could never be reduced; so does what is renewed, and what would
@@ -545,7 +549,10 @@ impl<M: Meter> Meters<M> {
         for (index, (limit, verdict)) in verdicts.enumerate() {
             let meter = this.and_then(|meters| meters.find(index, limit));
             let ask = hit.ask(index, limit, now_ms);
-            verdict.reset_after_ms = meter.map_or(0, |meter| meter.reset(&ask));
+            verdict.reset_after_ms = match meter {
+                Some(meter) => meter.reset(&ask),
+                None => 0,
+            };
             if !fits {
                 verdict.wait(meter, &ask, needed);
             }
@@ -566,7 +573,10 @@ impl<M: Meter> Meters<M> {
         for (index, (limit, verdict)) in verdicts.enumerate() {
             let meter = this.and_then(|meters| meters.find(index, limit));
             let ask = hit.ask(index, limit, now_ms);
-            let own = meter.map_or(0, |meter| meter.own(&ask));
+            let own = match meter {
+                Some(meter) => meter.own(&ask),
+                None => 0,
+            };
             verdict.used = verdict.used.saturating_sub(own).saturating_add(cost);
             verdict.reset_after_ms = M::reset_after(meter, &ask, cost);
         }
@@ -721,7 +731,10 @@ impl Verdict {
     #[inline(always)]
     fn wait<M: Meter>(&mut self, meter: Option<&M>, ask: &Ask, needed: u64) {
         self.retry = match self.limit.checked_sub(needed) {
-            Some(target) => Retry::After(meter.map_or(0, |meter| meter.wait(ask, target))),
+            Some(target) => Retry::After(match meter {
+                Some(meter) => meter.wait(ask, target),
+                None => 0,
+            }),
             None => Retry::Never,
         };
         self.allowed = self.retry == Retry::After(0);

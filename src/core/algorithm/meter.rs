@@ -42,6 +42,7 @@ pub trait Meter: Clone {
     fn used(&self, ask: &Ask) -> u64;
 
     /// Of [`Meter::used`], what is the asker's own and will be replaced by what it asks for.
+    #[inline(always)]
     fn own(&self, _ask: &Ask) -> u64 {
         0
     }
@@ -51,6 +52,7 @@ pub trait Meter: Clone {
     fn wait(&self, ask: &Ask, target: u64) -> u64;
 
     /// Milliseconds until nothing is used, if nothing else happens.
+    #[inline(always)]
     fn reset(&self, ask: &Ask) -> u64 {
         self.wait(ask, 0)
     }
