@@ -1,11 +1,11 @@
 # Shortcuts to scripts/, which do the work.
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo top console exporter test check test-clients test-ops matrix cluster soak memcheck build bench profile dist clean
+.PHONY: help setup run demo top console exporter test check test-clients test-ops matrix cluster soak memcheck mutants build bench profile dist clean
 
 help: ## list what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: ## install what is missing: redis-server, compiler, libclang, Rust
+setup: ## install what building and running need: redis-server, compiler, libclang, Rust
 	@scripts/setup
 
 run: ## start a server with the module, show the commands, stay until Ctrl-C (PORT=, REDIS_SERVER=)
@@ -37,6 +37,9 @@ soak: ## kill, restart and compare, ROUNDS= times
 
 memcheck: ## tests on servers under valgrind's memcheck
 	@scripts/memcheck
+
+mutants: ## see which changes of the core's code no test notices (most of a day; scripts/mutants PATH for a part)
+	@scripts/mutants
 
 build: ## build the release module and print its path
 	@scripts/build

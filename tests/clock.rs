@@ -8,8 +8,9 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    clippy::indexing_slicing
-)] // tests, helpers and all
+    clippy::indexing_slicing,
+    reason = "tests, helpers and all"
+)]
 
 #[path = "support/resp.rs"]
 mod resp;

@@ -4,8 +4,9 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    clippy::indexing_slicing
-)] // a test may stop at the first surprise
+    clippy::indexing_slicing,
+    reason = "a test may stop at the first surprise"
+)]
 
 mod support;
 
@@ -152,4 +153,76 @@ fn loadex_sets_it() {
         module.display()
     ));
     assert_eq!(sliding_entries(&server), "16");
+}
+
+/// Whatever MODULE LOADEX is refused for, the server goes on without the module, and loads it at the next try.
+#[test]
+fn a_loadex_that_is_refused_loads_nothing_and_the_next_one_works() {
+    let server = Server::without_module(&[]);
+    let load = format!("MODULE LOADEX \"{}\"", support::server::module().display());
+    for (arguments, reason) in [
+        ("CONFIG ratelimit.policies abc", "ratelimit.policies"),
+        ("CONFIG ratelimit.policies 10001", "between 0 and 10000"),
+        ("CONFIG ratelimit.policies -1", "between 0 and 10000"),
+        (
+            "CONFIG ratelimit.nosuch 1",
+            "expected ratelimit.sliding-entries",
+        ),
+        (
+            "CONFIG nosuch.policies 1",
+            "expected ratelimit.sliding-entries",
+        ),
+        (
+            "CONFIG ratelimit.policies 7 CONFIG ratelimit.nosuch 1",
+            "expected ratelimit.sliding-entries",
+        ),
+        ("ARGS policies abc", "from 0 to 10000"),
+        ("CONFIG ratelimit.policies 7 ARGS nosuch 1", "'nosuch'"),
+    ] {
+        let before = server.log().len();
+        let refused = server.call(&format!("{load} {arguments}"));
+        assert!(refused.is_error(), "{arguments}: {refused:?}");
+        let logged = server.log().split_off(before);
+        assert!(logged.contains(reason), "{arguments}: {logged}");
+        let modules = server.call("MODULE LIST");
+        let names = modules.array().iter();
+        let names: Vec<String> = names.map(|module| module.field("name").text()).collect();
+        assert!(
+            names.iter().all(|name| !name.starts_with("ratelimit")),
+            "{arguments}: {names:?}"
+        );
+        let unknown = server.call("RL.FIXED k 5 30d");
+        assert!(unknown.error().contains("unknown command"), "{unknown:?}");
+        // Nothing that the module subscribed to may be left: the server's clock would call it.
+        let ticks = server.info_number("server", "uptime_in_seconds");
+        if arguments.contains("ARGS nosuch") {
+            support::eventually("a second has passed", || {
+                server.info_number("server", "uptime_in_seconds") > ticks
+            });
+        }
+    }
+    server.ok(&format!(
+        "{load} CONFIG ratelimit.sliding-entries 16 ARGS policies 3"
+    ));
+    assert_eq!(sliding_entries(&server), "16");
+    assert!(server.decide("RL.FIXED k 5 30d").allowed);
+    for name in ["a", "b", "c"] {
+        server.ok(&format!("RL.POLICY SET {name} FIXED 5 30d"));
+    }
+    assert!(server.call("RL.POLICY SET d FIXED 5 30d").is_error());
+}
+
+/// Also where it has settings of others beside it, as long as they have a module.
+#[test]
+fn a_file_with_a_setting_that_there_is_not_is_refused() {
+    for lines in [
+        &["ratelimit.policies abc"][..],
+        &["ratelimit.policies 10001"],
+        &["ratelimit.nosuch 1"],
+    ] {
+        let Err(refusal) = Server::try_with_module_arguments("", lines) else {
+            panic!("{lines:?} was accepted");
+        };
+        assert_eq!(refusal.status.code(), Some(1), "{lines:?}: {refusal:?}");
+    }
 }

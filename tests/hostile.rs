@@ -5,8 +5,9 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    clippy::indexing_slicing
-)] // a test may stop at the first surprise
+    clippy::indexing_slicing,
+    reason = "a test may stop at the first surprise"
+)]
 
 #[path = "support/resp.rs"]
 mod resp;
@@ -688,6 +689,7 @@ const MALFORMED: &[&str] = &[
     "RL.DENY DROP list <key>",
     "RL.DENY LIST <key>",
     "RL.STATS RESET <key> <key>",
+    "RL.STATS GET <key> <key>",
     "RL.STATS <junk> <key>",
     "RL.<junk> <key> 5 1m",
     // Numbers.
@@ -952,7 +954,90 @@ fn a_million_malformed_calls_cost_no_memory_and_no_other_client_an_answer() {
     assert_eq!(state(), state_before);
     let peek = server.decide(&format!("RL.PEEK FIXED hits {LIMIT} 3660d COST 0"));
     assert_eq!(LIMIT - peek.remaining, hits);
-    let stats = server.call("RL.STATS");
+    let stats = server.call("RL.STATS GET");
     assert_eq!(stats.field("allowed").int(), 3 + hits, "and no other hit");
     assert_eq!(stats.field("denied").int(), 0);
+}
+
+/// A load argument is repeated in the log, as text: nothing in it is a format, an end or a line of its own.
+#[test]
+fn load_arguments_of_any_bytes_are_one_line_of_the_log() {
+    const ARGUMENTS: [(&[u8], &str); 8] = [
+        (b"%s%s%s%s%s%s%s%s", "'%s%s%s%s%s%s%s%s'"),
+        (b"%n%n%n%n", "'%n%n%n%n'"),
+        (b"%p %x", "'%p %x'"),
+        (b"a\0b", "'a\\x00b'"),
+        (
+            b"a\r\n1:M 01 Jan 2026 00:00:00.000 * forged",
+            "'a\\x0d\\x0a1:M 01 Jan 2026 00:00:00.000 * forged'",
+        ),
+        (b"\x1b[31m", "'\\x1b[31m'"),
+        (b"\xff\xc3\xa9", "\\xc3\\xa9'"),
+        (b"", "''"),
+    ];
+    let module = support::server::module();
+    let path = module.to_str().unwrap();
+    let server = Server::without_module(&[]);
+    for (argument, logged) in ARGUMENTS {
+        let refused = server.call_bytes(&[b"MODULE", b"LOAD", path.as_bytes(), argument, b"1"]);
+        assert!(refused.is_error(), "{logged}: {refused:?}");
+        let log = server.log();
+        let lines = log
+            .lines()
+            .filter(|line| line.contains("no setting is named"));
+        let line = lines.last().unwrap_or_default();
+        assert!(line.contains(logged), "{logged} is not in {line}");
+        assert!(!log.lines().any(|line| line.starts_with("1:M 01 Jan")));
+    }
+    let long = vec![b'x'; 100_000];
+    assert!(server
+        .call_bytes(&[b"MODULE", b"LOAD", path.as_bytes(), &long, b"1"])
+        .is_error());
+    assert!(server.log().contains("xxx..."));
+    server.ok(&format!("MODULE LOAD \"{path}\" policies 9"));
+
+    for (argument, logged) in ARGUMENTS {
+        let quoted: String = argument.iter().map(|b| format!("\\x{b:02x}")).collect();
+        let refused = Server::try_with_module_arguments(&format!("\"{quoted}\" 1"), &[]);
+        let Err(refusal) = refused else {
+            panic!("{logged} was accepted");
+        };
+        assert_eq!(refusal.status.code(), Some(1), "{logged}: {refusal:?}");
+        let log = &refusal.log;
+        let lines = log
+            .lines()
+            .filter(|line| line.contains("no setting is named"));
+        let line = lines.last().unwrap_or_default();
+        assert!(line.contains(logged), "{logged} is not in {line}");
+        assert!(!log.lines().any(|line| line.starts_with("1:M 01 Jan")));
+    }
+}
+
+/// What belongs to the node is refused whole where it cannot have been written so, as a key's value is: half a registry
+/// would be limits that nobody set.
+#[test]
+fn an_rdb_with_a_damaged_registry_is_refused() {
+    const POLICY: &[u8] = b"a-policy-by-name";
+    const LIST: &[u8] = b"a-list-by-name";
+    let lines = ["rdbchecksum no", "rdbcompression no"];
+    let mut server = Server::with(&lines);
+    server.ok("RL.POLICY SET a-policy-by-name FIXED 5 1h");
+    assert_eq!(server.call("RL.DENY ADD a-list-by-name 192.0.2.1").int(), 1);
+    server.ok("SAVE");
+    server.kill();
+    let path = server.dir().join("dump.rdb");
+    let sound = std::fs::read(&path).unwrap();
+    for name in [POLICY, LIST] {
+        let at = sound.windows(name.len()).position(|bytes| bytes == name);
+        let length = at.expect("the file names it") - 1;
+        let mut damaged = sound.clone();
+        assert_eq!(usize::from(damaged[length]), name.len());
+        damaged[length] = 0;
+        std::fs::write(&path, damaged).unwrap();
+        let started = server.starts_on_damaged_rdb();
+        assert!(!started, "it started without {}", name.escape_ascii());
+    }
+    std::fs::write(&path, sound).unwrap();
+    server.start_again().unwrap();
+    assert!(!server.call("RL.POLICY GET a-policy-by-name").is_error());
 }

@@ -5,8 +5,9 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    clippy::indexing_slicing
-)] // a test may stop at the first surprise
+    clippy::indexing_slicing,
+    reason = "a test may stop at the first surprise"
+)]
 
 mod support;
 
@@ -184,33 +185,6 @@ fn an_acl_user_does_what_the_rules_say() {
         server.call("ACL DRYRUN limited RL.FIXED rl:a 5 30d").text(),
         "OK"
     );
-}
-
-#[test]
-fn without_memory_charging_is_refused_and_looking_is_not() {
-    let server = Server::start();
-    for (algorithm, limits) in FIVE_A_MONTH {
-        server.decide(&format!("RL.{algorithm} {algorithm} {limits}"));
-    }
-    let state = server.digest();
-    server.ok("CONFIG SET maxmemory-policy noeviction");
-    server.ok("CONFIG SET maxmemory 1000");
-    for (algorithm, limits) in FIVE_A_MONTH {
-        for key in [algorithm, "new"] {
-            let refused = server.call(&format!("RL.{algorithm} {key} {limits}"));
-            assert!(refused.error().starts_with("OOM "), "{refused:?}");
-        }
-        assert_eq!(
-            server
-                .decide(&format!("RL.PEEK {algorithm} {algorithm} {limits}"))
-                .remaining,
-            3
-        );
-        assert!(!server.call(&format!("RL.INFO {algorithm}")).is_error());
-    }
-    assert_eq!(server.digest(), state);
-    server.ok("CONFIG SET maxmemory 0");
-    assert!(server.decide("RL.FIXED FIXED 5 30d").allowed);
 }
 
 /// With an eviction policy, limiters make room as any other key that has a TTL.

@@ -1,82 +1,125 @@
 //! Bytes of a limiter and of its effects: one encoding for RDB, AOF, replicas, DUMP and slot migration alike.
 //!
 //! ```text
-//! payload  = version(1)  kind(1)  algorithm(1)  body
-//! kind 0, the state:   count, then per limit
+//! version 1    1  0(state)  algorithm  state of a plain form, at most 8 windows
+//!              1  1(charge)  algorithm  now_ms  cost(zigzag)  log-size  count  limits         read, no longer written
+//! version 2    2  form  state                        a form that is not plain, or more windows
+//!              10aaffff  charge                      an effect; aa: the algorithm, ffff: what follows
+//!              11aaffff  more  charge                the same, with a second byte of what follows
+//! release      3  now_ms  count  id*                 leases that are given back
+//!
+//! state        count, then per window
 //!     fixed            limit  window_ms  start_ms  used
 //!     sliding          limit  window_ms  capacity  origin_ms  log-length  log
 //!     bucket           capacity  refill  interval_ms  tokens  fraction  at_ms
-//! kind 1, a charge:    now_ms  cost(zigzag)  entries  count, then per limit
-//!     fixed, sliding   limit  window_ms
-//!     bucket           capacity  refill  interval_ms
+//!     lease            limit  ttl_ms  count  (end_ms  ttl_ms  cost  id)*                       by end, then id
+//!     dated            limit  window  start_ms  end_ms  used
+//!     stamped          as bucket  since_ms
+//!     blocked          until_ms  length_ms  strikes  form  state
+//! charge       now_ms  [cost(zigzag)]  [log-size]  [count]  limits  [at_ms]  [id]  [(start_ms  end_ms)*]
+//! limit        limit  [refill]  window_ms, or 0 and a calendar window's text ([`Limit::write`])
 //! ```
 //!
-//! The first three are bytes, `log` is as long as `log-length` says, and everything else is a canonical varint
-//! ([`super::bytes::varint`]): a state has one encoding, so equal states are equal bytes and have equal digests.
+//! Version, form and flags are bytes, `log` and texts are as long as is said before them, and everything else is a canonical
+//! varint ([`super::bytes::varint`]): a state has one encoding, so equal states are equal bytes and have equal digests. A
+//! plain state is written as the first version wrote it, so that an older module reads it.
 //!
 //! A charge is an effect and not a call: its time is absolute and its limits are resolved, so it makes the same state
-//! wherever and whenever it is applied.
+//! wherever and whenever it is applied. One of the first version drops the windows that it does not name, as that version
+//! did; one of the second keeps them.
 //!
 //! Whoever sends bytes may send any bytes: every number is checked against the bound that its type promises.
 
-use super::algorithm::bucket::Bucket;
-use super::algorithm::fixed::Fixed;
-use super::algorithm::sliding::{Log, Sliding, MAX_ENTRIES, MIN_ENTRIES};
-use super::bytes::source::Source;
+use super::algorithm::bucket::{Bucket, Stamped};
+use super::algorithm::fixed::{Dated, Fixed};
+use super::algorithm::lease::{Lease, Leases, MAX_ID_BYTES, MAX_LEASES};
+use super::algorithm::log::{Log, DEFAULT_ENTRIES, MAX_ENTRIES, MIN_ENTRIES};
+use super::algorithm::meter::Meter;
+use super::algorithm::sliding::Sliding;
+use super::bytes::source::{write_string, Source};
 use super::bytes::varint;
-use super::limit::{Algorithm, Limit, Limits, MAX_COUNT, MAX_LIMITS, MAX_TIME_MS};
-use super::limiter::{Hit, Limiter, Meter, Meters};
+use super::calendar::Window;
+use super::duration;
+use super::limit::{Algorithm, Limit, Limits, MAX_COUNT, MAX_LIMITS, MAX_TIME_MS, MAX_WINDOWS};
+use super::limiter::{Block, Blocked, Held, Kept, Limiter, Meters};
+use super::quote::{Change, Hit, Rare, Windows};
+use arrayvec::ArrayVec;
 use smallvec::SmallVec;
 
-/// The version that is written, and the only one there is so far.
-pub const VERSION: u8 = 1;
-
+const FIRST: u8 = 1;
+const SECOND: u8 = 2;
+const RELEASE: u8 = 3;
 const STATE: u8 = 0;
 const CHARGE: u8 = 1;
 
-/// The bytes of a charge, which is on the path of every hit: a plain array, as long as the longest charge.
+/// A charge of the second version: the bit that says so, and those of what follows.
+const EFFECT: u8 = 0x80;
+const MORE: u8 = 0x40;
+const ALGORITHM_SHIFT: u32 = 4;
+const HAS_COST: u8 = 1;
+const HAS_LOG_SIZE: u8 = 2;
+const HAS_COUNT: u8 = 4;
+const IS_STAMPED: u8 = 1;
+const HAS_TIME: u8 = 2;
+const HAS_ID: u8 = 4;
+const HAS_WINDOWS: u8 = 8;
+
+/// The bytes of an effect, which is on the path of every hit: a plain array, as long as the longest usual charge. Others go
+/// to the heap.
 ///
 /// (A `SmallVec` that grows byte by byte took five times the instructions.)
-pub struct ChargeBytes {
-    bytes: [u8; Self::MAX],
-    length: usize,
+pub struct EffectBytes {
+    bytes: ArrayVec<u8, { Self::MAX }>,
+    long: Vec<u8>,
 }
 
-impl ChargeBytes {
+impl EffectBytes {
     /// A number of up to 2^54 takes 8 bytes, and nothing in a charge is larger.
     const NUMBER: usize = 8;
     const LIMIT: usize = 3 * Self::NUMBER;
-    const MAX: usize = 3 + 4 * Self::NUMBER + MAX_LIMITS * Self::LIMIT;
+    const MAX: usize = 2 + 4 * Self::NUMBER + MAX_LIMITS * Self::LIMIT;
 }
 
-impl Extend<u8> for ChargeBytes {
+impl Extend<u8> for EffectBytes {
     #[inline]
     fn extend<I: IntoIterator<Item = u8>>(&mut self, bytes: I) {
         for byte in bytes {
-            if let Some(place) = self.bytes.get_mut(self.length) {
-                *place = byte;
-                self.length += 1;
-            }
+            let _ = self.bytes.try_push(byte); // there is room for the longest
         }
     }
 }
 
-impl std::ops::Deref for ChargeBytes {
+impl std::ops::Deref for EffectBytes {
     type Target = [u8];
 
+    #[inline]
     fn deref(&self) -> &[u8] {
-        self.bytes.get(..self.length).unwrap_or_default()
+        if self.long.is_empty() {
+            &self.bytes
+        } else {
+            &self.long
+        }
     }
 }
 
 /// What a payload says.
-#[allow(clippy::large_enum_variant)] // lives on the stack, for one command
+#[allow(
+    clippy::large_enum_variant,
+    reason = "lives on the stack, for one command"
+)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// The key holds this now.
     State(Limiter),
     /// This was charged.
     Charge(Charge),
+    /// These leases were given back.
+    Release {
+        /// Whose.
+        ids: Vec<SmallVec<[u8; 16]>>,
+        /// When it was decided.
+        now_ms: u64,
+    },
 }
 
 /// A hit that was decided elsewhere and is to be charged here.
@@ -86,75 +129,216 @@ pub struct Charge {
     pub algorithm: Algorithm,
     /// The limits that were in force.
     pub limits: Limits,
+    /// Where there is a calendar window among them: the window of each.
+    pub windows: Windows,
     /// Units, negative where given back.
     pub cost: i64,
     /// The log size of a sliding limiter that this creates.
-    pub entries: u16,
+    pub log_size: u16,
     /// When it was decided.
     pub now_ms: u64,
+    /// When it counts as charged, where that is another time.
+    pub at_ms: Option<u64>,
+    /// Whether it will be settled by its time.
+    pub stamp: bool,
+    /// Whose lease it is.
+    pub id: SmallVec<[u8; 16]>,
+    /// Whether the windows that it does not name are dropped.
+    pub drops_unnamed: bool,
 }
 
 impl Charge {
+    /// What few hits say, of the hit that it was.
+    pub fn rare(&self) -> Rare<'_> {
+        Rare {
+            windows: &self.windows,
+            at_ms: self.at_ms,
+            stamp: self.stamp,
+            id: &self.id,
+            drops_unnamed: self.drops_unnamed,
+            ..Rare::NONE
+        }
+    }
+
     /// The hit that it was.
-    pub fn hit(&self) -> Hit<'_> {
+    pub fn hit<'a>(&'a self, rare: &'a Rare<'a>) -> Hit<'a> {
         Hit {
             algorithm: self.algorithm,
             limits: &self.limits,
             cost: self.cost,
             force: true,
-            entries: self.entries,
+            log_size: self.log_size,
+            rare,
         }
+    }
+
+    /// The change that it made.
+    pub fn change(&self) -> Change {
+        Change::Charge(self.cost)
     }
 }
 
 /// The bytes of a limiter's state.
-pub fn encode_state(limiter: &Limiter) -> Vec<u8> {
-    let mut out = header(STATE, limiter.algorithm()).to_vec();
+pub fn encode_state(limiter: &Held) -> Vec<u8> {
+    let mut out = Vec::new();
     match limiter {
-        Limiter::Fixed(meters) => write_meters(&mut out, meters),
-        Limiter::Sliding(meters) => write_meters(&mut out, meters),
-        Limiter::Bucket(meters) => write_meters(&mut out, meters),
+        Held::Fixed(meters) if is_first(meters) => out.extend(first(STATE, Algorithm::Fixed)),
+        Held::Sliding(meters) if is_first(meters) => out.extend(first(STATE, Algorithm::Sliding)),
+        Held::Bucket(meters) if is_first(meters) => out.extend(first(STATE, Algorithm::Bucket)),
+        _ => {
+            out.push(SECOND);
+            write_form(limiter, &mut out);
+            return out;
+        }
+    }
+    write_state(limiter, &mut out);
+    out
+}
+
+/// Whether a plain state is one that the first version could have.
+fn is_first<M>(meters: &Meters<M>) -> bool {
+    meters.0.len() <= MAX_LIMITS
+}
+
+/// The forms, in the order of their codes.
+const FORMS: u8 = 7;
+
+fn write_form(limiter: &Held, out: &mut Vec<u8>) {
+    out.push(match limiter {
+        Held::Fixed(_) => 0,
+        Held::Sliding(_) => 1,
+        Held::Bucket(_) => 2,
+        Held::Lease(_) => 3,
+        Held::Dated(_) => 4,
+        Held::Stamped(_) => 5,
+        Held::Blocked(_) => FORMS - 1,
+    });
+    write_state(limiter, out);
+}
+
+fn write_state(limiter: &Held, out: &mut Vec<u8>) {
+    match limiter {
+        Held::Fixed(meters) => write_meters(out, meters),
+        Held::Sliding(meters) => write_meters(out, meters),
+        Held::Bucket(meters) => write_meters(out, meters),
+        Held::Lease(meters) => write_meters(out, meters),
+        Held::Dated(meters) => write_meters(out, meters),
+        Held::Stamped(meters) => write_meters(out, meters),
+        Held::Blocked(blocked) => {
+            let Block {
+                until_ms,
+                length_ms,
+                strikes,
+            } = blocked.block;
+            for number in [until_ms, length_ms, u64::from(strikes)] {
+                varint::write(out, number);
+            }
+            write_form(&blocked.limiter.clone().held(), out);
+        }
+    }
+}
+
+/// The bytes of a charge.
+#[inline(always)]
+pub fn encode_charge(hit: &Hit, cost: i64, now_ms: u64) -> EffectBytes {
+    let mut out = EffectBytes {
+        bytes: ArrayVec::new(),
+        long: Vec::new(),
+    };
+    let rare = hit.rare;
+    let is_usual =
+        rare.windows.is_empty() && rare.at_ms.is_none() && !rare.stamp && rare.id.is_empty();
+    if is_usual {
+        write_charge(hit, cost, now_ms, None, &mut out);
+    } else {
+        write_rare_charge(hit, cost, now_ms, &mut out.long);
     }
     out
 }
 
-/// The bytes of a charge.
-#[inline]
-pub fn encode_charge(hit: &Hit, now_ms: u64) -> ChargeBytes {
-    let mut out = ChargeBytes {
-        bytes: [0; ChargeBytes::MAX],
-        length: 0,
-    };
-    out.extend(header(CHARGE, hit.algorithm));
-    let is_bucket = hit.algorithm == Algorithm::Bucket;
-    varint::write(&mut out, now_ms);
-    varint::write(&mut out, varint::zigzag(hit.cost));
-    varint::write(&mut out, u64::from(hit.entries));
-    varint::write(&mut out, hit.limits.len() as u64);
-    for limit in hit.limits {
-        varint::write(&mut out, limit.limit());
-        if is_bucket {
-            varint::write(&mut out, limit.refill());
-        }
-        varint::write(&mut out, limit.window_ms());
+#[inline(always)]
+fn write_charge(hit: &Hit, cost: i64, now_ms: u64, more: Option<u8>, out: &mut impl Extend<u8>) {
+    let has_log_size = hit.algorithm == Algorithm::Sliding && hit.log_size != DEFAULT_ENTRIES;
+    let flag = |is: bool, flag: u8| if is { flag } else { 0 };
+    let head = EFFECT
+        | (hit.algorithm as u8) << ALGORITHM_SHIFT
+        | flag(more.is_some(), MORE)
+        | flag(cost != 1, HAS_COST)
+        | flag(has_log_size, HAS_LOG_SIZE)
+        | flag(hit.limits.len() != 1, HAS_COUNT);
+    out.extend([head]);
+    out.extend(more);
+    varint::write(out, now_ms);
+    if cost != 1 {
+        varint::write(out, varint::zigzag(cost));
     }
-    out
+    if has_log_size {
+        varint::write(out, u64::from(hit.log_size));
+    }
+    if hit.limits.len() != 1 {
+        varint::write(out, hit.limits.len() as u64);
+    }
+    for limit in hit.limits {
+        limit.write(hit.algorithm, out);
+    }
+}
+
+#[cold]
+fn write_rare_charge(hit: &Hit, cost: i64, now_ms: u64, out: &mut Vec<u8>) {
+    let rare = hit.rare;
+    let flag = |is: bool, flag: u8| if is { flag } else { 0 };
+    let more = flag(rare.stamp, IS_STAMPED)
+        | flag(rare.at_ms.is_some(), HAS_TIME)
+        | flag(!rare.id.is_empty(), HAS_ID)
+        | flag(!rare.windows.is_empty(), HAS_WINDOWS);
+    write_charge(hit, cost, now_ms, Some(more), out);
+    if let Some(at_ms) = rare.at_ms {
+        varint::write(out, at_ms);
+    }
+    if !rare.id.is_empty() {
+        write_string(out, rare.id);
+    }
+    for (_, window) in dated(hit.limits, rare.windows) {
+        varint::write(out, window.start_ms);
+        varint::write(out, window.end_ms);
+    }
+}
+
+/// The limits that have a calendar window, and those windows.
+fn dated<'a>(
+    limits: &'a [Limit],
+    windows: &'a [Window],
+) -> impl Iterator<Item = (&'a Limit, &'a Window)> {
+    let is_dated = |(limit, _): &(&Limit, &Window)| limit.span().plain_ms().is_none();
+    limits.iter().zip(windows).filter(is_dated)
 }
 
 /// Reads a payload; `None` where it is not one, whole and within every bound.
 pub fn decode(bytes: &[u8]) -> Option<Effect> {
     let mut source = Source(bytes);
-    if source.byte()? != VERSION {
-        return None;
-    }
-    let kind = source.byte()?;
-    let code = source.byte()?;
-    let algorithm = *Algorithm::ALL.get(usize::from(code))?;
-    let effect = match (kind, algorithm) {
-        (STATE, Algorithm::Fixed) => Effect::State(Fixed::wrap(source.meters()?)),
-        (STATE, Algorithm::Sliding) => Effect::State(Sliding::wrap(source.meters()?)),
-        (STATE, Algorithm::Bucket) => Effect::State(Bucket::wrap(source.meters()?)),
-        (CHARGE, _) => Effect::Charge(source.charge(algorithm)?),
+    let effect = match source.byte()? {
+        FIRST => source.first()?,
+        SECOND => {
+            let mut limiter = source.form()?;
+            let is_second = match limiter.held() {
+                Held::Fixed(meters) => !is_first(meters),
+                Held::Sliding(meters) => !is_first(meters),
+                Held::Bucket(meters) => !is_first(meters),
+                _ => true,
+            };
+            Effect::State(is_second.then_some(limiter)?)
+        }
+        RELEASE => {
+            let now_ms = source.at_most(MAX_TIME_MS)?;
+            let count = source.count(MAX_IDS)?;
+            let id = |source: &mut Source| {
+                let id = source.string(MAX_ID_BYTES).filter(|id| !id.is_empty())?;
+                Some(SmallVec::from_slice(id))
+            };
+            let ids: Option<Vec<_>> = (0..count).map(|_| id(&mut source)).collect();
+            Effect::Release { ids: ids?, now_ms }
+        }
+        head if head & EFFECT != 0 => Effect::Charge(source.charge(head)?),
         _ => return None,
     };
     source.0.is_empty().then_some(effect)
@@ -164,16 +348,30 @@ pub fn decode(bytes: &[u8]) -> Option<Effect> {
 pub fn decode_state(bytes: &[u8]) -> Option<Limiter> {
     match decode(bytes)? {
         Effect::State(limiter) => Some(limiter),
-        Effect::Charge(_) => None,
+        Effect::Charge(_) | Effect::Release { .. } => None,
     }
 }
 
-fn header(kind: u8, algorithm: Algorithm) -> [u8; 3] {
-    [VERSION, kind, algorithm as u8]
+/// The most ids of one release: more words than a command may have.
+const MAX_IDS: usize = 1 << 20;
+
+/// The bytes of a release.
+pub fn encode_release(ids: &[&[u8]], now_ms: u64) -> Vec<u8> {
+    let mut out = vec![RELEASE];
+    varint::write(&mut out, now_ms);
+    varint::write(&mut out, ids.len() as u64);
+    for id in ids {
+        write_string(&mut out, id);
+    }
+    out
+}
+
+fn first(kind: u8, algorithm: Algorithm) -> [u8; 3] {
+    [FIRST, kind, algorithm as u8]
 }
 
 /// How one meter is written and read.
-trait Encoding: Meter {
+trait Encoding: Kept {
     fn write(&self, out: &mut Vec<u8>);
     fn read(source: &mut Source) -> Option<Self>;
 }
@@ -185,80 +383,93 @@ fn write_meters<M: Encoding>(out: &mut Vec<u8>, meters: &Meters<M>) {
     }
 }
 
+fn write_limit<M: Meter>(meter: &M, out: &mut Vec<u8>) {
+    if let Some(limit) = meter.limit() {
+        limit.write(M::ALGORITHM, out);
+    }
+}
+
 impl Encoding for Fixed {
     fn write(&self, out: &mut Vec<u8>) {
-        for number in [self.limit, self.window_ms, self.start_ms, self.used] {
-            varint::write(out, number);
-        }
+        write_limit(self, out);
+        varint::write(out, self.start_ms);
+        varint::write(out, self.used);
     }
 
     fn read(source: &mut Source) -> Option<Self> {
-        let limit = source.limit(Algorithm::Fixed)?;
+        let limit = Limit::read(Algorithm::Fixed, source)?;
+        let window_ms = limit.span().plain_ms()?;
         let start_ms = source.at_most(MAX_TIME_MS)?;
         let used = source.at_most(MAX_COUNT)?;
         let mut fixed = Self::unused(&limit, 0);
         fixed.start_ms = start_ms;
         fixed.used = used;
-        start_ms.is_multiple_of(limit.window_ms()).then_some(fixed)
+        start_ms.is_multiple_of(window_ms).then_some(fixed)
+    }
+}
+
+impl Encoding for Dated {
+    fn write(&self, out: &mut Vec<u8>) {
+        write_limit(self, out);
+        for number in [self.fixed.start_ms, self.end_ms, self.fixed.used] {
+            varint::write(out, number);
+        }
+    }
+
+    fn read(source: &mut Source) -> Option<Self> {
+        let limit = Limit::read(Algorithm::Fixed, source)?;
+        let Window { start_ms, end_ms } = source.window()?;
+        let mut dated = Self::unused(&limit, 0);
+        dated.fixed.start_ms = start_ms;
+        dated.end_ms = end_ms;
+        dated.fixed.used = source.at_most(MAX_COUNT)?;
+        let is_sound = limit.span().plain_ms().is_none_or(|window_ms| {
+            start_ms.is_multiple_of(window_ms) && end_ms - start_ms == window_ms
+        });
+        is_sound.then_some(dated)
     }
 }
 
 impl Encoding for Sliding {
     fn write(&self, out: &mut Vec<u8>) {
+        write_limit(self, out);
         for number in [
-            self.limit,
-            self.window_ms,
-            u64::from(self.capacity),
-            self.origin_ms,
-            self.log.len() as u64,
+            u64::from(self.log.capacity),
+            self.log.origin_ms,
+            self.log.bytes.len() as u64,
         ] {
             varint::write(out, number);
         }
-        out.extend_from_slice(&self.log);
+        out.extend_from_slice(&self.log.bytes);
     }
 
     fn read(source: &mut Source) -> Option<Self> {
-        let limit = source.limit(Algorithm::Sliding)?;
+        let limit = Limit::read(Algorithm::Sliding, source)?;
         let capacity = u16::try_from(source.number()?).ok()?;
         let origin_ms = source.at_most(MAX_TIME_MS)?;
         let length = usize::try_from(source.number()?).ok()?;
-        let log = source.take(length)?;
-        let kept = Self::audit(log, origin_ms)?;
-        let sound = (MIN_ENTRIES..=MAX_ENTRIES).contains(&capacity)
-            && kept.entries <= capacity
-            && kept.used <= MAX_COUNT
-            && kept.last_ms <= MAX_TIME_MS
-            && kept.last_ms - kept.first_ms < limit.window_ms();
-        sound.then(|| Self {
-            window_ms: limit.window_ms(),
+        let log = Log::read(source.take(length)?, origin_ms, capacity)?;
+        let is_sound = log.used <= MAX_COUNT
+            && log.last_ms <= MAX_TIME_MS
+            && log.last_ms - log.first_ms() < limit.window_ms();
+        is_sound.then(|| Self {
+            span: limit.span(),
             limit: limit.limit(),
-            used: kept.used,
-            origin_ms,
-            last_ms: kept.last_ms,
-            entries: kept.entries,
-            capacity,
-            last_bytes: kept.last_bytes,
-            log: Log::from_slice(log),
+            log,
         })
     }
 }
 
 impl Encoding for Bucket {
     fn write(&self, out: &mut Vec<u8>) {
-        for number in [
-            self.capacity,
-            self.refill,
-            self.interval_ms,
-            self.tokens,
-            self.fraction,
-            self.at_ms,
-        ] {
+        write_limit(self, out);
+        for number in [self.tokens, self.fraction, self.at_ms] {
             varint::write(out, number);
         }
     }
 
     fn read(source: &mut Source) -> Option<Self> {
-        let limit = source.limit(Algorithm::Bucket)?;
+        let limit = Limit::read(Algorithm::Bucket, source)?;
         let mut bucket = Self::unused(&limit, 0);
         bucket.tokens = source.at_most(MAX_COUNT)?;
         bucket.fraction = source.at_most(limit.window_ms() - 1)?;
@@ -268,58 +479,235 @@ impl Encoding for Bucket {
     }
 }
 
+impl Encoding for Stamped {
+    fn write(&self, out: &mut Vec<u8>) {
+        self.bucket.write(out);
+        varint::write(out, self.since_ms);
+    }
+
+    fn read(source: &mut Source) -> Option<Self> {
+        let bucket = Bucket::read(source)?;
+        let since_ms = source.at_most(MAX_TIME_MS)?;
+        Some(Self { bucket, since_ms })
+    }
+}
+
+impl Encoding for Leases {
+    fn write(&self, out: &mut Vec<u8>) {
+        write_limit(self, out);
+        varint::write(out, self.len() as u64);
+        for lease in self.sorted() {
+            for number in [lease.ends_ms, lease.ttl_ms, lease.cost] {
+                varint::write(out, number);
+            }
+            write_string(out, &lease.id);
+        }
+    }
+
+    fn read(source: &mut Source) -> Option<Self> {
+        let limit = Limit::read(Algorithm::Lease, source)?;
+        let mut leases = Self::unused(&limit, 0);
+        let mut used: u64 = 0;
+        let mut before: Option<(u64, &[u8])> = None;
+        for _ in 0..source.count(MAX_LEASES)? {
+            let ends_ms = source.at_most(MAX_TIME_MS)?;
+            let ttl_ms = source.at_most(duration::MAX_MS)?;
+            let cost = source.at_most(MAX_COUNT)?;
+            let id = source.string(MAX_ID_BYTES)?;
+            used += cost;
+            let is_sorted = before.is_none_or(|before| before < (ends_ms, id));
+            before = Some((ends_ms, id));
+            let is_sound = is_sorted
+                && (duration::MIN_MS..=ends_ms).contains(&ttl_ms)
+                && cost > 0
+                && used <= MAX_COUNT
+                && !id.is_empty()
+                && !leases.has(id);
+            is_sound.then_some(())?;
+            leases.insert(Lease {
+                id: SmallVec::from_slice(id),
+                cost,
+                ends_ms,
+                ttl_ms,
+            });
+        }
+        Some(leases)
+    }
+}
+
 /// Reading what only a limiter has.
 impl Source<'_> {
-    fn at_most(&mut self, bound: u64) -> Option<u64> {
-        self.number().filter(|number| *number <= bound)
+    fn window(&mut self) -> Option<Window> {
+        let start_ms = self.at_most(MAX_TIME_MS)?;
+        let end_ms = self.at_most(MAX_TIME_MS + duration::MAX_MS)?;
+        let is_sound = start_ms < end_ms && end_ms - start_ms <= duration::MAX_MS;
+        is_sound.then_some(Window { start_ms, end_ms })
     }
 
-    fn limit(&mut self, algorithm: Algorithm) -> Option<Limit> {
-        let limit = self.number()?;
-        if algorithm == Algorithm::Bucket {
-            let refill = self.number()?;
-            return Limit::bucket(limit, refill, self.number()?);
+    fn first(&mut self) -> Option<Effect> {
+        let kind = self.byte()?;
+        let code = self.byte()?;
+        match (kind, code) {
+            (STATE, 0) => Some(Effect::State(Fixed::wrap(self.meters(MAX_LIMITS)?))),
+            (STATE, 1) => Some(Effect::State(Sliding::wrap(self.meters(MAX_LIMITS)?))),
+            (STATE, 2) => Some(Effect::State(Bucket::wrap(self.meters(MAX_LIMITS)?))),
+            (CHARGE, 0..=2) => {
+                let algorithm = *Algorithm::ALL.get(usize::from(code))?;
+                let now_ms = self.at_most(MAX_TIME_MS)?;
+                let cost = self.cost()?;
+                let log_size = self.log_size()?;
+                let count = self.count(MAX_LIMITS)?;
+                let mut charge = self.limits(algorithm, count)?;
+                let is_plain = charge
+                    .limits
+                    .iter()
+                    .all(|limit| limit.span().plain_ms().is_some());
+                charge.now_ms = now_ms;
+                charge.cost = cost;
+                charge.log_size = log_size;
+                charge.drops_unnamed = true;
+                is_plain.then_some(Effect::Charge(charge))
+            }
+            _ => None,
         }
-        Limit::window(limit, self.number()?)
     }
 
-    fn limit_count(&mut self) -> Option<usize> {
-        self.count(MAX_LIMITS).filter(|count| *count > 0)
+    fn form(&mut self) -> Option<Limiter> {
+        Some(match self.byte()? {
+            0 => Fixed::wrap(self.meters(MAX_WINDOWS)?),
+            1 => Sliding::wrap(self.meters(MAX_WINDOWS)?),
+            2 => Bucket::wrap(self.meters(MAX_WINDOWS)?),
+            3 => Leases::wrap(self.meters(1)?),
+            4 => Dated::wrap(self.meters(MAX_WINDOWS)?),
+            5 => Stamped::wrap(self.meters(MAX_WINDOWS)?),
+            6 => {
+                let until_ms = self.at_most(MAX_TIME_MS + duration::MAX_MS)?;
+                let length_ms = self.at_most(duration::MAX_MS)?;
+                let strikes = u32::try_from(self.number()?).ok()?;
+                let is_sound = strikes > 0 && (duration::MIN_MS..=until_ms).contains(&length_ms);
+                is_sound.then_some(())?;
+                let block = Block {
+                    until_ms,
+                    length_ms,
+                    strikes,
+                };
+                let limiter = self.unblocked()?;
+                Limiter::Blocked(Box::new(Blocked { block, limiter }))
+            }
+            _ => return None,
+        })
     }
 
-    fn meters<M: Encoding>(&mut self) -> Option<Box<Meters<M>>> {
+    /// A form that is not blocked; nor is a lease, ever.
+    fn unblocked(&mut self) -> Option<Limiter> {
+        let code = self.0.first()?;
+        matches!(code, 0..=2 | 4..=5).then(|| self.form())?
+    }
+
+    fn meters<M: Encoding>(&mut self, max: usize) -> Option<Box<Meters<M>>> {
         let mut meters: SmallVec<[M; 1]> = SmallVec::new();
-        for _ in 0..self.limit_count()? {
+        for _ in 0..self.count(max).filter(|count| *count > 0)? {
             let meter = M::read(self)?;
-            let is_new = meters
-                .iter()
-                .all(|other| other.window_ms() != meter.window_ms());
+            let is_new = meters.iter().all(|other| other.span() != meter.span());
             is_new.then(|| meters.push(meter))?;
         }
         Some(Box::new(Meters(meters)))
     }
 
-    fn charge(&mut self, algorithm: Algorithm) -> Option<Charge> {
-        let now_ms = self.at_most(MAX_TIME_MS)?;
+    fn cost(&mut self) -> Option<i64> {
         let cost = varint::unzigzag(self.number()?);
-        let entries = u16::try_from(self.number()?).ok()?;
+        (cost.unsigned_abs() <= MAX_COUNT).then_some(cost)
+    }
+
+    fn log_size(&mut self) -> Option<u16> {
+        let log_size = u16::try_from(self.number()?).ok()?;
+        (MIN_ENTRIES..=MAX_ENTRIES)
+            .contains(&log_size)
+            .then_some(log_size)
+    }
+
+    /// A charge of 1 of so many limits, and nothing else yet.
+    fn limits(&mut self, algorithm: Algorithm, count: usize) -> Option<Charge> {
         let mut limits = Limits::new();
-        for _ in 0..self.limit_count()? {
-            let limit = self.limit(algorithm)?;
-            let is_new = limits
-                .iter()
-                .all(|other| other.window_ms() != limit.window_ms());
+        for _ in 0..count {
+            let limit = Limit::read(algorithm, self)?;
+            let is_new = limits.iter().all(|other| other.span() != limit.span());
             is_new.then(|| limits.push(limit))?;
         }
-        let sound =
-            cost.unsigned_abs() <= MAX_COUNT && (MIN_ENTRIES..=MAX_ENTRIES).contains(&entries);
-        sound.then_some(Charge {
+        (count > 0).then_some(Charge {
             algorithm,
             limits,
-            cost,
-            entries,
-            now_ms,
+            windows: Windows::new(),
+            cost: 1,
+            log_size: DEFAULT_ENTRIES,
+            now_ms: 0,
+            at_ms: None,
+            stamp: false,
+            id: SmallVec::new(),
+            drops_unnamed: false,
         })
+    }
+
+    /// A charge of the second version, behind its first byte.
+    fn charge(&mut self, head: u8) -> Option<Charge> {
+        let algorithm = *Algorithm::ALL.get(usize::from(head >> ALGORITHM_SHIFT & 3))?;
+        let has = |flag: u8| head & flag != 0;
+        let more = if has(MORE) {
+            self.byte().filter(|more| *more != 0)?
+        } else {
+            0
+        };
+        let known = (head & 0x0f) <= (HAS_COST | HAS_LOG_SIZE | HAS_COUNT)
+            && more <= (IS_STAMPED | HAS_TIME | HAS_ID | HAS_WINDOWS);
+        known.then_some(())?;
+        let now_ms = self.at_most(MAX_TIME_MS)?;
+        let cost = if has(HAS_COST) {
+            self.cost().filter(|cost| *cost != 1)?
+        } else {
+            1
+        };
+        let log_size = if has(HAS_LOG_SIZE) {
+            let is_said = |size: &u16| algorithm == Algorithm::Sliding && *size != DEFAULT_ENTRIES;
+            self.log_size().filter(is_said)?
+        } else {
+            DEFAULT_ENTRIES
+        };
+        let count = if has(HAS_COUNT) {
+            self.count(MAX_LIMITS).filter(|count| *count != 1)?
+        } else {
+            1
+        };
+        let mut charge = self.limits(algorithm, count)?;
+        let has = |flag: u8| more & flag != 0;
+        charge.stamp = has(IS_STAMPED);
+        charge.at_ms = if has(HAS_TIME) {
+            Some(self.at_most(MAX_TIME_MS)?)
+        } else {
+            None
+        };
+        if has(HAS_ID) {
+            charge.id =
+                SmallVec::from_slice(self.string(MAX_ID_BYTES).filter(|id| !id.is_empty())?);
+        }
+        let is_dated = |limit: &Limit| limit.span().plain_ms().is_none();
+        if has(HAS_WINDOWS) {
+            for limit in &charge.limits {
+                let window = if is_dated(limit) {
+                    self.window()?
+                } else {
+                    Window::default()
+                };
+                let is_now = !is_dated(limit) || window.contains(now_ms);
+                is_now.then(|| charge.windows.push(window))?;
+            }
+        }
+        let is_lease = algorithm == Algorithm::Lease;
+        let is_sound = is_lease == has(HAS_ID)
+            && (algorithm == Algorithm::Bucket || !has(IS_STAMPED))
+            && (!is_lease || (count == 1 && cost > 0 && !has(HAS_TIME)))
+            && charge.limits.iter().any(is_dated) == has(HAS_WINDOWS);
+        (charge.now_ms, charge.cost, charge.log_size) = (now_ms, cost, log_size);
+        is_sound.then_some(charge)
     }
 }
 

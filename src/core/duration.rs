@@ -76,16 +76,33 @@ pub fn parse(text: &[u8]) -> Result<u64, DurationError> {
 
 /// Writes milliseconds in the largest unit that divides them, so that [`parse`] reads the same number back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Human(pub u64);
+pub struct Human {
+    ms: u64,
+    units: &'static [(&'static str, u64)],
+}
+
+impl Human {
+    /// In weeks, where it is whole weeks.
+    pub fn new(ms: u64) -> Self {
+        Self { ms, units: &UNITS }
+    }
+
+    /// In days at the most: where a week is another window than seven days.
+    pub fn without_weeks(ms: u64) -> Self {
+        let units = UNITS.get(1..).unwrap_or_default();
+        Self { ms, units }
+    }
+}
 
 impl fmt::Display for Human {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (name, unit_ms) = UNITS
+        let (name, unit_ms) = self
+            .units
             .iter()
-            .find(|(_, unit_ms)| self.0.is_multiple_of(*unit_ms))
+            .find(|(_, unit_ms)| self.ms.is_multiple_of(*unit_ms))
             .copied()
             .unwrap_or(("ms", 1));
-        write!(out, "{}{}", self.0 / unit_ms, name)
+        write!(out, "{}{}", self.ms / unit_ms, name)
     }
 }
 
@@ -137,10 +154,10 @@ mod tests {
     #[test]
     fn what_is_written_is_read_back() {
         for ms in (1..5_000).chain([60_000, 90_000, 86_400_000, 604_800_000, MAX_MS, MAX_MS - 1]) {
-            assert_eq!(parse(Human(ms).to_string().as_bytes()), Ok(ms), "{ms}");
+            assert_eq!(parse(Human::new(ms).to_string().as_bytes()), Ok(ms), "{ms}");
         }
-        assert_eq!(Human(900_000).to_string(), "15m");
-        assert_eq!(Human(604_800_000).to_string(), "1w");
-        assert_eq!(Human(90_000).to_string(), "90s");
+        assert_eq!(Human::new(900_000).to_string(), "15m");
+        assert_eq!(Human::new(604_800_000).to_string(), "1w");
+        assert_eq!(Human::new(90_000).to_string(), "90s");
     }
 }

@@ -5,15 +5,19 @@
 //! name being 0.
 
 use super::duration::DurationError;
-use super::limit::{Algorithm, MAX_COUNT, MAX_LIMITS};
+use super::limit::{Algorithm, MAX_COUNT, MAX_LIMITS, MAX_TIME_MS, MAX_WINDOWS};
+use super::span::SpanError;
 use std::fmt;
+use std::net::IpAddr;
 
 /// The longest name of a policy or a deny list, in bytes.
 pub const MAX_NAME_BYTES: usize = 128;
+/// The longest value of a deny list, in bytes. The longest address or range in text has 49.
+pub const MAX_VALUE_BYTES: usize = 1024;
 
 /// Why a command is refused. Whatever is refused has changed nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)] // each variant is its wire text, below
+#[allow(missing_docs, reason = "each variant is its wire text, below")]
 pub enum Error {
     Algorithm {
         at: usize,
@@ -30,6 +34,14 @@ pub enum Error {
         what: &'static str,
         why: DurationError,
     },
+    Window {
+        at: usize,
+        why: SpanError,
+    },
+    Zone {
+        name: &'static str,
+    },
+    PastCalendar,
     Incomplete {
         at: usize,
         expected: &'static str,
@@ -47,19 +59,64 @@ pub enum Error {
     UnknownOption {
         at: usize,
     },
+    UnknownWord {
+        at: usize,
+    },
     RepeatedOption {
         at: usize,
         option: &'static str,
     },
-    ForcedPeek {
+    LeaseCost {
         at: usize,
     },
+    Min {
+        at: usize,
+    },
+    At {
+        at: usize,
+    },
+    Conflict {
+        at: usize,
+        option: &'static str,
+        with: &'static str,
+    },
+    CallOption {
+        at: usize,
+        option: &'static str,
+    },
+    ClauseOption {
+        at: usize,
+        option: &'static str,
+    },
+    TooMany {
+        at: usize,
+        what: &'static str,
+        max: usize,
+    },
+    Id {
+        at: usize,
+    },
+    Clause {
+        at: usize,
+    },
+    NumKeys {
+        at: usize,
+    },
+    SameKey {
+        at: usize,
+    },
+    TooManyClauses {
+        at: usize,
+    },
+    TooManyWindows,
+    TooManyLeases,
     Name {
         at: usize,
         what: &'static str,
     },
-    Stats {
+    Unexpected {
         at: usize,
+        expected: &'static str,
     },
     NoSuchList {
         at: usize,
@@ -79,13 +136,63 @@ pub enum Error {
     HoldsType {
         holds: &'static str,
     },
+    OutOfMemory,
+    TooManyPolicies {
+        max: usize,
+    },
+    PolicyKeepsAlgorithm {
+        is: Algorithm,
+        asked: Algorithm,
+    },
+    EmptyValue {
+        at: usize,
+    },
+    LongValue {
+        at: usize,
+    },
+    NoAddress {
+        at: usize,
+    },
+    NoRange {
+        at: usize,
+    },
+    HostBits {
+        at: usize,
+        base: IpAddr,
+        length: u8,
+    },
+    Arrived {
+        at: usize,
+        base: IpAddr,
+        length: u8,
+    },
+    TooManyLists {
+        max: usize,
+    },
+    TooManyEntries {
+        max: usize,
+        have: usize,
+        adding: usize,
+    },
+    TooMuchText {
+        max: usize,
+        have: usize,
+        adding: usize,
+    },
+    Cursor {
+        at: usize,
+    },
+    ScanCount {
+        at: usize,
+        max: usize,
+    },
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::Algorithm { at } => {
-                write!(out, "ERR argument {at} (algorithm) must be FIXED, SLIDING or BUCKET")
+                write!(out, "ERR argument {at} (algorithm) must be FIXED, SLIDING, BUCKET or LEASE")
             }
             Error::Count { at, what } => {
                 write!(out, "ERR argument {at} ({what}) must be an integer from 0 to {MAX_COUNT}")
@@ -95,14 +202,28 @@ impl fmt::Display for Error {
             }
             Error::Duration { at, what, why } => {
                 write!(out, "ERR argument {at} ({what}) ")?;
-                out.write_str(match why {
-                    DurationError::NoUnit => "needs a unit, such as 60s or 500ms",
-                    DurationError::Malformed => {
-                        "must be a positive integer and a unit (ms, s, m, h, d or w), such as 60s or 500ms"
-                    }
-                    DurationError::OutOfRange => "must be from 1ms to 3660d",
-                })
+                duration_error(*why, "d or w", out)
             }
+            Error::Window { at, why } => {
+                write!(out, "ERR argument {at} (window) ")?;
+                match why {
+                    SpanError::Duration(why) => duration_error(*why, "d, w, mo or y", out),
+                    SpanError::Minutes => out.write_str("reads m as minutes: a month is 1mo"),
+                    SpanError::NoCalendar => {
+                        out.write_str("must count d, w, mo or y where it says a day or a time zone")
+                    }
+                    SpanError::Multiple => out.write_str("must be 1mo, 3mo or 1y: no other number of months or years"),
+                    SpanError::Anchor => out.write_str(
+                        "must have a day (1mo@15, 1w@thu), a time zone (1d@Europe/Berlin, 1d@+02:00) or both (1mo@15,Europe/Berlin) behind its @",
+                    ),
+                    SpanError::OnlyFixed => out.write_str("must be a duration, such as 30d: calendar windows are for FIXED"),
+                }
+            }
+            Error::Zone { name } => write!(
+                out,
+                "ERR no such time zone: {name} (a name of the time zone database, spelled as it is there)"
+            ),
+            Error::PastCalendar => out.write_str("ERR the calendar ends with the year 9999"),
             Error::Incomplete { at, expected } => {
                 write!(out, "ERR argument {at} is missing: expected {expected}")
             }
@@ -112,21 +233,69 @@ impl fmt::Display for Error {
             ),
             Error::TooManyLimits { at } => write!(
                 out,
-                "ERR argument {at} starts a limit too many: expected at most {MAX_LIMITS} limits in one call"
+                "ERR argument {at}: too many limits (maximum {MAX_LIMITS})"
             ),
             Error::Cost { at } => write!(
                 out,
                 "ERR argument {at} (cost) must be an integer from -{MAX_COUNT} to {MAX_COUNT}"
             ),
-            Error::UnknownOption { at } => {
-                write!(out, "ERR argument {at} must be one of COST, FORCE, POLICY, DENY, or a further limit")
-            }
+            Error::UnknownOption { at } => write!(
+                out,
+                "ERR argument {at} must be a further limit or one of COST, MIN, FORCE, AT, STAMP, RESERVE, BLOCK, POLICY, DENY"
+            ),
+            Error::UnknownWord { at } => write!(out, "ERR argument {at} is unexpected: only limits stand here"),
             Error::RepeatedOption { at, option } => {
                 write!(out, "ERR argument {at} repeats {option}: expected each option at most once")
             }
-            Error::ForcedPeek { at } => {
-                write!(out, "ERR argument {at} must not be FORCE: a peek charges nothing")
+            Error::LeaseCost { at } => write!(
+                out,
+                "ERR argument {at} (cost) must be an integer from 0 to {MAX_COUNT}: a lease is given back by RL.RELEASE"
+            ),
+            Error::Min { at } => write!(out, "ERR argument {at} (min) must be an integer from 1 to the cost"),
+            Error::At { at } => write!(
+                out,
+                "ERR argument {at} (unix-ms) must be a Unix time in milliseconds, from 0 to {MAX_TIME_MS}"
+            ),
+            Error::Conflict { at, option, with } => {
+                write!(out, "ERR argument {at}: {option} does not go with {with}")
             }
+            Error::CallOption { at, option } => {
+                write!(out, "ERR argument {at}: {option} is for the whole call and stands behind the last clause")
+            }
+            Error::ClauseOption { at, option } => write!(
+                out,
+                "ERR argument {at}: {option} is for one clause and stands before the options of the whole call"
+            ),
+            Error::TooMany { at, what, max } => {
+                write!(out, "ERR argument {at}: too many {what} (maximum {max})")
+            }
+            Error::Id { at } => {
+                write!(out, "ERR argument {at} (id) must be from 1 to {} bytes long", super::algorithm::lease::MAX_ID_BYTES)
+            }
+            Error::Clause { at } => write!(
+                out,
+                "ERR argument {at} must be FIXED, SLIDING, BUCKET or LEASE: each key has a clause, in the order of the keys"
+            ),
+            Error::NumKeys { at } => write!(
+                out,
+                "ERR argument {at} (numkeys) must be an integer from 1 to {}, and so many keys behind it",
+                super::request::MAX_KEYS
+            ),
+            Error::SameKey { at } => {
+                write!(out, "ERR argument {at} (key) repeats a key: put its limits into one clause")
+            }
+            Error::TooManyClauses { at } => {
+                write!(out, "ERR argument {at}: more clauses than keys")
+            }
+            Error::TooManyWindows => write!(
+                out,
+                "ERR too many windows in use on this key (maximum {MAX_WINDOWS}): wait until one has drained, or delete the key"
+            ),
+            Error::TooManyLeases => write!(
+                out,
+                "ERR too many leases on this key (maximum {})",
+                super::algorithm::lease::MAX_LEASES
+            ),
             Error::Name { at, what } => {
                 write!(out, "ERR argument {at} ({what}) must be from 1 to {MAX_NAME_BYTES} bytes long")
             }
@@ -134,10 +303,10 @@ impl fmt::Display for Error {
                 write!(out, "ERR cost would take what is used past {MAX_COUNT}, the largest usage that is counted")
             }
             Error::NoSuchList { at } => {
-                write!(out, "ERR argument {at} (list) must be the name of a deny list that is there")
+                write!(out, "ERR argument {at} (list): no such deny list")
             }
-            Error::Stats { at } => {
-                write!(out, "ERR argument {at} must be missing: expected RL.STATS [name] or RL.STATS RESET [name]")
+            Error::Unexpected { at, expected } => {
+                write!(out, "ERR unexpected argument {at}: expected {expected}")
             }
             Error::Payload { at } => write!(
                 out,
@@ -158,6 +327,72 @@ impl fmt::Display for Error {
             Error::HoldsType { holds } => {
                 write!(out, "WRONGTYPE the key holds {holds}, not a rate limiter")
             }
+            Error::OutOfMemory => out.write_str(
+                "OOM a new key is not allowed when used memory > 'maxmemory' (limiters that exist go on counting)"
+            ),
+            Error::TooManyPolicies { max } => {
+                write!(out, "ERR too many policies (maximum {max}): delete one or raise ratelimit.policies")
+            }
+            Error::PolicyKeepsAlgorithm { is, asked } => write!(
+                out,
+                "ERR the policy is for {} limiters: delete it before setting one for {} limiters",
+                is.name(),
+                asked.name()
+            ),
+            Error::EmptyValue { at } => {
+                write!(out, "ERR argument {at} (value) must not be empty")
+            }
+            Error::LongValue { at } => {
+                write!(out, "ERR argument {at} (value) is longer than {MAX_VALUE_BYTES} bytes")
+            }
+            Error::NoAddress { at } => write!(
+                out,
+                "ERR argument {at} (value) looks like an IP address but is not one (no leading zeros, each number 0 to 255)"
+            ),
+            Error::NoRange { at } => write!(
+                out,
+                "ERR argument {at} (value) looks like an address range but is not one, such as 10.0.0.0/8 or 2001:db8::/32"
+            ),
+            Error::HostBits { at, base, length } => write!(
+                out,
+                "ERR argument {at} (value) has bits set past its length: the range would be {base}/{length}"
+            ),
+            Error::Arrived { at, base, length } => {
+                write!(out, "ERR argument {at} (value) has spaces, brackets, a port or a zone: write {base}")?;
+                let whole = if base.is_ipv4() { 32 } else { 128 };
+                if *length == whole {
+                    Ok(())
+                } else {
+                    write!(out, "/{length}")
+                }
+            }
+            Error::TooManyLists { max } => write!(out, "ERR too many deny lists (maximum {max})"),
+            Error::TooManyEntries { max, have, adding } => write!(
+                out,
+                "ERR too many entries in deny lists: {have} and {adding} more (maximum {max})"
+            ),
+            Error::TooMuchText { max, have, adding } => write!(
+                out,
+                "ERR too much text in deny lists: {have} bytes and {adding} more (maximum {max})"
+            ),
+            Error::Cursor { at } => write!(
+                out,
+                "ERR argument {at} (cursor) must be 0 or the cursor that the last call returned"
+            ),
+            Error::ScanCount { at, max } => {
+                write!(out, "ERR argument {at} must be COUNT and an integer from 1 to {max}")
+            }
         }
+    }
+}
+
+fn duration_error(why: DurationError, units: &str, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match why {
+        DurationError::NoUnit => out.write_str("needs a unit, such as 60s or 500ms"),
+        DurationError::Malformed => write!(
+            out,
+            "must be a positive integer and a unit (ms, s, m, h, {units}), such as 60s or 500ms"
+        ),
+        DurationError::OutOfRange => out.write_str("must be from 1ms to 3660d"),
     }
 }

@@ -1,15 +1,21 @@
 //! A validated limit, and every bound of the project's numbers.
 
-use super::duration;
-use smallvec::SmallVec;
+use super::bytes::source::{write_string, Source};
+use super::bytes::varint;
+use super::duration::Human;
+use super::span::Span;
+use super::zone;
+use arrayvec::ArrayVec;
 
 /// The largest limit, cost and usage: 2^53 - 1, the largest integer that a JavaScript client reads exactly.
 pub const MAX_COUNT: u64 = (1 << 53) - 1;
 /// The latest instant, in milliseconds since the Unix epoch, and the longest wait that is reported: 285,000 years.
 /// A wait that would be longer (a bucket of 2^53 tokens that regains one in ten years) is reported as this.
 pub const MAX_TIME_MS: u64 = (1 << 53) - 1;
-/// Limits in one call, and so on one key.
+/// Limits in one clause.
 pub const MAX_LIMITS: usize = 8;
+/// Windows that one key counts: those of a call, and those of other calls as long as something of them is used.
+pub const MAX_WINDOWS: usize = 16;
 
 /// How usage is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -20,11 +26,18 @@ pub enum Algorithm {
     Sliding,
     /// A token bucket: [`super::algorithm::bucket`].
     Bucket,
+    /// Units that are held and end by themselves: [`super::algorithm::lease`].
+    Lease,
 }
 
 impl Algorithm {
     /// Every algorithm, in the order of their codes in encodings and statistics.
-    pub const ALL: [Algorithm; 3] = [Algorithm::Fixed, Algorithm::Sliding, Algorithm::Bucket];
+    pub const ALL: [Algorithm; 4] = [
+        Algorithm::Fixed,
+        Algorithm::Sliding,
+        Algorithm::Bucket,
+        Algorithm::Lease,
+    ];
 
     /// Lower case, as RL.INFO says it.
     pub fn name(self) -> &'static str {
@@ -32,6 +45,7 @@ impl Algorithm {
             Algorithm::Fixed => "fixed",
             Algorithm::Sliding => "sliding",
             Algorithm::Bucket => "bucket",
+            Algorithm::Lease => "lease",
         }
     }
 
@@ -45,24 +59,28 @@ impl Algorithm {
 
 /// How much may be used, and how fast usage goes away.
 ///
-/// One shape serves the three algorithms: a window of `window_ms` gives its whole `limit` back every `window_ms`, so
-/// there `refill` equals `limit`; a bucket regains `refill` tokens every `window_ms` (its interval), up to `limit` (its
-/// capacity).
+/// One shape serves every algorithm: a window gives its whole `limit` back when it is over, so there `refill` equals
+/// `limit`; a bucket regains `refill` tokens every interval, up to `limit` (its capacity); a lease's span is its time to
+/// live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit {
     limit: u64,
     refill: u64,
-    window_ms: u64,
+    span: Span,
 }
 
 impl Limit {
     /// `limit` units in each window of `window_ms`. `None` where a number is out of bounds.
     pub fn window(limit: u64, window_ms: u64) -> Option<Self> {
-        let ok = limit <= MAX_COUNT && (duration::MIN_MS..=duration::MAX_MS).contains(&window_ms);
-        ok.then_some(Self {
+        Self::spanning(limit, Span::plain(window_ms)?)
+    }
+
+    /// `limit` units in each window. `None` where the number is out of bounds.
+    pub fn spanning(limit: u64, span: Span) -> Option<Self> {
+        (limit <= MAX_COUNT).then_some(Self {
             limit,
             refill: limit,
-            window_ms,
+            span,
         })
     }
 
@@ -85,17 +103,74 @@ impl Limit {
         self.refill
     }
 
-    /// The window, or a bucket's interval: [`duration::MIN_MS`] ..= [`duration::MAX_MS`].
+    /// The window, by which a call's limit finds what has been used of it.
+    #[inline(always)]
+    pub fn span(&self) -> Span {
+        self.span
+    }
+
+    /// The window, a bucket's interval or a lease's time to live: [`super::duration::MIN_MS`] ..= [`super::duration::MAX_MS`]. Only FIXED
+    /// has windows that are not so many milliseconds; of those, 0.
     pub fn window_ms(&self) -> u64 {
-        self.window_ms
+        self.span.plain_ms().unwrap_or(0)
+    }
+
+    /// The window as a call of this algorithm writes it.
+    pub fn window_text(&self, algorithm: Algorithm) -> String {
+        match algorithm {
+            Algorithm::Fixed => self.span.text(),
+            _ => Human::new(self.window_ms()).to_string(),
+        }
+    }
+
+    /// Appends its bytes: the limit, a bucket's refill, and the window: its milliseconds, or 0 and a calendar window's
+    /// text.
+    #[inline(always)]
+    pub fn write(&self, algorithm: Algorithm, out: &mut impl Extend<u8>) {
+        varint::write(out, self.limit);
+        if algorithm == Algorithm::Bucket {
+            varint::write(out, self.refill);
+        }
+        match self.span.plain_ms() {
+            Some(ms) => varint::write(out, ms),
+            None => self.write_calendar(out),
+        }
+    }
+
+    #[cold]
+    fn write_calendar(&self, out: &mut impl Extend<u8>) {
+        varint::write(out, 0);
+        write_string(out, self.span.text().as_bytes());
+    }
+
+    /// Reads what [`Limit::write`] wrote.
+    pub fn read(algorithm: Algorithm, source: &mut Source) -> Option<Self> {
+        let limit = source.number()?;
+        match algorithm {
+            Algorithm::Bucket => Self::bucket(limit, source.number()?, source.number()?),
+            Algorithm::Sliding | Algorithm::Lease => Self::window(limit, source.number()?),
+            Algorithm::Fixed => match source.number()? {
+                0 => {
+                    let text = source.string(MAX_SPAN_BYTES)?;
+                    let span =
+                        Span::parse_canonical(text).filter(|span| span.plain_ms().is_none())?;
+                    Self::spanning(limit, span)
+                }
+                ms => Self::window(limit, ms),
+            },
+        }
     }
 }
 
+/// The longest text of a calendar window, `3660d@` and a zone.
+const MAX_SPAN_BYTES: usize = 12 + zone::MAX_NAME_BYTES;
+
 /// The limits of one call, in the order asked; never on the heap.
-pub type Limits = SmallVec<[Limit; MAX_LIMITS]>;
+pub type Limits = ArrayVec<Limit, MAX_LIMITS>;
 
 #[cfg(test)]
 mod tests {
+    use super::super::duration;
     use super::*;
 
     #[test]
@@ -108,6 +183,46 @@ mod tests {
         assert!(Limit::bucket(1, 0, 1).is_none());
         assert!(Limit::bucket(1, MAX_COUNT + 1, 1).is_none());
         assert!(Limit::bucket(0, MAX_COUNT, 1).is_some());
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let spans = ["1w", "1mo@31", "1d@Europe/Berlin", "1y@+05:45"];
+        let calendar = spans.map(|text| {
+            let span = Span::parse(text.as_bytes()).unwrap();
+            (Algorithm::Fixed, Limit::spanning(MAX_COUNT, span).unwrap())
+        });
+        let plain = Algorithm::ALL.map(|algorithm| {
+            let limit = match algorithm {
+                Algorithm::Bucket => Limit::bucket(5, 7, 1_000),
+                _ => Limit::window(5, duration::MAX_MS),
+            };
+            (algorithm, limit.unwrap())
+        });
+        for (algorithm, limit) in calendar.into_iter().chain(plain) {
+            let mut bytes = Vec::new();
+            limit.write(algorithm, &mut bytes);
+            let mut source = Source(&bytes);
+            assert_eq!(Limit::read(algorithm, &mut source), Some(limit));
+            assert!(source.0.is_empty());
+            for end in 0..bytes.len() {
+                let cut = bytes.get(..end).unwrap_or_default();
+                assert_eq!(Limit::read(algorithm, &mut Source(cut)), None);
+            }
+        }
+    }
+
+    #[test]
+    fn a_calendar_window_is_read_in_its_own_text_only() {
+        for text in ["1mo@1", "24h", "1d", "1W", "", "1mo@15,Europe/Berlin "] {
+            let mut bytes = vec![5, 0];
+            write_string(&mut bytes, text.as_bytes());
+            assert_eq!(
+                Limit::read(Algorithm::Fixed, &mut Source(&bytes)),
+                None,
+                "{text}"
+            );
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 pub mod algorithm;
 pub mod bytes;
+pub mod calendar;
 pub mod codec;
 pub mod decision;
 pub mod duration;
@@ -17,6 +18,9 @@ pub mod node;
 mod oracle;
 #[cfg(test)]
 mod properties;
+pub mod quote;
 #[cfg(test)]
 mod random;
 pub mod request;
+pub mod span;
+pub mod zone;

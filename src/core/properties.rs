@@ -446,7 +446,11 @@ const WARM_UP: u64 = 3;
 const MEASURED: u64 = 7;
 
 /// `per_window` arrivals in each window, on average, over all windows.
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // milliseconds of ten minutes
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "milliseconds of ten minutes"
+)]
 fn arrivals(random: &mut Random, style: Arrivals, per_window: u64) -> Vec<u64> {
     let end_ms = (WARM_UP + MEASURED) * WINDOW_MS;
     let mut clock_ms = 0.0;
@@ -478,7 +482,11 @@ fn efficiency(entries: u16, amount: u64, demand: f64, style: Arrivals) -> f64 {
     let mut state = None;
     let mut exact: VecDeque<u64> = VecDeque::new();
     let (mut admitted, mut admitted_exactly) = (0u32, 0u32);
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // at most 200,000
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "at most 200,000"
+    )]
     let per_window = (amount as f64 * demand) as u64;
     for at_ms in arrivals(&mut random, style, per_window) {
         let counts = u32::from(at_ms >= WARM_UP * WINDOW_MS);

@@ -1,31 +1,84 @@
 //! The grammar: what a client may write behind a command's name, over plain bytes.
 //!
 //! ```text
-//! limit window [limit window ...]                        FIXED, SLIDING
-//! capacity refill interval [capacity refill interval ...]        BUCKET
-//!     [COST n] [FORCE] [POLICY name] [DENY list value [value ...]]
+//! clause    FIXED, SLIDING     limit window [limit window ...]
+//!           BUCKET             capacity refill interval [capacity refill interval ...]
+//!           LEASE              limit ttl id
+//!           and then           [COST n] [MIN m] [RESERVE max-wait] [BLOCK duration [duration ...]] [POLICY name]...
+//! call                         [FORCE] [AT unix-ms] [STAMP] [DENY list value [value ...]]
 //! ```
 //!
-//! Option words are read in any case and any order, but DENY takes the rest of the line. A word that starts like a
-//! number starts a further limit.
+//! A command of one key has one clause, and its options and the call's in any order. RL.ALL has a clause for each key, each
+//! behind its algorithm's name, and the call's options behind the last. Both are read by the same rows. Option words are read
+//! in any case; DENY takes the rest of the line; a word that begins with a digit goes on a list of limits or durations.
 
+use super::algorithm::lease::MAX_ID_BYTES;
 use super::duration;
 use super::error::{Error, MAX_NAME_BYTES};
-use super::limit::{Algorithm, Limit, Limits, MAX_COUNT, MAX_LIMITS};
+use super::limit::{Algorithm, Limit, Limits, MAX_COUNT, MAX_LIMITS, MAX_TIME_MS};
+use super::span::{Span, SpanError};
+use arrayvec::ArrayVec;
+use smallvec::SmallVec;
 
-/// What a call asks for, its limits validated.
+/// The most keys of one call.
+pub const MAX_KEYS: usize = 16;
+/// The most names of policies in one clause.
+pub const MAX_POLICIES: usize = 4;
+/// The most durations of one BLOCK.
+pub const MAX_BLOCKS: usize = 8;
+
+/// What is asked of one key, its limits validated.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request<'a> {
+pub struct Clause<'a> {
     /// At least one, at most [`MAX_LIMITS`], no two of one window.
     pub limits: Limits,
     /// Within ±[`MAX_COUNT`]; 1 unless said.
     pub cost: i64,
+    /// The policies whose limits go before the clause's own: the first that exists.
+    pub policies: ArrayVec<&'a [u8], MAX_POLICIES>,
+    /// What few clauses say. Where nothing of it is said, this is `false`, and the rest need not be looked at.
+    pub is_rare: bool,
+    /// Take a part of the cost, this at the least: 1 ..= the cost.
+    pub min: Option<u64>,
+    /// Take what will fit within so many milliseconds.
+    pub reserve_ms: Option<u64>,
+    /// For how many milliseconds the key is shut, for the first time, the second ..
+    pub block_ms: ArrayVec<u64, MAX_BLOCKS>,
+    /// Whose lease it is: 1 ..= [`MAX_ID_BYTES`] bytes; of other algorithms none.
+    pub id: &'a [u8],
+}
+
+/// What is said of a whole call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options<'a> {
     /// Charge even what does not fit.
     pub force: bool,
-    /// The policy whose limits go before the call's own.
-    pub policy: Option<&'a [u8]>,
+    /// When it counts as charged, in Unix milliseconds.
+    pub at_ms: Option<u64>,
+    /// The time of the charge is asked for.
+    pub stamp: bool,
     /// The deny list to look in first.
     pub deny: Option<Deny<'a>>,
+}
+
+/// A call of a command that has one key.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Request<'a> {
+    /// What is asked of the key.
+    pub clause: Clause<'a>,
+    /// What is said of the call.
+    pub options: Options<'a>,
+}
+
+/// A call of RL.ALL or RL.PEEKALL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct All<'a> {
+    /// 1 ..= [`MAX_KEYS`] keys, no two the same.
+    pub keys: &'a [&'a [u8]],
+    /// One for each key, with its algorithm.
+    pub clauses: SmallVec<[(Algorithm, Clause<'a>); 3]>,
+    /// What is said of the call.
+    pub options: Options<'a>,
 }
 
 /// A DENY clause.
@@ -42,8 +95,19 @@ pub struct Deny<'a> {
 pub enum Verb {
     /// A command that charges.
     Charge,
-    /// RL.PEEK, which may not be forced.
+    /// One that only asks: nothing can be forced, reserved or settled by it.
     Peek,
+}
+
+/// Where an option stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// In a command of one key.
+    Single,
+    /// In a clause of several, which others follow.
+    Clause,
+    /// In the last of several clauses, or behind it.
+    LastClause,
 }
 
 /// The words that are left to read.
@@ -74,6 +138,11 @@ impl<'a> Words<'a> {
         Ok(word)
     }
 
+    /// Whether the next word goes on a list of limits or durations.
+    fn goes_on(&self) -> bool {
+        matches!(self.peek(), Some([b'0'..=b'9', ..]))
+    }
+
     /// The place of the next word.
     fn at(&self) -> usize {
         self.end - self.args.len()
@@ -85,20 +154,26 @@ impl<'a> Words<'a> {
     }
 }
 
-impl Default for Request<'_> {
+impl Default for Clause<'_> {
     /// No limit, and a cost of 1.
     fn default() -> Self {
         Self {
             limits: Limits::new(),
             cost: 1,
-            force: false,
-            policy: None,
-            deny: None,
+            policies: ArrayVec::new(),
+            is_rare: false,
+            min: None,
+            reserve_ms: None,
+            block_ms: ArrayVec::new(),
+            id: &[],
         }
     }
 }
 
 /// Reads everything behind the key. `at` is the place of the first of `args` on the command line, for error texts.
+///
+/// # Errors
+/// What is wrong with the first word that is.
 pub fn parse<'a>(
     algorithm: Algorithm,
     verb: Verb,
@@ -111,6 +186,9 @@ pub fn parse<'a>(
 }
 
 /// [`parse`] to where the caller wants it, as a request is too large to be handed around; `request` is a default one.
+///
+/// # Errors
+/// As [`parse`]'s.
 #[inline(always)]
 pub fn parse_into<'a>(
     request: &mut Request<'a>,
@@ -120,53 +198,362 @@ pub fn parse_into<'a>(
     at: usize,
 ) -> Result<(), Error> {
     let mut words = Words::new(args, at);
-    limits(algorithm, &mut words, &mut request.limits)?;
-    let mut has_cost = false;
+    let Request { clause, options } = request;
+    limits_of(algorithm, &mut words, clause)?;
+    let mut seen = Seen::default();
     while let Some(word) = words.peek() {
-        words.next("an option")?;
-        let at = words.last();
-        let (option, repeated) = if word.eq_ignore_ascii_case(b"COST") {
-            let value = words.next("the cost")?;
-            request.cost = integer(value)
-                .filter(|value| value.unsigned_abs() <= MAX_COUNT)
-                .ok_or(Error::Cost { at: words.last() })?;
-            ("COST", std::mem::replace(&mut has_cost, true))
-        } else if word.eq_ignore_ascii_case(b"FORCE") {
-            if verb == Verb::Peek {
-                return Err(Error::ForcedPeek { at });
-            }
-            ("FORCE", std::mem::replace(&mut request.force, true))
-        } else if word.eq_ignore_ascii_case(b"POLICY") {
-            let name = name(&mut words, "policy")?;
-            ("POLICY", request.policy.replace(name).is_some())
-        } else if word.eq_ignore_ascii_case(b"DENY") {
-            let list = name(&mut words, "deny list")?;
-            let values = words.args;
-            words.next("a value to look for in the deny list")?;
-            words.args = &[];
-            (
-                "DENY",
-                request.deny.replace(Deny { list, values }).is_some(),
-            )
-        } else {
-            return Err(Error::UnknownOption { at });
-        };
-        if repeated {
-            return Err(Error::RepeatedOption { at, option });
+        option(
+            word,
+            algorithm,
+            verb,
+            Place::Single,
+            &mut words,
+            clause,
+            options,
+            &mut seen,
+        )?;
+    }
+    seen.check(algorithm, clause, options)
+}
+
+/// Reads everything behind RL.ALL's or RL.PEEKALL's name; `at` is the place of the first of `args`.
+///
+/// # Errors
+/// What is wrong with the first word that is.
+pub fn parse_all<'a>(verb: Verb, args: &'a [&'a [u8]], at: usize) -> Result<All<'a>, Error> {
+    let mut words = Words::new(args, at);
+    let numkeys = words.next("numkeys")?;
+    let keys = integer(numkeys)
+        .and_then(|numkeys| usize::try_from(numkeys).ok())
+        .filter(|numkeys| (1..=MAX_KEYS).contains(numkeys))
+        .and_then(|numkeys| words.args.split_at_checked(numkeys));
+    let Some((keys, rest)) = keys else {
+        return Err(Error::NumKeys { at: words.last() });
+    };
+    for (index, key) in keys.iter().enumerate() {
+        if keys.iter().take(index).any(|before| before == key) {
+            return Err(Error::SameKey {
+                at: words.at() + index,
+            });
         }
+    }
+    words.args = rest;
+    let mut all = All {
+        keys,
+        clauses: SmallVec::new(),
+        options: Options::default(),
+    };
+    for left in (0..keys.len()).rev() {
+        let name = words.next("FIXED, SLIDING, BUCKET or LEASE, and its limits")?;
+        let algorithm = Algorithm::parse(name).ok_or(Error::Clause { at: words.last() })?;
+        let mut clause = Clause::default();
+        limits_of(algorithm, &mut words, &mut clause)?;
+        let place = if left == 0 {
+            Place::LastClause
+        } else {
+            Place::Clause
+        };
+        let mut seen = Seen::default();
+        while let Some(word) = words.peek() {
+            if Algorithm::parse(word).is_some() {
+                break;
+            }
+            option(
+                word,
+                algorithm,
+                verb,
+                place,
+                &mut words,
+                &mut clause,
+                &mut all.options,
+                &mut seen,
+            )?;
+        }
+        seen.check(algorithm, &clause, &Options::default())?;
+        all.clauses.push((algorithm, clause));
+        if left == 0 {
+            if words.peek().is_some() {
+                return Err(Error::TooManyClauses { at: words.at() });
+            }
+            // The call's options are those of every clause.
+            for (algorithm, _) in &all.clauses {
+                seen.check_call(*algorithm)?;
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// Reads limits and nothing else, as in `RL.POLICY SET name FIXED limits...`; of a lease, its limit and ttl.
+///
+/// # Errors
+/// What is wrong with the first word that is.
+pub fn parse_limits(algorithm: Algorithm, args: &[&[u8]], at: usize) -> Result<Limits, Error> {
+    let mut words = Words::new(args, at);
+    let mut clause = Clause::default();
+    limits(algorithm, &mut words, &mut clause)?;
+    match words.peek() {
+        None => Ok(clause.limits),
+        Some(_) => Err(Error::UnknownWord { at: words.at() }),
+    }
+}
+
+/// The options that have been read, and where the first word of each stood.
+#[derive(Default)]
+struct Seen {
+    cost: usize,
+    min: usize,
+    force: usize,
+    at: usize,
+    stamp: usize,
+    reserve: usize,
+    block: usize,
+    is_any_rare: bool,
+}
+
+impl Seen {
+    /// Whether what was said of one clause goes together.
+    #[inline(always)]
+    fn check(&self, algorithm: Algorithm, clause: &Clause, options: &Options) -> Result<(), Error> {
+        if algorithm == Algorithm::Lease && clause.cost < 0 {
+            return Err(Error::LeaseCost { at: self.cost + 1 });
+        }
+        if self.is_any_rare {
+            return self.check_rare(algorithm, clause, options);
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn check_rare(
+        &self,
+        algorithm: Algorithm,
+        clause: &Clause,
+        options: &Options,
+    ) -> Result<(), Error> {
+        let conflict = |at: usize, option, with| Err(Error::Conflict { at, option, with });
+        if self.reserve > 0 && algorithm != Algorithm::Bucket {
+            return conflict(self.reserve, "RESERVE", "other algorithms than BUCKET");
+        }
+        for (at, option) in [
+            (self.force, "FORCE"),
+            (self.at, "AT"),
+            (self.min, "MIN"),
+            (self.block, "BLOCK"),
+        ] {
+            if self.reserve > 0 && at > 0 {
+                return conflict(self.reserve, "RESERVE", option);
+            }
+        }
+        if self.min > 0 && options.force {
+            return conflict(self.min, "MIN", "FORCE");
+        }
+        if algorithm == Algorithm::Lease {
+            for (at, option) in [(self.min, "MIN"), (self.block, "BLOCK")] {
+                if at > 0 {
+                    return conflict(at, option, "a lease");
+                }
+            }
+            self.check_call(algorithm)?;
+        }
+        let is_too_much = |min: u64| clause.cost > 0 && min > clause.cost.unsigned_abs();
+        if clause.min.is_some_and(is_too_much) {
+            return Err(Error::Min { at: self.min + 1 });
+        }
+        Ok(())
+    }
+
+    /// Whether what was said of the call goes with a clause.
+    fn check_call(&self, algorithm: Algorithm) -> Result<(), Error> {
+        let options = [(self.force, "FORCE"), (self.at, "AT")];
+        match options.into_iter().find(|(at, _)| *at > 0) {
+            Some((at, option)) if algorithm == Algorithm::Lease => Err(Error::Conflict {
+                at,
+                option,
+                with: "a lease",
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Reads one option.
+#[inline(always)]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "what is read to, and what decides whether it may be"
+)]
+fn option<'a>(
+    word: &'a [u8],
+    algorithm: Algorithm,
+    verb: Verb,
+    place: Place,
+    words: &mut Words<'a>,
+    clause: &mut Clause<'a>,
+    options: &mut Options<'a>,
+    seen: &mut Seen,
+) -> Result<(), Error> {
+    words.next("an option")?;
+    let at = words.last();
+    let is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
+    if is("COST") {
+        once(&mut seen.cost, at, "COST")?;
+        let value = words.next("the cost")?;
+        clause.cost = integer(value)
+            .filter(|value| value.unsigned_abs() <= MAX_COUNT)
+            .ok_or(Error::Cost { at: words.last() })?;
+        in_clause(place, options, at, "COST")
+    } else if is("POLICY") {
+        let name = name(words, "policy")?;
+        if clause.policies.len() == MAX_POLICIES {
+            return Err(Error::TooMany {
+                at,
+                what: "policies",
+                max: MAX_POLICIES,
+            });
+        }
+        clause.policies.push(name);
+        in_clause(place, options, at, "POLICY")
+    } else if is("DENY") {
+        let list = name(words, "deny list")?;
+        let values = words.args;
+        words.next("a value to look for in the deny list")?;
+        words.args = &[];
+        options.deny = Some(Deny { list, values });
+        in_call(place, at, "DENY")
+    } else {
+        seen.is_any_rare = true;
+        rare_option(word, algorithm, verb, place, words, clause, options, seen)
+    }
+}
+
+#[cold]
+#[allow(clippy::too_many_arguments, reason = "as above")]
+fn rare_option<'a>(
+    word: &'a [u8],
+    algorithm: Algorithm,
+    verb: Verb,
+    place: Place,
+    words: &mut Words<'a>,
+    clause: &mut Clause<'a>,
+    options: &mut Options<'a>,
+    seen: &mut Seen,
+) -> Result<(), Error> {
+    clause.is_rare = true;
+    let at = words.last();
+    let is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
+    let charges = |option| match verb {
+        Verb::Charge => Ok(()),
+        Verb::Peek => Err(Error::Conflict {
+            at,
+            option,
+            with: "a peek, which charges nothing",
+        }),
+    };
+    if is("FORCE") {
+        once(&mut seen.force, at, "FORCE")?;
+        charges("FORCE")?;
+        options.force = true;
+        return in_call(place, at, "FORCE");
+    }
+    if is("AT") {
+        once(&mut seen.at, at, "AT")?;
+        charges("AT")?;
+        let at_ms = integer(words.next("a time in Unix milliseconds")?)
+            .and_then(|at_ms| u64::try_from(at_ms).ok())
+            .filter(|at_ms| *at_ms <= MAX_TIME_MS);
+        options.at_ms = Some(at_ms.ok_or(Error::At { at: words.last() })?);
+        return in_call(place, at, "AT");
+    }
+    if is("STAMP") {
+        once(&mut seen.stamp, at, "STAMP")?;
+        charges("STAMP")?;
+        if algorithm == Algorithm::Lease && place == Place::Single {
+            return Err(Error::Conflict {
+                at,
+                option: "STAMP",
+                with: "a lease",
+            });
+        }
+        options.stamp = true;
+        return in_call(place, at, "STAMP");
+    }
+    if is("BLOCK") {
+        once(&mut seen.block, at, "BLOCK")?;
+        loop {
+            if clause.block_ms.len() == MAX_BLOCKS {
+                return Err(Error::TooMany {
+                    at: words.at(),
+                    what: "durations",
+                    max: MAX_BLOCKS,
+                });
+            }
+            clause.block_ms.push(duration_of(words, "duration")?);
+            if !words.goes_on() {
+                return in_clause(place, options, at, "BLOCK");
+            }
+        }
+    }
+    if place == Place::Single && is("MIN") {
+        once(&mut seen.min, at, "MIN")?;
+        let min = integer(words.next("the least to take")?)
+            .and_then(|min| u64::try_from(min).ok())
+            .filter(|min| (1..=MAX_COUNT).contains(min));
+        clause.min = Some(min.ok_or(Error::Min { at: words.last() })?);
+        return Ok(());
+    }
+    if place == Place::Single && is("RESERVE") {
+        once(&mut seen.reserve, at, "RESERVE")?;
+        charges("RESERVE")?;
+        clause.reserve_ms = Some(duration_of(words, "max-wait")?);
+        return Ok(());
+    }
+    Err(match (is("MIN") || is("RESERVE"), place) {
+        (true, Place::Clause | Place::LastClause) => {
+            let option = if is("MIN") { "MIN" } else { "RESERVE" };
+            Error::Conflict {
+                at,
+                option,
+                with: "several keys",
+            }
+        }
+        _ => Error::UnknownOption { at },
+    })
+}
+
+/// Notes where an option stands; it may stand once.
+fn once(seen: &mut usize, at: usize, option: &'static str) -> Result<(), Error> {
+    if std::mem::replace(seen, at) > 0 {
+        return Err(Error::RepeatedOption { at, option });
     }
     Ok(())
 }
 
-/// Reads limits and nothing else, as in `RL.POLICY SET name FIXED limits...`.
-pub fn parse_limits(algorithm: Algorithm, args: &[&[u8]], at: usize) -> Result<Limits, Error> {
-    let mut words = Words::new(args, at);
-    let mut read = Limits::new();
-    limits(algorithm, &mut words, &mut read)?;
-    match words.peek() {
-        None => Ok(read),
-        Some(_) => Err(count_error(words.at(), names(algorithm).0)),
+/// An option of one clause stands before those of the call.
+fn in_clause(
+    place: Place,
+    options: &Options,
+    at: usize,
+    option: &'static str,
+) -> Result<(), Error> {
+    if place == Place::LastClause && *options != Options::default() {
+        return Err(Error::ClauseOption { at, option });
     }
+    Ok(())
+}
+
+/// An option of the call stands behind the last clause.
+fn in_call(place: Place, at: usize, option: &'static str) -> Result<(), Error> {
+    if place == Place::Clause {
+        return Err(Error::CallOption { at, option });
+    }
+    Ok(())
+}
+
+fn duration_of(words: &mut Words, what: &'static str) -> Result<u64, Error> {
+    let word = words.next("a duration")?;
+    let at = words.last();
+    duration::parse(word).map_err(|why| Error::Duration { at, what, why })
 }
 
 /// What the numbers of a limit are called: how much, and over which time.
@@ -174,6 +561,7 @@ fn names(algorithm: Algorithm) -> (&'static str, &'static str) {
     match algorithm {
         Algorithm::Fixed | Algorithm::Sliding => ("limit", "window"),
         Algorithm::Bucket => ("capacity", "interval"),
+        Algorithm::Lease => ("limit", "ttl"),
     }
 }
 
@@ -181,9 +569,29 @@ fn count_error(at: usize, what: &'static str) -> Error {
     Error::Count { at, what }
 }
 
+/// Reads what stands before a clause's options.
 #[inline(always)]
-fn limits(algorithm: Algorithm, words: &mut Words, limits: &mut Limits) -> Result<(), Error> {
+fn limits_of<'a>(
+    algorithm: Algorithm,
+    words: &mut Words<'a>,
+    clause: &mut Clause<'a>,
+) -> Result<(), Error> {
+    limits(algorithm, words, clause)?;
+    if algorithm == Algorithm::Lease {
+        let id = words.next("the lease's id")?;
+        if !(1..=MAX_ID_BYTES).contains(&id.len()) {
+            return Err(Error::Id { at: words.last() });
+        }
+        clause.id = id;
+        clause.is_rare = true;
+    }
+    Ok(())
+}
+
+#[inline(always)]
+fn limits(algorithm: Algorithm, words: &mut Words, clause: &mut Clause) -> Result<(), Error> {
     let (amount_name, time_name) = names(algorithm);
+    let limits = &mut clause.limits;
     loop {
         if limits.len() == MAX_LIMITS {
             return Err(Error::TooManyLimits { at: words.at() });
@@ -191,7 +599,7 @@ fn limits(algorithm: Algorithm, words: &mut Words, limits: &mut Limits) -> Resul
         let amount = words.next(amount_name)?;
         let amount = count(amount).ok_or(count_error(words.last(), amount_name))?;
         let refill = match algorithm {
-            Algorithm::Fixed | Algorithm::Sliding => None,
+            Algorithm::Fixed | Algorithm::Sliding | Algorithm::Lease => None,
             Algorithm::Bucket => {
                 let refill = words.next("refill")?;
                 let refill = count(refill).filter(|refill| *refill > 0);
@@ -200,28 +608,42 @@ fn limits(algorithm: Algorithm, words: &mut Words, limits: &mut Limits) -> Resul
         };
         let time = words.next(time_name)?;
         let at = words.last();
-        let time_ms = duration::parse(time).map_err(|why| Error::Duration {
-            at,
-            what: time_name,
-            why,
-        })?;
-        let limit = match refill {
-            None => Limit::window(amount, time_ms),
-            Some(refill) => Limit::bucket(amount, refill, time_ms),
+        let limit = if algorithm == Algorithm::Fixed {
+            let span = Span::parse(time).map_err(|why| Error::Window { at, why })?;
+            clause.is_rare |= span.plain_ms().is_none();
+            Limit::spanning(amount, span)
+        } else {
+            let time_ms =
+                duration::parse(time).map_err(|why| plain_error(time, at, time_name, why))?;
+            match refill {
+                None => Limit::window(amount, time_ms),
+                Some(refill) => Limit::bucket(amount, refill, time_ms),
+            }
         };
         // Every number has been checked above, so this is only how the type says it.
         let limit = limit.ok_or(count_error(at, amount_name))?;
-        if limits.iter().any(|other| other.window_ms() == time_ms) {
+        if limits.iter().any(|other| other.span() == limit.span()) {
             return Err(Error::SameWindow {
                 at,
                 what: time_name,
             });
         }
         limits.push(limit);
-        match words.peek() {
-            Some([first, ..]) if !first.is_ascii_alphabetic() => {}
-            _ => return Ok(()),
+        if algorithm == Algorithm::Lease || !words.goes_on() {
+            return Ok(());
         }
+    }
+}
+
+/// Why a text is no window of an algorithm that has no calendar.
+#[cold]
+fn plain_error(text: &[u8], at: usize, what: &'static str, why: duration::DurationError) -> Error {
+    match Span::parse(text) {
+        Ok(_) if what == "window" => Error::Window {
+            at,
+            why: SpanError::OnlyFixed,
+        },
+        _ => Error::Duration { at, what, why },
     }
 }
 

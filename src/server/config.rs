@@ -1,13 +1,12 @@
 //! The module's settings: `CONFIG GET/SET ratelimit.*`, the server's own configuration file, or load arguments
 //! (`--loadmodule libratelimit.so sliding-entries 256`).
 
-use crate::core::algorithm::sliding::{DEFAULT_ENTRIES, MAX_ENTRIES, MIN_ENTRIES};
+use super::raw::{Call, Loading};
+use crate::core::algorithm::log::{DEFAULT_ENTRIES, MAX_ENTRIES, MIN_ENTRIES};
 use crate::core::node::deny;
 use crate::core::node::policy::{DEFAULT_POLICIES, MAX_POLICIES};
 use crate::core::node::stats::top::{DEFAULT_IDENTIFIERS, MAX_IDENTIFIERS, MIN_IDENTIFIERS};
 use crate::core::node::stats::{self, DEFAULT_NAMES, MAX_NAMES};
-use redis_module::{CallOptionResp, CallOptionsBuilder, CallReply, CallResult};
-use redis_module::{Context, RedisString};
 use std::sync::atomic::{AtomicI64, Ordering};
 
 /// A setting: an integer within bounds, which the server holds.
@@ -25,7 +24,10 @@ pub struct Setting {
 }
 
 impl Setting {
-    #[allow(clippy::cast_possible_wrap)] // the bounds are constants, far below 2^63
+    #[allow(
+        clippy::cast_possible_wrap,
+        reason = "the bounds are constants, far below 2^63"
+    )]
     const fn new(name: &'static str, default: usize, least: usize, most: usize) -> Self {
         Self {
             name,
@@ -67,7 +69,7 @@ pub static STATS_IDENTIFIERS: Setting = Setting::new(
 );
 
 /// Every setting.
-const SETTINGS: [&Setting; 7] = [
+static SETTINGS: [&Setting; 7] = [
     &SLIDING_ENTRIES,
     &POLICIES,
     &DENY_LISTS,
@@ -105,48 +107,63 @@ pub fn stats_bounds() -> stats::Bounds {
 }
 
 /// Whether a rewritten AOF begins as an RDB file, which holds what belongs to the node too. (It does by default.)
-pub fn has_rdb_preamble(ctx: &Context) -> bool {
-    let options = CallOptionsBuilder::new()
-        .resp(CallOptionResp::Resp2)
-        .build();
-    let reply: CallResult = ctx.call_ext("CONFIG", &options, &["GET", "aof-use-rdb-preamble"][..]);
-    match reply {
-        Ok(CallReply::Array(pair)) => match pair.get(1) {
-            Some(Ok(CallReply::String(value))) => value.as_bytes() != b"no",
-            _ => true,
-        },
-        _ => true,
-    }
+pub fn has_rdb_preamble(call: &Call) -> bool {
+    call.server_setting("aof-use-rdb-preamble").as_deref() != Some(b"no")
 }
 
-/// Takes over the load arguments, pairs of a name and a value: all of them or, with an error that says what is wrong, none.
-pub fn load(args: &[RedisString]) -> Result<(), String> {
+/// Registers the settings and gives them their values: the configuration file's, or those of MODULE LOADEX, and then the
+/// load arguments'. The error says what is wrong.
+pub fn load(loading: &Loading) -> Result<(), String> {
+    for setting in SETTINGS {
+        let bounds = [setting.least, setting.most];
+        loading.add_setting(setting.name, &setting.value, setting.default, bounds);
+    }
+    loading.load_settings()?;
+    if loading.has_unknown_settings() {
+        return Err(format!(
+            "ratelimit: MODULE LOADEX gives a setting that there is not: expected {}",
+            names("ratelimit.")
+        ));
+    }
+    for (setting, value) in parse(&loading.args())? {
+        setting.value.store(value, Ordering::Relaxed);
+    }
+    Ok(())
+}
+
+/// The names of all settings, for an error.
+fn names(prefix: &str) -> String {
+    SETTINGS
+        .map(|setting| format!("{prefix}{}", setting.name))
+        .join(", ")
+}
+
+/// The load arguments, pairs of a name and a value.
+fn parse(args: &[&[u8]]) -> Result<Vec<(&'static Setting, i64)>, String> {
     let mut values = Vec::new();
     for pair in args.chunks(2) {
-        let words: Vec<String> = pair.iter().map(RedisString::to_string_lossy).collect();
-        let [name, value] = words.as_slice() else {
+        let [name, value] = pair else {
             return Err("ratelimit: load arguments are pairs of a name and a value".to_owned());
         };
-        let Some(setting) = SETTINGS.iter().find(|setting| setting.name == name) else {
-            let known: Vec<&str> = SETTINGS.iter().map(|setting| setting.name).collect();
+        let named = |setting: &&Setting| setting.name.as_bytes() == *name;
+        let Some(setting) = SETTINGS.into_iter().find(named) else {
             return Err(format!(
-                "ratelimit: no setting is named '{name}': expected {}",
-                known.join(", ")
+                "ratelimit: no setting is named '{}': expected {}",
+                String::from_utf8_lossy(name),
+                names("")
             ));
         };
-        let bounds = setting.least..=setting.most;
-        match value.parse() {
-            Ok(value) if bounds.contains(&value) => values.push((setting, value)),
-            _ => {
+        let value = std::str::from_utf8(value).ok();
+        let value = value.and_then(|value| value.parse().ok());
+        match value.filter(|value| (setting.least..=setting.most).contains(value)) {
+            Some(value) => values.push((setting, value)),
+            None => {
                 return Err(format!(
-                    "ratelimit: {name} must be an integer from {} to {}",
-                    setting.least, setting.most
+                    "ratelimit: {} must be an integer from {} to {}",
+                    setting.name, setting.least, setting.most
                 ))
             }
         }
     }
-    for (setting, value) in values {
-        setting.value.store(value, Ordering::Relaxed);
-    }
-    Ok(())
+    Ok(values)
 }

@@ -1,18 +1,24 @@
 //! The native type `ratelimit`: what the server does with a key of ours when no command of ours runs.
 //!
-//! The server keeps one pointer per key. It is that of a [`Limiter`]'s box, with the algorithm in the low bits, which the
+//! The server keeps one pointer per key. It is that of a [`Limiter`]'s box, with the form in the low bits, which the
 //! box's alignment leaves free: so a key takes one allocation, and looking it up follows one pointer.
 //!
 //! ```text
-//! key -> robj -> moduleValue { type, value } -> Meters<Fixed | Sliding | Bucket>
-//!                                    `-- address | algorithm
+//! key -> robj -> moduleValue { type, value } -> Meters<Fixed | Sliding | Bucket | ..>, or Blocked
+//!                                    `-- address | form
 //! ```
+
+#![allow(
+    clippy::multiple_unsafe_ops_per_block,
+    reason = "a callback's one argument covers what it does with the server's pointers"
+)]
 
 use super::propagate::APPLY;
 use super::raw as server;
 use super::registry;
+use crate::core::algorithm::meter::Allocations;
 use crate::core::codec;
-use crate::core::limiter::{Allocations, Limiter};
+use crate::core::limiter::{Held, Limiter};
 use redis_module::native_types::RedisType;
 use redis_module::raw;
 use smallvec::{Array, SmallVec};
@@ -20,12 +26,15 @@ use std::ffi::{c_int, c_void};
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 
-/// The version of the encoding in an RDB file. The payload carries its own version too ([`codec::VERSION`]); this one
+/// The version of the encoding in an RDB file. The payload carries its own version too ([`codec`]); this one
 /// would change only if the payload were wrapped in something else.
 const ENCODING_VERSION: c_int = 1;
 
 /// When aux data is saved: before the keys.
-#[allow(clippy::cast_possible_truncation)] // 1, which the bindings widen
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "1, which the bindings widen"
+)]
 const BEFORE_KEYS: c_int = raw::REDISMODULE_AUX_BEFORE_RDB as c_int;
 
 /// The type, registered with the server when the module is loaded.
@@ -79,39 +88,74 @@ pub fn into_raw(limiter: Limiter) -> NonNull<c_void> {
         Limiter::Fixed(meters) => tagged(meters, 0),
         Limiter::Sliding(meters) => tagged(meters, 1),
         Limiter::Bucket(meters) => tagged(meters, 2),
+        Limiter::Lease(meters) => tagged(meters, 3),
+        Limiter::Dated(meters) => tagged(meters, 4),
+        Limiter::Stamped(meters) => tagged(meters, 5),
+        Limiter::Blocked(blocked) => tagged(blocked, 6),
     }
 }
 
-/// The limiter behind a pointer that the server keeps.
+/// What a form's pointer points to, for as long as the caller says.
 ///
 /// # Safety
-/// 1. `value` came from [`into_raw`] and has not been freed.
-/// 2. There is no other live limiter made from it. (`ManuallyDrop`: the server keeps owning it. Take it out only to
-///    free it.)
-pub unsafe fn from_raw(value: NonNull<c_void>) -> ManuallyDrop<Limiter> {
-    unsafe fn untagged<T>(value: NonNull<c_void>) -> Box<T> {
-        let meters = value.as_ptr().map_addr(|address| address & !TAG);
-        // SAFETY: with its tag off, it is the pointer of the `Box<T>` that `into_raw` leaked.
-        unsafe { Box::from_raw(meters.cast::<T>()) }
-    }
-    // SAFETY: by 1 the tag says of which type the box was; by 2 nobody else uses it now.
-    ManuallyDrop::new(unsafe {
+/// 1. `value` came from [`into_raw`], with the tag of a form whose box holds a `T`.
+/// 2. Nobody else uses it for `'a`, and it is not freed.
+#[inline(always)]
+unsafe fn untagged<'a, T>(value: NonNull<c_void>) -> &'a mut T {
+    let address = value.as_ptr().map_addr(|address| address & !TAG);
+    // SAFETY: with its tag off it is the pointer of the `Box<T>` that `into_raw` leaked (1), and it is free to be used (2).
+    unsafe { &mut *address.cast::<T>() }
+}
+
+/// The limiter behind a pointer that the server keeps, borrowed from it.
+///
+/// # Safety
+/// 1. `value` came from [`into_raw`].
+/// 2. Nobody else uses it for `'a`, and it is not freed.
+#[inline(always)]
+pub unsafe fn held<'a>(value: NonNull<c_void>) -> Held<'a> {
+    // SAFETY: by 1 the tag says what the box holds; by 2 nobody else uses it now.
+    unsafe {
         match value.addr().get() & TAG {
-            0 => Limiter::Fixed(untagged(value)),
-            1 => Limiter::Sliding(untagged(value)),
-            _ => Limiter::Bucket(untagged(value)),
+            0 => Held::Fixed(untagged(value)),
+            1 => Held::Sliding(untagged(value)),
+            2 => Held::Bucket(untagged(value)),
+            3 => Held::Lease(untagged(value)),
+            4 => Held::Dated(untagged(value)),
+            5 => Held::Stamped(untagged(value)),
+            _ => Held::Blocked(untagged(value)),
         }
-    })
+    }
 }
 
-/// [`from_raw`] of the pointer that the server passes to a callback.
+/// [`held`] of the pointer that the server passes to a callback.
 ///
 /// # Safety
-/// As [`from_raw`]'s. `None` only where the pointer is null, which no server passes.
-unsafe fn borrowed(value: *const c_void) -> Option<ManuallyDrop<Limiter>> {
+/// As [`held`]'s. `None` only where the pointer is null, which no server passes.
+unsafe fn borrowed<'a>(value: *const c_void) -> Option<Held<'a>> {
     let value = NonNull::new(value.cast_mut())?;
     // SAFETY: by the caller's promise.
-    Some(unsafe { from_raw(value) })
+    Some(unsafe { held(value) })
+}
+
+/// The inverse of [`into_raw`].
+///
+/// # Safety
+/// 1. `value` came from [`into_raw`], and nobody uses it any more.
+unsafe fn from_raw(value: NonNull<c_void>) -> Limiter {
+    let untagged = value.as_ptr().map_addr(|address| address & !TAG);
+    // SAFETY: by 1 the tag says of which type the box was, and it is ours again.
+    unsafe {
+        match value.addr().get() & TAG {
+            0 => Limiter::Fixed(Box::from_raw(untagged.cast())),
+            1 => Limiter::Sliding(Box::from_raw(untagged.cast())),
+            2 => Limiter::Bucket(Box::from_raw(untagged.cast())),
+            3 => Limiter::Lease(Box::from_raw(untagged.cast())),
+            4 => Limiter::Dated(Box::from_raw(untagged.cast())),
+            5 => Limiter::Stamped(Box::from_raw(untagged.cast())),
+            _ => Limiter::Blocked(Box::from_raw(untagged.cast())),
+        }
+    }
 }
 
 unsafe extern "C" fn rdb_load(rdb: *mut raw::RedisModuleIO, version: c_int) -> *mut c_void {
@@ -146,14 +190,14 @@ unsafe extern "C" fn aof_rewrite(
 }
 
 unsafe extern "C" fn aux_save(rdb: *mut raw::RedisModuleIO, _when: c_int) {
-    for part in registry::with(|registry| registry.encode(server::now_ms())) {
+    for part in registry::node(|node| node.encode(server::now_ms())) {
         // SAFETY: the server's own argument.
         unsafe { server::save_bytes(rdb, &part) };
     }
 }
 
 unsafe extern "C" fn aux_save2(rdb: *mut raw::RedisModuleIO, when: c_int) {
-    if !registry::with(|registry| registry.is_empty()) {
+    if !registry::node(|node| node.is_empty()) {
         // SAFETY: the server's own arguments.
         unsafe { aux_save(rdb, when) };
     }
@@ -164,9 +208,7 @@ unsafe extern "C" fn aux_load(rdb: *mut raw::RedisModuleIO, version: c_int, _whe
     let part = || unsafe { server::load_bytes(rdb, |bytes| Some(bytes.to_vec())) };
     let loaded = || {
         let (policies, deny, stats) = (part()?, part()?, part()?);
-        Some(registry::with(|registry| {
-            registry.load([&policies, &deny, &stats])
-        }))
+        Some(registry::node(|node| node.load([&policies, &deny, &stats])))
     };
     if version == ENCODING_VERSION && loaded() == Some(true) {
         server::OK
@@ -177,7 +219,7 @@ unsafe extern "C" fn aux_load(rdb: *mut raw::RedisModuleIO, version: c_int, _whe
 
 unsafe extern "C" fn mem_usage(value: *const c_void) -> usize {
     // SAFETY: the server's own argument, one that `into_raw` made.
-    unsafe { borrowed(value) }.map_or(0, |limiter| limiter.bytes())
+    unsafe { borrowed(value) }.map_or(0, |mut limiter| limiter.bytes())
 }
 
 unsafe extern "C" fn digest(digest: *mut raw::RedisModuleDigest, value: *mut c_void) {
@@ -189,9 +231,13 @@ unsafe extern "C" fn digest(digest: *mut raw::RedisModuleDigest, value: *mut c_v
     }
 }
 
+/// May run on the thread that frees lazily: it touches nothing but the limiter.
 unsafe extern "C" fn free(value: *mut c_void) {
+    const fn may_be_sent<T: Send>() {}
+    const { may_be_sent::<Limiter>() };
     // SAFETY: the server's own argument, one that `into_raw` made and that the server gives up.
-    unsafe { borrowed(value) }.map(ManuallyDrop::into_inner);
+    let limiter = NonNull::new(value).map(|value| unsafe { from_raw(value) });
+    drop(limiter);
 }
 
 unsafe extern "C" fn copy(
@@ -201,7 +247,7 @@ unsafe extern "C" fn copy(
 ) -> *mut c_void {
     // SAFETY: the server's own argument, one that `into_raw` made.
     unsafe { borrowed(value) }.map_or(std::ptr::null_mut(), |limiter| {
-        into_raw(Limiter::clone(&limiter)).as_ptr()
+        into_raw(limiter.to_limiter()).as_ptr()
     })
 }
 

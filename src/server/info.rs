@@ -3,26 +3,15 @@
 use super::registry;
 use crate::core::limit::Algorithm;
 use crate::core::node::stats::hours::Counts;
-use redis_module::{raw, Context, InfoContext, RedisResult};
-use std::ffi::c_int;
+use redis_module::{InfoContext, RedisResult};
+use redis_module_macros::info_command_handler;
 
-/// Registers the sections.
-pub fn register(ctx: &Context) {
-    raw::register_info_function(ctx.ctx, Some(info));
-}
-
-extern "C" fn info(ctx: *mut raw::RedisModuleInfoCtx, for_crash_report: c_int) {
-    if for_crash_report != 0 {
-        return; // who knows what was at work on the registry when the server crashed
-    }
-    if let Err(error) = sections(&InfoContext::new(ctx)) {
-        redis_module::logging::log_warning(format!("ratelimit: INFO: {error}"));
-    }
-}
-
-fn sections(ctx: &InfoContext) -> RedisResult<()> {
-    let sections = registry::with(|registry| {
-        let (stats, deny) = (&registry.stats, &registry.deny);
+/// The sections.
+#[info_command_handler]
+fn info(ctx: &InfoContext, _for_crash_report: bool) -> RedisResult<()> {
+    let sections = registry::node(|node| {
+        let fingerprint = format!("{:016x}", node.policies.fingerprint());
+        let (stats, deny) = (&node.stats, &node.deny);
         let total = stats.total();
         let mut general = vec![
             ("version".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
@@ -35,17 +24,30 @@ fn sections(ctx: &InfoContext) -> RedisResult<()> {
             general.push((algorithm.name().to_owned(), dictionary(counts)));
         }
         for (name, value) in [
-            ("policies", registry.policies.len()),
+            ("policies", node.policies.len()),
             ("deny_lists", deny.sizes().count()),
             ("deny_entries", deny.len()),
             ("names", stats.names_len()),
-            ("memory_bytes", registry.memory_bytes()),
+            ("memory_bytes", node.memory_bytes()),
+        ] {
+            general.push((name.to_owned(), value.to_string()));
+        }
+        general.push(("policies_fingerprint".to_owned(), fingerprint));
+        for (name, value) in [
+            ("policies_changed_ms", node.policies.changed_ms()),
+            ("stats_unwritten", stats.unwritten() as u64),
         ] {
             general.push((name.to_owned(), value.to_string()));
         }
         let lists = deny
-            .sizes()
-            .map(|(name, entries)| (printable("list", name), entries.to_string()))
+            .summaries()
+            .map(|(name, list)| {
+                let (entries, changed_ms) = (list.entries, list.changed_ms);
+                let fingerprint = format!("{:016x}", list.fingerprint);
+                let value =
+                    format!("entries={entries},fingerprint={fingerprint},changed_ms={changed_ms}");
+                (printable("list", name), value)
+            })
             .collect();
         let names = stats
             .names()

@@ -1,7 +1,8 @@
 //! The wing that speaks to Redis.
 //!
-//! The server loads the library and calls `RedisModule_OnLoad`, which the macro below writes. It checks the API version,
-//! registers the type, the settings and, through [`init`], the rest.
+//! The server loads the library and calls `RedisModule_OnLoad`, which introduces the module and, by [`init`], says what it
+//! brings. It is our own, not the one that the crate's `redis_module!` writes: that one goes on where the server refuses a
+//! setting, and subscribes to events before it is known whether the rest goes well.
 
 mod commands;
 mod config;
@@ -14,22 +15,18 @@ mod raw;
 mod register;
 mod registry;
 mod reply;
-mod ttl;
+mod slot;
+mod zones;
 
+use data_type::RATELIMIT;
+use raw::Loading;
 use redis_module::alloc::RedisAlloc;
-use redis_module::configuration::ConfigurationFlags;
-use redis_module::raw::ModuleOptions;
-use redis_module::{redis_module, Context, RedisString, Status};
+use redis_module::raw::{RedisModuleCtx, RedisModuleString};
+use std::ffi::c_int;
 use std::panic;
 
-use config::{
-    DENY_ENTRIES, DENY_LISTS, DENY_TEXT_BYTES, POLICIES, SLIDING_ENTRIES, STATS_IDENTIFIERS,
-    STATS_NAMES,
-};
-use data_type::RATELIMIT;
-
 /// The version as `MODULE LIST` shows it: 1.2.3 is 10203.
-const VERSION: i32 = {
+const VERSION: c_int = {
     /// The decimal number that a part of the version is.
     const fn number(text: &str) -> i32 {
         let mut rest = text.as_bytes();
@@ -45,59 +42,38 @@ const VERSION: i32 = {
         + number(env!("CARGO_PKG_VERSION_PATCH"))
 };
 
-redis_module! {
-    name: "ratelimit",
-    version: VERSION,
-    allocator: (RedisAlloc, RedisAlloc),
-    data_types: [RATELIMIT],
-    init: init,
-    configurations: [
-        i64: [
-            [SLIDING_ENTRIES.name, &SLIDING_ENTRIES.value, SLIDING_ENTRIES.default, SLIDING_ENTRIES.least, SLIDING_ENTRIES.most, ConfigurationFlags::DEFAULT, None],
-            [POLICIES.name, &POLICIES.value, POLICIES.default, POLICIES.least, POLICIES.most, ConfigurationFlags::DEFAULT, None],
-            [DENY_LISTS.name, &DENY_LISTS.value, DENY_LISTS.default, DENY_LISTS.least, DENY_LISTS.most, ConfigurationFlags::DEFAULT, None],
-            [DENY_ENTRIES.name, &DENY_ENTRIES.value, DENY_ENTRIES.default, DENY_ENTRIES.least, DENY_ENTRIES.most, ConfigurationFlags::DEFAULT, None],
-            [DENY_TEXT_BYTES.name, &DENY_TEXT_BYTES.value, DENY_TEXT_BYTES.default, DENY_TEXT_BYTES.least, DENY_TEXT_BYTES.most, ConfigurationFlags::DEFAULT, None],
-            [STATS_NAMES.name, &STATS_NAMES.value, STATS_NAMES.default, STATS_NAMES.least, STATS_NAMES.most, ConfigurationFlags::DEFAULT, None],
-            [STATS_IDENTIFIERS.name, &STATS_IDENTIFIERS.value, STATS_IDENTIFIERS.default, STATS_IDENTIFIERS.least, STATS_IDENTIFIERS.most, ConfigurationFlags::DEFAULT, None],
-        ],
-        string: [],
-        bool: [],
-        enum: [],
-        module_args_as_configuration: false,
-    ]
+#[global_allocator]
+static ALLOCATOR: RedisAlloc = RedisAlloc;
+
+/// # Safety
+/// The server calls it, once, when it has loaded the library.
+#[no_mangle]
+#[allow(non_snake_case, reason = "the name that the server looks for")]
+unsafe extern "C" fn RedisModule_OnLoad(
+    ctx: *mut RedisModuleCtx,
+    argv: *mut *mut RedisModuleString,
+    argc: c_int,
+) -> c_int {
+    // SAFETY: the server's own arguments.
+    unsafe { raw::load(ctx, argv, argc, c"ratelimit", VERSION, init) }
 }
 
-/// Valkey 9 migrates slots atomically only where every module says that it can; other servers do not know the option.
-const HANDLE_ATOMIC_SLOT_MIGRATION: std::ffi::c_int = 1 << 5;
-
-/// What is left to do when the type and the settings are there.
-fn init(ctx: &Context, args: &[RedisString]) -> Status {
+/// What the module brings. First whatever may be refused for what an operator wrote, and last what a server does not take
+/// back from a module that it then does not load.
+fn init(loading: &Loading) -> Result<(), String> {
     log_panics();
-    info::register(ctx);
-    // A truncated payload is refused by us instead of ending the server; only what we changed is signalled as such, so
-    // that a denied hit leaves a WATCH alone; and a slot may be moved with its keys, as each key's state and effects are
-    // all there is to move.
-    ctx.set_module_options(
-        ModuleOptions::HANDLE_IO_ERRORS
-            | ModuleOptions::NO_IMPLICIT_SIGNAL_MODIFIED
-            | ModuleOptions::from_bits_retain(HANDLE_ATOMIC_SLOT_MIGRATION),
-    );
-    let registered = config::load(args)
-        .and_then(|()| register::commands(ctx))
-        .and_then(|()| events::subscribe(ctx));
-    match registered {
-        Ok(()) => Status::Ok,
-        Err(reason) => {
-            ctx.log_warning(&reason);
-            Status::Err
-        }
-    }
+    loading.check_server()?;
+    loading.set_options();
+    config::load(loading)?;
+    loading.create_type(&RATELIMIT)?;
+    register::commands(loading)?;
+    events::subscribe(loading)
 }
 
 /// A panic ends the server, as it must not unwind into it; the log then says where it was.
 fn log_panics() {
     panic::set_hook(Box::new(|panic| {
-        redis_module::logging::log_warning(format!("ratelimit panicked: {panic}"));
+        let text = panic.to_string().replace('\n', " ");
+        raw::warning(&format!("ratelimit panicked: {text}"));
     }));
 }

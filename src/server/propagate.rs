@@ -3,6 +3,8 @@
 //! ```text
 //! primary                                       replica, AOF, new owner of a slot
 //! RL.SLIDING login:alice 5 15m                  RL.APPLY login:alice <charge: 1 at 1700000000123, 5 per 900000 ms>
+//! RL.RELEASE jobs req-77                        RL.APPLY jobs <release: req-77 at 1700000000456>
+//! a block begins, a clock has stepped back      RL.APPLY login:alice <state>
 //! AOF rewrite, slot migration                   RL.APPLY login:alice <state>
 //! ```
 //!
@@ -12,18 +14,20 @@
 
 use super::raw::Key;
 use crate::core::codec;
-use crate::core::limiter::{Change, Hit, Limiter};
+use crate::core::limiter::Held;
+use crate::core::quote::{Change, Hit};
 use std::ffi::CStr;
 
 /// The internal command.
 pub const APPLY: &CStr = c"rl.apply";
 
 /// Tells watchers and tracking clients, and sends the effect on.
-pub fn commit(key: &Key, limiter: &Limiter, change: Change, hit: &Hit, now_ms: u64) {
+#[inline(always)]
+pub fn commit(key: &Key, held: &Held, hit: &Hit, change: Change, now_ms: u64) {
     match change {
         Change::None => return,
-        Change::Charged => key.replicate(APPLY, &codec::encode_charge(hit, now_ms)),
-        Change::Rewound => key.replicate(APPLY, &codec::encode_state(limiter)),
+        Change::Charge(cost) => key.replicate(APPLY, &codec::encode_charge(hit, cost, now_ms)),
+        Change::Rewind | Change::Block { .. } => key.replicate(APPLY, &codec::encode_state(held)),
     }
     key.signal_modified();
 }

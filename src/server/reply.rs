@@ -2,51 +2,167 @@
 
 use super::commands::Listed;
 use super::raw::Call;
+use crate::core::algorithm::lease::Leases;
 use crate::core::decision::{Decision, Retry, Verdict};
-use crate::core::duration::Human;
 use crate::core::limit::Algorithm;
-use crate::core::limiter::{Limiter, Reading};
+use crate::core::limiter::{Held, Reading};
+use crate::core::quote::Quote;
+use crate::core::request::{All, Options, Request};
 
-/// Five integers; with several limits one more element, an array of one such array per limit; and where the call had a
-/// DENY clause (`looked_up`), a last one, nil: no value was in the list.
-pub fn decision(call: &Call, decision: &Decision, looked_up: bool) {
+/// Five integers, and then, each where its cause is there: several limits, an array of one such array per limit; MIN, what
+/// was taken; STAMP, the time of the charge; DENY, nil, as no value was in the list.
+#[inline(always)]
+pub fn quote(call: &Call, quote: &Quote, request: &Request, now_ms: u64) {
+    let options = &request.options;
+    let extras = usize::from(options.deny.is_some());
+    if request.clause.is_rare {
+        return rare_quote(call, quote, request, now_ms, extras);
+    }
+    decision(call, &quote.decision, extras);
+    if options.deny.is_some() {
+        call.reply_null();
+    }
+}
+
+#[cold]
+fn rare_quote(call: &Call, quote: &Quote, request: &Request, now_ms: u64, extras: usize) {
+    let Request { clause, options } = request;
+    let extras = extras + usize::from(clause.min.is_some()) + usize::from(options.stamp);
+    decision(call, &quote.decision, extras);
+    if clause.min.is_some() {
+        call.reply_count(u64::try_from(quote.taken).unwrap_or(0));
+    }
+    if options.stamp {
+        call.reply_count(stamp(options, quote.taken > 0, now_ms));
+    }
+    if options.deny.is_some() {
+        call.reply_null();
+    }
+}
+
+/// The time at which a charge counts: the one that was named, or now; 0 where nothing was charged.
+fn stamp(options: &Options, is_charged: bool, now_ms: u64) -> u64 {
+    match options.at_ms {
+        Some(at_ms) => at_ms,
+        None if is_charged => now_ms,
+        None => 0,
+    }
+}
+
+/// The same, where a value was in the deny list: denied for as long as the entry holds, whatever the limits say of
+/// themselves; nothing is taken; the last element is the value.
+pub fn deny_listed(call: &Call, standing: &Quote, request: &Request, listed: &Listed) {
+    let Request { clause, options } = request;
+    let Some(binding) = standing.decision.binding() else {
+        return call.reply_null(); // a decision is never empty: the grammar asks for a limit
+    };
+    let verdicts = standing.decision.verdicts();
+    let several = usize::from(verdicts.len() > 1);
+    let extras = 1 + usize::from(clause.min.is_some()) + usize::from(options.stamp);
+    call.reply_array(5 + several + extras);
+    verdict(call, &listed_verdict(binding, listed));
+    if several > 0 {
+        each_verdict(call, verdicts);
+    }
+    if clause.min.is_some() {
+        call.reply_integer(0);
+    }
+    if options.stamp {
+        call.reply_count(stamp(options, false, 0));
+    }
+    call.reply_bytes(listed.value);
+}
+
+fn listed_verdict(standing: &Verdict, listed: &Listed) -> Verdict {
+    Verdict {
+        allowed: false,
+        retry: listed.left_ms.map_or(Retry::Never, Retry::After),
+        ..*standing
+    }
+}
+
+/// Of a call of several keys: the five integers of the limit that binds; one reply per key; the number, from 1, of the key
+/// that binds, 0 where a deny list has stopped the call; and as above the time of the charge and the value listed.
+pub fn all(call: &Call, quotes: &[Quote], all: &All, listed: Option<&Listed>, now_ms: u64) {
+    let options = &all.options;
+    let Some((place, binding)) = binding(quotes, all) else {
+        return call.reply_null(); // there is always a key
+    };
+    call.reply_array(7 + usize::from(options.stamp) + usize::from(options.deny.is_some()));
+    match listed {
+        None => verdict(call, &binding),
+        Some(listed) => verdict(call, &listed_verdict(&binding, listed)),
+    }
+    call.reply_array(quotes.len());
+    for quote in quotes {
+        decision(call, &quote.decision, 0);
+    }
+    call.reply_count(if listed.is_some() {
+        0
+    } else {
+        place as u64 + 1
+    });
+    if options.stamp {
+        let is_charged = listed.is_none() && quotes.iter().any(|quote| quote.taken > 0);
+        call.reply_count(stamp(options, is_charged, now_ms));
+    }
+    match (options.deny, listed) {
+        (None, _) => {}
+        (Some(_), None) => call.reply_null(),
+        (Some(_), Some(listed)) => call.reply_bytes(listed.value),
+    }
+}
+
+/// The limit that binds of all keys', and the place of its key. Denied: the longest wait, of the keys that deny. Allowed: the
+/// least that is left for the cost of its key.
+fn binding(quotes: &[Quote], all: &All) -> Option<(usize, Verdict)> {
+    let is_denied = quotes.iter().any(|quote| !quote.fits);
+    let bindings =
+        quotes
+            .iter()
+            .zip(&all.clauses)
+            .enumerate()
+            .filter_map(|(place, (quote, (_, clause)))| {
+                let cost = u128::from(u64::try_from(clause.cost).unwrap_or(0).max(1));
+                let verdict = *quote.decision.binding()?;
+                (quote.fits != is_denied).then_some((place, verdict, cost))
+            });
+    let tightest = bindings.reduce(|binds, other| {
+        let is_tighter = if is_denied {
+            other.1.retry > binds.1.retry
+        } else {
+            u128::from(other.1.remaining()) * binds.2 < u128::from(binds.1.remaining()) * other.2
+        };
+        if is_tighter {
+            other
+        } else {
+            binds
+        }
+    });
+    tightest.map(|(place, verdict, _)| (place, verdict))
+}
+
+/// Five integers and, with several limits, one more element; so many more will follow.
+#[inline(always)]
+fn decision(call: &Call, decision: &Decision, extras: usize) {
     let Some(binding) = decision.binding() else {
         return call.reply_null(); // a decision is never empty: the grammar asks for a limit
     };
     let verdicts = decision.verdicts();
     let several = verdicts.len() > 1;
-    call.reply_array(5 + usize::from(several) + usize::from(looked_up));
-    verdict(call, binding);
+    call.reply_array(5 + usize::from(several) + extras);
     if several {
+        verdict(
+            call,
+            &Verdict {
+                retry: decision.longest_wait(),
+                ..*binding
+            },
+        );
         each_verdict(call, verdicts);
+    } else {
+        verdict(call, binding);
     }
-    if looked_up {
-        call.reply_null();
-    }
-}
-
-/// The same, where a value was in the deny list: denied for as long as the entry holds, whatever the limits say of
-/// themselves; the last element is the value.
-pub fn deny_listed(call: &Call, standing: Decision, listed: &Listed) {
-    let Some(binding) = standing.binding() else {
-        return call.reply_null();
-    };
-    let verdicts = standing.verdicts();
-    let several = verdicts.len() > 1;
-    call.reply_array(6 + usize::from(several));
-    let retry = listed.left_ms.map_or(Retry::Never, Retry::After);
-    verdict(
-        call,
-        &Verdict {
-            allowed: false,
-            retry,
-            ..*binding
-        },
-    );
-    if several {
-        each_verdict(call, verdicts);
-    }
-    call.reply_bytes(listed.value);
 }
 
 fn each_verdict(call: &Call, verdicts: &[Verdict]) {
@@ -69,42 +185,80 @@ fn verdict(call: &Call, verdict: &Verdict) {
     call.reply_count(verdict.reset_after_ms);
 }
 
-/// A map: the algorithm, and an array with one map per limit.
-pub fn limiter(call: &Call, limiter: &Limiter, now_ms: u64) {
-    let readings = limiter.reading(now_ms);
-    call.reply_map(2);
+/// A map: the algorithm, an array with one map per window, of leases their list, and of a key that is or was blocked its
+/// block.
+pub fn limiter(call: &Call, held: &mut Held, now_ms: u64) {
+    let algorithm = held.algorithm();
+    let readings = held.reading(now_ms);
+    let block = held.block(now_ms);
+    let is_lease = algorithm == Algorithm::Lease;
+    call.reply_map(2 + usize::from(is_lease) + usize::from(block.is_some()));
     call.reply_bytes(b"algorithm");
-    call.reply_bytes(limiter.algorithm().name().as_bytes());
+    call.reply_bytes(algorithm.name().as_bytes());
     call.reply_bytes(b"limits");
     call.reply_array(readings.len());
     for each in &readings {
-        reading(call, limiter.algorithm(), each);
+        reading(call, algorithm, each);
     }
+    if let Some(leases) = held.leases() {
+        each_lease(call, leases, now_ms);
+    }
+    if let Some(block) = block {
+        call.reply_bytes(b"block");
+        call.reply_map(3);
+        count(call, "left_ms", block.left_ms(now_ms));
+        count(call, "nth", u64::from(block.strikes));
+        count(
+            call,
+            "forgotten_after_ms",
+            block.forgotten_at_ms().saturating_sub(now_ms),
+        );
+    }
+}
+
+/// Who holds what, and for how long, soonest end first.
+fn each_lease(call: &Call, leases: &Leases, now_ms: u64) {
+    let held = || leases.sorted().filter(|lease| lease.ends_ms > now_ms);
+    call.reply_bytes(b"leases");
+    call.reply_array(held().count());
+    for lease in held() {
+        call.reply_map(3);
+        call.reply_bytes(b"id");
+        call.reply_bytes(&lease.id);
+        count(call, "cost", lease.cost);
+        count(call, "ends_after_ms", lease.left_ms(now_ms));
+    }
+}
+
+fn count(call: &Call, name: &str, value: u64) {
+    call.reply_bytes(name.as_bytes());
+    call.reply_count(value);
 }
 
 fn reading(call: &Call, algorithm: Algorithm, reading: &Reading) {
     let limit = &reading.limit;
-    let window = Human(limit.window_ms()).to_string();
-    let is_bucket = algorithm == Algorithm::Bucket;
-    let fields = 5 + usize::from(is_bucket) + 2 * usize::from(reading.log.is_some());
-    let count = |name: &str, value: u64| {
-        call.reply_bytes(name.as_bytes());
-        call.reply_count(value);
+    let name = match algorithm {
+        Algorithm::Fixed | Algorithm::Sliding => "window",
+        Algorithm::Bucket => "interval",
+        Algorithm::Lease => "ttl",
     };
-    call.reply_map(fields);
-    count("limit", limit.limit());
+    let is_bucket = algorithm == Algorithm::Bucket;
+    call.reply_map(5 + usize::from(is_bucket) + 2 * usize::from(reading.log.is_some()));
+    count(call, "limit", limit.limit());
     if is_bucket {
-        count("refill", limit.refill());
-        call.reply_bytes(b"interval");
-    } else {
-        call.reply_bytes(b"window");
+        count(call, "refill", limit.refill());
     }
-    call.reply_bytes(window.as_bytes());
-    count("used", reading.used);
-    count("remaining", limit.limit().saturating_sub(reading.used));
-    count("reset_after_ms", reading.reset_after_ms);
+    call.reply_bytes(name.as_bytes());
+    call.reply_bytes(limit.window_text(algorithm).as_bytes());
+    count(call, "used", reading.used);
+    count(
+        call,
+        "remaining",
+        limit.limit().saturating_sub(reading.used),
+    );
+    count(call, "reset_after_ms", reading.reset_after_ms);
     if let Some((entries, capacity)) = reading.log {
-        count("entries", u64::from(entries));
-        count("capacity", u64::from(capacity));
+        count(call, "entries", u64::from(entries));
+        count(call, "capacity", u64::from(capacity));
     }
 }

@@ -11,14 +11,16 @@
 //! | `RATELIMIT_CLI` | the client's command line, split at spaces | `redis-cli` |
 //! | `SEED` | the seed of every random sequence | a fixed one per test |
 
-// Each test file is a crate of its own and uses a part of this.
-#![allow(dead_code)]
-// A test may stop at the first surprise, and these helpers are part of a test.
+#![allow(
+    dead_code,
+    reason = "each test file is a crate of its own and uses a part of this"
+)]
 #![allow(
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    clippy::unwrap_used
+    clippy::unwrap_used,
+    reason = "a test may stop at the first surprise, and these helpers are part of a test"
 )]
 
 pub mod aof;

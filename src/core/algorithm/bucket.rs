@@ -18,28 +18,41 @@
 //! * `r = max(R of the last charge, R of this call)`. A denied hit writes nothing, so the time since the last charge
 //!   must be priced at one rate; this one lets a raised rate act at once, never takes back what a lowered rate had
 //!   already given, and never runs slower than the key's TTL, which was set at the remembered rate.
+//! * **At an earlier time.** A unit of debt is a unit of debt, whoever made it, so giving back what was charged at `t` is
+//!   right exactly as long as it has not been forgiven: while the bucket has not been full since `t`. It notes since when it
+//!   has not been full ([`Stamped`]), from its first stamped charge on; a refund of an earlier charge gives back nothing, one
+//!   of a later charge up to what is used. Bound: let `m` be charged at `t` and settled to the true cost `n`. Where the bucket
+//!   would have been full in between, had `n` been charged at `t`, the refill that it would have missed is kept, `m - n`
+//!   units at the most: so at any time at most `m - n` units more are there than in that bucket, and never more than `C`.
+//!   A charge is always one of now, as what was not used at `t` has been there for others since.
+//! * **Reserved.** A charge that does not fit yet is a debt: `v` rises above `C * I`, and `wait(C - n)` before the charge is
+//!   when the caller's turn comes. Turns come one after another, as each sees the debts before it.
 //! * Bounds: `v < 2^53 * 2^39 = 2^92` and `(now - t) * r < 2^53 * 2^53 = 2^106`, both within `u128`.
 //!
 //! ```
-//! use ratelimit::core::{algorithm::bucket::Bucket, limit::Limit, limiter::Meter};
-//! let limit = Limit::bucket(10, 1, 1_000).unwrap(); // 10 tokens, 1 a second
-//! let mut bucket = Bucket::unused(&limit, 0);
-//! bucket.charge(&limit, 10, 5_000);
-//! assert_eq!(bucket.used(&limit, 5_999), 10); // 9.001 tokens are still out
-//! assert_eq!(bucket.used(&limit, 6_000), 9);
-//! assert_eq!(bucket.wait(&limit, 7, 6_500), 1_500); // until 3 tokens are there
-//! assert_eq!(bucket.wait(&limit, 0, 6_500), 8_500); // until it is full
+//! use ratelimit::core::algorithm::{bucket::Bucket, meter::{Ask, Meter}};
+//! use ratelimit::core::{calendar::Window, limit::Limit};
+//! let limit = &Limit::bucket(10, 1, 1_000).unwrap(); // 10 tokens, 1 a second
+//! let at = |now_ms| Ask { limit, now_ms, window: Window::default(), id: b"" };
+//! let mut bucket = Bucket::unused(limit, 0);
+//! bucket.charge(&at(5_000), 10, 5_000);
+//! assert_eq!(bucket.used(&at(5_999)), 10); // 9.001 tokens are still out
+//! assert_eq!(bucket.used(&at(6_000)), 9);
+//! assert_eq!(bucket.wait(&at(6_500), 7), 1_500); // until 3 tokens are there
+//! assert_eq!(bucket.wait(&at(6_500), 0), 8_500); // until it is full
 //! ```
 
+use super::meter::{Ask, Meter};
+use crate::core::calendar::Window;
 use crate::core::limit::{Algorithm, Limit, MAX_COUNT, MAX_TIME_MS};
-use crate::core::limiter::{Limiter, Meter, Meters};
+use crate::core::span::Span;
 
 /// Tokens taken from one bucket and not yet regained.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bucket {
     pub(in crate::core) capacity: u64,
     pub(in crate::core) refill: u64,
-    pub(in crate::core) interval_ms: u64,
+    pub(in crate::core) interval: Span,
     /// `v / I`, whole tokens.
     pub(in crate::core) tokens: u64,
     /// `v mod I`.
@@ -53,7 +66,7 @@ impl Bucket {
     }
 
     fn units(&self, tokens: u64) -> u128 {
-        u128::from(tokens) * u128::from(self.interval_ms)
+        u128::from(tokens) * u128::from(self.interval.ms())
     }
 
     /// `v(now)`.
@@ -64,7 +77,7 @@ impl Bucket {
 
     /// Whole tokens and the units over them.
     fn split(&self, level: u128) -> (u64, u64) {
-        divide(level, self.interval_ms)
+        divide(level, self.interval.ms())
     }
 }
 
@@ -97,46 +110,77 @@ fn narrow(value: u128) -> u64 {
 impl Meter for Bucket {
     const ALGORITHM: Algorithm = Algorithm::Bucket;
 
-    fn unused(limit: &Limit, _entries: u16) -> Self {
+    fn unused(limit: &Limit, _log_size: u16) -> Self {
         Self {
             capacity: limit.limit(),
             refill: limit.refill(),
-            interval_ms: limit.window_ms(),
+            interval: limit.span(),
             tokens: 0,
             fraction: 0,
             at_ms: 0,
         }
     }
 
-    fn window_ms(&self) -> u64 {
-        self.interval_ms
+    fn span(&self) -> Span {
+        self.interval
     }
 
     fn limit(&self) -> Option<Limit> {
-        Limit::bucket(self.capacity, self.refill, self.interval_ms)
+        Limit::bucket(self.capacity, self.refill, self.interval.ms())
     }
 
-    fn used(&self, limit: &Limit, now_ms: u64) -> u64 {
-        let (tokens, fraction) = self.split(self.level(limit, now_ms));
+    #[inline(always)]
+    fn used(&self, ask: &Ask) -> u64 {
+        let (tokens, fraction) = self.split(self.level(ask.limit, ask.now_ms));
         tokens + u64::from(fraction > 0)
     }
 
-    fn wait(&self, limit: &Limit, target: u64, now_ms: u64) -> u64 {
-        let excess = self.level(limit, now_ms).saturating_sub(self.units(target));
-        divide_up(excess, self.rate(limit)).min(MAX_TIME_MS)
+    #[inline(always)]
+    fn wait(&self, ask: &Ask, target: u64) -> u64 {
+        let excess = self
+            .level(ask.limit, ask.now_ms)
+            .saturating_sub(self.units(target));
+        divide_up(excess, self.rate(ask.limit)).min(MAX_TIME_MS)
     }
 
-    fn charge(&mut self, limit: &Limit, cost: i64, now_ms: u64) {
-        let level = self.level(limit, now_ms);
-        let charged = if cost < 0 {
-            level.saturating_sub(self.units(cost.unsigned_abs()))
+    #[inline(always)]
+    fn reset_after(this: Option<&Self>, ask: &Ask, cost: u64) -> u64 {
+        let before = this.map_or(0, |bucket| bucket.level(ask.limit, ask.now_ms));
+        let added = u128::from(cost) * u128::from(ask.limit.span().ms());
+        divide_up(before + added, ask.limit.refill()).min(MAX_TIME_MS)
+    }
+
+    fn refundable(&self, ask: &Ask, at_ms: u64) -> u64 {
+        if at_ms >= ask.now_ms {
+            self.used(ask)
         } else {
-            level + self.units(cost.unsigned_abs())
+            0 // since when it has not been full, nobody has noted
+        }
+    }
+
+    #[inline(always)]
+    fn charge(&mut self, ask: &Ask, cost: i64, at_ms: u64) {
+        let level = self.level(ask.limit, ask.now_ms);
+        let amount = self.units(cost.unsigned_abs());
+        let charged = if cost >= 0 {
+            level + amount
+        } else if at_ms >= ask.now_ms {
+            level.saturating_sub(amount)
+        } else {
+            level
         };
         (self.tokens, self.fraction) = self.split(charged.min(self.units(MAX_COUNT)));
-        self.capacity = limit.limit();
-        self.refill = limit.refill();
-        self.at_ms = now_ms;
+        self.capacity = ask.limit.limit();
+        self.refill = ask.limit.refill();
+        self.at_ms = ask.now_ms;
+    }
+
+    fn is_unused(&self, now_ms: u64) -> bool {
+        self.unused_at_ms() <= now_ms
+    }
+
+    fn charged_ms(&self) -> u64 {
+        self.at_ms
     }
 
     fn unused_at_ms(&self) -> u64 {
@@ -144,29 +188,91 @@ impl Meter for Bucket {
         self.at_ms + divide_up(level, self.refill).min(MAX_TIME_MS)
     }
 
-    fn charged_ms(&self) -> u64 {
-        self.at_ms
-    }
-
-    fn rewind(&mut self, now_ms: u64) {
+    fn rewind(&mut self, now_ms: u64, _window: Option<Window>) {
         self.at_ms = now_ms;
     }
+}
 
-    fn wrap(meters: Box<Meters<Self>>) -> Limiter {
-        Limiter::Bucket(meters)
+/// A bucket that notes since when it has not been full.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stamped {
+    pub(in crate::core) bucket: Bucket,
+    /// It has not been full since then, as far as anybody has noted.
+    pub(in crate::core) since_ms: u64,
+}
+
+impl Stamped {
+    /// A bucket of which nobody has noted anything until now.
+    pub(in crate::core) fn begin(bucket: &Bucket, now_ms: u64) -> Self {
+        Self {
+            bucket: bucket.clone(),
+            since_ms: now_ms,
+        }
     }
+}
 
-    fn of(limiter: &Limiter) -> Option<&Meters<Self>> {
-        match limiter {
-            Limiter::Bucket(meters) => Some(meters),
-            _ => None,
+impl Meter for Stamped {
+    const ALGORITHM: Algorithm = Algorithm::Bucket;
+
+    fn unused(limit: &Limit, log_size: u16) -> Self {
+        Self {
+            bucket: Bucket::unused(limit, log_size),
+            since_ms: 0,
         }
     }
 
-    fn of_mut(limiter: &mut Limiter) -> Option<&mut Meters<Self>> {
-        match limiter {
-            Limiter::Bucket(meters) => Some(meters),
-            _ => None,
+    fn span(&self) -> Span {
+        self.bucket.interval
+    }
+
+    fn limit(&self) -> Option<Limit> {
+        self.bucket.limit()
+    }
+
+    fn used(&self, ask: &Ask) -> u64 {
+        self.bucket.used(ask)
+    }
+
+    fn wait(&self, ask: &Ask, target: u64) -> u64 {
+        self.bucket.wait(ask, target)
+    }
+
+    fn reset_after(this: Option<&Self>, ask: &Ask, cost: u64) -> u64 {
+        Bucket::reset_after(this.map(|stamped| &stamped.bucket), ask, cost)
+    }
+
+    fn refundable(&self, ask: &Ask, at_ms: u64) -> u64 {
+        if at_ms.min(ask.now_ms) >= self.since_ms {
+            self.bucket.used(ask)
+        } else {
+            0
         }
+    }
+
+    fn charge(&mut self, ask: &Ask, cost: i64, at_ms: u64) {
+        let is_full = self.bucket.used(ask) == 0;
+        let is_forgiven = cost < 0 && at_ms.min(ask.now_ms) < self.since_ms;
+        let cost = if is_forgiven { 0 } else { cost };
+        self.bucket.charge(ask, cost, ask.now_ms);
+        if is_full {
+            self.since_ms = ask.now_ms;
+        }
+    }
+
+    fn is_unused(&self, now_ms: u64) -> bool {
+        self.bucket.is_unused(now_ms)
+    }
+
+    fn charged_ms(&self) -> u64 {
+        self.bucket.charged_ms()
+    }
+
+    fn unused_at_ms(&self) -> u64 {
+        self.bucket.unused_at_ms()
+    }
+
+    fn rewind(&mut self, now_ms: u64, window: Option<Window>) {
+        self.bucket.rewind(now_ms, window);
+        self.since_ms = self.since_ms.min(now_ms);
     }
 }

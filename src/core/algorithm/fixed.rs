@@ -4,122 +4,352 @@
 //!
 //! | symbol | meaning |
 //! |---|---|
-//! | `W` | the window, in ms |
+//! | `[c, e)` | the window in force at `now`: of a plain window `W`, `c = now - now mod W` and `e = c + W`, so that in UTC `1d` begins at 00:00 and `1h` on the hour; of a calendar window, what the calendar says ([`crate::core::calendar`]) |
 //! | `L` | the limit |
-//! | `s` | start of the window that was last charged: a multiple of `W` since the Unix epoch |
+//! | `s` | start of the window that was last charged |
 //! | `u` | used in that window |
 //!
-//! * The window in force at `now` starts at `c = now - now mod W` and ends at `c + W`. In UTC: `1d` begins at 00:00,
-//!   `1h` on the hour; `1w` on a Thursday, as the epoch did.
-//! * `used(now) = u` if `s >= c`, else 0. `s > c` happens only when the clock stepped back: the usage is then held
-//!   against the window that the clock now says, so it neither vanishes nor outlives that window.
-//! * A charge of `n` sets `u = max(0, used(now) + n)` and `s = c`.
-//! * `wait(target)`: 0 if `used(now) <= target`, else `c + W - now`. So a retry is due at the window's end, and so is
+//! * The window that binds, `[b, b_e)`, is the one last charged if `c < s <= e`: the clock has stepped back over its start,
+//!   and what it counted must neither vanish nor be charged to the window before. Else it is `[c, e)`. So usage binds for two
+//!   windows at most. A window that starts later than `e` is moved to `[c, e)`.
+//! * `used(now) = u` if `s >= b`, else 0.
+//! * A charge of `n` sets `u = max(0, used(now) + n)` and `s = b`.
+//! * `wait(target)`: 0 if `used(now) <= target`, else `b_e - now`. So a retry is due at the window's end, and so is
 //!   the reset.
+//! * **At an earlier time.** What was charged at `t` still counts exactly if `t >= b`, as all that `u` counts was charged in
+//!   `[b, b_e)`. A refund of an older charge gives back nothing: its window is over, and `u` is others' usage. Within the
+//!   window, units are alike, and giving back one's own is giving back what was charged then. So nobody ever has more let
+//!   through than if the true cost had been charged at `t` in the first place: `u` would be what it is now. A charge at
+//!   `t < c` counts no more and is not made.
 //! * Bounds: `u <= 2^53 - 1` (the caller checks before it charges), `c + W < 2^54`.
 //!
+//! A calendar window is the same with one number more, its end ([`Dated`]): it is asked of the calendar when a window
+//! begins, kept with the state, and not asked again before it is over. So whoever has the state needs no calendar.
+//!
 //! ```
-//! use ratelimit::core::{algorithm::fixed::Fixed, limit::Limit, limiter::Meter};
-//! let five_a_minute = Limit::window(5, 60_000).unwrap();
-//! let mut fixed = Fixed::unused(&five_a_minute, 0);
-//! fixed.charge(&five_a_minute, 5, 90_000); // 30 s into the second minute
-//! assert_eq!(fixed.used(&five_a_minute, 119_999), 5);
-//! assert_eq!(fixed.wait(&five_a_minute, 4, 90_000), 30_000);
-//! assert_eq!(fixed.used(&five_a_minute, 120_000), 0);
+//! use ratelimit::core::algorithm::{fixed::Fixed, meter::{Ask, Meter}};
+//! use ratelimit::core::{calendar::Window, limit::Limit};
+//! let limit = &Limit::window(5, 60_000).unwrap();
+//! let at = |now_ms| Ask { limit, now_ms, window: Window::default(), id: b"" };
+//! let mut fixed = Fixed::unused(limit, 0);
+//! fixed.charge(&at(90_000), 5, 90_000); // 30 s into the second minute
+//! assert_eq!(fixed.used(&at(119_999)), 5);
+//! assert_eq!(fixed.wait(&at(90_000), 4), 30_000);
+//! assert_eq!(fixed.used(&at(120_000)), 0);
 //! ```
 
+use super::meter::{Ask, Meter};
+use crate::core::calendar::Window;
 use crate::core::limit::{Algorithm, Limit};
-use crate::core::limiter::{Limiter, Meter, Meters};
+use crate::core::span::Span;
 
-/// Usage within one aligned window.
+/// Usage within one window that is aligned to the Unix epoch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fixed {
-    pub(in crate::core) window_ms: u64,
+    pub(in crate::core) span: Span,
     pub(in crate::core) limit: u64,
     pub(in crate::core) start_ms: u64,
     pub(in crate::core) used: u64,
 }
 
+/// Usage within one window that may be the calendar's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dated {
+    pub(in crate::core) fixed: Fixed,
+    /// The end of the window that was last charged.
+    pub(in crate::core) end_ms: u64,
+}
+
+/// The plain window of `span_ms` that `now_ms` lies in.
+#[inline(always)]
+fn aligned(span_ms: u64, now_ms: u64) -> Window {
+    // `max(1)` only tells the compiler what the type's own bound says: no window is 0.
+    let start_ms = now_ms - now_ms % span_ms.max(1);
+    Window {
+        start_ms,
+        end_ms: start_ms + span_ms,
+    }
+}
+
+/// The window that binds, where `charged` was the last.
+#[inline(always)]
+fn binding(charged: Window, current: Window) -> Window {
+    if charged.start_ms > current.start_ms && charged.start_ms <= current.end_ms {
+        charged
+    } else {
+        current
+    }
+}
+
+/// Whether something that was charged at `at_ms` is counted in the window that binds.
+fn is_counted(binds: Window, at_ms: u64, now_ms: u64) -> bool {
+    at_ms >= now_ms || at_ms >= binds.start_ms
+}
+
 impl Fixed {
-    fn window_start(&self, now_ms: u64) -> u64 {
-        // `max(1)` only tells the compiler what the type's own bound says: no window is 0.
-        now_ms - now_ms % self.window_ms.max(1)
+    #[inline(always)]
+    fn binding(&self, now_ms: u64) -> Window {
+        let span_ms = self.span.ms();
+        let charged = Window {
+            start_ms: self.start_ms,
+            end_ms: self.start_ms + span_ms,
+        };
+        binding(charged, aligned(span_ms, now_ms))
     }
 
-    fn used_at(&self, now_ms: u64) -> u64 {
-        if self.start_ms >= self.window_start(now_ms) {
+    #[inline(always)]
+    fn used_in(&self, binds: Window) -> u64 {
+        if self.start_ms >= binds.start_ms {
             self.used
         } else {
             0
         }
+    }
+
+    #[inline(always)]
+    fn wait_in(&self, binds: Window, target: u64, now_ms: u64) -> u64 {
+        if self.used_in(binds) <= target {
+            0
+        } else {
+            binds.end_ms.saturating_sub(now_ms)
+        }
+    }
+
+    fn refundable_in(&self, binds: Window, at_ms: u64, now_ms: u64) -> u64 {
+        if is_counted(binds, at_ms, now_ms) {
+            self.used_in(binds)
+        } else {
+            0
+        }
+    }
+
+    #[inline(always)]
+    fn charge_in(&mut self, binds: Window, current: Window, ask: &Ask, cost: i64, at_ms: u64) {
+        let is_due = at_ms >= ask.now_ms // the usual case, and the rest of the hot path need not be read
+            || if cost < 0 { at_ms >= binds.start_ms } else { at_ms >= current.start_ms };
+        let used = self.used_in(binds);
+        self.used = if is_due {
+            used.saturating_add_signed(cost)
+        } else {
+            used
+        };
+        self.start_ms = binds.start_ms;
+        self.limit = ask.limit.limit();
     }
 }
 
 impl Meter for Fixed {
     const ALGORITHM: Algorithm = Algorithm::Fixed;
 
-    fn unused(limit: &Limit, _entries: u16) -> Self {
+    fn unused(limit: &Limit, _log_size: u16) -> Self {
         Self {
-            window_ms: limit.window_ms(),
+            span: limit.span(),
             limit: limit.limit(),
             start_ms: 0,
             used: 0,
         }
     }
 
-    fn window_ms(&self) -> u64 {
-        self.window_ms
+    fn span(&self) -> Span {
+        self.span
     }
 
     fn limit(&self) -> Option<Limit> {
-        Limit::window(self.limit, self.window_ms)
+        Limit::spanning(self.limit, self.span)
     }
 
-    fn used(&self, _limit: &Limit, now_ms: u64) -> u64 {
-        self.used_at(now_ms)
+    #[inline(always)]
+    fn used(&self, ask: &Ask) -> u64 {
+        self.used_in(self.binding(ask.now_ms))
     }
 
-    fn wait(&self, _limit: &Limit, target: u64, now_ms: u64) -> u64 {
-        if self.used_at(now_ms) <= target {
-            0
-        } else {
-            self.window_start(now_ms) + self.window_ms - now_ms
-        }
+    #[inline(always)]
+    fn wait(&self, ask: &Ask, target: u64) -> u64 {
+        self.wait_in(self.binding(ask.now_ms), target, ask.now_ms)
     }
 
-    fn charge(&mut self, limit: &Limit, cost: i64, now_ms: u64) {
-        self.used = self.used_at(now_ms).saturating_add_signed(cost);
-        self.start_ms = self.window_start(now_ms);
-        self.limit = limit.limit();
+    #[inline(always)]
+    fn reset_after(this: Option<&Self>, ask: &Ask, _cost: u64) -> u64 {
+        let binds = match this {
+            Some(fixed) => fixed.binding(ask.now_ms),
+            None => aligned(ask.limit.span().ms(), ask.now_ms),
+        };
+        binds.end_ms - ask.now_ms
     }
 
-    fn unused_at_ms(&self) -> u64 {
-        self.start_ms + if self.used > 0 { self.window_ms } else { 0 }
+    fn refundable(&self, ask: &Ask, at_ms: u64) -> u64 {
+        self.refundable_in(self.binding(ask.now_ms), at_ms, ask.now_ms)
+    }
+
+    fn counts(_this: Option<&Self>, ask: &Ask, at_ms: u64) -> bool {
+        is_counted(
+            aligned(ask.limit.span().ms(), ask.now_ms),
+            at_ms,
+            ask.now_ms,
+        )
+    }
+
+    #[inline(always)]
+    fn charge(&mut self, ask: &Ask, cost: i64, at_ms: u64) {
+        let current = aligned(self.span.ms(), ask.now_ms);
+        self.charge_in(self.binding(ask.now_ms), current, ask, cost, at_ms);
+    }
+
+    fn is_unused(&self, now_ms: u64) -> bool {
+        self.used_in(self.binding(now_ms)) == 0
     }
 
     fn charged_ms(&self) -> u64 {
         self.start_ms
     }
 
-    fn rewind(&mut self, now_ms: u64) {
-        self.start_ms = self.window_start(now_ms);
+    fn unused_at_ms(&self) -> u64 {
+        self.start_ms + if self.used > 0 { self.span.ms() } else { 0 }
     }
 
-    fn wrap(meters: Box<Meters<Self>>) -> Limiter {
-        Limiter::Fixed(meters)
+    #[inline(always)]
+    fn is_ahead(&self, now_ms: u64, _window: Option<Window>) -> bool {
+        // Starts are whole windows apart, so this says "later than the next one".
+        self.start_ms > now_ms + self.span.ms()
     }
 
-    fn of(limiter: &Limiter) -> Option<&Meters<Self>> {
-        match limiter {
-            Limiter::Fixed(meters) => Some(meters),
-            _ => None,
+    fn rewind(&mut self, now_ms: u64, _window: Option<Window>) {
+        self.start_ms = aligned(self.span.ms(), now_ms).start_ms;
+    }
+}
+
+impl From<&Fixed> for Dated {
+    fn from(fixed: &Fixed) -> Self {
+        Self {
+            end_ms: fixed.start_ms + fixed.span.ms(),
+            fixed: fixed.clone(),
+        }
+    }
+}
+
+impl Dated {
+    fn charged(&self) -> Window {
+        Window {
+            start_ms: self.fixed.start_ms,
+            end_ms: self.end_ms,
         }
     }
 
-    fn of_mut(limiter: &mut Limiter) -> Option<&mut Meters<Self>> {
-        match limiter {
-            Limiter::Fixed(meters) => Some(meters),
-            _ => None,
+    /// The window in force: one that has begun ends when it was said to.
+    fn current(this: Option<&Self>, ask: &Ask) -> Window {
+        match (this, ask.limit.span().plain_ms()) {
+            (_, Some(span_ms)) => aligned(span_ms, ask.now_ms),
+            (Some(dated), None) if dated.charged().contains(ask.now_ms) => dated.charged(),
+            (_, None) => ask.window,
         }
+    }
+
+    fn binding(this: Option<&Self>, ask: &Ask) -> Window {
+        let current = Self::current(this, ask);
+        this.map_or(current, |dated| binding(dated.charged(), current))
+    }
+}
+
+impl Meter for Dated {
+    const ALGORITHM: Algorithm = Algorithm::Fixed;
+
+    fn unused(limit: &Limit, log_size: u16) -> Self {
+        Self {
+            fixed: Fixed::unused(limit, log_size),
+            end_ms: limit.window_ms(),
+        }
+    }
+
+    fn span(&self) -> Span {
+        self.fixed.span
+    }
+
+    fn limit(&self) -> Option<Limit> {
+        self.fixed.limit()
+    }
+
+    fn used(&self, ask: &Ask) -> u64 {
+        self.fixed.used_in(Self::binding(Some(self), ask))
+    }
+
+    fn wait(&self, ask: &Ask, target: u64) -> u64 {
+        let binds = Self::binding(Some(self), ask);
+        self.fixed.wait_in(binds, target, ask.now_ms)
+    }
+
+    fn reset_after(this: Option<&Self>, ask: &Ask, _cost: u64) -> u64 {
+        Self::binding(this, ask).end_ms.saturating_sub(ask.now_ms)
+    }
+
+    fn refundable(&self, ask: &Ask, at_ms: u64) -> u64 {
+        let binds = Self::binding(Some(self), ask);
+        self.fixed.refundable_in(binds, at_ms, ask.now_ms)
+    }
+
+    fn counts(this: Option<&Self>, ask: &Ask, at_ms: u64) -> bool {
+        is_counted(Self::current(this, ask), at_ms, ask.now_ms)
+    }
+
+    fn charge(&mut self, ask: &Ask, cost: i64, at_ms: u64) {
+        let (current, binds) = (
+            Self::current(Some(self), ask),
+            Self::binding(Some(self), ask),
+        );
+        self.fixed.charge_in(binds, current, ask, cost, at_ms);
+        self.end_ms = binds.end_ms;
+    }
+
+    fn is_unused(&self, now_ms: u64) -> bool {
+        self.fixed.used == 0 || self.end_ms <= now_ms
+    }
+
+    fn known_window(&self, now_ms: u64) -> Window {
+        let Window { start_ms, end_ms } = self.charged();
+        if now_ms < start_ms {
+            Window {
+                start_ms: now_ms,
+                end_ms: start_ms,
+            } // so that the one charged last comes next, and binds
+        } else {
+            Window {
+                start_ms: end_ms,
+                end_ms: now_ms.max(end_ms),
+            }
+        }
+    }
+
+    fn charged_ms(&self) -> u64 {
+        self.fixed.start_ms
+    }
+
+    fn unused_at_ms(&self) -> u64 {
+        if self.fixed.used > 0 {
+            self.end_ms
+        } else {
+            self.fixed.start_ms
+        }
+    }
+
+    fn span_ms(&self) -> u64 {
+        self.end_ms - self.fixed.start_ms
+    }
+
+    fn is_ahead(&self, now_ms: u64, window: Option<Window>) -> bool {
+        match (self.fixed.span.plain_ms(), window) {
+            (Some(_), _) => self.fixed.is_ahead(now_ms, None),
+            (None, Some(now)) => self.fixed.start_ms > now.end_ms,
+            // Nobody asks for it, so it binds nobody, and the calendar was not asked about it.
+            (None, None) => false,
+        }
+    }
+
+    fn rewind(&mut self, now_ms: u64, window: Option<Window>) {
+        let to = match (self.fixed.span.plain_ms(), window) {
+            (Some(span_ms), _) => aligned(span_ms, now_ms),
+            (None, Some(now)) => now,
+            (None, None) => return,
+        };
+        self.fixed.start_ms = to.start_ms;
+        self.end_ms = to.end_ms;
     }
 }

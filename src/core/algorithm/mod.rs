@@ -2,4 +2,7 @@
 
 pub mod bucket;
 pub mod fixed;
+pub mod lease;
+pub mod log;
+pub mod meter;
 pub mod sliding;

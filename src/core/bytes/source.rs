@@ -14,6 +14,13 @@ impl<'a> Source<'a> {
         Some(taken)
     }
 
+    /// The next `N` bytes.
+    pub fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (taken, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(*taken)
+    }
+
     /// The next byte.
     pub fn byte(&mut self) -> Option<u8> {
         self.take(1)?.first().copied()
@@ -24,6 +31,11 @@ impl<'a> Source<'a> {
         let (number, bytes) = varint::read(self.0)?;
         self.take(bytes)?;
         Some(number)
+    }
+
+    /// A number that is `bound` at most.
+    pub fn at_most(&mut self, bound: u64) -> Option<u64> {
+        self.number().filter(|number| *number <= bound)
     }
 
     /// How many items follow: `max` at most.
@@ -47,7 +59,7 @@ impl<'a> Source<'a> {
 }
 
 /// Appends a string behind its length.
-pub fn write_string(out: &mut Vec<u8>, string: &[u8]) {
+pub fn write_string(out: &mut impl Extend<u8>, string: &[u8]) {
     varint::write(out, string.len() as u64);
-    out.extend_from_slice(string);
+    out.extend(string.iter().copied());
 }

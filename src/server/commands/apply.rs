@@ -1,50 +1,42 @@
 //! `RL.APPLY`: the internal command that carries state; see [`crate::server::propagate`].
 //!
-//! Anyone may send it, so it checks everything; what it accepts is no more than the sender could have done by RESTORE.
+//! Whoever sends it, it checks everything; what it accepts is no more than the sender could have done by RESTORE.
 
-use super::{limiter_of, store, KEY};
+use super::KEY;
 use crate::core::codec::{self, Effect};
 use crate::core::error::Error;
-use crate::core::limiter::{Change, Limiter};
+use crate::core::limit::Algorithm;
 use crate::server::raw::Call;
-use crate::server::ttl;
-use std::mem::ManuallyDrop;
+use crate::server::slot::Slot;
 
 /// `RL.APPLY key payload`
 pub fn apply(call: &Call) -> Result<(), Error> {
     const PAYLOAD: usize = 2;
-    let args = call.args();
-    let payload = args.get(PAYLOAD).copied().unwrap_or_default();
-    let effect = codec::decode(payload).ok_or(Error::Payload { at: PAYLOAD })?;
-    let Some(mut key) = call.open_to_write(KEY) else {
+    let effect = codec::decode(call.arg(PAYLOAD)).ok_or(Error::Payload { at: PAYLOAD })?;
+    let Some(key) = call.open_to_write(KEY) else {
         return Ok(()); // the server's arity check sees to it that there is a key
     };
-    let mut state = limiter_of(&key)?;
-    let mut is_new = state.is_none();
-    let mut ends_ms = None;
-    let change = match effect {
+    let mut slot = Slot::of(key)?;
+    match effect {
         Effect::State(limiter) => {
-            // Takes the place of what was there, but not of its TTL: where it was sent, that has stayed too.
-            is_new = true;
-            ends_ms = key.expires_ms();
-            state = ManuallyDrop::new(Some(limiter));
-            Change::Rewound
+            slot.put(limiter);
+            slot.keep_ttl();
         }
-        Effect::Charge(charge) => Limiter::charge(&mut state, &charge.hit(), charge.now_ms)?,
-    };
-    if change != Change::None {
-        if is_new {
-            state = store(&mut key, state)?;
-            if let Some(ends_ms) = ends_ms {
-                key.expire_at(ends_ms);
+        Effect::Charge(charge) => {
+            slot.apply(&charge.hit(&charge.rare()), charge.change(), charge.now_ms)?
+        }
+        Effect::Release { ids, now_ms } => {
+            let holds = slot.held().map(|held| held.algorithm());
+            if let Some(holds) = holds.filter(|holds| *holds != Algorithm::Lease) {
+                let asked = Algorithm::Lease;
+                return Err(Error::HoldsAlgorithm { holds, asked });
             }
+            let ids: Vec<&[u8]> = ids.iter().map(|id| &**id).collect();
+            slot.release(&ids, now_ms);
         }
-        if let Some(limiter) = state.as_ref() {
-            ttl::keep(&mut key, limiter);
-        }
-        key.signal_modified();
-        call.replicate_verbatim();
     }
+    slot.key().signal_modified();
+    call.replicate_verbatim();
     call.reply_simple(c"OK");
     Ok(())
 }

@@ -1,18 +1,19 @@
-//! `RL.FIXED`, `RL.SLIDING`, `RL.BUCKET`: the hot path.
+//! `RL.FIXED`, `RL.SLIDING`, `RL.BUCKET`, `RL.LEASE`: the hot path.
 
-use super::{limiter_of, look_up, store, KEY};
-use crate::core::decision::Decision;
+use super::look_up::{look_up, Listed};
+use super::KEY;
 use crate::core::error::Error;
 use crate::core::limit::Algorithm;
-use crate::core::limiter::{Change, Hit, Limiter};
 use crate::core::node::stats::Outcome;
+use crate::core::quote::{self, Hit, Quote, Rare};
 use crate::core::request::{self, Request, Verb};
 use crate::server::raw::{now_ms, Args, Call};
-use crate::server::{config, journal, propagate, registry, reply, ttl};
+use crate::server::slot::Slot;
+use crate::server::{config, registry, reply, zones};
 use std::ffi::CStr;
 
 /// The keyspace event of a hit that is denied.
-const DENIED: &CStr = c"rl.denied";
+pub const DENIED: &CStr = c"rl.denied";
 
 /// `RL.FIXED key limit window [limit window ...] [options]`
 pub fn fixed(call: &Call) -> Result<(), Error> {
@@ -29,8 +30,13 @@ pub fn bucket(call: &Call) -> Result<(), Error> {
     hit(call, Algorithm::Bucket)
 }
 
-/// Inlined, as is everything below that is marked so: each command names its algorithm, so the compiler writes three paths
-/// that need not choose. (As one path it took 300 instructions more, a quarter of what is ours.)
+/// `RL.LEASE key limit ttl id [options]`
+pub fn lease(call: &Call) -> Result<(), Error> {
+    hit(call, Algorithm::Lease)
+}
+
+/// Inlined, as is everything below that is marked so: each command names its algorithm, so the compiler writes a path for
+/// each that need not choose. (As one path it took 300 instructions more, a quarter of what is ours.)
 #[inline(always)]
 fn hit(call: &Call, algorithm: Algorithm) -> Result<(), Error> {
     const FIRST_LIMIT: usize = KEY + 1;
@@ -39,53 +45,97 @@ fn hit(call: &Call, algorithm: Algorithm) -> Result<(), Error> {
     let mut request = Request::default();
     request::parse_into(&mut request, algorithm, Verb::Charge, &words, FIRST_LIMIT)?;
     let now_ms = now_ms();
-    let listed = look_up(&mut request, algorithm, now_ms)?;
-    let Some(mut key) = call.open_to_write(KEY) else {
+    let Request { clause, options } = &mut request;
+    let listed = look_up(algorithm, clause, options.deny, now_ms)?;
+    if request.clause.is_rare {
+        return rare_hit(call, algorithm, &request, listed.as_ref(), now_ms);
+    }
+    run(
+        call,
+        algorithm,
+        &request,
+        &Rare::NONE,
+        listed.as_ref(),
+        now_ms,
+    )
+}
+
+/// The same, of a call that says what few calls do.
+#[cold]
+fn rare_hit(
+    call: &Call,
+    algorithm: Algorithm,
+    request: &Request,
+    listed: Option<&Listed>,
+    now_ms: u64,
+) -> Result<(), Error> {
+    let Request { clause, options } = request;
+    let windows = zones::windows(&clause.limits, now_ms)?;
+    let rare = Rare {
+        windows: &windows,
+        at_ms: options.at_ms,
+        stamp: options.stamp && algorithm == Algorithm::Bucket,
+        min: clause.min,
+        reserve_ms: clause.reserve_ms,
+        block_ms: &clause.block_ms,
+        id: clause.id,
+        drops_unnamed: false,
+    };
+    run(call, algorithm, request, &rare, listed, now_ms)
+}
+
+#[inline(always)]
+fn run(
+    call: &Call,
+    algorithm: Algorithm,
+    request: &Request,
+    rare: &Rare,
+    listed: Option<&Listed>,
+    now_ms: u64,
+) -> Result<(), Error> {
+    let Request { clause, options } = request;
+    let Some(key) = call.open_to_write(KEY) else {
         return Ok(()); // the server's arity check sees to it that there is a key
     };
+    let mut slot = Slot::of(key)?;
     let hit = Hit {
         algorithm,
-        limits: &request.limits,
-        cost: request.cost,
-        force: request.force,
-        entries: config::sliding_entries(),
+        limits: &clause.limits,
+        cost: clause.cost,
+        force: options.force,
+        log_size: config::sliding_entries(),
+        rare,
     };
-    let mut state = limiter_of(&key)?;
-    let outcome = if let Some(listed) = &listed {
-        reply::deny_listed(
-            call,
-            Limiter::standing(state.as_ref(), &hit, now_ms)?,
-            listed,
-        );
+    let mut quote = Quote::default();
+    let outcome = if let Some(listed) = listed {
+        quote::quote(slot.held(), &hit.standing(), now_ms, true, &mut quote)?;
+        reply::deny_listed(call, &quote, request, listed);
         Outcome::DenyListed
     } else {
-        let is_new = state.is_none();
-        let mut decision = Decision::default();
-        let change = Limiter::decide(&mut state, &hit, now_ms, &mut decision)?;
-        if change != Change::None {
-            if is_new {
-                state = store(&mut key, state)?;
-            }
-            if let Some(limiter) = state.as_ref() {
-                ttl::keep(&mut key, limiter);
-                propagate::commit(&key, limiter, change, &hit, now_ms);
-            }
+        quote::quote(slot.held(), &hit, now_ms, true, &mut quote)?;
+        if slot.is_refused(call, quote.change) {
+            return Err(Error::OutOfMemory);
         }
-        reply::decision(call, &decision, request.deny.is_some());
-        if decision.allowed() {
+        slot.commit(&hit, quote.change, now_ms)?;
+        reply::quote(call, &quote, request, now_ms);
+        if quote.fits {
             Outcome::Allowed
         } else {
             Outcome::Denied
         }
     };
+    let key = slot.close();
     if outcome != Outcome::Allowed {
         key.notify(DENIED);
     }
-    if hit.cost > 0 {
-        let identifier = || call.arg(KEY);
-        if registry::count(request.policy, identifier, algorithm, outcome, now_ms) {
-            journal::begin_turn(call);
-        }
+    if clause.cost > 0 {
+        let name = clause.policies.last().copied();
+        registry::node(|node| {
+            node.count(name, || call.arg(KEY), algorithm, outcome, now_ms);
+            if let Some(listed) = listed {
+                node.stats.count_listed(&listed.read_as);
+            }
+        });
     }
     Ok(())
 }

@@ -1,19 +1,20 @@
 //! `RL.PEEK`: what the command would answer now. Reads, and leaves no trace.
 
-use super::{limiter_of, look_up};
-use crate::core::decision::Decision;
+use super::look_up::{look_up, Listed};
 use crate::core::error::Error;
 use crate::core::limit::Algorithm;
-use crate::core::limiter::{Hit, Limiter};
+use crate::core::quote::{self, Hit, Quote, Rare};
 use crate::core::request::{self, Request, Verb};
 use crate::server::raw::{now_ms, Args, Call};
-use crate::server::{config, reply};
-use std::mem::ManuallyDrop;
+use crate::server::slot::Slot;
+use crate::server::{config, reply, zones};
 
-/// `RL.PEEK FIXED|SLIDING|BUCKET key limits... [options]`
+/// Which argument the key is.
+const KEY: usize = 2;
+
+/// `RL.PEEK FIXED|SLIDING|BUCKET|LEASE key limits... [options]`
 pub fn peek(call: &Call) -> Result<(), Error> {
     const ALGORITHM: usize = 1;
-    const KEY: usize = 2;
     const FIRST_LIMIT: usize = 3;
     let algorithm =
         Algorithm::parse(call.arg(ALGORITHM)).ok_or(Error::Algorithm { at: ALGORITHM })?;
@@ -22,29 +23,56 @@ pub fn peek(call: &Call) -> Result<(), Error> {
     let mut request = Request::default();
     request::parse_into(&mut request, algorithm, Verb::Peek, &words, FIRST_LIMIT)?;
     let now_ms = now_ms();
-    let listed = look_up(&mut request, algorithm, now_ms)?;
+    let Request { clause, options } = &mut request;
+    let listed = look_up(algorithm, clause, options.deny, now_ms)?;
+    if !request.clause.is_rare {
+        return answer(
+            call,
+            algorithm,
+            &request,
+            &Rare::NONE,
+            listed.as_ref(),
+            now_ms,
+        );
+    }
+    let clause = &request.clause;
+    let windows = zones::windows(&clause.limits, now_ms)?;
+    let rare = Rare {
+        windows: &windows,
+        min: clause.min,
+        block_ms: &clause.block_ms,
+        id: clause.id,
+        ..Rare::NONE
+    };
+    answer(call, algorithm, &request, &rare, listed.as_ref(), now_ms)
+}
+
+#[inline(always)]
+fn answer(
+    call: &Call,
+    algorithm: Algorithm,
+    request: &Request,
+    rare: &Rare,
+    listed: Option<&Listed>,
+    now_ms: u64,
+) -> Result<(), Error> {
     let hit = Hit {
         algorithm,
-        limits: &request.limits,
-        cost: request.cost,
+        limits: &request.clause.limits,
+        cost: request.clause.cost,
         force: false,
-        entries: config::sliding_entries(),
+        log_size: config::sliding_entries(),
+        rare,
     };
-    let key = call.open_to_read(KEY);
-    let state = match &key {
-        Some(key) => limiter_of(key)?,
-        None => ManuallyDrop::new(None),
-    };
-    if let Some(listed) = &listed {
-        reply::deny_listed(
-            call,
-            Limiter::standing(state.as_ref(), &hit, now_ms)?,
-            listed,
-        );
+    let slot = call.open_to_read(KEY).map(Slot::of).transpose()?;
+    let held = slot.as_ref().and_then(Slot::held);
+    let mut quote = Quote::default();
+    if let Some(listed) = listed {
+        quote::quote(held, &hit.standing(), now_ms, true, &mut quote)?;
+        reply::deny_listed(call, &quote, request, listed);
     } else {
-        let mut decision = Decision::default();
-        Limiter::foresee(state.as_ref(), &hit, now_ms, &mut decision)?;
-        reply::decision(call, &decision, request.deny.is_some());
+        quote::quote(held, &hit, now_ms, true, &mut quote)?;
+        reply::quote(call, &quote, request, now_ms);
     }
     Ok(())
 }

@@ -49,7 +49,7 @@ fn verdict(call: &Call) {
 }
 
 /// `RL.PANIC`
-#[allow(clippy::panic)] // it is what the command is for
+#[allow(clippy::panic, reason = "it is what the command is for")]
 pub fn panic(_: &Call) -> Result<(), Error> {
     panic!("RL.PANIC was called");
 }

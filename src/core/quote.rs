@@ -1,0 +1,775 @@
+//! A hit, in two halves: [`quote`] says what it would be answered and what it would change, and changes nothing; [`commit`]
+//! makes that change, and decides nothing.
+//!
+//! ```text
+//! a hit          quote, commit
+//! a peek         quote, which nobody commits
+//! several keys   quotes; if all let it through, or it is forced, commits; else quotes that say so
+//! a replica      commit alone, of the change that its primary quoted
+//! ```
+//!
+//! A hit is charged to every limit or to none, and a hit that charges nothing changes nothing, with two exceptions. Where the
+//! clock has stepped back, so that usage or a block lies too far in the future, it moves that to the present: without it,
+//! every such hit would have to judge anew how long ago "later than now" was, and a key would stay locked for as long as the
+//! clock had stepped. And with BLOCK, a hit that is denied starts a block.
+
+use super::algorithm::bucket::{Bucket, Stamped};
+use super::algorithm::fixed::{Dated, Fixed};
+use super::algorithm::lease::Leases;
+use super::algorithm::meter::{Ask, Meter};
+use super::algorithm::sliding::Sliding;
+use super::calendar::Window;
+use super::decision::{Decision, Retry, Verdict};
+use super::error::Error;
+use super::limit::{Algorithm, Limit, MAX_COUNT, MAX_LIMITS, MAX_WINDOWS};
+use super::limiter::{Block, Blocked, Held, Kept, Limiter, Meters};
+use arrayvec::ArrayVec;
+
+/// What a hit asks of one key.
+#[derive(Clone, Copy, Debug)]
+pub struct Hit<'a> {
+    /// How to count.
+    pub algorithm: Algorithm,
+    /// One to [`super::limit::MAX_LIMITS`] limits, no two of one window.
+    pub limits: &'a [Limit],
+    /// Units to charge; negative to give back. Within ±[`MAX_COUNT`].
+    pub cost: i64,
+    /// Charge even what does not fit.
+    pub force: bool,
+    /// The log size of a sliding limiter that this hit creates.
+    pub log_size: u16,
+    /// What few hits ask for.
+    pub rare: &'a Rare<'a>,
+}
+
+/// What few hits ask for.
+#[derive(Clone, Copy, Debug)]
+pub struct Rare<'a> {
+    /// Where there is a calendar window: for each limit its window now, of which only the calendar's say anything.
+    pub windows: &'a [Window],
+    /// When the hit counts as charged, in Unix milliseconds; now, where it lies later.
+    pub at_ms: Option<u64>,
+    /// The charge will be settled by its time: of a bucket, that is noted.
+    pub stamp: bool,
+    /// Take as much as fits, this at the least.
+    pub min: Option<u64>,
+    /// Take what will fit within so many milliseconds.
+    pub reserve_ms: Option<u64>,
+    /// How long the key is shut when it denies this hit: for the first time, the second ..
+    pub block_ms: &'a [u64],
+    /// Whose lease it is.
+    pub id: &'a [u8],
+    /// Windows that the hit does not name are dropped, used or not: the effects of the first version do that.
+    pub drops_unnamed: bool,
+}
+
+impl Rare<'_> {
+    /// None of it.
+    pub const NONE: Self = Self {
+        windows: &[],
+        at_ms: None,
+        stamp: false,
+        min: None,
+        reserve_ms: None,
+        block_ms: &[],
+        id: &[],
+        drops_unnamed: false,
+    };
+}
+
+impl<'a> Hit<'a> {
+    /// A hit that asks for nothing rare.
+    pub fn new(algorithm: Algorithm, limits: &'a [Limit], cost: i64) -> Self {
+        Self {
+            algorithm,
+            limits,
+            cost,
+            force: false,
+            log_size: super::algorithm::log::DEFAULT_ENTRIES,
+            rare: &Rare::NONE,
+        }
+    }
+
+    /// The same, asking only.
+    pub fn standing(&self) -> Self {
+        Self {
+            cost: 0,
+            force: false,
+            ..*self
+        }
+    }
+
+    #[inline(always)]
+    fn ask<'b>(&'b self, index: usize, limit: &'b Limit, now_ms: u64) -> Ask<'b> {
+        Ask {
+            limit,
+            window: self.rare.windows.get(index).copied().unwrap_or_default(),
+            id: self.rare.id,
+            now_ms,
+        }
+    }
+
+    /// When it counts as charged.
+    #[inline(always)]
+    fn at_ms(&self) -> u64 {
+        self.rare.at_ms.unwrap_or(u64::MAX)
+    }
+}
+
+/// What a hit is answered, and what it changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Quote {
+    /// What each limit says.
+    pub decision: Decision,
+    /// Whether this key lets the hit through, whatever others say.
+    pub fits: bool,
+    /// What it takes: the cost, or with MIN what of it fits; 0 where it is denied.
+    pub taken: i64,
+    /// What [`commit`] is to do.
+    pub change: Change,
+}
+
+/// A change of what a key holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Change {
+    /// Nothing at all.
+    #[default]
+    None,
+    /// So many units are charged, or given back.
+    Charge(i64),
+    /// Usage that lies in the future is moved to the present.
+    Rewind,
+    /// A block begins, and the limits that denied start anew.
+    Block {
+        /// The block.
+        block: Block,
+        /// Which limits, by place, as bits.
+        emptied: u8,
+    },
+}
+
+/// Answers a hit on what a key holds; `None` is an absent key. `others` says whether everything else that the hit asks lets
+/// it through: other keys, the deny list. The quote is written to where the caller wants it, as it is too large to hand
+/// around; it is a default one, or one that is done with.
+///
+/// # Errors
+/// A key of another algorithm, more usage than is counted, more windows or leases than a key has.
+#[inline(always)]
+pub fn quote(
+    state: Option<&Held<'_>>,
+    hit: &Hit,
+    now_ms: u64,
+    others: bool,
+    quote: &mut Quote,
+) -> Result<(), Error> {
+    let (state, block) = match state {
+        Some(Held::Blocked(_)) => return quote_blocked(state, hit, now_ms, others, quote),
+        other => (other, None),
+    };
+    quote_form(state, block, hit, now_ms, others, quote)
+}
+
+#[cold]
+fn quote_blocked(
+    state: Option<&Held<'_>>,
+    hit: &Hit,
+    now_ms: u64,
+    others: bool,
+    quote: &mut Quote,
+) -> Result<(), Error> {
+    let Some(Held::Blocked(blocked)) = state else {
+        return Ok(());
+    };
+    // A copy, as the meters are to be looked at only; a key that is or was blocked is a rare one.
+    let mut limiter = blocked.limiter.clone();
+    let held = limiter.held();
+    quote_form(Some(&held), Some(blocked.block), hit, now_ms, others, quote)
+}
+
+#[inline(always)]
+fn quote_form(
+    state: Option<&Held<'_>>,
+    block: Option<Block>,
+    hit: &Hit,
+    now_ms: u64,
+    others: bool,
+    out: &mut Quote,
+) -> Result<(), Error> {
+    let (state, hit) = (
+        Asked {
+            state,
+            block,
+            others,
+        },
+        hit,
+    );
+    match hit.algorithm {
+        Algorithm::Fixed if is_wide(hit, state.state) => state.quote::<Dated>(hit, now_ms, out),
+        Algorithm::Fixed => state.quote::<Fixed>(hit, now_ms, out),
+        Algorithm::Sliding => state.quote::<Sliding>(hit, now_ms, out),
+        Algorithm::Bucket if is_wide(hit, state.state) => state.quote::<Stamped>(hit, now_ms, out),
+        Algorithm::Bucket => state.quote::<Bucket>(hit, now_ms, out),
+        Algorithm::Lease => state.quote::<Leases>(hit, now_ms, out),
+    }
+}
+
+/// Whether the hit needs, or the key has, the wider of its algorithm's forms.
+#[inline(always)]
+fn is_wide(hit: &Hit, state: Option<&Held>) -> bool {
+    match hit.algorithm {
+        Algorithm::Fixed => !hit.rare.windows.is_empty() || matches!(state, Some(Held::Dated(_))),
+        Algorithm::Bucket => hit.rare.stamp || matches!(state, Some(Held::Stamped(_))),
+        Algorithm::Sliding | Algorithm::Lease => false,
+    }
+}
+
+/// Makes the change that [`quote`] said, of the same state, hit and time: the same always makes the same. What is returned
+/// takes the place of what the key held; where nothing is, the state has been changed in place.
+#[inline(always)]
+pub fn commit(
+    state: Option<&mut Held<'_>>,
+    hit: &Hit,
+    change: Change,
+    now_ms: u64,
+) -> Result<Option<Limiter>, Error> {
+    if let Some(Held::Blocked(_)) = state {
+        return commit_blocked(state, hit, change, now_ms);
+    }
+    match (change, hit.algorithm) {
+        (Change::None, _) => Ok(None),
+        (_, Algorithm::Fixed) if is_wide(hit, state.as_deref()) => {
+            commit_form::<Dated>(state, hit, change, now_ms)
+        }
+        (_, Algorithm::Fixed) => commit_form::<Fixed>(state, hit, change, now_ms),
+        (_, Algorithm::Sliding) => commit_form::<Sliding>(state, hit, change, now_ms),
+        (_, Algorithm::Bucket) if is_wide(hit, state.as_deref()) => {
+            commit_form::<Stamped>(state, hit, change, now_ms)
+        }
+        (_, Algorithm::Bucket) => commit_form::<Bucket>(state, hit, change, now_ms),
+        (_, Algorithm::Lease) => commit_form::<Leases>(state, hit, change, now_ms),
+    }
+}
+
+/// A key that is or was blocked: the change is made of the limiter behind the block.
+#[cold]
+fn commit_blocked(
+    state: Option<&mut Held<'_>>,
+    hit: &Hit,
+    change: Change,
+    now_ms: u64,
+) -> Result<Option<Limiter>, Error> {
+    let Some(Held::Blocked(blocked)) = state else {
+        return Ok(None);
+    };
+    if change == Change::None {
+        return Ok(None);
+    }
+    let inner = commit(Some(&mut blocked.limiter.held()), hit, change, now_ms)?;
+    blocked.block.rewind(now_ms);
+    match inner {
+        // A new block takes the place of the old one.
+        Some(Limiter::Blocked(renewed)) => **blocked = *renewed,
+        Some(limiter) => blocked.limiter = limiter,
+        None => {}
+    }
+    let is_forgotten = blocked.block.is_forgotten(now_ms);
+    Ok(is_forgotten.then(|| blocked.limiter.clone()))
+}
+
+#[inline(always)]
+fn commit_form<M: Kept>(
+    state: Option<&mut Held<'_>>,
+    hit: &Hit,
+    change: Change,
+    now_ms: u64,
+) -> Result<Option<Limiter>, Error> {
+    let Some(held) = state else {
+        let mut meters = Box::new(Meters::<M>::empty());
+        meters.change(hit, change, now_ms);
+        return Ok(Some(M::wrap(meters)));
+    };
+    let block = match change {
+        Change::Block { block, .. } => Some(block),
+        _ => None,
+    };
+    if let (Some(meters), None) = (M::of_mut(held), block) {
+        meters.change(hit, change, now_ms);
+        return Ok(None);
+    }
+    let copied = M::of(held).cloned().or_else(|| M::widen(held, now_ms));
+    let mut meters = copied.ok_or_else(|| other_algorithm::<M>(held))?;
+    meters.change(hit, change, now_ms);
+    let limiter = M::wrap(Box::new(meters));
+    Ok(Some(match block {
+        None => limiter,
+        Some(block) => Limiter::Blocked(Box::new(Blocked { block, limiter })),
+    }))
+}
+
+#[cold]
+fn other_algorithm<M: Meter>(held: &Held) -> Error {
+    Error::HoldsAlgorithm {
+        holds: held.algorithm(),
+        asked: M::ALGORITHM,
+    }
+}
+
+/// What a hit is quoted on.
+struct Asked<'a, 'b> {
+    state: Option<&'a Held<'b>>,
+    block: Option<Block>,
+    others: bool,
+}
+
+impl Asked<'_, '_> {
+    #[inline(always)]
+    fn quote<M: Kept>(&self, hit: &Hit, now_ms: u64, quote: &mut Quote) -> Result<(), Error> {
+        let Some(held) = self.state else {
+            return Meters::<M>::quote(None, None, self.others, hit, now_ms, quote);
+        };
+        if let Some(meters) = M::of(held) {
+            return Meters::quote(Some(meters), self.block, self.others, hit, now_ms, quote);
+        }
+        let widened = M::widen(held, now_ms).ok_or_else(|| other_algorithm::<M>(held))?;
+        Meters::quote(Some(&widened), self.block, self.others, hit, now_ms, quote)
+    }
+}
+
+impl<M: Meter> Meters<M> {
+    #[inline(always)]
+    fn quote(
+        this: Option<&Self>,
+        block: Option<Block>,
+        others: bool,
+        hit: &Hit,
+        now_ms: u64,
+        quote: &mut Quote,
+    ) -> Result<(), Error> {
+        Self::measure(this, hit, now_ms, quote)?;
+        let mut needed = hit.cost.unsigned_abs(); // what has to fit
+        let mut turn_ms = 0; // when a reserved hit's turn comes
+        if !quote.fits && hit.cost > 0 {
+            if let Some(min) = hit.rare.min {
+                needed = min;
+                Self::take_part(hit, min, quote);
+            } else if let Some(reserve_ms) = hit.rare.reserve_ms {
+                turn_ms = Self::reserve(this, hit, reserve_ms, now_ms, quote)?;
+            }
+        }
+        let shut_ms = block.map_or(0, |block| block.left_ms(now_ms));
+        if shut_ms > 0 && hit.cost >= 0 {
+            (quote.fits, turn_ms) = (false, 0);
+        }
+        let lets_through = quote.fits && others;
+        if !lets_through && !(hit.force && hit.cost > 0) {
+            quote.taken = 0;
+        }
+        quote.change = Change::None;
+        if quote.taken != 0 && Self::is_changed(this, hit, now_ms, quote) {
+            quote.change = Change::Charge(quote.taken);
+            Self::judge_after(this, hit, now_ms, quote);
+        } else {
+            let is_ahead = this.is_some_and(|meters| meters.is_ahead(hit, now_ms));
+            if is_ahead || block.is_some_and(|block| block.is_ahead(now_ms)) {
+                quote.change = Change::Rewind;
+            }
+            Self::judge_before(this, hit, needed, now_ms, quote);
+        }
+        if turn_ms > 0 || (hit.rare.reserve_ms.is_some() && hit.cost > 0) {
+            Self::judge_turns(this, hit, now_ms, quote);
+        }
+        if shut_ms > 0 && hit.cost >= 0 {
+            Self::shut(shut_ms, quote);
+        } else if !quote.fits && !hit.force && hit.cost > 0 && !hit.rare.block_ms.is_empty() {
+            Self::start_block(block, hit, needed, now_ms, quote);
+        }
+        Ok(())
+    }
+
+    /// Notes what is used of every limit, and whether the cost fits them all.
+    #[inline(always)]
+    fn measure(
+        this: Option<&Self>,
+        hit: &Hit,
+        now_ms: u64,
+        quote: &mut Quote,
+    ) -> Result<(), Error> {
+        let cost = hit.cost.unsigned_abs();
+        let mut fits = true;
+        let mut is_in_order = true;
+        quote.decision.verdicts.clear();
+        for (index, limit) in hit.limits.iter().enumerate() {
+            let ask = hit.ask(index, limit, now_ms);
+            let meter = this.and_then(|meters| meters.find(index, limit));
+            let (used, own) = meter.map_or((0, 0), |meter| (meter.used(&ask), meter.own(&ask)));
+            let after = used.saturating_sub(own).saturating_add(cost);
+            let is_late = hit.rare.at_ms.is_some() && !M::counts(meter, &ask, hit.at_ms());
+            // What is given back always fits, or a debt could never be reduced; so does what is renewed, and what would
+            // not be counted.
+            fits &= hit.cost < 0 || after <= limit.limit() || (cost > 0 && cost <= own) || is_late;
+            if hit.force && hit.cost > 0 && after > MAX_COUNT && !is_late {
+                return Err(Error::Overflow);
+            }
+            if hit.cost > 0 && meter.is_some_and(|meter| meter.is_full(&ask)) {
+                return Err(Error::TooManyLeases);
+            }
+            is_in_order &= meter.is_some();
+            quote.decision.verdicts.push(Verdict {
+                allowed: true,
+                limit: limit.limit(),
+                used,
+                retry: Retry::After(0),
+                reset_after_ms: 0,
+            });
+        }
+        if !is_in_order {
+            Self::check_windows(this, hit, now_ms)?;
+        }
+        quote.fits = fits;
+        quote.taken = hit.cost;
+        Ok(())
+    }
+
+    /// Whether the windows that are in use leave room for those that the hit adds.
+    fn check_windows(this: Option<&Self>, hit: &Hit, now_ms: u64) -> Result<(), Error> {
+        let Some(meters) = this else {
+            return Ok(());
+        };
+        let kept = meters
+            .0
+            .iter()
+            .filter(|meter| !hit.limits.iter().any(|limit| meter.is_for(limit)))
+            .filter(|meter| !meter.is_unused(now_ms))
+            .count();
+        if kept + hit.limits.len() > MAX_WINDOWS {
+            return Err(Error::TooManyWindows);
+        }
+        Ok(())
+    }
+
+    /// As much of the cost as fits every limit, if that is enough.
+    #[cold]
+    fn take_part(hit: &Hit, min: u64, quote: &mut Quote) {
+        let verdicts = quote.decision.verdicts.iter();
+        let room = verdicts.map(Verdict::remaining).min().unwrap_or(0);
+        let room = room.min(hit.cost.unsigned_abs());
+        if room >= min {
+            quote.fits = true;
+            quote.taken = i64::try_from(room).unwrap_or(i64::MAX);
+        }
+    }
+
+    /// Lets through what will fit soon enough. When that is.
+    #[cold]
+    fn reserve(
+        this: Option<&Self>,
+        hit: &Hit,
+        reserve_ms: u64,
+        now_ms: u64,
+        quote: &mut Quote,
+    ) -> Result<u64, Error> {
+        let mut turn_ms = 0;
+        for (index, (limit, verdict)) in hit.limits.iter().zip(&quote.decision.verdicts).enumerate()
+        {
+            match Self::turn(this, hit, index, limit, now_ms) {
+                Retry::After(ms) => turn_ms = turn_ms.max(ms),
+                Retry::Never => return Ok(0),
+            }
+            if verdict.used.saturating_add(hit.cost.unsigned_abs()) > MAX_COUNT {
+                return Err(Error::Overflow);
+            }
+        }
+        quote.fits = turn_ms <= reserve_ms;
+        Ok(turn_ms)
+    }
+
+    /// When a cost fits one limit, if nothing else happens.
+    fn turn(this: Option<&Self>, hit: &Hit, index: usize, limit: &Limit, now_ms: u64) -> Retry {
+        let meter = this.and_then(|meters| meters.find(index, limit));
+        let ask = hit.ask(index, limit, now_ms);
+        match limit.limit().checked_sub(hit.cost.unsigned_abs()) {
+            Some(target) => Retry::After(meter.map_or(0, |meter| meter.wait(&ask, target))),
+            None => Retry::Never,
+        }
+    }
+
+    /// Says when a reserved hit's turn comes; denied, when it would be soon enough.
+    #[cold]
+    fn judge_turns(this: Option<&Self>, hit: &Hit, now_ms: u64, quote: &mut Quote) {
+        let late_ms = if quote.fits {
+            0
+        } else {
+            hit.rare.reserve_ms.unwrap_or(0)
+        };
+        let verdicts = hit.limits.iter().zip(&mut quote.decision.verdicts);
+        for (index, (limit, verdict)) in verdicts.enumerate() {
+            verdict.retry = match Self::turn(this, hit, index, limit, now_ms) {
+                Retry::After(ms) => Retry::After(ms.saturating_sub(late_ms)),
+                Retry::Never => Retry::Never,
+            };
+            verdict.allowed = quote.fits || verdict.retry == Retry::After(0);
+        }
+    }
+
+    /// Whether charging what is taken would change anything: a refund on an unused limit is a no-op, and so is what no
+    /// longer counts.
+    #[inline(always)]
+    fn is_changed(this: Option<&Self>, hit: &Hit, now_ms: u64, quote: &Quote) -> bool {
+        let at_ms = hit.at_ms();
+        if hit.rare.at_ms.is_none() {
+            return hit.cost > 0
+                || quote
+                    .decision
+                    .verdicts
+                    .iter()
+                    .any(|verdict| verdict.used > 0);
+        }
+        let mut limits = hit.limits.iter().enumerate();
+        at_ms > 0
+            && limits.any(|(index, limit)| {
+                let ask = hit.ask(index, limit, now_ms);
+                let meter = this.and_then(|meters| meters.find(index, limit));
+                if hit.cost > 0 {
+                    M::counts(meter, &ask, at_ms)
+                } else {
+                    meter.is_some_and(|meter| meter.refundable(&ask, at_ms) > 0)
+                }
+            })
+    }
+
+    /// What each limit says of a hit that charges nothing.
+    #[inline(always)]
+    fn judge_before(this: Option<&Self>, hit: &Hit, needed: u64, now_ms: u64, quote: &mut Quote) {
+        let fits = quote.fits;
+        let verdicts = hit.limits.iter().zip(&mut quote.decision.verdicts);
+        for (index, (limit, verdict)) in verdicts.enumerate() {
+            let meter = this.and_then(|meters| meters.find(index, limit));
+            let ask = hit.ask(index, limit, now_ms);
+            verdict.reset_after_ms = meter.map_or(0, |meter| meter.reset(&ask));
+            if !fits {
+                verdict.wait(meter, &ask, needed);
+            }
+        }
+    }
+
+    /// What each limit says once the hit is charged.
+    #[inline(always)]
+    fn judge_after(this: Option<&Self>, hit: &Hit, now_ms: u64, quote: &mut Quote) {
+        if hit.rare.at_ms.is_some()
+            || quote.taken < 0
+            || !(quote.fits || hit.rare.reserve_ms.is_some())
+        {
+            return Self::judge_clones(this, hit, now_ms, quote);
+        }
+        let cost = quote.taken.unsigned_abs();
+        let verdicts = hit.limits.iter().zip(&mut quote.decision.verdicts);
+        for (index, (limit, verdict)) in verdicts.enumerate() {
+            let meter = this.and_then(|meters| meters.find(index, limit));
+            let ask = hit.ask(index, limit, now_ms);
+            let own = meter.map_or(0, |meter| meter.own(&ask));
+            verdict.used = verdict.used.saturating_sub(own).saturating_add(cost);
+            verdict.reset_after_ms = M::reset_after(meter, &ask, cost);
+        }
+    }
+
+    /// The same, of a hit whose effect is not known without making it.
+    #[cold]
+    fn judge_clones(this: Option<&Self>, hit: &Hit, now_ms: u64, quote: &mut Quote) {
+        let (fits, taken) = (quote.fits, quote.taken);
+        let verdicts = hit.limits.iter().zip(&mut quote.decision.verdicts);
+        for (index, (limit, verdict)) in verdicts.enumerate() {
+            let ask = hit.ask(index, limit, now_ms);
+            let found = this.and_then(|meters| meters.find(index, limit)).cloned();
+            let mut meter = found.unwrap_or_else(|| M::unused(limit, hit.log_size));
+            meter.charge(&ask, taken, hit.at_ms());
+            verdict.used = meter.used(&ask);
+            verdict.reset_after_ms = meter.reset(&ask);
+            // A forced hit that did not fit may have filled a limit that it did fit: then that one has to be waited for, too.
+            if !fits {
+                verdict.wait(Some(&meter), &ask, hit.cost.unsigned_abs());
+            }
+        }
+    }
+
+    /// What each limit says within a block.
+    #[cold]
+    fn shut(left_ms: u64, quote: &mut Quote) {
+        for verdict in &mut quote.decision.verdicts {
+            verdict.allowed = false;
+            verdict.retry = verdict.retry.max(Retry::After(left_ms));
+            verdict.used = verdict.used.max(verdict.limit); // nothing remains
+        }
+    }
+
+    /// Shuts the key, if the hit could have fitted: the limits that denied start anew.
+    #[cold]
+    fn start_block(before: Option<Block>, hit: &Hit, needed: u64, now_ms: u64, quote: &mut Quote) {
+        if hit.limits.iter().any(|limit| needed > limit.limit()) {
+            return;
+        }
+        let before = before.filter(|block| !block.is_forgotten(now_ms));
+        let strikes = before.map_or(0, |block| block.strikes).saturating_add(1);
+        let nth = usize::try_from(strikes - 1).unwrap_or(usize::MAX);
+        let length_ms = hit.rare.block_ms.get(nth).or(hit.rare.block_ms.last());
+        let length_ms = length_ms.copied().unwrap_or(0);
+        let mut emptied = 0;
+        for (bit, verdict) in quote.decision.verdicts.iter_mut().enumerate() {
+            if !verdict.allowed {
+                emptied |= 1 << bit;
+                (verdict.used, verdict.retry, verdict.reset_after_ms) = (0, Retry::After(0), 0);
+            }
+        }
+        Self::shut(length_ms, quote);
+        let until_ms = now_ms + length_ms;
+        let block = Block {
+            until_ms,
+            length_ms,
+            strikes,
+        };
+        quote.change = Change::Block { block, emptied };
+    }
+
+    /// Whether anything lies too far in the future.
+    #[inline(always)]
+    fn is_ahead(&self, hit: &Hit, now_ms: u64) -> bool {
+        let mut meters = self.0.iter();
+        meters.any(|meter| meter.is_ahead(now_ms, Self::window_of(meter, hit)))
+    }
+
+    /// The calendar's window of a meter now, where the hit names it.
+    #[inline(always)]
+    fn window_of(meter: &M, hit: &Hit) -> Option<Window> {
+        let windows = hit.rare.windows.iter();
+        let mut named = hit.limits.iter().zip(windows);
+        named
+            .find(|(limit, _)| meter.is_for(limit))
+            .map(|(_, window)| *window)
+    }
+
+    #[inline(always)]
+    fn change(&mut self, hit: &Hit, change: Change, now_ms: u64) {
+        match change {
+            Change::None => {}
+            Change::Charge(cost) => self.charge(hit, cost, now_ms),
+            Change::Rewind => self.rewind(hit, now_ms),
+            Change::Block { emptied, .. } => self.empty_limits(hit, emptied, now_ms),
+        }
+    }
+
+    /// Charges every limit, and adopts the limits' numbers.
+    #[inline(always)]
+    fn charge(&mut self, hit: &Hit, cost: i64, now_ms: u64) {
+        let is_in_order = self.0.len() == hit.limits.len()
+            && hit
+                .limits
+                .iter()
+                .zip(&self.0)
+                .all(|(limit, meter)| meter.is_for(limit));
+        if !is_in_order {
+            self.arrange(hit, now_ms);
+        }
+        for (index, (limit, meter)) in hit.limits.iter().zip(&mut self.0).enumerate() {
+            meter.charge(&hit.ask(index, limit, now_ms), cost, hit.at_ms());
+        }
+    }
+
+    /// One meter per limit, in the order of the limits: those there are, and new ones. Behind them, the meters that the hit
+    /// does not name, as long as anything of them is used.
+    #[cold]
+    fn arrange(&mut self, hit: &Hit, now_ms: u64) {
+        // A limiter keeps the log size that it was created with, also for the windows that join it later.
+        let log_size = self.0.iter().find_map(|meter| meter.log(0));
+        let log_size = log_size.map_or(hit.log_size, |(_, capacity)| capacity);
+        let mut old = std::mem::take(&mut self.0);
+        let mut take = |limit: &Limit| {
+            let at = old.iter().position(|meter| meter.is_for(limit));
+            at.map_or_else(|| M::unused(limit, log_size), |at| old.remove(at))
+        };
+        self.0 = hit.limits.iter().map(&mut take).collect();
+        if !hit.rare.drops_unnamed {
+            self.0
+                .extend(old.into_iter().filter(|meter| !meter.is_unused(now_ms)));
+        }
+    }
+
+    #[cold]
+    fn rewind(&mut self, hit: &Hit, now_ms: u64) {
+        for meter in &mut self.0 {
+            let window = Self::window_of(meter, hit);
+            if meter.is_ahead(now_ms, window) {
+                meter.rewind(now_ms, window);
+            }
+        }
+    }
+
+    /// Forgets what is used of some limits.
+    #[cold]
+    fn empty_limits(&mut self, hit: &Hit, emptied: u8, now_ms: u64) {
+        self.rewind(hit, now_ms);
+        for (bit, limit) in hit.limits.iter().enumerate() {
+            let meter = self.0.iter_mut().find(|meter| meter.is_for(limit));
+            if let (Some(meter), 1) = (meter, (emptied >> bit) & 1) {
+                let log_size = meter.log(0).map_or(hit.log_size, |(_, capacity)| capacity);
+                *meter = M::unused(limit, log_size);
+            }
+        }
+    }
+}
+
+impl Verdict {
+    /// When a cost that did not fit will, by this limit alone.
+    #[inline(always)]
+    fn wait<M: Meter>(&mut self, meter: Option<&M>, ask: &Ask, needed: u64) {
+        self.retry = match self.limit.checked_sub(needed) {
+            Some(target) => Retry::After(meter.map_or(0, |meter| meter.wait(ask, target))),
+            None => Retry::Never,
+        };
+        self.allowed = self.retry == Retry::After(0);
+    }
+}
+
+/// [`quote`] where nobody counts instructions.
+///
+/// # Errors
+/// As [`quote`]'s.
+pub fn peek(state: Option<&mut Limiter>, hit: &Hit, now_ms: u64) -> Result<Quote, Error> {
+    let mut quoted = Quote::default();
+    let held = state.map(Limiter::held);
+    quote(held.as_ref(), hit, now_ms, true, &mut quoted)?;
+    Ok(quoted)
+}
+
+/// [`quote`] and [`commit`] of one key that somebody owns. `None` is an absent key, which comes into being with its first
+/// charge.
+///
+/// # Errors
+/// As [`quote`]'s; then nothing is changed.
+pub fn hit(state: &mut Option<Limiter>, hit: &Hit, now_ms: u64) -> Result<Quote, Error> {
+    let quoted = peek(state.as_mut(), hit, now_ms)?;
+    apply(state, hit, quoted.change, now_ms)?;
+    Ok(quoted)
+}
+
+/// [`commit`] of one key that somebody owns.
+///
+/// # Errors
+/// A key of another algorithm; then nothing is changed.
+pub fn apply(
+    state: &mut Option<Limiter>,
+    hit: &Hit,
+    change: Change,
+    now_ms: u64,
+) -> Result<(), Error> {
+    if change == Change::None {
+        return Ok(());
+    }
+    let mut held = state.as_mut().map(Limiter::held);
+    let replacement = commit(held.as_mut(), hit, change, now_ms)?;
+    if let Some(limiter) = replacement {
+        *state = Some(limiter);
+    }
+    Ok(())
+}
+
+/// The windows of a clause's limits.
+pub type Windows = ArrayVec<Window, MAX_LIMITS>;

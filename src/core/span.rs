@@ -1,0 +1,381 @@
+//! A window's identity: over how long a limit counts, and, for a calendar window, where it begins.
+//!
+//! One number, so that finding the window that a call means is one comparison:
+//!
+//! ```text
+//! plain       milliseconds, 1 ..= 3660 d
+//! calendar    1(1)  unit(2)  count(12)  anchor(5)  zone(16)       bits 63, 34, 22, 17 and 1 upwards
+//! ```
+//!
+//! Two windows are the same exactly where their texts are, as [`Span::text`] writes them: `1d` is `24h`, `1w@mon` is `1w`,
+//! `1mo@1` is `1mo` and `@UTC` is none; `30d`, `1mo` and `1mo@15` are three.
+
+use super::duration::{self, Human};
+use super::zone::Zone;
+use std::fmt;
+
+/// The identity of a window. See the head of this file.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Span(u64);
+
+/// A window that begins where the calendar says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Calendar {
+    /// What is counted.
+    pub unit: Unit,
+    /// How many of them a window has.
+    pub count: u16,
+    /// Of a week, the day it begins on, 1 (Monday) ..= 7; of a month, the day of the month, 1 ..= 31; else 1.
+    pub anchor: u8,
+    /// Whose midnight it is.
+    pub zone: Zone,
+}
+
+/// A unit of the calendar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "they are what they are called")]
+pub enum Unit {
+    Day,
+    Week,
+    Month,
+    Year,
+}
+
+const UNITS: [(Unit, &str); 4] = [
+    (Unit::Day, "d"),
+    (Unit::Week, "w"),
+    (Unit::Month, "mo"),
+    (Unit::Year, "y"),
+];
+const WEEKDAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
+
+const CALENDAR: u64 = 1 << 63;
+const UNIT_SHIFT: u32 = 34;
+const COUNT_SHIFT: u32 = 22;
+const ANCHOR_SHIFT: u32 = 17;
+const ZONE_SHIFT: u32 = 1;
+const DAY_MS: u64 = 86_400_000;
+const MAX_DAYS: u16 = 3_660;
+
+/// Why a text is not a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SpanError {
+    /// Not a duration either.
+    Duration(duration::DurationError),
+    /// `m` beside a date.
+    Minutes,
+    /// A unit that has no calendar, beside a date or a zone.
+    NoCalendar,
+    /// A number of months or years that no window may have.
+    Multiple,
+    /// Neither a day to begin on nor a zone.
+    Anchor,
+    /// A calendar window for an algorithm that has none.
+    OnlyFixed,
+}
+
+impl Span {
+    /// A window of so many milliseconds, aligned to the Unix epoch where it is aligned. `None` where it is too short or too
+    /// long.
+    pub fn plain(ms: u64) -> Option<Self> {
+        (duration::MIN_MS..=duration::MAX_MS)
+            .contains(&ms)
+            .then_some(Self(ms))
+    }
+
+    /// A calendar window. Whole days in UTC are plain ones. `None` where a number is out of bounds.
+    pub fn calendar(calendar: Calendar) -> Option<Self> {
+        let Calendar {
+            unit,
+            count,
+            anchor,
+            zone,
+        } = calendar;
+        let (most, anchors) = match unit {
+            Unit::Day => (MAX_DAYS, 1),
+            Unit::Week => (MAX_DAYS / 7, 7),
+            Unit::Month if count == 1 => (1, 31),
+            Unit::Month if count == 3 => (3, 1),
+            Unit::Month | Unit::Year => (1, 1),
+        };
+        if !(1..=most).contains(&count) || !(1..=anchors).contains(&anchor) {
+            return None;
+        }
+        if unit == Unit::Day && zone == Zone::UTC {
+            return Self::plain(u64::from(count) * DAY_MS);
+        }
+        Some(Self(
+            CALENDAR
+                | (unit as u64) << UNIT_SHIFT
+                | u64::from(count) << COUNT_SHIFT
+                | u64::from(anchor) << ANCHOR_SHIFT
+                | u64::from(zone.code()) << ZONE_SHIFT,
+        ))
+    }
+
+    /// Its milliseconds, where it is plain.
+    #[inline]
+    pub fn plain_ms(self) -> Option<u64> {
+        (self.0 & CALENDAR == 0).then_some(self.0)
+    }
+
+    /// Its milliseconds, by the caller's promise that it is plain; more than any window has where it is not.
+    #[inline(always)]
+    pub(super) fn ms(self) -> u64 {
+        self.0
+    }
+
+    /// What it is, where it is a calendar window.
+    pub fn as_calendar(self) -> Option<Calendar> {
+        if self.0 & CALENDAR == 0 {
+            return None;
+        }
+        let bits = |shift: u32, mask: u64| (self.0 >> shift) & mask;
+        let (unit, _) = UNITS.get(usize::try_from(bits(UNIT_SHIFT, 3)).ok()?)?;
+        Some(Calendar {
+            unit: *unit,
+            count: u16::try_from(bits(COUNT_SHIFT, 0xfff)).ok()?,
+            anchor: u8::try_from(bits(ANCHOR_SHIFT, 31)).ok()?,
+            zone: Zone::of(u16::try_from(bits(ZONE_SHIFT, 0xffff)).ok()?),
+        })
+    }
+
+    /// How many weeks, where it is weeks from Monday in UTC.
+    pub fn weeks(self) -> Option<u64> {
+        let calendar = self.as_calendar()?;
+        let is_plain =
+            (calendar.unit, calendar.anchor, calendar.zone) == (Unit::Week, 1, Zone::UTC);
+        is_plain.then_some(u64::from(calendar.count))
+    }
+
+    /// Reads a window as FIXED has them: a duration, or a calendar window.
+    ///
+    /// ```
+    /// use ratelimit::core::span::Span;
+    /// let text = |text: &str| Span::parse(text.as_bytes()).unwrap().text();
+    /// assert_eq!(text("24h"), "1d");
+    /// assert_eq!(text("1w@MON"), "1w");
+    /// assert_eq!(text("1mo@15,Europe/Berlin"), "1mo@15,Europe/Berlin");
+    /// ```
+    #[inline(always)]
+    pub fn parse(text: &[u8]) -> Result<Self, SpanError> {
+        match duration::parse(text) {
+            // A week is one of the calendar's here, which begins on Monday.
+            Ok(ms) if !matches!(text, [.., b'w' | b'W']) => Ok(Self(ms)),
+            parsed => Self::parse_calendar(text, parsed),
+        }
+    }
+
+    #[cold]
+    fn parse_calendar(
+        text: &[u8],
+        parsed: Result<u64, duration::DurationError>,
+    ) -> Result<Self, SpanError> {
+        let refused =
+            SpanError::Duration(parsed.err().unwrap_or(duration::DurationError::OutOfRange));
+        let mut sides = text.splitn(2, |byte| *byte == b'@');
+        let base = sides.next().unwrap_or_default();
+        let place = sides.next();
+        let digits = base.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let (number, unit) = base.split_at_checked(digits).unwrap_or_default();
+        let count: u16 = match number {
+            [b'1'..=b'9', ..] => std::str::from_utf8(number)
+                .ok()
+                .and_then(|number| number.parse().ok())
+                .unwrap_or(u16::MAX),
+            _ => return Err(refused),
+        };
+        let named = UNITS
+            .into_iter()
+            .find(|(_, name)| unit.eq_ignore_ascii_case(name.as_bytes()));
+        let Some((unit, _)) = named else {
+            return Err(match place {
+                None => refused,
+                Some(_) if unit.eq_ignore_ascii_case(b"m") => SpanError::Minutes,
+                Some(_) => SpanError::NoCalendar,
+            });
+        };
+        let mut calendar = Calendar {
+            unit,
+            count,
+            anchor: 1,
+            zone: Zone::UTC,
+        };
+        if let Some(place) = place {
+            let mut parts = place.split(|byte| *byte == b',');
+            let first = parts.next().unwrap_or_default();
+            let zone = match (anchor(unit, first), parts.next()) {
+                (Some(day), zone) => {
+                    calendar.anchor = day;
+                    zone
+                }
+                (None, None) => Some(first),
+                (None, Some(_)) => return Err(SpanError::Anchor),
+            };
+            if let Some(zone) = zone {
+                calendar.zone = Zone::parse(zone).ok_or(SpanError::Anchor)?;
+            }
+            if parts.next().is_some() {
+                return Err(SpanError::Anchor);
+            }
+        }
+        Self::calendar(calendar).ok_or(match unit {
+            Unit::Day | Unit::Week => SpanError::Duration(duration::DurationError::OutOfRange),
+            Unit::Month if count == 3 => SpanError::Anchor,
+            Unit::Month | Unit::Year => SpanError::Multiple,
+        })
+    }
+
+    /// Reads what [`Span::text`] writes, and nothing else.
+    pub fn parse_canonical(text: &[u8]) -> Option<Self> {
+        let span = Self::parse(text).ok()?;
+        (span.text().as_bytes() == text).then_some(span)
+    }
+
+    /// How a FIXED window is written: the one text that windows are told apart by.
+    pub fn text(self) -> String {
+        let Some(Calendar {
+            unit,
+            count,
+            anchor,
+            zone,
+        }) = self.as_calendar()
+        else {
+            return Human::without_weeks(self.0).to_string();
+        };
+        let name = UNITS
+            .iter()
+            .find(|(other, _)| *other == unit)
+            .map_or("", |(_, name)| name);
+        let day = match unit {
+            Unit::Week if anchor > 1 => WEEKDAYS
+                .get(usize::from(anchor) - 1)
+                .map_or(String::new(), |day| (*day).to_owned()),
+            Unit::Month if anchor > 1 => anchor.to_string(),
+            _ => String::new(),
+        };
+        let zone = if zone == Zone::UTC {
+            String::new()
+        } else {
+            zone.to_string()
+        };
+        let at = if day.is_empty() && zone.is_empty() {
+            ""
+        } else {
+            "@"
+        };
+        let comma = if day.is_empty() || zone.is_empty() {
+            ""
+        } else {
+            ","
+        };
+        format!("{count}{name}{at}{day}{comma}{zone}")
+    }
+}
+
+/// The day that a window of this unit may be said to begin on.
+fn anchor(unit: Unit, text: &[u8]) -> Option<u8> {
+    match unit {
+        Unit::Week => WEEKDAYS
+            .iter()
+            .zip(1..)
+            .find(|(day, _)| text.eq_ignore_ascii_case(day.as_bytes()))
+            .map(|(_, number)| number),
+        Unit::Month if text.first() != Some(&b'0') => {
+            let day = std::str::from_utf8(text).ok()?.parse().ok()?;
+            (1..=31).contains(&day).then_some(day)
+        }
+        _ => None,
+    }
+}
+
+impl fmt::Debug for Span {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.text())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::duration::DurationError;
+    use super::*;
+
+    #[test]
+    fn one_window_has_one_text() {
+        for (text, canonical) in [
+            ("60s", "1m"),
+            ("24h", "1d"),
+            ("7d", "7d"),
+            ("168h", "7d"),
+            ("30D", "30d"),
+            ("1w", "1w"),
+            ("1W@MON", "1w"),
+            ("1w@thu", "1w@thu"),
+            ("2w", "2w"),
+            ("522w", "522w"),
+            ("1d@UTC", "1d"),
+            ("2d@+00:00", "2d"),
+            ("1d@+02:00", "1d@+02:00"),
+            ("1d@Europe/Berlin", "1d@Europe/Berlin"),
+            ("1MO", "1mo"),
+            ("1mo@1", "1mo"),
+            ("1mo@1,UTC", "1mo"),
+            ("1mo@31", "1mo@31"),
+            ("1mo@Asia/Kathmandu", "1mo@Asia/Kathmandu"),
+            ("1mo@15,Europe/Berlin", "1mo@15,Europe/Berlin"),
+            ("1w@sun,America/New_York", "1w@sun,America/New_York"),
+            ("3mo", "3mo"),
+            ("3mo@-05:00", "3mo@-05:00"),
+            ("1y", "1y"),
+            ("1y@Pacific/Apia", "1y@Pacific/Apia"),
+        ] {
+            let span = Span::parse(text.as_bytes()).unwrap();
+            assert_eq!(span.text(), canonical, "{text}");
+            assert_eq!(Span::parse_canonical(canonical.as_bytes()), Some(span));
+            if text != canonical {
+                assert_eq!(Span::parse_canonical(text.as_bytes()), None, "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_window_says_why() {
+        use SpanError::{Anchor, Duration, Minutes, Multiple, NoCalendar};
+        for (text, why) in [
+            ("", Duration(DurationError::Malformed)),
+            ("mo", Duration(DurationError::Malformed)),
+            ("60", Duration(DurationError::NoUnit)),
+            ("0mo", Duration(DurationError::Malformed)),
+            ("01mo", Duration(DurationError::Malformed)),
+            ("-1mo", Duration(DurationError::Malformed)),
+            ("523w", Duration(DurationError::OutOfRange)),
+            ("3661d@+01:00", Duration(DurationError::OutOfRange)),
+            ("99999999999mo", Multiple),
+            ("2mo", Multiple),
+            ("12mo", Multiple),
+            ("2y", Multiple),
+            ("1M@15", Minutes),
+            ("1h@Europe/Berlin", NoCalendar),
+            ("1s@mon", NoCalendar),
+            ("1@15", NoCalendar),
+            ("1mo@0", Anchor),
+            ("1mo@32", Anchor),
+            ("1mo@015", Anchor),
+            ("1mo@mon,15", Anchor),
+            ("1mo@15,", Anchor),
+            ("1mo@", Anchor),
+            ("1mo@,UTC", Anchor),
+            ("1mo@15,UTC,UTC", Anchor),
+            ("1mo@Europe/Berlin,15", Anchor),
+            ("3mo@15", Anchor),
+            ("1y@15", Anchor),
+            ("1d@15", Anchor),
+            ("1w@15", Anchor),
+            ("1d@25:00", Anchor),
+            ("1d@+25:00", Anchor),
+            ("1d@../../etc/passwd", Anchor),
+        ] {
+            assert_eq!(Span::parse(text.as_bytes()), Err(why), "{text:?}");
+        }
+    }
+}

