@@ -90,6 +90,7 @@ class Exporter(unittest.TestCase):
         self.assertEqual(self.get(url, "ratelimit_deny_list_entries", list="bad"), 2)
         self.assertEqual(self.get(url, "ratelimit_deny_list_entries", list="other"), 1)
         self.assertIsNone(self.get(url, "ratelimit_deny_list_entries", list="bad.synced"))
+        self.assertGreaterEqual(self.get(url, "ratelimit_deny_list_changed_timestamp_seconds", list="bad"), before)
         self.assertEqual(self.get(url, "ratelimit_deny_sync_entries", list="bad"), 2)
         at = self.get(url, "ratelimit_deny_sync_timestamp_seconds", list="bad")
         self.assertTrue(before <= at <= time.time(), at)
@@ -281,6 +282,7 @@ class Prometheus(unittest.TestCase):
         for key in ("allowed", "denied", "deny_listed", "sliding:denied", "fixed:allowed", "policy:api:allowed", "policies"):
             self.assertGreater(found[key], 0, key)
         self.assertEqual(found["list:bad"], 1)
+        self.assertFalse([key for key in found if "fingerprint" in key])
 
 
 if __name__ == "__main__":
