@@ -166,11 +166,11 @@ class Traffic(threading.Thread):
 
     def __init__(self, server):
         super().__init__()
-        self.server, self.is_over = server, threading.Event()
+        self.node, self.is_over = server.connect(), threading.Event()
 
     def run(self):
         while not self.is_over.wait(0.05):
-            self.server.node.pipeline(
+            self.node.pipeline(
                 [
                     "RL.SLIDING user:1 3 1h POLICY login".split(),
                     "RL.FIXED user:2 1000000 1h POLICY api".split(),
@@ -183,6 +183,7 @@ class Traffic(threading.Thread):
     def stop(self):
         self.is_over.set()
         self.join()
+        self.node.close()
 
 
 class Prometheus(unittest.TestCase):
