@@ -1,11 +1,11 @@
 # Shortcuts to scripts/, which do the work.
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo top test check test-clients matrix cluster soak memcheck build bench profile dist clean
+.PHONY: help setup run demo top console exporter test check test-clients test-ops matrix cluster soak memcheck mutants build bench profile dist clean
 
 help: ## list what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: ## install what is missing: redis-server, compiler, libclang, Rust
+setup: ## install what building and running need: redis-server, compiler, libclang, Rust
 	@scripts/setup
 
 run: ## start a server with the module, show the commands, stay until Ctrl-C (PORT=, REDIS_SERVER=)
@@ -38,6 +38,9 @@ soak: ## kill, restart and compare, ROUNDS= times
 memcheck: ## tests on servers under valgrind's memcheck
 	@scripts/memcheck
 
+mutants: ## see which changes of the core's code no test notices (most of a day; scripts/mutants PATH for a part)
+	@scripts/mutants
+
 build: ## build the release module and print its path
 	@scripts/build
 
@@ -49,6 +52,17 @@ profile: ## see where the instructions of a command go
 
 dist: ## make the stripped module with its checksum, under target/dist
 	@scripts/dist
+
+console: ## a console in the browser for the server at 127.0.0.1:6379 (PORT=; scripts/console --help for others)
+	@scripts/setup-ops console
+	@scripts/console
+
+exporter: ## metrics for Prometheus of the server at 127.0.0.1:6379 (scripts/exporter --help for others)
+	@scripts/setup-ops exporter
+	@scripts/exporter
+
+test-ops: ## the scripts for operations, a real Prometheus and a real browser (part of test)
+	@scripts/test-ops
 
 clean: ## remove everything that was built
 	@rm -rf -- "$${CARGO_TARGET_DIR:-target}"

@@ -103,8 +103,39 @@ fn every_form_of_an_address_is_one_value() {
     );
 }
 
+/// As sockets and proxies hand addresses over: with a port, in brackets, with a zone, with spaces.
+#[test]
+fn an_address_is_denied_as_it_arrives() {
+    let server = Server::start();
+    server.call("RL.DENY ADD bad 192.0.2.0/24 2001:db8::1 fe80::/10 alice");
+    for value in [
+        "192.0.2.7:443",
+        "[2001:db8::1]:443",
+        "[2001:db8::1]",
+        "fe80::1%eth0",
+        "[fe80::1%eth0]:8080",
+        " 192.0.2.7",
+        "192.0.2.7 ",
+        "[::ffff:192.0.2.7]:443",
+        "::ffff:192.0.2.7:443",
+    ] {
+        let has = server.call_bytes(&[b"RL.DENY", b"HAS", b"bad", value.as_bytes()]);
+        assert_eq!(has.ints(), [1], "{value}");
+        for command in [&[&b"RL.FIXED"[..]][..], &[b"RL.PEEK", b"FIXED"]] {
+            let rest: [&[u8]; 6] = [b"k", b"5", b"1h", b"DENY", b"bad", value.as_bytes()];
+            let reply = server.call_bytes(&[command, &rest].concat());
+            assert_eq!(reply.array()[0].int(), 0, "{value}");
+            assert_eq!(reply.array()[5].text(), value, "as the caller wrote it");
+        }
+    }
+    for value in ["192.0.3.7:443", "[2001:db8::2]:443", " alice", "alice:443"] {
+        let has = server.call_bytes(&[b"RL.DENY", b"HAS", b"bad", value.as_bytes()]);
+        assert_eq!(has.ints(), [0], "{value}");
+    }
+}
+
 /// `(call, what its error says)`
-const REFUSED: [(&str, &[&str]); 22] = [
+const REFUSED: [(&str, &[&str]); 27] = [
     (
         "ADD bad 10.0.0.1/8",
         &["argument 3", "the range would be 10.0.0.0/8"],
@@ -122,6 +153,23 @@ const REFUSED: [(&str, &[&str]); 22] = [
         &["argument 3", "looks like an address range"],
     ),
     ("ADD bad :::1", &["argument 3", "looks like an IP address"]),
+    (
+        "ADD bad x 192.0.2.7:443",
+        &["argument 4 (value)", "a port", "write 192.0.2.7"],
+    ),
+    (
+        "ADD bad [2001:DB8::1]:443",
+        &["argument 3 (value)", "brackets", "write 2001:db8::1"],
+    ),
+    (
+        "ADD bad fe80::1%eth0",
+        &["argument 3 (value)", "a zone", "write fe80::1"],
+    ),
+    (
+        "ADD bad \" 10.0.0.0/8\"",
+        &["argument 3 (value)", "spaces", "write 10.0.0.0/8"],
+    ),
+    ("ADD bad 256.1.1.1:80", &["argument 3", "looks like an IP"]),
     ("ADD bad \"\"", &["argument 3", "empty"]),
     ("ADD \"\" x", &["argument 2", "1 to 128 bytes"]),
     ("ADD bad x TTL 60", &["argument 5 (ttl)", "needs a unit"]),
@@ -150,7 +198,10 @@ const REFUSED: [(&str, &[&str]); 22] = [
         &["COUNT", "integer from 1 to 10000"],
     ),
     ("ENTRIES bad 0 LIMIT 5", &["argument 4", "COUNT"]),
-    ("RENAME absent bad", &["argument 2", "deny list"]),
+    (
+        "RENAME absent bad",
+        &["argument 2 (list)", "no such deny list"],
+    ),
     ("RENAME bad \"\"", &["argument 3", "1 to 128 bytes"]),
     ("LIST bad", &["wrong number of arguments"]),
     ("CLEAR bad", &["unknown subcommand"]),
@@ -470,7 +521,7 @@ fn the_bounds_are_configurable_and_a_call_past_them_adds_nothing() {
     server.call("RL.DENY ADD a 192.0.2.1 192.0.2.2 192.0.2.3");
     assert_error(
         &server.call("RL.DENY ADD a 192.0.2.4 192.0.2.5"),
-        &["too many entries", "at most 4"],
+        &["too many entries", "maximum 4"],
     );
     assert_eq!(
         server.call("RL.DENY LIST").field("a").int(),
@@ -483,15 +534,15 @@ fn the_bounds_are_configurable_and_a_call_past_them_adds_nothing() {
         0,
         "nothing new, no refusal"
     );
-    assert_error(&server.call("RL.DENY ADD c y"), &["too many", "at most"]);
+    assert_error(&server.call("RL.DENY ADD c y"), &["too many", "maximum"]);
     server.ok("CONFIG SET ratelimit.deny-entries 6 ratelimit.deny-text-bytes 3");
     assert_error(
         &server.call("RL.DENY ADD c y"),
-        &["too many deny lists", "at most 2"],
+        &["too many deny lists", "maximum 2"],
     );
     assert_error(
         &server.call("RL.DENY ADD b xyz"),
-        &["too much text", "at most 3"],
+        &["too much text", "maximum 3"],
     );
     assert_eq!(server.call("RL.DENY ADD b yz 192.0.2.1").int(), 2);
     // Room is made by what goes: a dropped list, an entry that has ended.

@@ -3,7 +3,7 @@
 //! Without the server's allocator only: `cargo test --no-default-features --test deny_memory`.
 #![cfg(not(feature = "server"))]
 
-use ratelimit::core::node::deny::{Bounds, Lists, Seed, Until};
+use ratelimit::core::node::deny::{Bounds, Lists, Seed, Until, Values};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -56,7 +56,13 @@ fn what_is_reported_is_what_is_allocated() {
         };
         let name = format!("list-{}", n % 3);
         lists
-            .add(name.as_bytes(), [value.as_bytes()], until, 0, &Bounds::NONE)
+            .add(
+                name.as_bytes(),
+                &Values::read([value.as_bytes()]).unwrap(),
+                until,
+                0,
+                &Bounds::NONE,
+            )
             .unwrap();
         if n % 5 == 4 {
             lists.del(name.as_bytes(), [value.as_bytes()], 0);
@@ -66,7 +72,7 @@ fn what_is_reported_is_what_is_allocated() {
             check(&lists);
         }
     }
-    lists.rename(b"list-0", b"list-1").unwrap();
+    lists.rename(b"list-0", b"list-1", 0).unwrap();
     check(&lists);
     lists.sweep(2_000, 5_000);
     check(&lists);

@@ -29,9 +29,6 @@ fn command(arguments: &[&str]) -> Command {
         .stdin(Stdio::null())
         .env_remove("REDISCLI_AUTH")
         .env("no_proxy", "127.0.0.1");
-    if let Ok(cli) = std::env::var("RATELIMIT_CLI") {
-        command.env("REDIS_CLI", cli);
-    }
     command
 }
 
@@ -67,9 +64,11 @@ fn set(values: &[&str]) -> BTreeSet<String> {
     values.iter().map(|value| (*value).to_string()).collect()
 }
 
-/// The names of all deny lists.
+/// The names of all deny lists but for the notes about others.
 fn lists(server: &Server) -> Vec<String> {
-    server.call("RL.DENY LIST").texts()
+    let mut names = server.call("RL.DENY LIST").texts();
+    names.retain(|name| !name.ends_with(".synced"));
+    names
 }
 
 const LIST: &[u8] = b"# IPsum: the number behind an address says how many lists have it
@@ -263,7 +262,7 @@ fn help_says_it_all() {
         "--user",
         "REDISCLI_AUTH",
         "exit status",
-        "-- --tls",
+        "--tls",
     ] {
         assert!(text.contains(word), "{word}: {text}");
     }
@@ -290,7 +289,6 @@ fn a_password_comes_from_the_environment() {
         (1, None, &[][..]),
         (1, Some("wrong"), &[]),
         (0, Some("secret"), &[]),
-        (0, None, &["-a", "secret"]),
         (1, Some("secret"), &["--user", "syncer"]),
         (0, Some("other"), &["--user", "syncer"]), // with no more rights than it needs
     ] {
@@ -569,4 +567,278 @@ fn in_a_cluster_every_primary_gets_it_or_none() {
         assert_eq!(values(node, "bad:0"), set(&["192.0.2.1", "192.0.2.2"]));
         assert_eq!(lists(node).len(), 3);
     }
+}
+
+/// The one entry of the note about a list.
+fn note(server: &Server, list: &str) -> String {
+    let mut texts = values(server, &format!("{list}.synced")).into_iter();
+    let text = texts.next().expect("a note");
+    assert_eq!(texts.next(), None, "one entry");
+    text
+}
+
+#[test]
+fn a_note_says_when_a_list_was_replaced_and_from_what() {
+    let server = Server::start();
+    let source = file(&server, "list", b"192.0.2.1\n192.0.2.2\n");
+    let before = server.now_ms() / 1000;
+    assert_eq!(sync(&server, &[], "bad", &source).0, 0);
+    let first = note(&server, "bad");
+    let words: Vec<&str> = first.split(' ').collect();
+    let at: i64 = words[1].strip_prefix("at=").unwrap().parse().unwrap();
+    assert!((before..=server.now_ms() / 1000).contains(&at), "{first}");
+    assert_eq!(words[2], "entries=2");
+    assert_eq!(words[3], format!("source={source}"));
+    // What fails leaves the note as it was.
+    assert_eq!(sync(&server, &[], "bad", "/dev/null").0, 3);
+    assert_eq!(note(&server, "bad"), first);
+    // From a URL: no user, no password, no query.
+    let url = serve("HTTP/1.0 200 OK\r\n\r\n192.0.2.1\n");
+    let secret = url.replace("http://", "http://me:hidden@") + "?token=hidden";
+    let (status, text) = sync(&server, &[], "bad", &secret);
+    assert_eq!(status, 0, "{text}");
+    let second = note(&server, "bad");
+    assert!(
+        second.ends_with(&format!("entries=1 source={url}")),
+        "{second}"
+    );
+    assert_eq!(run(&["bad.synced", &source]).0, 2, "a note is no list");
+}
+
+#[test]
+fn a_range_that_is_too_wide_refuses_the_source() {
+    let server = Server::start();
+    server.call("RL.DENY ADD bad 192.0.2.1");
+    for (options, line, is_refused) in [
+        (&[][..], "0.0.0.0/0", true),
+        (&[], "64.0.0.0/7", true),
+        (&[], "10.0.0.0/8", false),
+        (&[], "::/0", true),
+        (&[], "2000::/18", true),
+        (&[], "2001:2000::/19", false),
+        (&[], "::ffff:0:0/96", true), // all of IPv4, in IPv6's words
+        (&["--widest", "/16"], "10.0.0.0/15", true),
+        (&["--widest", "/16,/32"], "2001::/31", true),
+        (&["--widest", "/16,/32"], "2001:db8::/32", false),
+        (&["--widest", "0,0"], "0.0.0.0/0", false),
+    ] {
+        server.call("RL.DENY DROP bad");
+        server.call("RL.DENY ADD bad 192.0.2.1");
+        let source = file(&server, "list", format!("192.0.2.2\n{line}\n").as_bytes());
+        let (status, text) = sync(&server, options, "bad", &source);
+        if is_refused {
+            assert_eq!(status, 3, "{line}: {text}");
+            assert!(
+                text.contains(&format!("line 2: {line}")) || line.contains("ffff"),
+                "{text}"
+            );
+            assert!(text.contains("--widest"), "{text}");
+            assert_eq!(values(&server, "bad"), set(&["192.0.2.1"]));
+        } else {
+            assert_eq!(status, 0, "{line}: {text}");
+            assert_eq!(values(&server, "bad"), set(&["192.0.2.2", line]));
+        }
+    }
+}
+
+#[test]
+fn what_touches_a_range_of_the_never_list_is_left_out() {
+    let server = Server::start();
+    let source = file(
+        &server,
+        "list",
+        b"192.0.2.1\n198.51.100.7\n198.51.96.0/20\n198.51.100.128/25\n2001:db8::7\n2001:db8::/32\n203.0.113.9\n::ffff:198.51.100.9\n",
+    );
+    let never = [
+        "--never",
+        "198.51.100.0/24",
+        "--never",
+        "2001:db8::/64",
+        "--never",
+        "203.0.113.9",
+    ];
+    let (status, text) = sync(&server, &never, "bad", &source);
+    assert_eq!(status, 0, "{text}");
+    assert_eq!(values(&server, "bad"), set(&["192.0.2.1"]));
+    assert!(
+        text.contains("left out 7 that touch a range that is never denied"),
+        "{text}"
+    );
+    assert!(text.contains("line 3: 198.51.96.0/20"), "{text}");
+    let (status, text) = sync(&server, &["--never", "10.0.0.1/8"], "bad", &source);
+    assert_eq!(status, 2, "{text}");
+}
+
+#[test]
+fn a_source_that_shrank_is_not_believed() {
+    let server = Server::start();
+    let all = file(&server, "all", &many(11, 100));
+    assert_eq!(sync(&server, &[], "bad", &all).0, 0);
+    let before = values(&server, "bad");
+    let fewer = |count| file(&server, "fewer", &many(11, count));
+    let (status, text) = sync(&server, &[], "bad", &fewer(49));
+    assert_eq!(status, 3, "{text}");
+    assert!(
+        text.contains("from 100 to 49 entries") && text.contains("--max-shrink"),
+        "{text}"
+    );
+    assert_eq!(values(&server, "bad"), before);
+    assert_eq!(
+        sync(&server, &["--max-shrink", "10"], "bad", &fewer(89)).0,
+        3
+    );
+    assert_eq!(
+        sync(&server, &["--max-shrink", "10"], "bad", &fewer(90)).0,
+        0
+    );
+    assert_eq!(sync(&server, &[], "bad", &fewer(45)).0, 0);
+    assert_eq!(
+        sync(&server, &["--max-shrink", "100"], "bad", &fewer(1)).0,
+        0
+    );
+    assert_eq!(lists(&server), ["bad"], "no staging list is left");
+}
+
+/// Answers one request by bytes without an end.
+fn serve_endlessly() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/list", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let _ = stream.read(&mut [0; 4096]);
+        let _ = stream.write_all(b"HTTP/1.0 200 OK\r\n\r\n");
+        while stream.write_all(&[b'#'; 4096]).is_ok() {}
+    });
+    url
+}
+
+#[test]
+fn a_body_beyond_the_bound_is_refused() {
+    let server = Server::start();
+    server.call("RL.DENY ADD bad 192.0.2.1");
+    let big = file(&server, "big", b"192.0.2.2\n192.0.2.3\n");
+    for (options, source) in [
+        (&[][..], serve_endlessly()),
+        (&["--max-bytes", "19"], big.clone()),
+        (&[], "/dev/zero".to_string()),
+    ] {
+        let (status, text) = sync(&server, options, "bad", &source);
+        assert_eq!(status, 1, "{text}");
+        assert!(text.contains("--max-bytes"), "{text}");
+        assert_eq!(values(&server, "bad"), set(&["192.0.2.1"]));
+    }
+    assert_eq!(sync(&server, &["--max-bytes", "20"], "bad", &big).0, 0);
+    // One that drips is as endless as one that floods.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/list", silent.local_addr().unwrap());
+    let (status, text) = sync(&server, &["--timeout", "1"], "bad", &url);
+    assert_eq!(status, 1, "{text}");
+    assert!(text.contains("not there within 1 s"), "{text}");
+}
+
+#[test]
+fn other_schemes_are_refused_also_after_a_redirect() {
+    let server = Server::start();
+    server.call("RL.DENY ADD bad 192.0.2.1");
+    let source = file(&server, "list", b"192.0.2.2\n");
+    for other in [
+        "ftp://127.0.0.1/list",
+        "data://x/192.0.2.9",
+        "gopher://127.0.0.1/",
+    ] {
+        let (status, text) = sync(&server, &[], "bad", other);
+        assert_eq!(status, 2, "{text}");
+        assert!(text.contains("neither http, https nor file"), "{text}");
+    }
+    for to in [
+        format!("file://{source}"),
+        "ftp://127.0.0.1/list".into(),
+        "data:,192.0.2.9".into(),
+    ] {
+        let answer = format!("HTTP/1.0 302 Found\r\nLocation: {to}\r\n\r\n");
+        let (status, text) = sync(&server, &[], "bad", &serve(answer.leak()));
+        assert_eq!(status, 1, "{text}");
+        assert!(text.contains("it redirects to"), "{text}");
+    }
+    assert_eq!(values(&server, "bad"), set(&["192.0.2.1"]));
+    let there = serve("HTTP/1.0 200 OK\r\n\r\n192.0.2.3\n");
+    let answer = format!("HTTP/1.0 302 Found\r\nLocation: {there}\r\n\r\n");
+    let (status, text) = sync(&server, &[], "bad", &serve(answer.leak()));
+    assert_eq!(status, 0, "{text}");
+    assert_eq!(values(&server, "bad"), set(&["192.0.2.3"]));
+    assert_eq!(sync(&server, &[], "bad", &format!("file://{source}")).0, 0);
+    assert_eq!(values(&server, "bad"), set(&["192.0.2.2"]));
+}
+
+/// Answers one request by a redirect to a second port, and tells what that one was sent.
+fn redirected() -> (String, std::thread::JoinHandle<String>) {
+    let second = TcpListener::bind("127.0.0.1:0").unwrap();
+    let to = format!("http://{}/", second.local_addr().unwrap());
+    let answer = format!("HTTP/1.0 302 Found\r\nLocation: {to}\r\n\r\n");
+    let sent = std::thread::spawn(move || {
+        let (mut stream, _) = second.accept().unwrap();
+        let mut request = [0; 4096];
+        let count = stream.read(&mut request).unwrap();
+        let _ = stream.write_all(b"HTTP/1.0 200 OK\r\n\r\n192.0.2.1\n");
+        String::from_utf8_lossy(&request[..count]).into_owned()
+    });
+    (serve(answer.leak()), sent)
+}
+
+#[test]
+fn a_password_in_a_url_is_never_shown_and_goes_to_no_other_host() {
+    let server = Server::start();
+    let port = server::free_port();
+    for url in [
+        format!("http://me:hunter2@127.0.0.1:{port}/x?key=hunter2"),
+        "http://me:hunter2@127.0.0.1:hunter2/x".to_string(),
+        "http://me:hunter2@[::1/x".to_string(),
+        "http://me:hunter2@/x".to_string(),
+        "https://me:hunter2@127.0.0.1:1/".to_string(),
+    ] {
+        let (status, text) = sync(&server, &[], "bad", &url);
+        assert!(status == 1 || status == 2, "{text}");
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+    let (url, sent) = redirected();
+    let (status, text) = sync(
+        &server,
+        &[],
+        "bad",
+        &url.replace("http://", "http://me:hunter2@"),
+    );
+    assert_eq!(status, 0, "{text}");
+    assert!(!text.contains("hunter2"), "{text}");
+    let sent = sent.join().unwrap();
+    assert!(!sent.contains("Authorization"), "{sent}");
+}
+
+#[test]
+fn no_escape_sequence_reaches_the_terminal() {
+    // A server that answers whatever is asked by an error with one in it.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(b"-ERR \x1b]0;owned\x07\x1b[2J\r\n");
+        }
+    });
+    let server = Server::start();
+    let source = file(&server, "list", b"192.0.2.1\n");
+    let (status, text) = run(&["-p", &port, "bad", &source]);
+    assert_eq!(status, 1, "{text:?}");
+    assert!(
+        text.contains("\\x1b]0;owned") && !text.contains('\x1b') && !text.contains('\x07'),
+        "{text:?}"
+    );
+    let (_, text) = run(&["bad", "/no/such/\x1b[2J"]);
+    assert!(
+        text.contains("cannot read") && !text.contains('\x1b'),
+        "{text:?}"
+    );
+    let answer = "HTTP/1.0 404 \x1b[2J\r\n\r\n";
+    let (_, text) = sync(&server, &[], "bad", &serve(answer));
+    assert!(text.contains("404") && !text.contains('\x1b'), "{text:?}");
 }

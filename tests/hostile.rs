@@ -689,6 +689,7 @@ const MALFORMED: &[&str] = &[
     "RL.DENY DROP list <key>",
     "RL.DENY LIST <key>",
     "RL.STATS RESET <key> <key>",
+    "RL.STATS GET <key> <key>",
     "RL.STATS <junk> <key>",
     "RL.<junk> <key> 5 1m",
     // Numbers.
@@ -953,7 +954,7 @@ fn a_million_malformed_calls_cost_no_memory_and_no_other_client_an_answer() {
     assert_eq!(state(), state_before);
     let peek = server.decide(&format!("RL.PEEK FIXED hits {LIMIT} 3660d COST 0"));
     assert_eq!(LIMIT - peek.remaining, hits);
-    let stats = server.call("RL.STATS");
+    let stats = server.call("RL.STATS GET");
     assert_eq!(stats.field("allowed").int(), 3 + hits, "and no other hit");
     assert_eq!(stats.field("denied").int(), 0);
 }
@@ -1010,4 +1011,33 @@ fn load_arguments_of_any_bytes_are_one_line_of_the_log() {
         assert!(line.contains(logged), "{logged} is not in {line}");
         assert!(!log.lines().any(|line| line.starts_with("1:M 01 Jan")));
     }
+}
+
+/// What belongs to the node is refused whole where it cannot have been written so, as a key's value is: half a registry
+/// would be limits that nobody set.
+#[test]
+fn an_rdb_with_a_damaged_registry_is_refused() {
+    const POLICY: &[u8] = b"a-policy-by-name";
+    const LIST: &[u8] = b"a-list-by-name";
+    let lines = ["rdbchecksum no", "rdbcompression no"];
+    let mut server = Server::with(&lines);
+    server.ok("RL.POLICY SET a-policy-by-name FIXED 5 1h");
+    assert_eq!(server.call("RL.DENY ADD a-list-by-name 192.0.2.1").int(), 1);
+    server.ok("SAVE");
+    server.kill();
+    let path = server.dir().join("dump.rdb");
+    let sound = std::fs::read(&path).unwrap();
+    for name in [POLICY, LIST] {
+        let at = sound.windows(name.len()).position(|bytes| bytes == name);
+        let length = at.expect("the file names it") - 1;
+        let mut damaged = sound.clone();
+        assert_eq!(usize::from(damaged[length]), name.len());
+        damaged[length] = 0;
+        std::fs::write(&path, damaged).unwrap();
+        let started = server.starts_on_damaged_rdb();
+        assert!(!started, "it started without {}", name.escape_ascii());
+    }
+    std::fs::write(&path, sound).unwrap();
+    server.start_again().unwrap();
+    assert!(!server.call("RL.POLICY GET a-policy-by-name").is_error());
 }

@@ -441,16 +441,10 @@ fn freed_keys_give_their_memory_back() {
     }
 }
 
-/// Where the server can defragment (its own allocator is built in), values move and stay what they are.
-#[test]
-fn defragmentation_moves_values_unharmed() {
-    let server = Server::start();
-    let reply = server.call("CONFIG SET activedefrag yes");
-    if let support::Reply::Error(text) = &reply {
-        assert!(text.contains("cannot be enabled"), "{text}");
-        eprintln!("this server cannot defragment: {text}");
-        return;
-    }
+/// A server whose active defragmentation goes on as long as there is anything to gain. `None` where it has none, as it is
+/// built on an allocator of the system's.
+fn defragmenting(lines: &[&str]) -> Option<Server> {
+    let server = Server::with(lines);
     for line in [
         "active-defrag-ignore-bytes 1",
         "active-defrag-threshold-lower 0",
@@ -460,32 +454,87 @@ fn defragmentation_moves_values_unharmed() {
     ] {
         server.ok(&format!("CONFIG SET {line}"));
     }
-    let lines: Vec<String> = (0..60_000)
-        .map(|i| {
-            let (algorithm, limits) = LIMITERS[i % LIMITERS.len()];
-            format!(
-                "RL.{algorithm} {}:{} {limits} FORCE",
-                i % LIMITERS.len(),
-                i / LIMITERS.len()
-            )
-        })
-        .collect();
-    server.bulk(&lines);
-    // Holes: every key but each seventh goes.
-    let gone: Vec<String> = (0..60_000)
-        .filter(|i| i % 7 != 0)
-        .map(|i| format!("DEL {}:{}", i % LIMITERS.len(), i / LIMITERS.len()))
-        .collect();
-    let mut digest = String::new();
-    for chunk in gone.chunks(10_000) {
-        server.bulk(chunk);
-        digest = server.digest();
-    }
-    eventually("something was moved", || {
-        server.info_number("stats", "active_defrag_hits") > 1_000
+    let support::Reply::Error(text) = server.call("CONFIG SET activedefrag yes") else {
+        server.ok("CONFIG SET activedefrag no");
+        return Some(server);
+    };
+    assert!(text.contains("cannot be enabled"), "{text}");
+    support::skipped(
+        "active defragmentation: this server cannot (`scripts/matrix valkey-8.1-defrag` builds one that can)",
+    );
+    None
+}
+
+/// Makes holes between the keys of `names`, all but each seventh of which go, and has them closed. The values are most of
+/// what there is: as long as they stay where they are, so do most holes.
+fn assert_holes_are_closed(server: &Server, names: &[String]) {
+    let gone = names.iter().enumerate().filter(|(index, _)| index % 7 != 0);
+    let gone: Vec<String> = gone.map(|(_, name)| format!("DEL {name}")).collect();
+    server.bulk(&gone);
+    let fragmented = || server.info_number("memory", "allocator_frag_bytes");
+    let digest = server.digest();
+    let mut before = 0;
+    eventually("the server sees the holes", || {
+        let (last, now) = (before, fragmented());
+        before = now;
+        now > 1_000_000 && now == last
     });
+    server.ok("CONFIG SET activedefrag yes");
+    eventually("most of the holes are closed", || fragmented() < before / 2);
+    assert!(server.info_number("stats", "active_defrag_hits") > 0);
     assert_eq!(server.digest(), digest);
-    server.bulk(&lines);
+    server.ok("CONFIG SET activedefrag no");
+}
+
+#[test]
+fn defragmentation_moves_limiters_unharmed() {
+    const LIMITERS: [(&str, &str); 3] = [
+        ("SLIDING", "10 30d"),
+        (
+            "FIXED",
+            "10 30d 11 31d 12 32d 13 33d 14 34d 15 35d 16 36d 17 37d",
+        ),
+        (
+            "BUCKET",
+            "10 1 30d 11 1 31d 12 1 32d 13 1 33d 14 1 34d 15 1 35d",
+        ),
+    ];
+    let Some(server) = defragmenting(&[]) else {
+        return;
+    };
+    let names: Vec<String> = (0..60_000).map(|index| format!("k:{index}")).collect();
+    let hit = |index: usize| {
+        let (algorithm, limits) = LIMITERS[index % LIMITERS.len()];
+        format!("RL.{algorithm} {} {limits}", names[index])
+    };
+    server.bulk(&(0..names.len()).map(hit).collect::<Vec<_>>());
+    assert_holes_are_closed(&server, &names);
+    for index in (0..names.len()).step_by(7).take(600) {
+        let decision = server.decide(&hit(index));
+        let verdict = decision.each.first().unwrap_or(&decision.verdict);
+        assert_eq!(verdict.remaining, 8, "{}", hit(index));
+    }
+}
+
+#[test]
+fn defragmentation_moves_sliding_logs_unharmed() {
+    const ENTRIES: i64 = 512;
+    let Some(server) = defragmenting(&["ratelimit.sliding-entries 512"]) else {
+        return;
+    };
+    eventually("the log is full", || {
+        server.decide("RL.SLIDING log 1000000 30d");
+        let limits = server.call("RL.INFO log").field("limits").clone();
+        limits.array()[0].field("entries").int() == ENTRIES
+    });
+    let names: Vec<String> = (0..15_000).map(|index| format!("copy:{index}")).collect();
+    let copy = |name: &String| format!("COPY log {name}");
+    server.bulk(&names.iter().map(copy).collect::<Vec<_>>());
+    let digest = server.digest_value("log");
+    assert_holes_are_closed(&server, &names);
+    for name in names.iter().step_by(7) {
+        assert_eq!(server.digest_value(name), digest);
+    }
 }
 
 /// A key is closed before its event is notified, as whoever hears of it may delete it. (That nothing of it is touched
@@ -513,4 +562,83 @@ fn a_subscriber_may_delete_the_key_that_it_is_told_of() {
         assert_eq!(server.call("EXISTS k").int(), 0);
     }
     std::fs::remove_dir_all(dir).unwrap();
+}
+
+/// Who watches a key hears of an effect that arrives as of a hit.
+#[test]
+fn an_effect_that_arrives_breaks_a_watch() {
+    let server = Server::with(&["appendonly yes", "appendfsync always"]);
+    server.decide("RL.FIXED k 9 30d");
+    let effect = aof::commands(&server).pop().unwrap();
+    let effect: Vec<&[u8]> = effect.iter().map(Vec::as_slice).collect();
+    let mut watcher = server.connect();
+    for expected in [true, false] {
+        watcher.ok("WATCH k");
+        if !expected {
+            assert_eq!(server.call_bytes(&effect).text(), "OK");
+        }
+        watcher.ok("MULTI");
+        watcher.call("EXISTS k");
+        let done = watcher.call("EXEC");
+        assert_eq!(done != support::Reply::Nil, expected, "{done:?}");
+    }
+}
+
+/// What only looks does not make a key look used: an eviction policy goes by that. (With a log factor of 0 each use counts.)
+#[test]
+fn looking_leaves_no_trace_for_eviction() {
+    let server = Server::with(&["maxmemory-policy allkeys-lfu", "lfu-log-factor 0"]);
+    for (algorithm, limits) in LIMITERS {
+        server.ok("FLUSHALL");
+        server.decide(&format!("RL.{algorithm} k {limits}"));
+        let frequency = || server.call("OBJECT FREQ k").int();
+        let created = frequency();
+        for _ in 0..10 {
+            server.decide(&format!("RL.PEEK {algorithm} k {limits}"));
+            server.call("RL.INFO k");
+        }
+        assert_eq!(frequency(), created, "{algorithm} {limits}");
+        server.decide(&format!("RL.{algorithm} k {limits}"));
+        assert!(frequency() > created, "a hit is a use");
+    }
+}
+
+/// The TTL that is set goes past the moment when nothing is used any more by an eighth of the window, so that the hits of
+/// so long a time need not move it.
+#[test]
+fn a_ttl_leaves_room_for_later_hits() {
+    const HOUR_MS: i64 = 3_600_000;
+    let server = Server::start();
+    for (algorithm, limits) in [("FIXED", "5 1h"), ("SLIDING", "5 1h"), ("BUCKET", "5 5 1h")] {
+        let before = server.now_ms();
+        let hit = server.decide(&format!("RL.{algorithm} {algorithm} {limits}"));
+        let unused = before + hit.reset_after_ms;
+        let expires = server.call(&format!("PEXPIRETIME {algorithm}")).int();
+        assert!(
+            expires >= unused + HOUR_MS / 8 - 1,
+            "{algorithm}: unused at {unused}, expires at {expires}"
+        );
+    }
+}
+
+/// Limits beyond those that a key holds in place are in memory of their own.
+#[test]
+fn memory_usage_counts_every_limit() {
+    const LIMITS: [&str; 8] = [
+        "1 1d", "2 2d", "3 3d", "4 4d", "5 5d", "6 6d", "7 7d", "8 8d",
+    ];
+    let server = Server::start();
+    for algorithm in ["FIXED", "SLIDING"] {
+        let usage = |count: usize| {
+            let key = format!("{algorithm}:{}", count);
+            let limits = LIMITS[..count].join(" ");
+            server.decide(&format!("RL.{algorithm} {key} {limits}"));
+            server.call(&format!("MEMORY USAGE {key}")).int()
+        };
+        let (one, eight) = (usage(1), usage(8));
+        assert!(
+            eight >= one + 7 * 8,
+            "{algorithm}: {one} bytes for one limit, {eight} for eight"
+        );
+    }
 }

@@ -10,6 +10,8 @@
 
 mod support;
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use support::{aof, eventually, traffic, Random, Reply, Server};
@@ -320,5 +322,40 @@ fn keys_of_any_bytes_are_kept() {
         server.kill();
         server.start_again().unwrap();
         assert_eq!(server.digest(), digest, "rewritten: {rewrite}");
+    }
+}
+
+/// What DEBUG RELOAD saves and loads, the AOF may not have yet: it is written there afterwards, also where nothing adds to
+/// it any more.
+#[test]
+fn statistics_that_a_reload_went_over_are_in_the_aof() {
+    let mut server = Server::with(&["appendonly yes", "appendfsync always"]);
+    let counted = |server: &Server, name: &str| {
+        let counts = server.info_field("ratelimit", name);
+        counts.starts_with("allowed=1,")
+    };
+    // In one turn of the server's, so that nothing of the hit is written in between.
+    let mut stream = TcpStream::connect(("127.0.0.1", server.port())).unwrap();
+    stream
+        .write_all(b"RL.SLIDING k 2 30d POLICY before\r\nDEBUG RELOAD\r\nQUIT\r\n")
+        .unwrap();
+    let mut replies = String::new();
+    stream.read_to_string(&mut replies).unwrap();
+    assert!(replies.ends_with("+OK\r\n+OK\r\n"), "{replies}");
+    assert!(counted(&server, "ratelimit_name_before"));
+    server.decide("RL.FIXED f 2 30d POLICY after");
+    eventually("the AOF has what came after", || {
+        let records = aof::statistics(&server);
+        let mut payloads = records.iter().map(|record| &record[1]);
+        payloads.any(|payload| payload.windows(5).any(|word| word == b"after"))
+    });
+    server.kill();
+    server.start_again().unwrap();
+    for name in ["after", "before"] {
+        assert!(
+            counted(&server, &format!("ratelimit_name_{name}")),
+            "{name}: {:?}",
+            server.info("ratelimit")
+        );
     }
 }

@@ -109,7 +109,7 @@ fn names_are_any_bytes_up_to_a_length() {
 }
 
 /// `(call, what its error says)`
-const REFUSED: [(&str, &[&str]); 19] = [
+const REFUSED: [(&str, &[&str]); 23] = [
     (
         "SET p NONE 5 60s",
         &["argument 3 (algorithm)", "FIXED, SLIDING or BUCKET"],
@@ -151,6 +151,16 @@ const REFUSED: [(&str, &[&str]); 19] = [
         &["argument 5 (refill)", "from 1 to 9007199254740991"],
     ),
     ("SET p BUCKET 5 60s 1s", &["argument 5 (refill)", "integer"]),
+    (
+        "SET p SLIDING 5 1h TTL 5",
+        &["argument 7 (ttl)", "needs a unit"],
+    ),
+    ("SET p SLIDING 5 1h TTL", &["argument 7 is missing", "TTL"]),
+    ("SET p SLIDING 5 1h COST 1 TTL 1h", &["argument 6 (limit)"]),
+    (
+        "SET p BUCKET 5 1 1s",
+        &["sliding limiters", "delete it before"],
+    ),
     (
         "SET p FIXED 1 1s 1 2s 1 3s 1 4s 1 5s 1 6s 1 7s 1 8s 1 9s",
         &["argument 20", "at most 8 limits"],
@@ -248,12 +258,211 @@ fn a_policy_may_have_other_windows_and_more_limits_than_the_call() {
     );
 }
 
+/// What GET says of a policy that ends: its words, what is left, and the words of what is back then.
+fn with_ttl(server: &Server, name: &str) -> (Vec<String>, i64, Reply) {
+    let held = server.call(&format!("RL.POLICY GET {name}"));
+    let [words @ .., ttl, left, lasting] = held.array() else {
+        panic!("a policy that ends: {held:?}");
+    };
+    assert_eq!(ttl.text(), "TTL");
+    let left = left.text();
+    let left = left.strip_suffix("ms").expect("milliseconds");
+    let words = words.iter().map(Reply::text).collect();
+    (words, left.parse().unwrap(), lasting.clone())
+}
+
+#[test]
+fn a_policy_with_a_ttl_stands_in_front_of_the_lasting_one() {
+    let server = Server::start();
+    let limit = || server.decide("RL.SLIDING k 9 1h COST 0 POLICY login").limit;
+    server.ok("RL.POLICY SET login SLIDING 5 15m");
+    server.ok("RL.POLICY SET login sliding 1 15m ttl 1h");
+    assert_eq!(limit(), 1);
+    let (words, left, lasting) = with_ttl(&server, "login");
+    assert_eq!(words, ["sliding", "1", "15m"]);
+    assert!((3_500_000..=3_600_000).contains(&left), "{left}");
+    assert_eq!(lasting, texts(&["sliding", "5", "15m"]));
+    // What GET says in front of the lasting one is what SET takes.
+    server.ok(&format!(
+        "RL.POLICY SET login {} TTL {left}ms",
+        words.join(" ")
+    ));
+    let listed = server.call("RL.POLICY LIST");
+    assert_eq!(listed.field("login").array().len(), 6);
+    // It ends by itself; nobody has to look.
+    server.ok("RL.POLICY SET login SLIDING 2 15m TTL 30ms");
+    eventually("the lasting one is back", || limit() == 5);
+    assert_eq!(
+        server.call("RL.POLICY GET login"),
+        texts(&["sliding", "5", "15m"])
+    );
+    // Without one behind it, nothing is left.
+    server.ok("RL.POLICY SET incident SLIDING 2 15m TTL 30ms");
+    eventually("it ends", || {
+        server.call("RL.POLICY GET incident") == Reply::Nil
+    });
+    assert_eq!(server.call("RL.POLICY DEL incident").int(), 0);
+    server.ok("RL.POLICY SET incident FIXED 2 15m TTL 1h");
+    assert_eq!(with_ttl(&server, "incident").2, Reply::Nil);
+    // SET without a TTL ends it, DEL removes both.
+    server.ok("RL.POLICY SET login SLIDING 3 15m TTL 1h");
+    server.ok("RL.POLICY SET login SLIDING 7 15m");
+    assert_eq!(limit(), 7);
+    server.ok("RL.POLICY SET login SLIDING 3 15m TTL 1h");
+    assert_eq!(server.call("RL.POLICY DEL login").int(), 1);
+    assert_eq!(limit(), 9);
+    // Of another algorithm, neither may stand in front nor take the place.
+    for line in ["FIXED 1 1h", "FIXED 1 1h TTL 1h"] {
+        server.ok("RL.POLICY SET login SLIDING 7 15m");
+        let refused = server.call(&format!("RL.POLICY SET login {line}"));
+        assert_error(&refused, &["sliding limiters", "delete it"]);
+        assert_eq!(limit(), 7);
+    }
+    assert_eq!(server.call("RL.POLICY DEL login").int(), 1);
+    server.ok("RL.POLICY SET login FIXED 1 1h");
+}
+
+/// By file, by replica, and hours later: it ends when it was to end, and the lasting one is back.
+#[test]
+fn a_policy_with_a_ttl_ends_at_its_time_whoever_holds_it() {
+    for preamble in ["yes", "no"] {
+        let lines = [
+            "appendonly yes",
+            "appendfsync always",
+            &format!("aof-use-rdb-preamble {preamble}"),
+        ];
+        let (mut primary, replica) = pair(&lines, &[]);
+        primary.ok("RL.POLICY SET p FIXED 5 1h");
+        primary.ok("RL.POLICY SET p FIXED 1 1h TTL 30d");
+        primary.ok("RL.POLICY SET q FIXED 1 1h TTL 30d");
+        primary.ok("RL.POLICY SET gone FIXED 1 1h TTL 200ms");
+        let ends = |server: &Server, name| server.now_ms() + with_ttl(server, name).1;
+        let month = 30 * 86_400_000;
+        let of = ends(&primary, "p") - primary.now_ms();
+        assert!((month - 60_000..=month).contains(&of), "{of}");
+        let at = ends(&primary, "p");
+        assert!(primary.call("WAIT 1 60000").int() >= 1);
+        for round in 0..3 {
+            for server in [&primary, &replica] {
+                assert!((ends(server, "p") - at).abs() < 5_000, "the very instant");
+                assert_eq!(with_ttl(server, "p").2, texts(&["fixed", "5", "1h"]));
+                assert_eq!(with_ttl(server, "q").2, Reply::Nil);
+            }
+            match round {
+                0 => crash(&mut primary),
+                1 => {
+                    aof::rewrite(&primary);
+                    crash(&mut primary);
+                }
+                _ => primary.ok("DEBUG RELOAD"),
+            }
+            wait_for_link(&replica);
+        }
+        for server in [&primary, &replica] {
+            eventually("what has ended is gone", || {
+                server.call("RL.POLICY GET gone") == Reply::Nil
+            });
+        }
+        let late = replica_of(&primary, &[]);
+        assert!((ends(&late, "p") - at).abs() < 5_000);
+    }
+}
+
+/// The old version sent SET on as it was called, and let it change a policy's algorithm: such a file loads.
+#[test]
+fn an_aof_of_the_first_version_may_change_a_policys_algorithm() {
+    let mut server = Server::with(&["appendonly yes", "appendfsync always"]);
+    server.ok("SET x 1");
+    aof::await_writes(&server);
+    server.kill();
+    let dir = server.dir().join("appendonlydir");
+    let files = std::fs::read_dir(&dir)
+        .unwrap()
+        .map(|file| file.unwrap().path());
+    let incr = files.filter(|path| path.to_string_lossy().contains(".incr."));
+    let incr = incr.max().unwrap();
+    let mut bytes = std::fs::read(&incr).unwrap();
+    for algorithm in ["FIXED", "SLIDING"] {
+        let words = ["RL.POLICY", "SET", "p", algorithm, "5", "1h"];
+        bytes.extend(format!("*{}\r\n", words.len()).bytes());
+        for word in words {
+            bytes.extend(format!("${}\r\n{word}\r\n", word.len()).bytes());
+        }
+    }
+    std::fs::write(&incr, bytes).unwrap();
+    server.start_again().unwrap();
+    assert_eq!(
+        server.call("RL.POLICY GET p"),
+        texts(&["sliding", "5", "1h"])
+    );
+}
+
+/// Who, what, from, to: one line a change, whatever the name is made of.
+#[test]
+fn each_change_of_a_policy_is_a_line_in_the_log() {
+    let (primary, replica) = pair(&[], &[]);
+    primary.ok("ACL SETUSER ops on >secret +@all ~*");
+    let mut ops = primary.connect();
+    ops.ok("AUTH ops secret");
+    ops.ok("RL.POLICY SET login SLIDING 5 15m");
+    ops.ok("RL.POLICY SET login SLIDING 1 15m TTL 20ms");
+    eventually("it has ended", || {
+        primary.call("RL.POLICY GET login").array().len() == 3
+    });
+    primary.call("EVAL \"return redis.call('RL.POLICY', 'DEL', 'login', 'absent')\" 0");
+    let odd: &[&[u8]] = &[
+        b"RL.POLICY",
+        b"SET",
+        b"%s%n\r\n# forged\x00",
+        b"FIXED",
+        b"3",
+        b"1h",
+    ];
+    assert_eq!(primary.call_bytes(odd).text(), "OK");
+    assert!(primary.call("RL.POLICY SET login SLIDING x 15m").is_error());
+    let changes = |server: &Server| {
+        let log = std::fs::read_to_string(server.dir().join("log")).unwrap();
+        let lines = log
+            .lines()
+            .filter(|line| line.contains("ratelimit: policy"));
+        lines.map(str::to_string).collect::<Vec<_>>()
+    };
+    eventually("the end is logged", || {
+        changes(&primary)
+            .iter()
+            .any(|line| line.contains("' ended: "))
+    });
+    let log = changes(&primary);
+    let has = |parts: &[&str]| {
+        let found = log
+            .iter()
+            .any(|line| parts.iter().all(|part| line.contains(part)));
+        assert!(found, "{parts:?} in {log:#?}");
+    };
+    has(&["'login' set by user 'ops'", "from none to sliding 5 15m"]);
+    has(&[
+        "'ops'",
+        "from sliding 5 15m to sliding 1 15m for ",
+        "before sliding 5 15m",
+    ]);
+    has(&["'login' ended: from sliding 1 15m to sliding 5 15m"]);
+    has(&["'login' deleted by a script or a module", "to none"]);
+    has(&[
+        "'%s%n\\x0d\\x0a# forged\\x00' set by user 'default'",
+        "to fixed 3 1h",
+    ]);
+    assert_eq!(log.len(), 5, "{log:#?}");
+    // A replica is told the outcome; it says what ends there.
+    assert_equal(&primary, &replica);
+    assert!(changes(&replica).iter().all(|line| line.contains("ended")));
+}
+
 #[test]
 fn a_policy_of_another_algorithm_is_an_error_that_changes_nothing() {
     let server = Server::start();
     server.ok("RL.POLICY SET p BUCKET 5 1 1d");
     server.decide("RL.FIXED k 5 30d");
-    let before = (server.digest(), server.call("RL.STATS"));
+    let before = (server.digest(), server.call("RL.STATS GET"));
     for line in [
         "RL.FIXED k 5 30d POLICY p",
         "RL.SLIDING new 5 30d POLICY p",
@@ -264,7 +473,7 @@ fn a_policy_of_another_algorithm_is_an_error_that_changes_nothing() {
             &["policy", "bucket limiters", "not for"],
         );
     }
-    assert_eq!((server.digest(), server.call("RL.STATS")), before);
+    assert_eq!((server.digest(), server.call("RL.STATS GET")), before);
     // The call's own arguments must be sound, whether or not the policy goes before them.
     server.ok("RL.POLICY SET f FIXED 5 30d");
     assert_error(
@@ -288,7 +497,7 @@ fn the_bound_is_configurable_and_refuses_new_names_only() {
     server.ok("RL.POLICY SET a FIXED 1 1h");
     server.ok("RL.POLICY SET b FIXED 1 1h");
     let full = server.call("RL.POLICY SET c FIXED 1 1h");
-    assert_error(&full, &["2 policies", "the most that may be"]);
+    assert_error(&full, &["too many policies", "maximum 2"]);
     server.ok("RL.POLICY SET a FIXED 2 1h");
     assert_eq!(server.call("RL.POLICY LIST").texts().len(), 8);
     assert_eq!(server.info_number("ratelimit", "ratelimit_policies"), 2);
@@ -347,12 +556,12 @@ fn a_lower_bound_elsewhere_loses_no_policy() {
 fn flushing_the_keys_leaves_the_node_its_own() {
     let (primary, replica) = pair(&[], &[]);
     fill(&primary);
-    let (before, stats) = (Node::of(&primary), primary.call("RL.STATS"));
+    let (before, stats) = (Node::of(&primary), primary.call("RL.STATS GET"));
     for line in ["FLUSHALL", "FLUSHDB", "FLUSHALL ASYNC"] {
         primary.decide("RL.FIXED k 5 30d COST 0");
         primary.ok(line);
         assert_eq!(Node::of(&primary), before, "{line}");
-        assert_eq!(primary.call("RL.STATS"), stats, "{line}");
+        assert_eq!(primary.call("RL.STATS GET"), stats, "{line}");
         assert_equal(&primary, &replica);
     }
     assert_eq!(Node::of(&replica), before);
@@ -382,7 +591,7 @@ fn a_restart_on_an_rdb_keeps_everything() {
 }
 
 fn named_stats(server: &Server) -> Vec<Reply> {
-    ["RL.STATS", "RL.STATS login", "RL.STATS api"]
+    ["RL.STATS GET", "RL.STATS GET login", "RL.STATS GET api"]
         .map(|line| server.call(line))
         .to_vec()
 }
@@ -543,7 +752,7 @@ fn a_full_sync_makes_the_replica_equal_also_where_the_primary_has_nothing() {
             "{load}: {:?}",
             Node::of(&replica)
         );
-        assert_eq!(replica.call("RL.STATS").field("allowed").int(), 0);
+        assert_eq!(replica.call("RL.STATS GET").field("allowed").int(), 0);
 
         // And where it has something else, statistics with it.
         replica.ok("REPLICAOF NO ONE");
@@ -557,10 +766,10 @@ fn a_full_sync_makes_the_replica_equal_also_where_the_primary_has_nothing() {
             replica.call("RL.POLICY LIST").texts(),
             ["its.own", "fixed", "1", "1h"]
         );
-        assert_eq!(replica.call("RL.STATS"), primary.call("RL.STATS"));
+        assert_eq!(replica.call("RL.STATS GET"), primary.call("RL.STATS GET"));
         assert_eq!(
-            replica.call("RL.STATS its.own"),
-            primary.call("RL.STATS its.own")
+            replica.call("RL.STATS GET its.own"),
+            primary.call("RL.STATS GET its.own")
         );
     }
 }
@@ -698,12 +907,26 @@ fn transactions_and_scripts_change_and_replicate_all_or_in_order() {
     );
 }
 
+/// In the very hour when it is full: policies and lists have bounds of their own.
+#[test]
+fn with_memory_full_policies_and_lists_can_be_changed() {
+    let server = Server::with(&["maxmemory-policy noeviction"]);
+    server.ok("RL.POLICY SET login SLIDING 5 15m");
+    server.ok("CONFIG SET maxmemory 1");
+    assert!(server.call("SET x 1").error().starts_with("OOM"));
+    server.ok("RL.POLICY SET login SLIDING 1 15m TTL 1h");
+    assert_eq!(server.call("RL.DENY ADD bad 192.0.2.7 alice").int(), 2);
+    server.ok("RL.DENY RENAME bad worse");
+    assert_eq!(server.call("RL.STATS RESET").int(), 1);
+    assert_eq!(server.call("RL.POLICY DEL login").int(), 1);
+}
+
 /// ACL rules name subcommands; whoever may not change a policy may still be given what reads it.
 #[test]
 fn acl_rules_name_subcommands() {
     let server = Server::start();
     fill(&server);
-    server.ok("ACL SETUSER reader on >secret ~* resetchannels -@all +rl.policy|get +rl.deny|has +rl.stats");
+    server.ok("ACL SETUSER reader on >secret ~* resetchannels -@all +rl.policy|get +rl.deny|has +rl.stats|get");
     server.ok("ACL SETUSER limited on >secret ~* -@all +rl.fixed +rl.policy -rl.policy|set -rl.policy|del");
     let mut reader = server.connect();
     reader.ok("AUTH reader secret");
@@ -712,7 +935,7 @@ fn acl_rules_name_subcommands() {
         "sliding"
     );
     assert_eq!(reader.call("RL.DENY HAS bad alice").ints(), [1]);
-    assert!(!reader.call("RL.STATS").is_error());
+    assert!(!reader.call("RL.STATS GET").is_error());
     for line in [
         "RL.POLICY SET login SLIDING 9 1h",
         "RL.POLICY DEL login",
@@ -751,6 +974,7 @@ fn acl_categories_keep_writes_for_administrators() {
         "rl.deny|del",
         "rl.deny|rename",
         "rl.deny|drop",
+        "rl.stats|reset",
     ];
     for category in ["admin", "dangerous", "write"] {
         for name in writes {
@@ -764,7 +988,7 @@ fn acl_categories_keep_writes_for_administrators() {
         "rl.deny|has",
         "rl.deny|entries",
         "rl.deny|list",
-        "rl.stats",
+        "rl.stats|get",
     ] {
         assert_eq!(
             commands("read").iter().any(|other| other == name),

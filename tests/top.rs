@@ -24,9 +24,6 @@ fn run(arguments: &[&str], columns: usize) -> (i32, String, String) {
         .stdin(Stdio::null())
         .env("COLUMNS", columns.to_string())
         .env_remove("REDISCLI_AUTH");
-    if let Ok(cli) = std::env::var("RATELIMIT_CLI") {
-        command.env("REDIS_CLI", cli);
-    }
     let output = command.output().expect("top starts");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let errors = text(&output.stderr);
@@ -254,4 +251,110 @@ fn a_terminal_that_is_gone_ends_it_without_a_complaint() {
         (read(&status).as_str(), read(&errors).as_str()),
         ("0\n", "")
     );
+}
+
+#[test]
+fn q_ends_it() {
+    let server = Server::start();
+    traffic(&server);
+    let line = format!(
+        "exec '{SCRIPT}' --interval 3600 --server 127.0.0.1:{}",
+        server.port()
+    );
+    let mut child = terminal(&line);
+    let mut stdout = child.stdout.take().unwrap();
+    let mut screen = String::new();
+    read_until("user:7", &mut stdout, &mut screen);
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b"xq").unwrap();
+    stdout.read_to_string(&mut screen).unwrap();
+    assert!(screen.ends_with("\x1b[?25h\x1b[?1049l"), "{screen:?}");
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn the_port_may_come_from_the_environment() {
+    let server = Server::start();
+    let output = Command::new(SCRIPT)
+        .args(["--once", "--interval", "0.1"])
+        .env("PORT", server.port().to_string())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        text.contains(&format!("127.0.0.1:{}", server.port())),
+        "{text}"
+    );
+    let (status, _, errors) = run(&["--once", "-p", "70000"], 100);
+    assert_eq!(status, 2, "{errors}");
+    assert!(errors.contains("'70000' is not a port"), "{errors}");
+}
+
+#[test]
+fn several_servers_are_added_up_and_one_that_is_gone_is_said() {
+    let servers = [Server::start(), Server::start()];
+    for server in &servers {
+        traffic(server);
+    }
+    let gone = format!("127.0.0.1:{}", server::free_port());
+    let named: Vec<String> = servers
+        .iter()
+        .map(|server| format!("127.0.0.1:{}", server.port()))
+        .collect();
+    let both = [
+        "--server",
+        &named[0],
+        "--server",
+        &named[1],
+        "--once",
+        "--interval",
+        "0.1",
+    ];
+    let (status, text, errors) = run(&both, 120);
+    assert_eq!((status, errors.as_str()), (0, ""));
+    for (first, counts) in [
+        ("all ", ["16", "12", "6"]),
+        ("login ", ["6", "10", "0"]),
+        ("(no policy) ", ["4", "0", "0"]),
+    ] {
+        let words = line(&text, first);
+        assert_eq!(words[words.len() - 3..], counts, "{first}: {text}");
+    }
+    let (_, denied) = text.split_once("MOST DENIED").unwrap();
+    assert_eq!(line(denied, "login"), ["login", "user:7", "0", "10"]);
+    let (status, text, errors) = run(&[&both[..], &["--server", &gone]].concat(), 200);
+    assert_eq!((status, errors.as_str()), (0, ""));
+    assert!(
+        text.contains(&format!("NO ANSWER: {gone}: Connection refused")),
+        "{text}"
+    );
+    assert_eq!(line(&text, "all ")[4..], ["16", "12", "6"]);
+}
+
+#[test]
+fn a_thousand_names_are_not_a_thousand_calls() {
+    let server = Server::start();
+    server.ok("CONFIG SET ratelimit.stats-names 2000");
+    let hits: Vec<String> = (0..1000)
+        .map(|i| format!("RL.FIXED key:{i} {} 30d POLICY name:{i}", i % 2))
+        .collect();
+    server.bulk(&hits);
+    server.bulk(&[hits[500].clone(), hits[500].clone()]);
+    server.ok("CONFIG RESETSTAT");
+    let text = picture(&server, 120);
+    assert!(text.contains("more"), "{text}");
+    let (_, denied) = text.split_once("MOST DENIED").unwrap();
+    assert!(
+        denied.lines().nth(1).unwrap().starts_with("name:500"),
+        "the worst comes first: {denied}"
+    );
+    let calls = server.command_calls();
+    let of = |name: &str| {
+        let named = calls
+            .iter()
+            .filter(|(command, _)| command.starts_with(name));
+        named.map(|(_, calls)| calls).sum::<i64>()
+    };
+    assert!(of("rl.stats") <= 100, "{calls:?}");
+    assert!(of("info") <= 3, "{calls:?}");
 }

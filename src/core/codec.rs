@@ -43,6 +43,7 @@ use super::duration;
 use super::limit::{Algorithm, Limit, Limits, MAX_COUNT, MAX_LIMITS, MAX_TIME_MS, MAX_WINDOWS};
 use super::limiter::{Block, Blocked, Held, Kept, Limiter, Meters};
 use super::quote::{Change, Hit, Rare, Windows};
+use arrayvec::ArrayVec;
 use smallvec::SmallVec;
 
 const FIRST: u8 = 1;
@@ -68,8 +69,7 @@ const HAS_WINDOWS: u8 = 8;
 ///
 /// (A `SmallVec` that grows byte by byte took five times the instructions.)
 pub struct EffectBytes {
-    bytes: [u8; Self::MAX],
-    length: usize,
+    bytes: ArrayVec<u8, { Self::MAX }>,
     long: Vec<u8>,
 }
 
@@ -84,10 +84,7 @@ impl Extend<u8> for EffectBytes {
     #[inline]
     fn extend<I: IntoIterator<Item = u8>>(&mut self, bytes: I) {
         for byte in bytes {
-            if let Some(place) = self.bytes.get_mut(self.length) {
-                *place = byte;
-                self.length += 1;
-            }
+            let _ = self.bytes.try_push(byte); // there is room for the longest
         }
     }
 }
@@ -98,7 +95,7 @@ impl std::ops::Deref for EffectBytes {
     #[inline]
     fn deref(&self) -> &[u8] {
         if self.long.is_empty() {
-            self.bytes.get(..self.length).unwrap_or_default()
+            &self.bytes
         } else {
             &self.long
         }
@@ -151,22 +148,27 @@ pub struct Charge {
 }
 
 impl Charge {
+    /// What few hits say, of the hit that it was.
+    pub fn rare(&self) -> Rare<'_> {
+        Rare {
+            windows: &self.windows,
+            at_ms: self.at_ms,
+            stamp: self.stamp,
+            id: &self.id,
+            drops_unnamed: self.drops_unnamed,
+            ..Rare::NONE
+        }
+    }
+
     /// The hit that it was.
-    pub fn hit(&self) -> Hit<'_> {
+    pub fn hit<'a>(&'a self, rare: &'a Rare<'a>) -> Hit<'a> {
         Hit {
             algorithm: self.algorithm,
             limits: &self.limits,
             cost: self.cost,
             force: true,
             log_size: self.log_size,
-            rare: Rare {
-                windows: &self.windows,
-                at_ms: self.at_ms,
-                stamp: self.stamp,
-                id: &self.id,
-                drops_unnamed: self.drops_unnamed,
-                ..Rare::NONE
-            },
+            rare,
         }
     }
 
@@ -240,11 +242,10 @@ fn write_state(limiter: &Held, out: &mut Vec<u8>) {
 #[inline(always)]
 pub fn encode_charge(hit: &Hit, cost: i64, now_ms: u64) -> EffectBytes {
     let mut out = EffectBytes {
-        bytes: [0; EffectBytes::MAX],
-        length: 0,
+        bytes: ArrayVec::new(),
         long: Vec::new(),
     };
-    let rare = &hit.rare;
+    let rare = hit.rare;
     let is_usual =
         rare.windows.is_empty() && rare.at_ms.is_none() && !rare.stamp && rare.id.is_empty();
     if is_usual {
@@ -284,7 +285,7 @@ fn write_charge(hit: &Hit, cost: i64, now_ms: u64, more: Option<u8>, out: &mut i
 
 #[cold]
 fn write_rare_charge(hit: &Hit, cost: i64, now_ms: u64, out: &mut Vec<u8>) {
-    let rare = &hit.rare;
+    let rare = hit.rare;
     let flag = |is: bool, flag: u8| if is { flag } else { 0 };
     let more = flag(rare.stamp, IS_STAMPED)
         | flag(rare.at_ms.is_some(), HAS_TIME)

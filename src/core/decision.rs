@@ -1,7 +1,7 @@
 //! The verdict: what one limit says of a hit, and which limit speaks for them all.
 
 use super::limit::MAX_LIMITS;
-use smallvec::SmallVec;
+use arrayvec::ArrayVec;
 
 /// What one limit says of a hit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub enum Retry {
 /// The answer to a hit or a peek: one verdict per limit, in the order asked; at least one, once it is decided.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Decision {
-    pub(super) verdicts: SmallVec<[Verdict; MAX_LIMITS]>,
+    pub(super) verdicts: ArrayVec<Verdict, MAX_LIMITS>,
 }
 
 impl Decision {

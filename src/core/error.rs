@@ -8,9 +8,12 @@ use super::duration::DurationError;
 use super::limit::{Algorithm, MAX_COUNT, MAX_LIMITS, MAX_TIME_MS, MAX_WINDOWS};
 use super::span::SpanError;
 use std::fmt;
+use std::net::IpAddr;
 
 /// The longest name of a policy or a deny list, in bytes.
 pub const MAX_NAME_BYTES: usize = 128;
+/// The longest value of a deny list, in bytes. The longest address or range in text has 49.
+pub const MAX_VALUE_BYTES: usize = 1024;
 
 /// Why a command is refused. Whatever is refused has changed nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,8 +114,9 @@ pub enum Error {
         at: usize,
         what: &'static str,
     },
-    Stats {
+    Unexpected {
         at: usize,
+        expected: &'static str,
     },
     NoSuchList {
         at: usize,
@@ -133,6 +137,55 @@ pub enum Error {
         holds: &'static str,
     },
     OutOfMemory,
+    TooManyPolicies {
+        max: usize,
+    },
+    PolicyKeepsAlgorithm {
+        is: Algorithm,
+        asked: Algorithm,
+    },
+    EmptyValue {
+        at: usize,
+    },
+    LongValue {
+        at: usize,
+    },
+    NoAddress {
+        at: usize,
+    },
+    NoRange {
+        at: usize,
+    },
+    HostBits {
+        at: usize,
+        base: IpAddr,
+        length: u8,
+    },
+    Arrived {
+        at: usize,
+        base: IpAddr,
+        length: u8,
+    },
+    TooManyLists {
+        max: usize,
+    },
+    TooManyEntries {
+        max: usize,
+        have: usize,
+        adding: usize,
+    },
+    TooMuchText {
+        max: usize,
+        have: usize,
+        adding: usize,
+    },
+    Cursor {
+        at: usize,
+    },
+    ScanCount {
+        at: usize,
+        max: usize,
+    },
 }
 
 impl fmt::Display for Error {
@@ -250,10 +303,10 @@ impl fmt::Display for Error {
                 write!(out, "ERR cost would take what is used past {MAX_COUNT}, the largest usage that is counted")
             }
             Error::NoSuchList { at } => {
-                write!(out, "ERR argument {at} (list) must be the name of a deny list that is there")
+                write!(out, "ERR argument {at} (list): no such deny list")
             }
-            Error::Stats { at } => {
-                write!(out, "ERR argument {at} must be missing: expected RL.STATS [name] or RL.STATS RESET [name]")
+            Error::Unexpected { at, expected } => {
+                write!(out, "ERR unexpected argument {at}: expected {expected}")
             }
             Error::Payload { at } => write!(
                 out,
@@ -277,6 +330,58 @@ impl fmt::Display for Error {
             Error::OutOfMemory => out.write_str(
                 "OOM a new key is not allowed when used memory > 'maxmemory' (limiters that exist go on counting)"
             ),
+            Error::TooManyPolicies { max } => {
+                write!(out, "ERR too many policies (maximum {max}): delete one or raise ratelimit.policies")
+            }
+            Error::PolicyKeepsAlgorithm { is, asked } => write!(
+                out,
+                "ERR the policy is for {} limiters: delete it before setting one for {} limiters",
+                is.name(),
+                asked.name()
+            ),
+            Error::EmptyValue { at } => {
+                write!(out, "ERR argument {at} (value) must not be empty")
+            }
+            Error::LongValue { at } => {
+                write!(out, "ERR argument {at} (value) is longer than {MAX_VALUE_BYTES} bytes")
+            }
+            Error::NoAddress { at } => write!(
+                out,
+                "ERR argument {at} (value) looks like an IP address but is not one (no leading zeros, each number 0 to 255)"
+            ),
+            Error::NoRange { at } => write!(
+                out,
+                "ERR argument {at} (value) looks like an address range but is not one, such as 10.0.0.0/8 or 2001:db8::/32"
+            ),
+            Error::HostBits { at, base, length } => write!(
+                out,
+                "ERR argument {at} (value) has bits set past its length: the range would be {base}/{length}"
+            ),
+            Error::Arrived { at, base, length } => {
+                write!(out, "ERR argument {at} (value) has spaces, brackets, a port or a zone: write {base}")?;
+                let whole = if base.is_ipv4() { 32 } else { 128 };
+                if *length == whole {
+                    Ok(())
+                } else {
+                    write!(out, "/{length}")
+                }
+            }
+            Error::TooManyLists { max } => write!(out, "ERR too many deny lists (maximum {max})"),
+            Error::TooManyEntries { max, have, adding } => write!(
+                out,
+                "ERR too many entries in deny lists: {have} and {adding} more (maximum {max})"
+            ),
+            Error::TooMuchText { max, have, adding } => write!(
+                out,
+                "ERR too much text in deny lists: {have} bytes and {adding} more (maximum {max})"
+            ),
+            Error::Cursor { at } => write!(
+                out,
+                "ERR argument {at} (cursor) must be 0 or the cursor that the last call returned"
+            ),
+            Error::ScanCount { at, max } => {
+                write!(out, "ERR argument {at} must be COUNT and an integer from 1 to {max}")
+            }
         }
     }
 }

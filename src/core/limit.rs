@@ -5,7 +5,7 @@ use super::bytes::varint;
 use super::duration::Human;
 use super::span::Span;
 use super::zone;
-use smallvec::SmallVec;
+use arrayvec::ArrayVec;
 
 /// The largest limit, cost and usage: 2^53 - 1, the largest integer that a JavaScript client reads exactly.
 pub const MAX_COUNT: u64 = (1 << 53) - 1;
@@ -125,7 +125,7 @@ impl Limit {
 
     /// Appends its bytes: the limit, a bucket's refill, and the window: its milliseconds, or 0 and a calendar window's
     /// text.
-    #[inline]
+    #[inline(always)]
     pub fn write(&self, algorithm: Algorithm, out: &mut impl Extend<u8>) {
         varint::write(out, self.limit);
         if algorithm == Algorithm::Bucket {
@@ -166,7 +166,7 @@ impl Limit {
 const MAX_SPAN_BYTES: usize = 12 + zone::MAX_NAME_BYTES;
 
 /// The limits of one call, in the order asked; never on the heap.
-pub type Limits = SmallVec<[Limit; MAX_LIMITS]>;
+pub type Limits = ArrayVec<Limit, MAX_LIMITS>;
 
 #[cfg(test)]
 mod tests {

@@ -22,7 +22,7 @@ use super::algorithm::fixed::{Dated, Fixed};
 use super::algorithm::lease::Leases;
 use super::algorithm::meter::{Allocations, Ask, Meter};
 use super::algorithm::sliding::Sliding;
-use super::limit::{Algorithm, Limit, Limits};
+use super::limit::{Algorithm, Limit, Limits, MAX_LIMITS};
 use smallvec::SmallVec;
 
 /// The meters of one key, one per window.
@@ -471,10 +471,14 @@ impl Held<'_> {
         }
     }
 
-    /// The limits of the last charge, and of the windows that others use.
+    /// The limits of the last charge, and perhaps of windows that others use: as many as a clause may have.
     pub fn limits(&mut self) -> Limits {
         let readings = self.reading(0);
-        readings.iter().map(|reading| reading.limit).collect()
+        readings
+            .iter()
+            .map(|reading| reading.limit)
+            .take(MAX_LIMITS)
+            .collect()
     }
 }
 

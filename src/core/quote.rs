@@ -21,9 +21,9 @@ use super::algorithm::sliding::Sliding;
 use super::calendar::Window;
 use super::decision::{Decision, Retry, Verdict};
 use super::error::Error;
-use super::limit::{Algorithm, Limit, MAX_COUNT, MAX_WINDOWS};
+use super::limit::{Algorithm, Limit, MAX_COUNT, MAX_LIMITS, MAX_WINDOWS};
 use super::limiter::{Block, Blocked, Held, Kept, Limiter, Meters};
-use smallvec::SmallVec;
+use arrayvec::ArrayVec;
 
 /// What a hit asks of one key.
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +39,7 @@ pub struct Hit<'a> {
     /// The log size of a sliding limiter that this hit creates.
     pub log_size: u16,
     /// What few hits ask for.
-    pub rare: Rare<'a>,
+    pub rare: &'a Rare<'a>,
 }
 
 /// What few hits ask for.
@@ -86,7 +86,7 @@ impl<'a> Hit<'a> {
             cost,
             force: false,
             log_size: super::algorithm::log::DEFAULT_ENTRIES,
-            rare: Rare::NONE,
+            rare: &Rare::NONE,
         }
     }
 
@@ -805,5 +805,5 @@ pub fn apply(
     Ok(())
 }
 
-/// Limits that a hit names, as meters are told apart; for those who keep windows for them.
-pub type Windows = SmallVec<[Window; 8]>;
+/// The windows of a clause's limits.
+pub type Windows = ArrayVec<Window, MAX_LIMITS>;

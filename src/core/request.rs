@@ -17,6 +17,7 @@ use super::duration;
 use super::error::{Error, MAX_NAME_BYTES};
 use super::limit::{Algorithm, Limit, Limits, MAX_COUNT, MAX_LIMITS, MAX_TIME_MS};
 use super::span::{Span, SpanError};
+use arrayvec::ArrayVec;
 use smallvec::SmallVec;
 
 /// The most keys of one call.
@@ -34,7 +35,7 @@ pub struct Clause<'a> {
     /// Within ±[`MAX_COUNT`]; 1 unless said.
     pub cost: i64,
     /// The policies whose limits go before the clause's own: the first that exists.
-    pub policies: SmallVec<[&'a [u8]; MAX_POLICIES]>,
+    pub policies: ArrayVec<&'a [u8], MAX_POLICIES>,
     /// What few clauses say. Where nothing of it is said, this is `false`, and the rest need not be looked at.
     pub is_rare: bool,
     /// Take a part of the cost, this at the least: 1 ..= the cost.
@@ -42,7 +43,7 @@ pub struct Clause<'a> {
     /// Take what will fit within so many milliseconds.
     pub reserve_ms: Option<u64>,
     /// For how many milliseconds the key is shut, for the first time, the second ..
-    pub block_ms: SmallVec<[u64; MAX_BLOCKS]>,
+    pub block_ms: ArrayVec<u64, MAX_BLOCKS>,
     /// Whose lease it is: 1 ..= [`MAX_ID_BYTES`] bytes; of other algorithms none.
     pub id: &'a [u8],
 }
@@ -159,11 +160,11 @@ impl Default for Clause<'_> {
         Self {
             limits: Limits::new(),
             cost: 1,
-            policies: SmallVec::new(),
+            policies: ArrayVec::new(),
             is_rare: false,
             min: None,
             reserve_ms: None,
-            block_ms: SmallVec::new(),
+            block_ms: ArrayVec::new(),
             id: &[],
         }
     }
@@ -438,6 +439,7 @@ fn rare_option<'a>(
     options: &mut Options<'a>,
     seen: &mut Seen,
 ) -> Result<(), Error> {
+    clause.is_rare = true;
     let at = words.last();
     let is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
     let charges = |option| match verb {
@@ -476,7 +478,6 @@ fn rare_option<'a>(
         options.stamp = true;
         return in_call(place, at, "STAMP");
     }
-    clause.is_rare = true;
     if is("BLOCK") {
         once(&mut seen.block, at, "BLOCK")?;
         loop {

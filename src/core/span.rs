@@ -140,6 +140,14 @@ impl Span {
         })
     }
 
+    /// How many weeks, where it is weeks from Monday in UTC.
+    pub fn weeks(self) -> Option<u64> {
+        let calendar = self.as_calendar()?;
+        let is_plain =
+            (calendar.unit, calendar.anchor, calendar.zone) == (Unit::Week, 1, Zone::UTC);
+        is_plain.then_some(u64::from(calendar.count))
+    }
+
     /// Reads a window as FIXED has them: a duration, or a calendar window.
     ///
     /// ```

@@ -190,14 +190,14 @@ unsafe extern "C" fn aof_rewrite(
 }
 
 unsafe extern "C" fn aux_save(rdb: *mut raw::RedisModuleIO, _when: c_int) {
-    for part in registry::with(|registry| registry.encode(server::now_ms())) {
+    for part in registry::node(|node| node.encode(server::now_ms())) {
         // SAFETY: the server's own argument.
         unsafe { server::save_bytes(rdb, &part) };
     }
 }
 
 unsafe extern "C" fn aux_save2(rdb: *mut raw::RedisModuleIO, when: c_int) {
-    if !registry::with(|registry| registry.is_empty()) {
+    if !registry::node(|node| node.is_empty()) {
         // SAFETY: the server's own arguments.
         unsafe { aux_save(rdb, when) };
     }
@@ -208,9 +208,7 @@ unsafe extern "C" fn aux_load(rdb: *mut raw::RedisModuleIO, version: c_int, _whe
     let part = || unsafe { server::load_bytes(rdb, |bytes| Some(bytes.to_vec())) };
     let loaded = || {
         let (policies, deny, stats) = (part()?, part()?, part()?);
-        Some(registry::with(|registry| {
-            registry.load([&policies, &deny, &stats])
-        }))
+        Some(registry::node(|node| node.load([&policies, &deny, &stats])))
     };
     if version == ENCODING_VERSION && loaded() == Some(true) {
         server::OK

@@ -1,5 +1,6 @@
 //! What the server tells of itself that the node's own data must hear of.
 
+use super::commands::policy;
 use super::raw::{now_ms, Call, Loading};
 use super::registry;
 use super::{config, journal};
@@ -23,23 +24,24 @@ pub fn subscribe(loading: &Loading) -> Result<(), String> {
 fn on_loading(context: &Context, event: LoadingSubevent) {
     match event {
         LoadingSubevent::RdbStarted => {
-            // DEBUG RELOAD: the AOF may lack something of what was saved, and is not rewritten.
-            RELOADS.store(Call::of(context).keeps_aof(), Ordering::Relaxed);
+            RELOADS.store(true, Ordering::Relaxed);
             registry::with(registry::Registry::clear);
         }
         LoadingSubevent::AofStarted | LoadingSubevent::ReplStarted => {
             registry::with(registry::Registry::clear);
         }
         LoadingSubevent::Ended => {
-            if RELOADS.swap(false, Ordering::Relaxed) {
-                registry::with(|registry| registry.stats.begin_journal());
+            // What was loaded from an RDB file replicas and the AOF may lack: DEBUG RELOAD does not rewrite the AOF, and
+            // replicas may follow a restarted primary from where they were.
+            if RELOADS.swap(false, Ordering::Relaxed) && Call::of(context).is_primary() {
+                registry::node(|node| node.stats.write_anew());
             }
         }
         LoadingSubevent::Failed => {}
     }
 }
 
-/// Whether an RDB file is being loaded on a server that keeps an AOF.
+/// Whether an RDB file is being loaded.
 static RELOADS: AtomicBool = AtomicBool::new(false);
 
 /// The server has forked a child, perhaps to rewrite the AOF.
@@ -52,9 +54,11 @@ fn on_fork(call: &Call) {
 /// The server's clock has ticked.
 #[cron_event_handler]
 fn on_tick(context: &Context, _ticks_a_second: u64) {
-    registry::with(|registry| {
-        registry.deny.sweep(now_ms(), SWEEP_SLOTS);
-        registry.stats.set_bounds(config::stats_bounds());
+    let ended = registry::node(|node| {
+        node.deny.sweep(now_ms(), SWEEP_SLOTS);
+        node.stats.set_bounds(config::stats_bounds());
+        node.policies.end(now_ms())
     });
+    policy::log_ended(&ended);
     journal::tick(&Call::of(context));
 }

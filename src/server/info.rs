@@ -9,8 +9,9 @@ use redis_module_macros::info_command_handler;
 /// The sections.
 #[info_command_handler]
 fn info(ctx: &InfoContext, _for_crash_report: bool) -> RedisResult<()> {
-    let sections = registry::with(|registry| {
-        let (stats, deny) = (&registry.stats, &registry.deny);
+    let sections = registry::node(|node| {
+        let fingerprint = format!("{:016x}", node.policies.fingerprint());
+        let (stats, deny) = (&node.stats, &node.deny);
         let total = stats.total();
         let mut general = vec![
             ("version".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
@@ -23,17 +24,30 @@ fn info(ctx: &InfoContext, _for_crash_report: bool) -> RedisResult<()> {
             general.push((algorithm.name().to_owned(), dictionary(counts)));
         }
         for (name, value) in [
-            ("policies", registry.policies.len()),
+            ("policies", node.policies.len()),
             ("deny_lists", deny.sizes().count()),
             ("deny_entries", deny.len()),
             ("names", stats.names_len()),
-            ("memory_bytes", registry.memory_bytes()),
+            ("memory_bytes", node.memory_bytes()),
+        ] {
+            general.push((name.to_owned(), value.to_string()));
+        }
+        general.push(("policies_fingerprint".to_owned(), fingerprint));
+        for (name, value) in [
+            ("policies_changed_ms", node.policies.changed_ms()),
+            ("stats_unwritten", stats.unwritten() as u64),
         ] {
             general.push((name.to_owned(), value.to_string()));
         }
         let lists = deny
-            .sizes()
-            .map(|(name, entries)| (printable("list", name), entries.to_string()))
+            .summaries()
+            .map(|(name, list)| {
+                let (entries, changed_ms) = (list.entries, list.changed_ms);
+                let fingerprint = format!("{:016x}", list.fingerprint);
+                let value =
+                    format!("entries={entries},fingerprint={fingerprint},changed_ms={changed_ms}");
+                (printable("list", name), value)
+            })
             .collect();
         let names = stats
             .names()

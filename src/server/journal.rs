@@ -1,144 +1,100 @@
-//! What belongs to the node, in the AOF, so that a restart finds it: as payloads of `RL.NODE` that no replica is sent.
+//! How statistics reach replicas and the AOF, and everything of the node an AOF that was begun anew.
 //!
 //! ```text
-//! turn of the event loop    commands: hits ──▶ RL.APPLY key ..    each hit that charged something
-//!                           then:              RL.NODE S..        the statistics, if a hit named a policy
-//! each second                                  RL.NODE S..        the statistics, if there is anything new
-//! a rewrite without         the server has opened a new file, and its child writes the keys into the one before it
-//! an RDB preamble           then:              RL.NODE P.. A.. S..  everything
+//! each second         RL.NODE S..        what has changed in the statistics: to replicas and the AOF
+//! a rewrite without   the server has opened a new file, and its child writes the keys into the one before it
+//! an RDB preamble     then:              RL.NODE P.. A.. to the AOF, and S.. to replicas too
 //! ```
 //!
-//! Statistics: records of [`crate::core::node::stats::journal`]. The one of a turn is in the file before the replies of the turn
-//! are sent, where the server runs commands, timers and writes in this order; with I/O threads, or after a pause of clients,
-//! it may follow at once after them. But a denied hit is to write nothing, and a flood must not fill a disk: the records of
-//! turns are limited, by a token bucket of bytes, those of the clock to [`RECORD_BYTES`] each. Hits without a policy's name
-//! wait for the clock.
+//! From the event of the server's clock alone, never in the turn of a command: a denied hit is to write nothing, a flood must
+//! not fill a disk or a link, and Valkey's atomic slot migration fails on a record without a key that comes with a command.
+//! A record has some 64 KiB at the most ([`crate::core::node::RECORD_BYTES`]).
+//!
+//! A server that comes to be a primary tells everything anew, as those who follow it from now on may have heard more, or
+//! other things, from the one before.
 
 use super::raw::{now_ms, Call};
-use super::registry::{self, Part, Registry, NODE, RECORD_BYTES};
-use crate::core::limit::{Algorithm, Limit};
-use crate::core::limiter::Limiter;
-use crate::core::quote::{self, Hit};
+use super::registry::{self, Registry, NODE};
 
-/// Bytes of turns' records at once: some thousand, of a hit or two each.
-const BURST_BYTES: u64 = 1 << 20;
-/// Bytes of turns' records a second in the long run: dozens.
-const BYTES_PER_SECOND: u64 = 4 << 10;
-/// What a record takes in the AOF beside its payload: `*2 $7 rl.node $len`, and perhaps a `SELECT`.
-const FRAME_BYTES: usize = 50;
+/// Milliseconds between two records: with the clock's own step no more than a second.
+const RECORD_MS: u64 = 900;
 
-/// Milliseconds between two of the clock's records.
-const CLOCK_MS: u64 = 1_000;
-
-/// What was written lately, and what is to come.
-#[derive(Default)]
-pub struct Written {
-    /// Bytes of turns' records: a bucket, as a client's.
-    bytes: Option<Limiter>,
-    /// When the clock's record was written.
+/// What replicas and the AOF were told lately, and what is to come.
+pub struct Told {
+    /// When the last record was sent.
     at_ms: u64,
-    /// Whether a record is coming that will have what hits with a name change now: this turn's, or the clock's.
-    is_coming: bool,
     /// Whether a file has been begun that has nothing of the node yet.
     lacks_everything: bool,
+    /// Whether this server was a primary at the last tick. To begin with it was: it tells nothing anew of what it loads.
+    was_primary: bool,
 }
 
-impl Written {
-    /// Something has changed that is to be written at once. Whether that is the first in this turn: then
-    /// [`begin_turn`] follows.
-    #[inline]
-    pub fn note(&mut self) -> bool {
-        !std::mem::replace(&mut self.is_coming, true)
-    }
-
-    /// Charges `bytes`, whether or not they fit. Whether there is room for more.
-    fn charge(&mut self, bytes: usize, now_ms: u64) -> bool {
-        let Some(limit) = Limit::bucket(BURST_BYTES, BYTES_PER_SECOND, 1_000) else {
-            return false; // the constants are a limit
-        };
-        let limits = [limit];
-        let cost = i64::try_from(bytes).unwrap_or(i64::MAX);
-        let hit = Hit {
-            force: true,
-            ..Hit::new(Algorithm::Bucket, &limits, cost)
-        };
-        let decided = quote::hit(&mut self.bytes, &hit, now_ms);
-        decided.is_ok_and(|quote| {
-            let verdict = quote.decision.binding();
-            verdict.is_some_and(|verdict| verdict.remaining() > 0)
-        })
-    }
-}
-
-/// What has changed is to be written once this turn has run its commands.
-#[cold]
-pub fn begin_turn(call: &Call) {
-    if call.may_append_to_aof() {
-        call.defer(end_turn);
-    }
-}
-
-fn end_turn(call: &Call) {
-    write(call, |registry| {
-        let now_ms = now_ms();
-        let has_room = registry.written.charge(0, now_ms);
-        let record = has_room.then(|| next(registry)).flatten();
-        if let Some(record) = &record {
-            registry.written.charge(record.len() + FRAME_BYTES, now_ms);
+impl Default for Told {
+    fn default() -> Self {
+        Self {
+            at_ms: 0,
+            lacks_everything: false,
+            was_primary: true,
         }
-        record
-    });
+    }
 }
 
 /// The clock has ticked.
 pub fn tick(call: &Call) {
-    write(call, |registry| {
-        let now_ms = now_ms();
-        let is_due = now_ms.abs_diff(registry.written.at_ms) >= CLOCK_MS;
-        let record = is_due.then(|| next(registry)).flatten();
-        if record.is_some() {
-            registry.written.at_ms = now_ms;
+    // While clients are paused, as for a failover, nothing may be sent: the server would abort. The clock comes back to it.
+    if !call.may_send() {
+        return;
+    }
+    let is_primary = call.is_primary();
+    let (parts, record) = registry::with(|registry| {
+        let became_primary = is_primary && !registry.told.was_primary;
+        registry.told.was_primary = is_primary;
+        if became_primary {
+            registry.node.stats.write_anew();
         }
-        record
+        let now_ms = now_ms();
+        if std::mem::take(&mut registry.told.lacks_everything) {
+            return everything(registry, now_ms);
+        }
+        let is_due = now_ms.abs_diff(registry.told.at_ms) >= RECORD_MS;
+        let record = (is_primary && is_due).then(|| registry.node.next_record());
+        let record = record.flatten();
+        if record.is_some() {
+            registry.told.at_ms = now_ms;
+        }
+        (Vec::new(), record.into_iter().collect())
     });
+    send(call, &parts, &record);
+}
+
+/// The parts of the node, and all records of its statistics.
+fn everything(registry: &mut Registry, now_ms: u64) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
+    let node = &mut registry.node;
+    let mut parts = Vec::new();
+    if node.is_empty() {
+        return (parts, Vec::new());
+    }
+    node.parts(now_ms, |part| parts.push(part));
+    node.stats.write_anew();
+    let records = std::iter::from_fn(|| node.next_record()).collect();
+    (parts, records)
+}
+
+fn send(call: &Call, parts: &[Vec<u8>], records: &[Vec<u8>]) {
+    for part in parts {
+        call.append_to_aof(NODE, part);
+    }
+    for record in records {
+        call.replicate(NODE, record);
+    }
 }
 
 /// A rewrite without an RDB preamble has begun: the file that it writes will have keys only, the one that the server has
 /// opened to follow it has nothing yet.
 ///
 /// Not now: this may be within a BGREWRITEAOF, and a command that has something sent on is sent on itself. At the end of the
-/// turn, the server cannot have replaced the old files yet.
+/// turn, the server cannot have replaced the old files yet; where clients are paused by then, the clock comes back to it.
 pub fn begin_file(call: &Call) {
-    registry::with(|registry| registry.written.lacks_everything = true);
-    begin_turn(call);
-}
-
-/// Writes what the file lacks: everything, or else a `record`.
-///
-/// Never while clients are paused, as the server would abort: the clock comes back to it. And one record, as the server puts
-/// several payloads into a transaction, and sends a replica that, too: empty.
-fn write(call: &Call, record: impl FnOnce(&mut Registry) -> Option<Vec<u8>>) {
-    if !call.may_append_to_aof() {
-        return;
-    }
-    let mut payloads = Vec::new();
-    registry::with(|registry| {
-        if std::mem::take(&mut registry.written.lacks_everything) {
-            if !registry.is_empty() {
-                registry.payloads(now_ms(), |payload| payloads.push(payload));
-            }
-            registry.written.is_coming = false;
-        } else {
-            payloads.extend(record(registry));
-        }
-    });
-    for payload in payloads {
-        call.append_to_aof(NODE, &payload);
-    }
-}
-
-fn next(registry: &mut Registry) -> Option<Vec<u8>> {
-    registry.written.is_coming = false;
-    let record = registry.stats.next_record(RECORD_BYTES)?;
-    Some(Part::Stats.payload(&record))
+    registry::with(|registry| registry.told.lacks_everything = true);
+    call.defer(tick);
 }

@@ -179,7 +179,10 @@ fn table() -> Vec<Command> {
             summary: c"Sets the limits of a policy; the next hit that names it goes by them.",
             complexity: c"O(1)",
             keys: KeySpec::None,
-            args: || vec![string("name"), arguments::algorithm(), arguments::any_limit()],
+            args: || {
+                let ttl = arguments::optional("duration", STRING, Some("TTL"));
+                vec![string("name"), arguments::algorithm(), arguments::any_limit(), ttl]
+            },
         },
         Command {
             name: "rl.policy|get",
@@ -301,19 +304,28 @@ fn table() -> Vec<Command> {
             keys: KeySpec::None,
             args: || vec![string("list")],
         },
+        container("rl.stats", c"Who was allowed and who was denied."),
         Command {
-            name: "rl.stats",
-            handler: callback(stats),
+            name: "rl.stats|get",
+            handler: callback(stats::get),
             flags: READ_SLOW,
             categories: "read slow ratelimit",
-            arity: -1,
-            summary: c"Returns who was allowed and who was denied, in total or under a policy's name; or resets it.",
-            complexity: c"O(N) where N is the number of hours with traffic and of names.",
+            arity: -2,
+            summary: c"Returns who was allowed and who was denied, in total or under a policy's name.",
+            complexity: c"O(N) where N is the number of hours with traffic, of names and of identifiers.",
             keys: KeySpec::None,
-            args: || {
-                let name = arguments::optional("name", STRING, None);
-                vec![arguments::flag("RESET"), name]
-            },
+            args: || vec![arguments::optional("name", STRING, None)],
+        },
+        Command {
+            name: "rl.stats|reset",
+            handler: callback(stats::reset),
+            flags: ADMIN_WRITE,
+            categories: ADMIN,
+            arity: -2,
+            summary: c"Forgets all statistics, or those of a policy's name.",
+            complexity: c"O(N) where N is the number of names.",
+            keys: KeySpec::None,
+            args: || vec![arguments::optional("name", STRING, None)],
         },
         // Flags, categories and key are those of RL.FIXED, so that the server does the same around it.
         #[cfg(feature = "probe")]

@@ -215,10 +215,18 @@ pub fn assert_equal(primary: &Server, replica: &Server) {
 /// The server is killed and starts again on what it left.
 pub fn crash(server: &mut Server) {
     if server.info_field("persistence", "aof_enabled") != "0" {
+        await_statistics(server);
         aof::await_writes(server);
     }
     server.kill();
     server.start_again().expect("it starts on what it left");
+}
+
+/// Waits until replicas and the AOF were told of every hit: statistics follow within a second.
+pub fn await_statistics(server: &Server) {
+    eventually("the statistics are told", || {
+        server.info_number("ratelimit", "ratelimit_stats_unwritten") == 0
+    });
 }
 
 /// Demands an error that begins so and says all of this.

@@ -14,6 +14,13 @@ impl<'a> Source<'a> {
         Some(taken)
     }
 
+    /// The next `N` bytes.
+    pub fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (taken, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(*taken)
+    }
+
     /// The next byte.
     pub fn byte(&mut self) -> Option<u8> {
         self.take(1)?.first().copied()

@@ -1,24 +1,34 @@
 //! The node's policies: limits by name, which go before the limits that a call brings along.
 //!
+//! ```text
+//! SET login SLIDING 5 15m                login -> lasting    sliding 5 15m
+//! SET login SLIDING 1 15m TTL 1h                  temporary  sliding 1 15m, up to an instant: it stands in front
+//! ```
+//!
 //! A hit finds its policy by one hash look-up; beside the policy lies its place in the statistics, so that the same look-up
 //! serves both.
 
 use super::stats::Slot;
 use crate::core::bytes::source::{write_string, Source};
 use crate::core::bytes::varint;
-use crate::core::error::MAX_NAME_BYTES;
-use crate::core::limit::{Algorithm, Limit, Limits, MAX_LIMITS};
+use crate::core::error::{Error, MAX_NAME_BYTES};
+use crate::core::limit::{Algorithm, Limit, Limits, MAX_LIMITS, MAX_TIME_MS};
+use crate::core::span::Span;
 use ahash::RandomState;
+use sha2::{Digest, Sha256};
 use std::collections::HashMap;
-use std::fmt;
 
 /// Policies if not configured: more than a person keeps an overview of.
 pub const DEFAULT_POLICIES: usize = 1_000;
 /// The most policies: a tenant's limits belong into the call; this many take 4 MiB.
 pub const MAX_POLICIES: usize = 10_000;
+/// Where RL.POLICY SET has the name on its command line.
+pub const NAME_AT: usize = 2;
 
-/// The first byte of an encoding: 1, the only one so far.
-const VERSION: u8 = 1;
+/// The first byte of an encoding.
+const VERSION: u8 = 2;
+/// The first version: lasting policies alone.
+const VERSION_1: u8 = 1;
 
 /// Limits and how they are counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,9 +38,14 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// `None` unless there are 1 ..= [`MAX_LIMITS`] limits, each of the algorithm's shape, no two of one window.
+    /// `None` unless there are 1 ..= [`MAX_LIMITS`] limits, one for leases, each of the algorithm's shape, no two of one
+    /// window.
     pub fn new(algorithm: Algorithm, limits: Limits) -> Option<Self> {
-        let count = (1..=MAX_LIMITS).contains(&limits.len());
+        let most = match algorithm {
+            Algorithm::Fixed | Algorithm::Sliding | Algorithm::Bucket => MAX_LIMITS,
+            Algorithm::Lease => 1,
+        };
+        let count = (1..=most).contains(&limits.len());
         let sound = limits.iter().enumerate().all(|(index, limit)| {
             let shape = match algorithm {
                 Algorithm::Fixed | Algorithm::Sliding | Algorithm::Lease => {
@@ -53,39 +68,125 @@ impl Policy {
     pub fn limits(&self) -> &Limits {
         &self.limits
     }
-}
 
-/// Why a policy is not entered. Nothing was changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
-    /// The name is empty, or longer than [`MAX_NAME_BYTES`].
-    Name,
-    /// There are as many policies as may be: `max`.
-    Full {
-        /// The bound.
-        max: usize,
-    },
-}
-
-impl fmt::Display for Refused {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Refused::Name => write!(
-                out,
-                "ERR name must be from 1 to {MAX_NAME_BYTES} bytes long"
-            ),
-            Refused::Full { max } => write!(
-                out,
-                "ERR there are {max} policies, the most that may be: delete one or raise the bound"
-            ),
+    /// The algorithm and the limits, as words that RL.POLICY SET reads: `sliding 5 15m`.
+    pub fn words(&self) -> Vec<String> {
+        let mut words = vec![self.algorithm.name().to_owned()];
+        for limit in &self.limits {
+            words.push(limit.limit().to_string());
+            if self.algorithm == Algorithm::Bucket {
+                words.push(limit.refill().to_string());
+            }
+            words.push(limit.window_text(self.algorithm));
         }
+        words
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        out.push(self.algorithm as u8);
+        varint::write(out, self.limits.len() as u64);
+        for limit in &self.limits {
+            limit.write(self.algorithm, out);
+        }
+    }
+
+    fn read(source: &mut Source) -> Option<Self> {
+        let code = source.byte()?;
+        let algorithm = *Algorithm::ALL.get(usize::from(code))?;
+        let mut limits = Limits::new();
+        for _ in 0..source.count(MAX_LIMITS)? {
+            limits.push(Limit::read(algorithm, source)?);
+        }
+        Self::new(algorithm, limits)
     }
 }
 
-#[derive(Debug)]
+/// A policy that ends, and then the lasting one is back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Temporary {
+    /// The limits until then.
+    pub policy: Policy,
+    /// Milliseconds since the Unix epoch: from then on it counts no more. 1 ..= [`MAX_TIME_MS`].
+    pub ends_ms: u64,
+}
+
+/// What stands under a name: at least one of the two.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    lasting: Option<Policy>,
+    /// In a box, as most have none.
+    temporary: Option<Box<Temporary>>,
+}
+
+impl Held {
+    /// The policy that counts at `now_ms`.
+    #[inline]
+    pub fn in_force(&self, now_ms: u64) -> Option<&Policy> {
+        match self.temporary(now_ms) {
+            Some(temporary) => Some(&temporary.policy),
+            None => self.lasting.as_ref(),
+        }
+    }
+
+    /// The policy without an end.
+    pub fn lasting(&self) -> Option<&Policy> {
+        self.lasting.as_ref()
+    }
+
+    /// The policy that stands in front of it at `now_ms`.
+    #[inline]
+    pub fn temporary(&self, now_ms: u64) -> Option<&Temporary> {
+        let temporary = self.temporary.as_deref();
+        temporary.filter(|temporary| now_ms < temporary.ends_ms)
+    }
+
+    /// What is still of it at `now_ms`; `None` where nothing is.
+    fn current(&self, now_ms: u64) -> Option<(Option<&Policy>, Option<&Temporary>)> {
+        let (lasting, temporary) = (self.lasting.as_ref(), self.temporary(now_ms));
+        (lasting.is_some() || temporary.is_some()).then_some((lasting, temporary))
+    }
+}
+
+#[derive(Debug, Default)]
 struct Entry {
-    policy: Policy,
+    held: Held,
     slot: Slot,
+}
+
+/// What to set under a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Setting {
+    /// A policy without an end; one that has an end goes.
+    Lasting(Policy),
+    /// A policy in front of the lasting one.
+    Temporary(Temporary),
+}
+
+impl Setting {
+    /// The policy that is set.
+    pub fn policy(&self) -> &Policy {
+        match self {
+            Setting::Lasting(policy) => policy,
+            Setting::Temporary(temporary) => &temporary.policy,
+        }
+    }
+
+    /// Makes a fixed window of weeks one of days: the first version, which sent policies as they were called, knew no
+    /// calendar.
+    pub fn read_as_first_version(&mut self) {
+        let policy = match self {
+            Setting::Lasting(policy) => policy,
+            Setting::Temporary(temporary) => &mut temporary.policy,
+        };
+        for limit in &mut policy.limits {
+            let days = limit
+                .span()
+                .weeks()
+                .and_then(|weeks| Span::plain(weeks * 7 * 86_400_000));
+            let plain = days.and_then(|days| Limit::spanning(limit.limit(), days));
+            *limit = plain.unwrap_or(*limit);
+        }
+    }
 }
 
 /// Every policy of the node.
@@ -94,6 +195,11 @@ pub struct Policies {
     max: usize,
     // Boxed, as half of a table's places are empty.
     entries: HashMap<Box<[u8]>, Box<Entry>, RandomState>,
+    /// When the next temporary policy ends, or before that.
+    next_end_ms: u64,
+    /// Of the lasting ones, where it is known.
+    fingerprint: Option<u64>,
+    changed_ms: u64,
 }
 
 impl Policies {
@@ -102,6 +208,9 @@ impl Policies {
         Self {
             max: max.min(MAX_POLICIES),
             entries: HashMap::with_hasher(hashing),
+            next_end_ms: u64::MAX,
+            fingerprint: None,
+            changed_ms: 0,
         }
     }
 
@@ -110,52 +219,115 @@ impl Policies {
         self.max = max.min(MAX_POLICIES);
     }
 
-    /// Enters a policy, or replaces the one of that name.
-    ///
-    /// # Errors
-    /// [`Refused`], for a new name only.
-    pub fn set(&mut self, name: &[u8], policy: Policy) -> Result<(), Refused> {
-        if let Some(entry) = self.entries.get_mut(name) {
-            entry.policy = policy;
-            return Ok(());
-        }
+    /// How names are hashed.
+    pub fn hashing(&self) -> RandomState {
+        self.entries.hasher().clone()
+    }
+
+    /// Sets a policy of the algorithm that the name has, or a new one if there is room.
+    pub fn set(&mut self, name: &[u8], setting: Setting, now_ms: u64) -> Result<(), Error> {
         if !(1..=MAX_NAME_BYTES).contains(&name.len()) {
-            return Err(Refused::Name);
+            let (at, what) = (NAME_AT, "name");
+            return Err(Error::Name { at, what });
         }
-        if self.entries.len() >= self.max {
-            return Err(Refused::Full { max: self.max });
+        let asked = setting.policy().algorithm;
+        match self.get(name).and_then(|held| held.in_force(now_ms)) {
+            Some(policy) if policy.algorithm != asked => {
+                let is = policy.algorithm;
+                return Err(Error::PolicyKeepsAlgorithm { is, asked });
+            }
+            Some(_) => {}
+            None => {
+                self.end(now_ms);
+                if self.entries.len() >= self.max {
+                    return Err(Error::TooManyPolicies { max: self.max });
+                }
+            }
         }
-        self.insert(name, policy);
+        self.put(name, setting, now_ms);
         Ok(())
     }
 
-    /// The policy of a name.
-    pub fn get(&self, name: &[u8]) -> Option<&Policy> {
-        self.entries.get(name).map(|entry| &entry.policy)
+    /// Sets a policy, whatever there was: what another server has accepted, under its own bounds.
+    pub fn put(&mut self, name: &[u8], setting: Setting, now_ms: u64) {
+        self.changed_ms = now_ms;
+        let entry = self.entries.entry(name.into()).or_default();
+        match setting {
+            Setting::Lasting(policy) => {
+                entry.held = Held {
+                    lasting: Some(policy),
+                    temporary: None,
+                };
+                self.fingerprint = None;
+            }
+            Setting::Temporary(temporary) => {
+                self.next_end_ms = self.next_end_ms.min(temporary.ends_ms);
+                entry.held.temporary = Some(Box::new(temporary));
+            }
+        }
     }
 
-    /// The policy of a name, and where to keep its [`Slot`], stale at first: see [`super::stats::Stats::renew`].
-    pub fn get_with_slot(&mut self, name: &[u8]) -> Option<(&Policy, &mut Slot)> {
-        let entry = self.entries.get_mut(name)?;
-        Some((&entry.policy, &mut entry.slot))
+    /// What stands under a name, be it in the past.
+    pub fn get(&self, name: &[u8]) -> Option<&Held> {
+        self.entries.get(name).map(|entry| &entry.held)
     }
 
-    /// Deletes a policy. Whether there was one.
-    pub fn del(&mut self, name: &[u8]) -> bool {
-        self.entries.remove(name).is_some()
+    /// The policy of the first of these names that has one.
+    pub fn first<'a>(
+        &self,
+        names: impl IntoIterator<Item = &'a [u8]>,
+        now_ms: u64,
+    ) -> Option<&Policy> {
+        let mut names = names.into_iter();
+        names.find_map(|name| self.get(name)?.in_force(now_ms))
     }
 
-    /// Every policy, sorted by name.
-    pub fn list(&self) -> Vec<(&[u8], &Policy)> {
+    /// The place where the [`Slot`] of a policy's name is kept, stale at first: see [`super::stats::Stats::renew`].
+    pub fn slot(&mut self, name: &[u8]) -> Option<&mut Slot> {
+        self.entries.get_mut(name).map(|entry| &mut entry.slot)
+    }
+
+    /// Deletes what stands under a name, and returns it.
+    pub fn del(&mut self, name: &[u8], now_ms: u64) -> Option<Held> {
+        let entry = self.entries.remove(name)?;
+        self.changed_ms = now_ms;
+        self.fingerprint = None;
+        Some(entry.held)
+    }
+
+    /// Forgets what has ended, and returns the names whose temporary policies have, and what is in force there now.
+    pub fn end(&mut self, now_ms: u64) -> Vec<(Box<[u8]>, Temporary, Option<Policy>)> {
+        let mut ended = Vec::new();
+        if now_ms < self.next_end_ms {
+            return ended;
+        }
+        self.next_end_ms = u64::MAX;
+        self.entries.retain(|name, entry| {
+            let held = &mut entry.held;
+            if let Some(temporary) = held.temporary.take_if(|it| it.ends_ms <= now_ms) {
+                ended.push((name.clone(), *temporary, held.lasting.clone()));
+            }
+            if let Some(temporary) = &held.temporary {
+                self.next_end_ms = self.next_end_ms.min(temporary.ends_ms);
+            }
+            held.lasting.is_some() || held.temporary.is_some()
+        });
+        ended.sort_unstable_by(|(one, ..), (other, ..)| one.cmp(other));
+        ended
+    }
+
+    /// Everything that counts at `now_ms` or is to be back, sorted by name.
+    pub fn list(&self, now_ms: u64) -> Vec<(&[u8], &Held)> {
         let entries = self.entries.iter();
         let mut list: Vec<_> = entries
-            .map(|(name, entry)| (&**name, &entry.policy))
+            .filter(|(_, entry)| entry.held.current(now_ms).is_some())
+            .map(|(name, entry)| (&**name, &entry.held))
             .collect();
         list.sort_unstable_by_key(|(name, _)| *name);
         list
     }
 
-    /// How many there are.
+    /// How many names there are.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
@@ -165,6 +337,39 @@ impl Policies {
         self.entries.is_empty()
     }
 
+    /// When one was set or deleted last, in milliseconds since the Unix epoch; 0 where that was before they were loaded.
+    pub fn changed_ms(&self) -> u64 {
+        self.changed_ms
+    }
+
+    /// What the lasting policies are, in 64 bits: equal on all nodes that have equal ones. Known from one call to the next,
+    /// until one changes.
+    ///
+    /// The first 8 bytes, in network order, of the SHA-256 of one line for each lasting policy, sorted by name: the length
+    /// of the name in decimal, a colon, the name, and the words of RL.POLICY GET, each behind a space; then a line feed.
+    /// So `5:login sliding 5 15m`.
+    pub fn fingerprint(&mut self) -> u64 {
+        let entries = &self.entries;
+        *self.fingerprint.get_or_insert_with(|| {
+            let lasting = entries.iter();
+            let lasting = lasting.filter_map(|(name, entry)| Some((name, entry.held.lasting()?)));
+            let mut lasting: Vec<_> = lasting.collect();
+            lasting.sort_unstable_by_key(|(name, _)| *name);
+            let mut hash = Sha256::new();
+            for (name, policy) in lasting {
+                hash.update(format!("{}:", name.len()));
+                hash.update(name);
+                for word in policy.words() {
+                    hash.update(format!(" {word}"));
+                }
+                hash.update("\n");
+            }
+            let hash = hash.finalize();
+            let first = hash.first_chunk().copied();
+            u64::from_be_bytes(first.unwrap_or_default())
+        })
+    }
+
     /// Bytes in use, without the allocator's own. The table does not show how large it is after deletions: then it may
     /// take 50 bytes a policy more.
     pub fn memory_bytes(&self) -> usize {
@@ -172,27 +377,36 @@ impl Policies {
             0 => 0,
             capacity => (capacity * 8 / 7).next_power_of_two(),
         };
-        let names: usize = self.entries.keys().map(|name| name.len()).sum();
+        let entry_bytes = |(name, entry): (&Box<[u8]>, &Box<Entry>)| {
+            let temporary = entry.held.temporary.as_ref();
+            name.len() + size_of::<Entry>() + temporary.map_or(0, |_| size_of::<Temporary>())
+        };
         size_of::<Self>()
             + places * (size_of::<(Box<[u8]>, Box<Entry>)>() + 1)
-            + self.entries.len() * size_of::<Entry>()
-            + names
+            + self.entries.iter().map(entry_bytes).sum::<usize>()
     }
 
-    /// Every policy, as bytes: the same for equal policies, in whatever order they were set.
+    /// Every policy that counts at `now_ms` or is to be back, as bytes: the same for equal policies, in whatever order they
+    /// were set.
     ///
-    /// A version byte; how many; for each, sorted by name: its name behind its length, its algorithm's place in
-    /// [`Algorithm::ALL`] (one byte), how many limits, and for each limit, in order: the limit and the window, or a bucket's
-    /// capacity, refill and interval. Numbers are varints ([`crate::core::bytes::varint`]).
-    pub fn encode(&self) -> Vec<u8> {
+    /// ```text
+    /// encoding = 2  number { name held }                    sorted by name
+    /// held     = 1 policy | 2 temporary | 3 policy temporary
+    /// temporary = policy, the millisecond since the Unix epoch at which it ends
+    /// policy   = the algorithm's place in [`Algorithm::ALL`] (one byte), number { limit }
+    /// limit    = limit window | capacity refill interval    see [`Limit::write`]
+    /// encoding = 1  number { name policy }                  the first version
+    /// ```
+    ///
+    /// Names stand behind their length; numbers are varints ([`crate::core::bytes::varint`]).
+    pub fn encode(&self, now_ms: u64) -> Vec<u8> {
         let mut out = vec![VERSION];
-        varint::write(&mut out, self.entries.len() as u64);
-        for (name, policy) in self.list() {
+        let list = self.list(now_ms);
+        varint::write(&mut out, list.len() as u64);
+        for (name, held) in list {
             write_string(&mut out, name);
-            out.push(policy.algorithm as u8);
-            varint::write(&mut out, policy.limits.len() as u64);
-            for limit in &policy.limits {
-                limit.write(policy.algorithm, &mut out);
+            if let Some((lasting, temporary)) = held.current(now_ms) {
+                write_held(&mut out, lasting, temporary);
             }
         }
         out
@@ -211,296 +425,94 @@ impl Policies {
 
     fn decode(&self, bytes: &[u8]) -> Option<Self> {
         let mut source = Source(bytes);
-        if source.byte()? != VERSION {
-            return None;
-        }
+        let version = source.byte()?;
         let mut loaded = Self::new(self.max, self.entries.hasher().clone());
         let mut previous = None;
         for _ in 0..source.count(MAX_POLICIES)? {
             let name = source.name_after(previous, MAX_NAME_BYTES)?;
             previous = Some(name);
-            loaded.insert(name, read_policy(&mut source)?);
+            let (lasting, temporary) = match version {
+                VERSION_1 => (Some(Policy::read(&mut source)?), None),
+                VERSION => read_held(&mut source)?,
+                _ => return None,
+            };
+            if let Some(lasting) = lasting {
+                loaded.put(name, Setting::Lasting(lasting), 0);
+            }
+            if let Some(temporary) = temporary {
+                loaded.put(name, Setting::Temporary(temporary), 0);
+            }
         }
-        source.0.is_empty().then_some(loaded)
-    }
-
-    fn insert(&mut self, name: &[u8], policy: Policy) {
-        let slot = Slot::default();
-        let entry = Box::new(Entry { policy, slot });
-        self.entries.insert(name.into(), entry);
+        let known = matches!(version, VERSION_1 | VERSION);
+        (known && source.0.is_empty()).then_some(loaded)
     }
 }
 
-fn read_policy(source: &mut Source) -> Option<Policy> {
-    let code = source.byte()?;
-    let algorithm = *Algorithm::ALL.get(usize::from(code))?;
-    let mut limits = Limits::new();
-    for _ in 0..source.count(MAX_LIMITS)? {
-        limits.push(Limit::read(algorithm, source)?);
+/// A setting of one name, as bytes: the version, the name, and what is set.
+pub fn encode_setting(name: &[u8], setting: &Setting) -> Vec<u8> {
+    let mut out = vec![VERSION];
+    write_string(&mut out, name);
+    match setting {
+        Setting::Lasting(policy) => write_held(&mut out, Some(policy), None),
+        Setting::Temporary(temporary) => write_held(&mut out, None, Some(temporary)),
     }
-    Policy::new(algorithm, limits)
+    out
+}
+
+/// The inverse of [`encode_setting`].
+pub fn decode_setting(bytes: &[u8]) -> Option<(&[u8], Setting)> {
+    let mut source = Source(bytes);
+    let version = source.byte()?;
+    let name = source.name_after(None, MAX_NAME_BYTES)?;
+    let setting = match read_held(&mut source)? {
+        (Some(policy), None) => Setting::Lasting(policy),
+        (None, Some(temporary)) => Setting::Temporary(temporary),
+        _ => return None,
+    };
+    (version == VERSION && source.0.is_empty()).then_some((name, setting))
+}
+
+const LASTING: u8 = 1;
+const TEMPORARY: u8 = 2;
+
+fn write_held(out: &mut Vec<u8>, lasting: Option<&Policy>, temporary: Option<&Temporary>) {
+    let flag = |is_there, flag| if is_there { flag } else { 0 };
+    out.push(flag(lasting.is_some(), LASTING) | flag(temporary.is_some(), TEMPORARY));
+    if let Some(lasting) = lasting {
+        lasting.write(out);
+    }
+    if let Some(temporary) = temporary {
+        temporary.policy.write(out);
+        varint::write(out, temporary.ends_ms);
+    }
+}
+
+fn read_held(source: &mut Source) -> Option<(Option<Policy>, Option<Temporary>)> {
+    let flags = source.byte()?;
+    if !(LASTING..=LASTING | TEMPORARY).contains(&flags) {
+        return None;
+    }
+    let mut lasting = None;
+    if flags & LASTING != 0 {
+        lasting = Some(Policy::read(source)?);
+    }
+    let mut temporary = None;
+    if flags & TEMPORARY != 0 {
+        let policy = Policy::read(source)?;
+        let ends_ms = source.number()?;
+        if !(1..=MAX_TIME_MS).contains(&ends_ms) {
+            return None;
+        }
+        temporary = Some(Temporary { policy, ends_ms });
+    }
+    let algorithms = [&lasting, &temporary.as_ref().map(|it| it.policy.clone())]
+        .map(|policy| policy.as_ref().map(Policy::algorithm));
+    // In front of a policy stands one of its algorithm.
+    match algorithms {
+        [Some(lasting), Some(temporary)] if lasting != temporary => None,
+        _ => Some((lasting, temporary)),
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::stats::tests::hashing;
-    use super::super::stats::{Bounds, Outcome, Stats};
-    use super::*;
-    use crate::core::duration;
-    use crate::core::limit::MAX_COUNT;
-    use crate::core::random::Random;
-    use std::collections::BTreeMap;
-
-    fn policies(max: usize) -> Policies {
-        Policies::new(max, hashing(1))
-    }
-
-    fn fixed(limit: u64) -> Policy {
-        let limit = Limit::window(limit, 1_000).unwrap();
-        Policy::new(Algorithm::Fixed, Limits::from_iter([limit])).unwrap()
-    }
-
-    fn any(random: &mut Random) -> Policy {
-        let algorithm = Algorithm::ALL[random.index(3)];
-        let count = 1 + random.below(8);
-        let limits = (1..=count).map(|window_ms| {
-            let limit = random.next() >> (11 + random.below(53));
-            match algorithm {
-                Algorithm::Bucket => Limit::bucket(limit, 1 + limit / 2, window_ms * 999),
-                _ => Limit::window(limit, window_ms * 999),
-            }
-            .unwrap()
-        });
-        Policy::new(algorithm, limits.collect()).unwrap()
-    }
-
-    #[test]
-    fn policies_are_those_of_an_exact_model() {
-        let mut random = Random(1);
-        let mut policies = policies(20);
-        let mut model: BTreeMap<Vec<u8>, Policy> = BTreeMap::new();
-        for _ in 0..20_000 {
-            let name = [b'p', random.below(30).to_le_bytes()[0], 0, 255].to_vec();
-            match random.below(5) {
-                0 | 1 => {
-                    let policy = any(&mut random);
-                    let room = model.contains_key(&name) || model.len() < 20;
-                    let expected = room.then_some(()).ok_or(Refused::Full { max: 20 });
-                    assert_eq!(policies.set(&name, policy.clone()), expected);
-                    if room {
-                        model.insert(name, policy);
-                    }
-                }
-                2 => assert_eq!(policies.del(&name), model.remove(&name).is_some()),
-                3 => assert_eq!(policies.get(&name), model.get(&name)),
-                _ => {
-                    let bytes = policies.encode();
-                    policies = Policies::new(20, hashing(random.next()));
-                    assert!(policies.load(&bytes));
-                    assert_eq!(policies.encode(), bytes);
-                }
-            }
-            let sorted: Vec<_> = model
-                .iter()
-                .map(|(name, it)| (name.as_slice(), it))
-                .collect();
-            assert_eq!(policies.list(), sorted);
-            assert_eq!(policies.len(), model.len());
-            assert_eq!(policies.is_empty(), model.is_empty());
-        }
-    }
-
-    #[test]
-    fn a_policy_needs_a_name_and_sound_limits() {
-        let mut policies = policies(4);
-        for (length, expected) in [
-            (0, Err(Refused::Name)),
-            (1, Ok(())),
-            (128, Ok(())),
-            (129, Err(Refused::Name)),
-        ] {
-            assert_eq!(policies.set(&vec![0; length], fixed(1)), expected);
-        }
-        let window = |ms| Limit::window(5, ms).unwrap();
-        let bucket = Limit::bucket(5, 1, 7).unwrap();
-        for (algorithm, limits, right) in [
-            (Algorithm::Fixed, vec![], false),
-            (Algorithm::Fixed, vec![window(1), window(2)], true),
-            (
-                Algorithm::Sliding,
-                vec![window(1), window(2), window(1)],
-                false,
-            ),
-            (Algorithm::Fixed, (1..=8).map(window).collect(), true),
-            (Algorithm::Fixed, (1..=9).map(window).collect(), false),
-            (Algorithm::Fixed, vec![bucket], false),
-            (Algorithm::Bucket, vec![bucket], true),
-            (Algorithm::Bucket, vec![Limit::window(0, 1).unwrap()], false),
-        ] {
-            let policy = Policy::new(algorithm, limits.iter().copied().collect());
-            assert_eq!(policy.is_some(), right, "{algorithm:?} {limits:?}");
-        }
-    }
-
-    #[test]
-    fn past_a_bound_policies_can_be_changed_but_not_added() {
-        let mut policies = policies(2);
-        assert!(policies.set(b"a", fixed(1)).is_ok());
-        assert!(policies.set(b"b", fixed(1)).is_ok());
-        let refused = policies.set(b"c", fixed(1)).unwrap_err();
-        assert_eq!(refused, Refused::Full { max: 2 });
-        assert_eq!(
-            refused.to_string(),
-            "ERR there are 2 policies, the most that may be: delete one or raise the bound"
-        );
-        policies.set_max(1);
-        assert!(policies.set(b"a", fixed(9)).is_ok());
-        assert_eq!(policies.get(b"a"), Some(&fixed(9)));
-        let bytes = policies.encode();
-        assert!(policies.load(&bytes));
-        assert_eq!(policies.len(), 2);
-        assert!(policies.del(b"a"));
-        assert!(policies.set(b"a", fixed(1)).is_err());
-        policies.set_max(usize::MAX);
-        for name in 0..MAX_POLICIES {
-            let _ = policies.set(&name.to_be_bytes(), fixed(1));
-        }
-        assert_eq!(policies.len(), MAX_POLICIES);
-        let bytes = policies.encode();
-        assert!(policies.load(&bytes));
-    }
-
-    #[test]
-    fn a_slot_is_kept_beside_the_policy() {
-        let mut policies = policies(2);
-        let mut stats = Stats::new(Bounds::default(), hashing(1));
-        assert!(policies.set(b"login", fixed(1)).is_ok());
-        let mut hit = |stats: &mut Stats, name: &[u8]| {
-            let (policy, slot) = policies.get_with_slot(name).unwrap();
-            *slot = stats.renew(*slot, name);
-            stats.count_named(*slot, b"user", policy.algorithm(), Outcome::Allowed, 0);
-            *slot
-        };
-        let slot = hit(&mut stats, b"login");
-        assert_eq!(hit(&mut stats, b"login"), slot);
-        assert!(stats.reset(None));
-        assert_ne!(hit(&mut stats, b"login"), slot);
-        let login = stats.name(b"login").unwrap();
-        assert_eq!(login.series().counts().allowed, 1);
-    }
-
-    #[test]
-    fn truncated_bytes_are_refused_and_change_nothing() {
-        let mut random = Random(2);
-        let mut saved = policies(50);
-        for name in 0..50_u8 {
-            assert!(saved.set(&[name], any(&mut random)).is_ok());
-        }
-        let bytes = saved.encode();
-        let mut policies = policies(50);
-        assert!(policies.set(b"here", fixed(1)).is_ok());
-        for length in 0..bytes.len() {
-            assert!(!policies.load(&bytes[..length]), "{length}");
-        }
-        assert!(!policies.load(&[bytes.as_slice(), &[0]].concat()));
-        assert_eq!(policies.list(), [(b"here".as_slice(), &fixed(1))]);
-        assert!(policies.load(&bytes));
-        assert_eq!(policies.list(), saved.list());
-    }
-
-    #[test]
-    fn mutated_bytes_are_refused_or_mean_what_they_say() {
-        let mut random = Random(3);
-        let mut policies = policies(50);
-        let seeds = [0, 1, 3, 10].map(|count: u8| {
-            for name in 0..count {
-                assert!(policies.set(&[b'a', name], any(&mut random)).is_ok());
-            }
-            policies.encode()
-        });
-        let (mut accepted, mut refused) = (0, 0);
-        for round in 0..100_000 {
-            let mut bytes = seeds[round % seeds.len()].clone();
-            for _ in 0..=random.below(2) {
-                let at = random.index(bytes.len());
-                let byte = random.next().to_le_bytes()[0];
-                match random.below(4) {
-                    0 => bytes[at] = byte,
-                    1 => bytes[at] ^= 1 << (byte & 7),
-                    2 => bytes.insert(at, byte),
-                    _ => drop(bytes.remove(at)),
-                }
-                if bytes.is_empty() {
-                    break;
-                }
-            }
-            if policies.load(&bytes) {
-                accepted += 1;
-                assert_eq!(policies.encode(), bytes);
-            } else {
-                refused += 1;
-            }
-        }
-        assert!(accepted > 1_000 && refused > 1_000, "{accepted} {refused}");
-    }
-
-    #[test]
-    fn what_cannot_have_been_set_is_refused() {
-        let number = |value| {
-            let mut bytes = Vec::new();
-            varint::write(&mut bytes, value);
-            bytes
-        };
-        let one = |policy: &[u8]| [&[1, 1, 1, b'a'], policy].concat();
-        let two = |first: u8, second: u8| [1, 2, 1, first, 0, 1, 5, 9, 1, second, 1, 1, 5, 9];
-        for bytes in [
-            vec![1, 0],
-            one(&[0, 1, 5, 9]),
-            one(&[2, 1, 0, 1, 9]),
-            one(&[&[0, 1][..], &number(MAX_COUNT), &number(duration::MAX_MS)].concat()),
-            two(b'a', b'b').to_vec(),
-        ] {
-            let mut policies = policies(1);
-            assert!(policies.load(&bytes), "{bytes:?}");
-            assert_eq!(policies.encode(), bytes);
-        }
-        for (wrong, bytes) in [
-            ("version 0", vec![0, 0]),
-            ("version 2", vec![2, 0]),
-            ("an empty name", vec![1, 1, 0, 0, 1, 5, 9]),
-            (
-                "a long name",
-                [&[1, 1, 129, 1][..], &[b'a'; 129], &[0, 1, 5, 9]].concat(),
-            ),
-            ("names unsorted", two(b'b', b'a').to_vec()),
-            ("a name twice", two(b'a', b'a').to_vec()),
-            ("a fourth algorithm", one(&[3, 1, 5, 9])),
-            ("no limit", one(&[0, 0])),
-            (
-                "nine limits",
-                one(&[
-                    &[0, 9][..],
-                    &[5, 1, 5, 2, 5, 3, 5, 4, 5, 5, 5, 6, 5, 7, 5, 8, 5, 9],
-                ]
-                .concat()),
-            ),
-            ("one window twice", one(&[0, 2, 5, 9, 6, 9])),
-            ("a window of nothing", one(&[0, 1, 5, 0])),
-            (
-                "a window past its bound",
-                one(&[&[0, 1, 5][..], &number(duration::MAX_MS + 1)].concat()),
-            ),
-            (
-                "a limit past its bound",
-                one(&[&[0, 1][..], &number(MAX_COUNT + 1), &[9]].concat()),
-            ),
-            ("a bucket that never refills", one(&[2, 1, 5, 0, 9])),
-            (
-                "too many policies",
-                [&[1][..], &number(MAX_POLICIES as u64 + 1)].concat(),
-            ),
-        ] {
-            assert!(!policies(1).load(&bytes), "{wrong}");
-        }
-    }
-}
+mod tests;

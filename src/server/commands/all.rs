@@ -10,7 +10,7 @@ use crate::core::quote::{self, Change, Hit, Quote, Rare, Windows};
 use crate::core::request::{parse_all, All, Clause, Verb, MAX_KEYS};
 use crate::server::raw::{now_ms, Args, Call, Key};
 use crate::server::slot::Slot;
-use crate::server::{config, journal, registry, reply, zones};
+use crate::server::{config, registry, reply, zones};
 use smallvec::SmallVec;
 
 const NUMKEYS: usize = 1;
@@ -44,7 +44,8 @@ fn decide(call: &Call, verb: Verb) -> Result<(), Error> {
         .iter()
         .map(|(_, clause)| zones::windows(&clause.limits, now_ms))
         .collect::<Result<_, _>>()?;
-    let hits = hits(&all, &windows);
+    let rares = rares(&all, &windows);
+    let hits = hits(&all, &rares);
     let mut slots = open(call, verb, all.keys.len())?;
     let quotes = quote_all(&slots, &hits, &all, listed.is_some(), now_ms)?;
     if verb == Verb::Charge {
@@ -63,29 +64,35 @@ fn decide(call: &Call, verb: Verb) -> Result<(), Error> {
     }
     reply::all(call, &quotes, &all, listed.as_ref(), now_ms);
     if verb == Verb::Charge {
-        tell(call, slots, &quotes, &all, listed.as_ref(), now_ms);
+        tell(slots, &quotes, &all, listed.as_ref(), now_ms);
     }
     Ok(())
 }
 
-fn hits<'a>(all: &'a All, windows: &'a [Windows]) -> Few<Hit<'a>> {
+/// What few hits say, for each clause.
+fn rares<'a>(all: &'a All, windows: &'a [Windows]) -> Few<Rare<'a>> {
     let options = &all.options;
-    let hit = |((algorithm, clause), windows): (&'a (Algorithm, Clause), &'a Windows)| Hit {
+    let rare = |((algorithm, clause), windows): (&'a (Algorithm, Clause), &'a Windows)| Rare {
+        windows,
+        at_ms: options.at_ms,
+        stamp: options.stamp && *algorithm == Algorithm::Bucket,
+        block_ms: &clause.block_ms,
+        id: clause.id,
+        ..Rare::NONE
+    };
+    all.clauses.iter().zip(windows).map(rare).collect()
+}
+
+fn hits<'a>(all: &'a All, rares: &'a [Rare<'a>]) -> Few<Hit<'a>> {
+    let hit = |((algorithm, clause), rare): (&'a (Algorithm, Clause), &'a Rare<'a>)| Hit {
         algorithm: *algorithm,
         limits: &clause.limits,
         cost: clause.cost,
-        force: options.force,
+        force: all.options.force,
         log_size: config::sliding_entries(),
-        rare: Rare {
-            windows,
-            at_ms: options.at_ms,
-            stamp: options.stamp && *algorithm == Algorithm::Bucket,
-            block_ms: &clause.block_ms,
-            id: clause.id,
-            ..Rare::NONE
-        },
+        rare,
     };
-    all.clauses.iter().zip(windows).map(hit).collect()
+    all.clauses.iter().zip(rares).map(hit).collect()
 }
 
 /// Opens every key; a peek finds no slot where there is no key.
@@ -134,7 +141,6 @@ fn quote_all(
 
 /// Publishes and counts, once every key is closed.
 fn tell(
-    call: &Call,
     slots: Few<Option<Slot>>,
     quotes: &[Quote],
     all: &All,
@@ -157,13 +163,17 @@ fn tell(
             key.notify(DENIED);
         }
     }
+    if let (Some(listed), true) = (
+        listed,
+        all.clauses.iter().any(|(_, clause)| clause.cost > 0),
+    ) {
+        registry::node(|node| node.stats.count_listed(&listed.read_as));
+    }
     let clauses = all.keys.iter().zip(&all.clauses).zip(quotes);
     for ((key, (algorithm, clause)), quote) in clauses {
         if let (Some(outcome), 1..) = (outcome(quote), clause.cost) {
             let name = clause.policies.last().copied();
-            if registry::count(name, || key, *algorithm, outcome, now_ms) {
-                journal::begin_turn(call);
-            }
+            registry::node(|node| node.count(name, || key, *algorithm, outcome, now_ms));
         }
     }
 }

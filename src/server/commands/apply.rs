@@ -22,7 +22,9 @@ pub fn apply(call: &Call) -> Result<(), Error> {
             slot.put(limiter);
             slot.keep_ttl();
         }
-        Effect::Charge(charge) => slot.apply(&charge.hit(), charge.change(), charge.now_ms)?,
+        Effect::Charge(charge) => {
+            slot.apply(&charge.hit(&charge.rare()), charge.change(), charge.now_ms)?
+        }
         Effect::Release { ids, now_ms } => {
             let holds = slot.held().map(|held| held.algorithm());
             if let Some(holds) = holds.filter(|holds| *holds != Algorithm::Lease) {

@@ -2,35 +2,15 @@
 
 use crate::core::duration;
 use crate::core::error::Error;
-use crate::core::node::deny::{Bounds, DenyError, Lists, Seed, Until};
+use crate::core::node::deny::{Until, Values, FIRST_VALUE_AT as FIRST_VALUE, NAME_AT as LIST};
+use crate::core::node::{encode_rename, Part};
 use crate::core::request;
 use crate::server::config;
 use crate::server::raw::{now_ms, Call};
-use crate::server::registry::{self, Part, Registry, NODE};
-
-const LIST: usize = 2;
-const FIRST_VALUE: usize = 3;
-
-/// A refusal of the core's, as an error reply; `name_at` is the place of the list's name.
-fn refusal(error: DenyError, name_at: usize) -> String {
-    match error {
-        DenyError::Name => Error::Name {
-            at: name_at,
-            what: "list",
-        }
-        .to_string(),
-        DenyError::NoSuchList => Error::NoSuchList { at: LIST }.to_string(),
-        DenyError::Value { index, why } => {
-            format!("ERR argument {} (value) {why}", FIRST_VALUE + index)
-        }
-        DenyError::TooManyLists { .. }
-        | DenyError::TooManyEntries { .. }
-        | DenyError::TooManyBytes { .. } => format!("ERR {error}"),
-    }
-}
+use crate::server::registry::{self, NODE};
 
 /// `RL.DENY ADD list value [value ...] [TTL duration]`: how many were not in it before.
-pub fn add(call: &Call) -> Result<(), String> {
+pub fn add(call: &Call) -> Result<(), Error> {
     let args = call.args();
     let list = args.get(LIST).copied().unwrap_or_default();
     let mut values = args.get(FIRST_VALUE..).unwrap_or_default();
@@ -38,33 +18,26 @@ pub fn add(call: &Call) -> Result<(), String> {
     let until = match values {
         [.., option, ttl] if option.eq_ignore_ascii_case(b"TTL") => {
             let (at, what) = (args.len() - 1, "ttl");
-            let ttl_ms = duration::parse(ttl)
-                .map_err(|why| Error::Duration { at, what, why }.to_string())?;
+            let ttl_ms = duration::parse(ttl).map_err(|why| Error::Duration { at, what, why })?;
             values = values.get(..values.len() - 2).unwrap_or_default();
             Until::at(now_ms + ttl_ms)
         }
         // The option without its duration, which would else be one more value, and the others denied for good.
         [.., option] if option.eq_ignore_ascii_case(b"TTL") => {
             let (at, expected) = (args.len(), "the duration of TTL");
-            return Err(Error::Incomplete { at, expected }.to_string());
+            return Err(Error::Incomplete { at, expected });
         }
         _ => Until::Forever,
     };
     if values.is_empty() {
         let (at, expected) = (FIRST_VALUE, "a value");
-        return Err(Error::Incomplete { at, expected }.to_string());
+        return Err(Error::Incomplete { at, expected });
     }
-    let entries = || values.iter().copied();
+    let values = Values::read(values.iter().copied())?;
     let bounds = config::deny_bounds();
-    let added =
-        registry::with(|registry| registry.deny.add(list, entries(), until, now_ms, &bounds))
-            .map_err(|error| refusal(error, LIST))?;
-    // What is sent on is the entries with the time at which they end, in the encoding of a list that holds just them.
-    let mut effect = Lists::new(Seed(0));
-    effect
-        .add(list, entries(), until, now_ms, &Bounds::NONE)
-        .map_err(|error| refusal(error, LIST))?;
-    call.replicate(NODE, &Part::Entries.payload(&effect.encode(now_ms)));
+    let added = registry::node(|node| node.deny.add(list, &values, until, now_ms, &bounds))?;
+    // What is sent on is the entries with the time at which they end.
+    call.replicate(NODE, &Part::Entries.payload(&values.encode(list, until)));
     call.reply_count(added as u64);
     Ok(())
 }
@@ -74,7 +47,7 @@ pub fn del(call: &Call) -> Result<(), Error> {
     let args = call.args();
     let list = args.get(LIST).copied().unwrap_or_default();
     let values = args.iter().copied().skip(FIRST_VALUE);
-    let removed = registry::with(|registry| registry.deny.del(list, values, now_ms()));
+    let removed = registry::node(|node| node.deny.del(list, values, now_ms()));
     if removed > 0 {
         call.replicate_verbatim();
     }
@@ -87,7 +60,7 @@ pub fn has(call: &Call) -> Result<(), Error> {
     let args = call.args();
     let list = args.get(LIST).copied().unwrap_or_default();
     let values = args.iter().copied().skip(FIRST_VALUE);
-    let found = registry::with(|registry| registry.deny.has(list, values, now_ms()));
+    let found = registry::node(|node| node.deny.has(list, values, now_ms()));
     call.reply_array(found.len());
     for until in found {
         call.reply_integer(i64::from(until.is_some()));
@@ -97,7 +70,7 @@ pub fn has(call: &Call) -> Result<(), Error> {
 
 /// `RL.DENY ENTRIES list cursor [COUNT n]`: the next cursor, and value after value with what is left of its TTL in
 /// milliseconds, -1 where it is permanent.
-pub fn entries(call: &Call) -> Result<(), String> {
+pub fn entries(call: &Call) -> Result<(), Error> {
     const CURSOR: usize = 3;
     const DEFAULT_COUNT: usize = 100;
     /// More in one reply would keep the server from other clients for milliseconds.
@@ -108,7 +81,7 @@ pub fn entries(call: &Call) -> Result<(), String> {
         .get(CURSOR)
         .and_then(|text| request::integer(text))
         .and_then(|cursor| u64::try_from(cursor).ok())
-        .ok_or("ERR argument 3 (cursor) must be 0 or the cursor that the last call returned")?;
+        .ok_or(Error::Cursor { at: CURSOR })?;
     let count = match args.get(CURSOR + 1..).unwrap_or_default() {
         [] => Some(DEFAULT_COUNT),
         [option, count] if option.eq_ignore_ascii_case(b"COUNT") => request::integer(count)
@@ -116,12 +89,10 @@ pub fn entries(call: &Call) -> Result<(), String> {
             .filter(|count| (1..=MAX_COUNT).contains(count)),
         _ => None,
     };
-    let count = count.ok_or_else(|| {
-        format!("ERR argument 4 must be COUNT and an integer from 1 to {MAX_COUNT}")
-    })?;
+    let (at, max) = (CURSOR + 1, MAX_COUNT);
+    let count = count.ok_or(Error::ScanCount { at, max })?;
     let now_ms = now_ms();
-    let (next, entries) =
-        registry::with(|registry| registry.deny.entries(list, cursor, count, now_ms));
+    let (next, entries) = registry::node(|node| node.deny.entries(list, cursor, count, now_ms));
     call.reply_array(2);
     call.reply_bytes(next.to_string().as_bytes());
     call.reply_array(2 * entries.len());
@@ -137,8 +108,8 @@ pub fn entries(call: &Call) -> Result<(), String> {
 
 /// `RL.DENY LIST`: a map from each list's name, sorted, to how many entries it has.
 pub fn list(call: &Call) -> Result<(), Error> {
-    registry::with(|registry| {
-        let sizes: Vec<_> = registry.deny.sizes().collect();
+    registry::node(|node| {
+        let sizes: Vec<_> = node.deny.sizes().collect();
         call.reply_map(sizes.len());
         for (name, entries) in sizes {
             call.reply_bytes(name);
@@ -149,16 +120,12 @@ pub fn list(call: &Call) -> Result<(), Error> {
 }
 
 /// `RL.DENY RENAME list newlist`: in place of the list that has the name; no check sees anything in between.
-pub fn rename(call: &Call) -> Result<(), String> {
+pub fn rename(call: &Call) -> Result<(), Error> {
     let args = call.args();
     let old = args.get(LIST).copied().unwrap_or_default();
     let new = args.get(LIST + 1).copied().unwrap_or_default();
-    registry::with(|registry| registry.deny.rename(old, new))
-        .map_err(|error| refusal(error, LIST + 1))?;
-    call.replicate(
-        NODE,
-        &Part::Rename.payload(&Registry::rename_bytes(old, new)),
-    );
+    registry::node(|node| node.deny.rename(old, new, now_ms()))?;
+    call.replicate(NODE, &Part::Rename.payload(&encode_rename(old, new)));
     call.reply_simple(c"OK");
     Ok(())
 }
@@ -167,7 +134,7 @@ pub fn rename(call: &Call) -> Result<(), String> {
 pub fn drop_list(call: &Call) -> Result<(), Error> {
     let args = call.args();
     let list = args.get(LIST).copied().unwrap_or_default();
-    let dropped = registry::with(|registry| registry.deny.drop_list(list));
+    let dropped = registry::node(|node| node.deny.drop_list(list));
     if dropped {
         call.replicate_verbatim();
     }

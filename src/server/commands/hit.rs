@@ -9,7 +9,7 @@ use crate::core::quote::{self, Hit, Quote, Rare};
 use crate::core::request::{self, Request, Verb};
 use crate::server::raw::{now_ms, Args, Call};
 use crate::server::slot::Slot;
-use crate::server::{config, journal, registry, reply, zones};
+use crate::server::{config, registry, reply, zones};
 use std::ffi::CStr;
 
 /// The keyspace event of a hit that is denied.
@@ -54,7 +54,7 @@ fn hit(call: &Call, algorithm: Algorithm) -> Result<(), Error> {
         call,
         algorithm,
         &request,
-        Rare::NONE,
+        &Rare::NONE,
         listed.as_ref(),
         now_ms,
     )
@@ -81,7 +81,7 @@ fn rare_hit(
         id: clause.id,
         drops_unnamed: false,
     };
-    run(call, algorithm, request, rare, listed, now_ms)
+    run(call, algorithm, request, &rare, listed, now_ms)
 }
 
 #[inline(always)]
@@ -89,7 +89,7 @@ fn run(
     call: &Call,
     algorithm: Algorithm,
     request: &Request,
-    rare: Rare,
+    rare: &Rare,
     listed: Option<&Listed>,
     now_ms: u64,
 ) -> Result<(), Error> {
@@ -130,9 +130,12 @@ fn run(
     }
     if clause.cost > 0 {
         let name = clause.policies.last().copied();
-        if registry::count(name, || call.arg(KEY), algorithm, outcome, now_ms) {
-            journal::begin_turn(call);
-        }
+        registry::node(|node| {
+            node.count(name, || call.arg(KEY), algorithm, outcome, now_ms);
+            if let Some(listed) = listed {
+                node.stats.count_listed(&listed.read_as);
+            }
+        });
     }
     Ok(())
 }

@@ -3,13 +3,16 @@
 
 use crate::core::error::Error;
 use crate::core::limit::Algorithm;
+use crate::core::node::Node;
 use crate::core::request::{Clause, Deny};
-use crate::server::registry::{self, Registry};
+use crate::server::registry;
 
 /// A value of a DENY clause that was found in its list.
 pub struct Listed<'a> {
     /// The value, as the caller gave it.
     pub value: &'a [u8],
+    /// What it was read as: a canonical address or range, or the value itself.
+    pub read_as: Vec<u8>,
     /// What is left of the entry's TTL; `None` where it is permanent.
     pub left_ms: Option<u64>,
 }
@@ -37,22 +40,23 @@ pub fn look_up_all<'a, 'b>(
 where
     'a: 'b,
 {
-    registry::with(|registry| {
+    registry::node(|node| {
         for (algorithm, clause) in clauses {
-            take_policy(registry, algorithm, clause)?;
+            take_policy(node, algorithm, clause, now_ms)?;
         }
-        Ok(deny.and_then(|deny| listed(registry, &deny, now_ms)))
+        Ok(deny.and_then(|deny| listed(node, &deny, now_ms)))
     })
 }
 
 /// The limits of the first policy that there is take the place of the clause's own.
 fn take_policy(
-    registry: &Registry,
+    node: &Node,
     algorithm: Algorithm,
     clause: &mut Clause,
+    now_ms: u64,
 ) -> Result<(), Error> {
-    let mut names = clause.policies.iter();
-    let Some(policy) = names.find_map(|name| registry.policies.get(name)) else {
+    let names = clause.policies.iter().copied();
+    let Some(policy) = node.policies.first(names, now_ms) else {
         return Ok(());
     };
     let is = policy.algorithm();
@@ -70,12 +74,13 @@ fn take_policy(
     Ok(())
 }
 
-fn listed<'a>(registry: &Registry, deny: &Deny<'a>, now_ms: u64) -> Option<Listed<'a>> {
+fn listed<'a>(node: &Node, deny: &Deny<'a>, now_ms: u64) -> Option<Listed<'a>> {
     let values = deny.values.iter().copied();
-    let found = registry.deny.first_match(deny.list, values, now_ms)?;
+    let found = node.deny.first_match(deny.list, values, now_ms)?;
     let ends_ms = found.until.expires_at_ms();
     Some(Listed {
         value: deny.values.get(found.index)?,
+        read_as: found.value,
         left_ms: ends_ms.map(|ends_ms| ends_ms.saturating_sub(now_ms)),
     })
 }

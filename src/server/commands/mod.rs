@@ -12,7 +12,7 @@ mod peek;
 pub mod policy;
 #[cfg(feature = "probe")]
 pub mod probe;
-mod stats;
+pub mod stats;
 
 pub use all::{all, peek_all};
 pub use apply::apply;
@@ -22,7 +22,6 @@ pub use lease::release;
 pub use look_up::Listed;
 pub use node::node;
 pub use peek::peek;
-pub use stats::stats;
 
 /// Which argument the key is.
 const KEY: usize = 1;

@@ -1,6 +1,6 @@
 //! `RL.PEEK`: what the command would answer now. Reads, and leaves no trace.
 
-use super::look_up::look_up;
+use super::look_up::{look_up, Listed};
 use crate::core::error::Error;
 use crate::core::limit::Algorithm;
 use crate::core::quote::{self, Hit, Quote, Rare};
@@ -9,10 +9,12 @@ use crate::server::raw::{now_ms, Args, Call};
 use crate::server::slot::Slot;
 use crate::server::{config, reply, zones};
 
+/// Which argument the key is.
+const KEY: usize = 2;
+
 /// `RL.PEEK FIXED|SLIDING|BUCKET|LEASE key limits... [options]`
 pub fn peek(call: &Call) -> Result<(), Error> {
     const ALGORITHM: usize = 1;
-    const KEY: usize = 2;
     const FIRST_LIMIT: usize = 3;
     let algorithm =
         Algorithm::parse(call.arg(ALGORITHM)).ok_or(Error::Algorithm { at: ALGORITHM })?;
@@ -23,31 +25,54 @@ pub fn peek(call: &Call) -> Result<(), Error> {
     let now_ms = now_ms();
     let Request { clause, options } = &mut request;
     let listed = look_up(algorithm, clause, options.deny, now_ms)?;
-    let windows = zones::windows(&request.clause.limits, now_ms)?;
+    if !request.clause.is_rare {
+        return answer(
+            call,
+            algorithm,
+            &request,
+            &Rare::NONE,
+            listed.as_ref(),
+            now_ms,
+        );
+    }
     let clause = &request.clause;
+    let windows = zones::windows(&clause.limits, now_ms)?;
+    let rare = Rare {
+        windows: &windows,
+        min: clause.min,
+        block_ms: &clause.block_ms,
+        id: clause.id,
+        ..Rare::NONE
+    };
+    answer(call, algorithm, &request, &rare, listed.as_ref(), now_ms)
+}
+
+#[inline(always)]
+fn answer(
+    call: &Call,
+    algorithm: Algorithm,
+    request: &Request,
+    rare: &Rare,
+    listed: Option<&Listed>,
+    now_ms: u64,
+) -> Result<(), Error> {
     let hit = Hit {
         algorithm,
-        limits: &clause.limits,
-        cost: clause.cost,
+        limits: &request.clause.limits,
+        cost: request.clause.cost,
         force: false,
         log_size: config::sliding_entries(),
-        rare: Rare {
-            windows: &windows,
-            min: clause.min,
-            block_ms: &clause.block_ms,
-            id: clause.id,
-            ..Rare::NONE
-        },
+        rare,
     };
     let slot = call.open_to_read(KEY).map(Slot::of).transpose()?;
     let held = slot.as_ref().and_then(Slot::held);
     let mut quote = Quote::default();
-    if let Some(listed) = &listed {
+    if let Some(listed) = listed {
         quote::quote(held, &hit.standing(), now_ms, true, &mut quote)?;
-        reply::deny_listed(call, &quote, &request, listed);
+        reply::deny_listed(call, &quote, request, listed);
     } else {
         quote::quote(held, &hit, now_ms, true, &mut quote)?;
-        reply::quote(call, &quote, &request, now_ms);
+        reply::quote(call, &quote, request, now_ms);
     }
     Ok(())
 }

@@ -1,66 +1,87 @@
 //! `RL.POLICY`: limits by name, which go before the limits that a call brings along.
 
+use crate::core::duration;
 use crate::core::error::Error;
 use crate::core::limit::Algorithm;
-use crate::core::node::policy::{Policy, Refused, MAX_POLICIES};
+use crate::core::node::policy::{self, Held, Policy, Setting, Temporary, NAME_AT as NAME};
+use crate::core::node::Part;
 use crate::core::request;
 use crate::server::config;
-use crate::server::raw::Call;
-use crate::server::registry;
+use crate::server::raw::{notice, now_ms, Call};
+use crate::server::registry::{self, NODE};
+use crate::server::zones;
 
-const NAME: usize = 2;
-
-/// `RL.POLICY SET name FIXED|SLIDING|BUCKET limits...`
-pub fn set(call: &Call) -> Result<(), String> {
-    let (name, policy) = read_policy(call).map_err(|error| error.to_string())?;
-    // What a primary or a file has accepted under its own bound is not refused under this one.
-    let max = if call.is_replayed() {
-        MAX_POLICIES
+/// `RL.POLICY SET name FIXED|SLIDING|BUCKET|LEASE limits... [TTL duration]`
+pub fn set(call: &Call) -> Result<(), Error> {
+    let args = call.args();
+    let name = args.get(NAME).copied().unwrap_or_default();
+    let now_ms = now_ms();
+    let mut setting = read_setting(&args, now_ms)?;
+    if call.is_replayed() {
+        setting.read_as_first_version();
     } else {
-        config::policies()
-    };
-    let set = registry::with(|registry| {
-        registry.policies.set_max(max);
-        registry.policies.set(&name, policy)
-    });
-    set.map_err(|refused| match refused {
-        Refused::Name => Error::Name {
-            at: NAME,
-            what: "name",
+        zones::check(setting.policy().limits())?;
+    }
+    let before = registry::node(|node| {
+        let before = node.policies.get(name).cloned().unwrap_or_default();
+        if call.is_replayed() {
+            // As an earlier version has sent it: what was accepted there is not refused here.
+            node.policies.put(name, setting.clone(), now_ms);
+        } else {
+            node.policies.set_max(config::policies());
+            node.policies.set(name, setting.clone(), now_ms)?;
         }
-        .to_string(),
-        Refused::Full { .. } => refused.to_string(),
+        Ok(before)
     })?;
-    call.replicate_verbatim();
+    let after = registry::node(|node| node.policies.get(name).cloned().unwrap_or_default());
+    log_change(call, "set", name, &before, &after, now_ms);
+    let payload = policy::encode_setting(name, &setting);
+    call.replicate(NODE, &Part::Setting.payload(&payload));
     call.reply_simple(c"OK");
     Ok(())
 }
 
-fn read_policy(call: &Call) -> Result<(Vec<u8>, Policy), Error> {
+fn read_setting(args: &[&[u8]], now_ms: u64) -> Result<Setting, Error> {
     const ALGORITHM: usize = 3;
     const FIRST_LIMIT: usize = 4;
-    let args = call.args();
     let algorithm = args
         .get(ALGORITHM)
         .and_then(|name| Algorithm::parse(name))
         .ok_or(Error::Algorithm { at: ALGORITHM })?;
-    let limits = request::parse_limits(
-        algorithm,
-        args.get(FIRST_LIMIT..).unwrap_or_default(),
-        FIRST_LIMIT,
-    )?;
+    let mut limits = args.get(FIRST_LIMIT..).unwrap_or_default();
+    let ttl_ms = match limits {
+        [before @ .., option, ttl] if option.eq_ignore_ascii_case(b"TTL") => {
+            limits = before;
+            let (at, what) = (args.len() - 1, "ttl");
+            Some(duration::parse(ttl).map_err(|why| Error::Duration { at, what, why })?)
+        }
+        [.., option] if option.eq_ignore_ascii_case(b"TTL") => {
+            let (at, expected) = (args.len(), "the duration of TTL");
+            return Err(Error::Incomplete { at, expected });
+        }
+        _ => None,
+    };
+    let limits = request::parse_limits(algorithm, limits, FIRST_LIMIT)?;
     // The grammar gives nothing but sound limits, so this is only how the type says it.
     let policy = Policy::new(algorithm, limits).ok_or(Error::Algorithm { at: ALGORITHM })?;
-    Ok((args.get(NAME).copied().unwrap_or_default().to_vec(), policy))
+    Ok(match ttl_ms {
+        None => Setting::Lasting(policy),
+        Some(ttl_ms) => Setting::Temporary(Temporary {
+            policy,
+            ends_ms: now_ms.saturating_add(ttl_ms),
+        }),
+    })
 }
 
-/// `RL.POLICY GET name`: what SET takes behind the name, or nil.
+/// `RL.POLICY GET name`: what SET takes behind the name, with what is left of a TTL, and behind that what is back then; nil
+/// where there is no such policy.
 pub fn get(call: &Call) -> Result<(), Error> {
     let args = call.args();
     let name = args.get(NAME).copied().unwrap_or_default();
-    match registry::with(|registry| registry.policies.get(name).cloned()) {
-        Some(policy) => reply(call, &policy),
-        None => call.reply_null(),
+    let now_ms = now_ms();
+    match registry::node(|node| node.policies.get(name).cloned()) {
+        Some(held) if held.in_force(now_ms).is_some() => reply(call, &held, now_ms),
+        _ => call.reply_null(),
     }
     Ok(())
 }
@@ -68,40 +89,96 @@ pub fn get(call: &Call) -> Result<(), Error> {
 /// `RL.POLICY DEL name [name ...]`: how many there were.
 pub fn del(call: &Call) -> Result<(), Error> {
     let args = call.args();
-    let names = args.iter().skip(NAME);
-    let deleted =
-        registry::with(|registry| names.filter(|name| registry.policies.del(name)).count());
+    let now_ms = now_ms();
+    let mut deleted = 0;
+    for name in args.iter().skip(NAME) {
+        let before = registry::node(|node| node.policies.del(name, now_ms));
+        let before = before.filter(|held| held.in_force(now_ms).is_some());
+        if let Some(before) = before {
+            log_change(call, "deleted", name, &before, &Held::default(), now_ms);
+            deleted += 1;
+        }
+    }
     if deleted > 0 {
         call.replicate_verbatim();
     }
-    call.reply_count(deleted as u64);
+    call.reply_count(deleted);
     Ok(())
 }
 
-/// `RL.POLICY LIST`: a map of every policy, sorted by name.
+/// `RL.POLICY LIST`: a map of every policy, sorted by name, each as GET replies it.
 pub fn list(call: &Call) -> Result<(), Error> {
-    registry::with(|registry| {
-        let policies = registry.policies.list();
+    let now_ms = now_ms();
+    registry::node(|node| {
+        let policies = node.policies.list(now_ms);
         call.reply_map(policies.len());
-        for (name, policy) in policies {
+        for (name, held) in policies {
             call.reply_bytes(name);
-            reply(call, policy);
+            reply(call, held, now_ms);
         }
     });
     Ok(())
 }
 
-/// The algorithm and the limits, as words that SET reads.
-fn reply(call: &Call, policy: &Policy) {
-    let is_bucket = policy.algorithm() == Algorithm::Bucket;
-    let words = if is_bucket { 3 } else { 2 };
-    call.reply_array(1 + words * policy.limits().len());
-    call.reply_bytes(policy.algorithm().name().as_bytes());
-    for limit in policy.limits() {
-        call.reply_bytes(limit.limit().to_string().as_bytes());
-        if is_bucket {
-            call.reply_bytes(limit.refill().to_string().as_bytes());
-        }
-        call.reply_bytes(limit.window_text(policy.algorithm()).as_bytes());
+fn reply(call: &Call, held: &Held, now_ms: u64) {
+    let lasting = held.lasting().map(Policy::words);
+    let Some(temporary) = held.temporary(now_ms) else {
+        return reply_words(call, &lasting.unwrap_or_default(), 0);
+    };
+    let left_ms = temporary.ends_ms.saturating_sub(now_ms);
+    let mut words = temporary.policy.words();
+    words.extend(["TTL".to_owned(), format!("{left_ms}ms")]);
+    reply_words(call, &words, 1);
+    match lasting {
+        Some(lasting) => reply_words(call, &lasting, 0),
+        None => call.reply_null(),
+    }
+}
+
+/// An array of words, and of `more` elements that follow.
+fn reply_words(call: &Call, words: &[String], more: usize) {
+    call.reply_array(words.len() + more);
+    for word in words {
+        call.reply_bytes(word.as_bytes());
+    }
+}
+
+/// A line in the server's log: who, what, from, to.
+fn log_change(call: &Call, what: &str, name: &[u8], before: &Held, after: &Held, now_ms: u64) {
+    if call.is_replayed() {
+        return; // the server that has accepted it has said so
+    }
+    let name = String::from_utf8_lossy(name);
+    notice(&format!(
+        "ratelimit: policy '{name}' {what} by {}: from {} to {}",
+        call.sender(),
+        describe(before, now_ms),
+        describe(after, now_ms)
+    ));
+}
+
+/// The temporary policies that have ended, each as a line in the server's log.
+pub fn log_ended(ended: &[(Box<[u8]>, Temporary, Option<Policy>)]) {
+    for (name, temporary, lasting) in ended {
+        let name = String::from_utf8_lossy(name);
+        let back = lasting.as_ref().map(Policy::words);
+        notice(&format!(
+            "ratelimit: policy '{name}' ended: from {} to {}",
+            temporary.policy.words().join(" "),
+            back.map_or("none".to_owned(), |words| words.join(" "))
+        ));
+    }
+}
+
+fn describe(held: &Held, now_ms: u64) -> String {
+    let lasting = held.lasting().map(|policy| policy.words().join(" "));
+    let lasting = lasting.unwrap_or_else(|| "none".to_owned());
+    match held.temporary(now_ms) {
+        None => lasting,
+        Some(temporary) => format!(
+            "{} for {} ms before {lasting}",
+            temporary.policy.words().join(" "),
+            temporary.ends_ms.saturating_sub(now_ms)
+        ),
     }
 }

@@ -3,44 +3,48 @@
 use crate::core::error::Error;
 use crate::core::limit::Algorithm;
 use crate::core::node::stats::hours::{Counts, Hour, HOUR_MS};
-use crate::core::node::stats::top::Frequent;
-use crate::server::journal;
-use crate::server::raw::{now_ms, Call};
-use crate::server::registry::{self, Registry};
+use crate::core::node::stats::top::{self, Frequent};
+use crate::core::node::stats::Stats;
+use crate::server::raw::{now_ms, Call, User};
+use crate::server::registry;
 
-/// `RL.STATS [name]` and `RL.STATS RESET [name]`
-pub fn stats(call: &Call) -> Result<(), Error> {
-    let args = call.args();
-    let now_ms = now_ms();
-    match args.get(1..).unwrap_or_default() {
-        [] => registry::with(|registry| totals(call, registry, now_ms)),
-        [reset] if reset.eq_ignore_ascii_case(b"RESET") => {
-            forget(call, None);
-            call.reply_integer(1);
-        }
-        [reset, name] if reset.eq_ignore_ascii_case(b"RESET") => {
-            let was_there = forget(call, Some(name));
-            call.reply_integer(i64::from(was_there));
-        }
-        [name] => registry::with(|registry| named(call, registry, name, now_ms)),
-        _ => return Err(Error::Stats { at: 2 }),
+const NAME: usize = 2;
+
+/// The name, if there is one, and nothing behind it.
+fn name_of<'a>(args: &[&'a [u8]], expected: &'static str) -> Result<Option<&'a [u8]>, Error> {
+    let at = NAME + 1;
+    match args.get(at) {
+        None => Ok(args.get(NAME).copied()),
+        Some(_) => Err(Error::Unexpected { at, expected }),
     }
+}
+
+/// `RL.STATS GET [name]`
+pub fn get(call: &Call) -> Result<(), Error> {
+    let name = name_of(&call.args(), "RL.STATS GET [name]")?;
+    let caller = call.user();
+    let now_ms = now_ms();
+    registry::node(|node| match name {
+        None => totals(call, &node.stats, caller.as_ref(), now_ms),
+        Some(name) => named(call, &node.stats, name, caller.as_ref(), now_ms),
+    });
     Ok(())
 }
 
-fn forget(call: &Call, name: Option<&[u8]>) -> bool {
-    let (was_there, is_first) =
-        registry::with(|registry| (registry.stats.reset(name), registry.written.note()));
-    if is_first {
-        journal::begin_turn(call);
+/// `RL.STATS RESET [name]`: 1 if there was such a name; 1 for everything.
+pub fn reset(call: &Call) -> Result<(), Error> {
+    let name = name_of(&call.args(), "RL.STATS RESET [name]")?;
+    let was_there = registry::node(|node| node.stats.reset(name));
+    if was_there {
+        call.replicate_verbatim();
     }
-    was_there
+    call.reply_integer(i64::from(was_there));
+    Ok(())
 }
 
-/// The totals, per algorithm and by the hour, and the names that there are.
-fn totals(call: &Call, registry: &Registry, now_ms: u64) {
-    let stats = &registry.stats;
-    call.reply_map(6);
+/// The totals, per algorithm and by the hour, the names that there are, and who hit without one.
+fn totals(call: &Call, stats: &Stats, caller: Option<&User>, now_ms: u64) {
+    call.reply_map(9);
     counts(call, stats.total());
     call.reply_bytes(b"algorithms");
     call.reply_map(Algorithm::ALL.len());
@@ -55,19 +59,39 @@ fn totals(call: &Call, registry: &Registry, now_ms: u64) {
     for name in names {
         call.reply_bytes(name);
     }
+    let may_see_values =
+        caller.is_some_and(|user| user.may_send(&["RL.DENY", "ENTRIES", "list", "0"]));
+    let mut values = stats.most_deny_listed();
+    values.retain(|_| may_see_values);
+    frequent(call, b"most_allowed", &seen(caller, stats.most_allowed()));
+    frequent(call, b"most_denied", &seen(caller, stats.most_denied()));
+    frequent(call, b"most_deny_listed", &values);
     hours(call, &stats.total_hours(now_ms));
 }
 
 /// What was counted under a name; nil where nothing was.
-fn named(call: &Call, registry: &Registry, name: &[u8], now_ms: u64) {
-    let Some(named) = registry.stats.name(name) else {
+fn named(call: &Call, stats: &Stats, name: &[u8], caller: Option<&User>, now_ms: u64) {
+    let Some(named) = stats.name(name) else {
         return call.reply_null();
     };
     call.reply_map(6);
     counts(call, named.series().counts());
-    identifiers(call, b"most_allowed", &named.most_allowed());
-    identifiers(call, b"most_denied", &named.most_denied());
+    frequent(call, b"most_allowed", &seen(caller, named.most_allowed()));
+    frequent(call, b"most_denied", &seen(caller, named.most_denied()));
     hours(call, &named.series().hours(now_ms));
+}
+
+/// Those identifiers, which are keys' names, that the caller may read. Of a long one only the beginning is known: then
+/// whatever may follow must be readable, as far as two endings can tell.
+fn seen<'a>(caller: Option<&User>, mut identifiers: Vec<Frequent<'a>>) -> Vec<Frequent<'a>> {
+    identifiers.retain(|one| {
+        caller.is_some_and(|user| {
+            let beginning = top::beginning(one.identifier);
+            user.may_read(one.identifier)
+                && beginning.is_none_or(|known| user.may_read(&[known, b"\0"].concat()))
+        })
+    });
+    identifiers
 }
 
 /// Three entries of a map.
@@ -82,11 +106,11 @@ fn counts(call: &Call, counts: Counts) {
     }
 }
 
-/// An entry of a map: per identifier the identifier, its count, and by how much that may be too high.
-fn identifiers(call: &Call, name: &[u8], identifiers: &[Frequent]) {
+/// An entry of a map: per identifier or value the same, its count, and by how much that may be too high.
+fn frequent(call: &Call, name: &[u8], frequent: &[Frequent]) {
     call.reply_bytes(name);
-    call.reply_array(identifiers.len());
-    for each in identifiers {
+    call.reply_array(frequent.len());
+    for each in frequent {
         call.reply_array(3);
         call.reply_bytes(each.identifier);
         call.reply_count(each.count);

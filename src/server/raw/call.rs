@@ -111,17 +111,17 @@ impl<'a> Call<'a> {
         unsafe { flags(self.ctx) }.cast_unsigned()
     }
 
-    /// Whether the server keeps an AOF.
-    pub fn keeps_aof(&self) -> bool {
-        self.flags() & raw::REDISMODULE_CTX_FLAGS_AOF != 0
+    /// Whether this server is a primary that is not loading.
+    pub fn is_primary(&self) -> bool {
+        const PRIMARY: u32 = raw::REDISMODULE_CTX_FLAGS_MASTER;
+        self.flags() & (PRIMARY | raw::REDISMODULE_CTX_FLAGS_LOADING) == PRIMARY
     }
 
-    /// Whether the server keeps an AOF and would append to it now: while clients are paused, as for a failover, nothing may
-    /// be sent on.
-    pub fn may_append_to_aof(&self) -> bool {
+    /// Whether something may be sent to replicas and the AOF now: not while clients are paused, as for a failover.
+    pub fn may_send(&self) -> bool {
         let avoids_traffic = function!(RedisModule_AvoidReplicaTraffic);
         // SAFETY: takes nothing and tells of the server.
-        self.keeps_aof() && unsafe { avoids_traffic() } == 0
+        unsafe { avoids_traffic() == 0 }
     }
 
     /// Whether the server would refuse a command that makes a new key, for want of memory: to be asked where one is about to
@@ -299,7 +299,7 @@ unsafe extern "C" fn run_deferred<F: Fn(&Call)>(ctx: *mut raw::RedisModuleCtx, _
 
 /// # Safety
 /// 1. `string` is an argument of a call, which does not return before `'a` has ended. (Nobody changes it meanwhile.)
-unsafe fn string_bytes<'a>(string: *const raw::RedisModuleString) -> &'a [u8] {
+pub(super) unsafe fn string_bytes<'a>(string: *const raw::RedisModuleString) -> &'a [u8] {
     let mut length = 0;
     let get = function!(RedisModule_StringPtrLen);
     // SAFETY: by 1.

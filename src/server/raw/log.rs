@@ -15,6 +15,11 @@ pub fn warning(text: &str) {
     line(c"warning", text);
 }
 
+/// Logs what the operator may want to know.
+pub fn notice(text: &str) {
+    line(c"notice", text);
+}
+
 fn line(level: &CStr, text: &str) {
     let text = CString::new(printable(text)).unwrap_or_default();
     let log = function!(RedisModule_Log);

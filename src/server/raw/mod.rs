@@ -7,6 +7,7 @@
 //!
 //! ```text
 //! call          a callback of the server's: a command's arguments, its reply, its effect
+//! client        who has sent a call, and what the server lets that user see
 //! key           an open key, and a closed one whose events may be notified
 //! io            a value on its way: RDB, AOF, digest, defragmentation
 //! log           a line in the server's log
@@ -27,6 +28,7 @@
 //! copy of all memory. What belongs to the node is for the main thread alone ([`is_main_thread`]).
 
 mod call;
+mod client;
 mod io;
 mod key;
 mod loading;
@@ -34,23 +36,26 @@ mod log;
 mod registration;
 
 pub use call::{Args, Call, ROOM};
+pub use client::User;
 pub use io::{digest_bytes, emit_aof, load_bytes, relocate, save_bytes};
 pub use key::{ClosedKey, Key};
 pub use loading::{is_main_thread, load, Loading};
-pub use log::warning;
+pub use log::{notice, warning};
 pub use registration::{callback, Command, KeySpec};
 
 use redis_module::raw;
 use std::ffi::c_int;
 use std::ptr::NonNull;
 
-/// A function of the server's. Every one that is called this way exists since Redis 7.0, and the module refuses to load on
-/// an older server ([`loading`]), so there is always one.
-fn required<F>(function: Option<F>) -> F {
-    match function {
-        Some(function) => function,
-        None => std::process::abort(),
-    }
+/// A function of the server's. (A check would cost every hit some thirty instructions.)
+///
+/// # Safety
+/// 1. The server has it. Every one that is called this way exists since Redis 7.0, and the module refuses to load on an older
+///    server ([`loading`]), before it calls any.
+#[inline(always)]
+unsafe fn required<F>(function: Option<F>) -> F {
+    // SAFETY: by 1.
+    unsafe { function.unwrap_unchecked() }
 }
 
 /// The server's function of this name, if it has one.
@@ -64,9 +69,11 @@ macro_rules! optional {
 
 /// The server's function of this name.
 macro_rules! function {
-    ($name:ident) => {
-        $crate::server::raw::required($crate::server::raw::optional!($name))
-    };
+    ($name:ident) => {{
+        let function = $crate::server::raw::optional!($name);
+        // SAFETY: the module has been loaded, so the server has it.
+        unsafe { $crate::server::raw::required(function) }
+    }};
 }
 
 use {function, optional};

@@ -1,11 +1,11 @@
-// The real @upstash/ratelimit, with its algorithms replaced by recipes/upstash-native.js.
+// The real @upstash/ratelimit, with its algorithms replaced by the package's.
 
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
-import { Ratelimit } from "@upstash/ratelimit";
+import { MultiRegionRatelimit, Ratelimit } from "@upstash/ratelimit";
 import { Redis } from "ioredis";
 import { createClient } from "redis";
-import { nativeAlgorithms } from "./recipes/upstash-native.js";
+import { nativeAlgorithms } from "ratelimit-client/upstash";
 import { port } from "./servers.js";
 
 const clients = {
@@ -150,10 +150,38 @@ for (const [name, open] of Object.entries(clients)) {
       }
     });
 
-    it("dynamic limits refuse a client that they would not reach", async () => {
-      const limiter = native.slidingWindow(2, "15 m");
-      const api = new Ratelimit({ redis: {}, limiter, prefix: `${name}:foreign`, dynamicLimits: true });
-      await assert.rejects(api.limit("alice"), /limiter\.redis/);
+    it("dynamic limits that another client keeps are read from it, as the library's own algorithms do", async () => {
+      const kept = new Map();
+      const redis = {
+        get: async (key) => kept.get(key) ?? null,
+        set: async (key, value) => kept.set(key, value),
+        del: async (key) => kept.delete(key),
+      };
+      const api = new Ratelimit({ redis, limiter: native.slidingWindow(2, "15 m"), prefix: `${name}:foreign`, dynamicLimits: true, ephemeralCache: false });
+      await api.limit("alice", { rate: 2 });
+      assert.equal((await api.limit("alice")).success, false);
+      await api.setDynamicLimit({ limit: 5 });
+      const { success, limit, remaining } = await api.limit("alice");
+      assert.deepEqual({ success, limit, remaining }, { success: true, limit: 5, remaining: 2 });
+      assert.equal((await api.getRemaining("alice")).limit, 5);
+      await api.setDynamicLimit({ limit: false });
+      assert.equal((await api.limit("alice")).limit, 2);
+    });
+
+    it("analytics: told once what to do instead, and no error", async (t) => {
+      const warn = t.mock.method(console, "warn", () => {});
+      const api = ratelimit(native.slidingWindow(5, "15 m"), "analytics", { analytics: true });
+      for (let hit = 0; hit < 3; hit++) await (await api.limit("alice")).pending;
+      assert.ok(warn.mock.callCount() <= 1); // once a process
+      for (const { arguments: said } of warn.mock.calls) assert.match(said.join(" "), /RL\.STATS/);
+      await assert.rejects(api.analytics.getUsage(), /RL\.STATS/);
+    });
+
+    it("MultiRegionRatelimit and cachedFixedWindow are refused, with what to do instead", async () => {
+      const limiter = native.slidingWindow(5, "15 m");
+      const api = new MultiRegionRatelimit({ redis: [limiter.redis], limiter, prefix: `${name}:regions` });
+      await assert.rejects(api.limit("alice"), /use Ratelimit/);
+      assert.throws(() => native.cachedFixedWindow(5, "10 s"), /use fixedWindow/);
     });
 
     it("enableProtection looks at RL.DENY, ranges included: reason denyList", async () => {

@@ -10,17 +10,16 @@
 //! | `::/0` | every IPv6 address, and no IPv4 address: the families are apart |
 //! | `alice` `12345` `aa:bb:cc:dd:ee:ff` `1.2.3` `10.0.0.7/login` | a text |
 //! | `010.0.0.1` `256.1.1.1` `1.2.3.4/33` `10.0.0.1/8` `10.0/16` `10.0.0.0/255.0.0.0` `:::1` | refused by [`Value::parse_new`] |
+//! | `1.2.3.4:443` `[2001:db8::1]:443` `[2001:db8::1]` `fe80::1%eth0` ` 1.2.3.4 ` | refused too: an address as it arrives in the wild |
 //!
-//! The last row looks like an address or a range and is none. Kept as a text it would deny nobody, and nobody would
+//! The last row is how sockets and proxies write addresses. What is *checked* may be written so ([`Value::parse_arrived`]);
+//! what is added may not, as it would look as if it meant one port. The row before looks like an address or a range and is none. Kept as a text it would deny nobody, and nobody would
 //! notice; so it is refused when it is added. `010` is octal 8 to some programs and 10 to others. `10.0.0.1/8` is either
 //! one address or sixteen million: whoever wrote it has to say which. [`Value::parse`], which reads what is *checked*
 //! (often straight from the traffic), never refuses: there such a value is a text that no list can hold.
 
-use std::fmt;
+use crate::core::error::{Error, MAX_VALUE_BYTES};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
-/// The longest value, in bytes. The longest address or range in text has 49.
-pub const MAX_VALUE_BYTES: usize = 1024;
 
 /// A range: `base` with the first `length` bits fixed, all later bits 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,42 +39,6 @@ pub enum Value<'a> {
     V6(Net<u128>),
     /// Anything else, byte for byte.
     Text(&'a [u8]),
-}
-
-/// Why a value cannot be added to a list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ValueError {
-    /// No bytes: it would deny everyone without an identifier.
-    Empty,
-    /// More than [`MAX_VALUE_BYTES`].
-    TooLong,
-    /// Looks like an address, and is none.
-    Address,
-    /// Looks like a range, and is none.
-    Range,
-    /// Bits are set past the length. Holds the range that was perhaps meant.
-    HostBits(IpAddr, u8),
-}
-
-impl fmt::Display for ValueError {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Empty => write!(out, "is empty"),
-            Self::TooLong => write!(out, "is longer than {MAX_VALUE_BYTES} bytes"),
-            Self::Address => write!(
-                out,
-                "looks like an IP address but is not one (no leading zeros, each number 0 to 255)"
-            ),
-            Self::Range => write!(
-                out,
-                "looks like an address range but is not one, such as 10.0.0.0/8 or 2001:db8::/32"
-            ),
-            Self::HostBits(base, length) => write!(
-                out,
-                "has bits set past its length: the range would be {base}/{length}"
-            ),
-        }
-    }
 }
 
 /// The bits that a range of `length` fixes in an IPv4 address.
@@ -106,17 +69,41 @@ impl<'a> Value<'a> {
         Self::parse_address(text).unwrap_or(Self::Text(text))
     }
 
-    /// Reads a value that is to be added, and refuses what looks like an address or a range and is none.
-    pub fn parse_new(text: &'a [u8]) -> Result<Self, ValueError> {
+    /// Reads a value that is to be added, and refuses what looks like an address or a range and is none. `at` is its place on
+    /// the command line.
+    pub fn parse_new(text: &'a [u8], at: usize) -> Result<Self, Error> {
         if text.is_empty() {
-            return Err(ValueError::Empty);
+            return Err(Error::EmptyValue { at });
         }
         if text.len() > MAX_VALUE_BYTES {
-            return Err(ValueError::TooLong);
+            return Err(Error::LongValue { at });
         }
         match Self::parse(text) {
-            Self::Text(_) => Self::refuse_lookalike(text).map(|()| Self::Text(text)),
+            Self::Text(_) => {
+                refuse_arrived(text, at)?;
+                refuse_lookalike(text, at)?;
+                Ok(Self::Text(text))
+            }
             address => Ok(address),
+        }
+    }
+
+    /// Reads an address with what is around it in the wild: spaces, a port, brackets, a zone. `None` where it is none.
+    pub fn parse_arrived(text: &[u8]) -> Option<Value<'static>> {
+        // Most texts that are no address begin like none.
+        let first = *text.trim_ascii_start().first()?;
+        if !(first.is_ascii_hexdigit() || matches!(first, b':' | b'[')) {
+            return None;
+        }
+        let address = parse_ip(bare(text))?;
+        Some(Value::range(address, None))
+    }
+
+    /// How many bytes of text it is.
+    pub(super) fn text_bytes(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::V4(_) | Self::V6(_) => 0,
         }
     }
 
@@ -162,38 +149,94 @@ impl<'a> Value<'a> {
             Self::Text(_) => true,
         }
     }
+}
 
-    /// Refuses a text that somebody meant as an address or a range.
-    fn refuse_lookalike(text: &[u8]) -> Result<(), ValueError> {
-        let Some((address, length)) = split_range(text) else {
-            let dotted =
-                text.iter().all(|b| b.is_ascii_digit() || *b == b'.') && count(text, b'.') == 3;
-            let colons = is_hex_and_colons(text) && text.windows(2).any(|pair| pair == b"::");
-            return if dotted || colons {
-                Err(ValueError::Address)
-            } else {
-                Ok(())
-            };
-        };
-        if let Some(ip) = parse_ip(address) {
-            if let Some(length) = parse_length(length, ip) {
-                let base = match ip {
-                    IpAddr::V4(v4) => Ipv4Addr::from_bits(v4.to_bits() & mask_v4(length)).into(),
-                    IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & mask_v6(length)).into(),
-                };
-                return Err(ValueError::HostBits(base, length));
-            }
-        }
+/// Refuses a text that somebody meant as an address or a range.
+fn refuse_lookalike(text: &[u8], at: usize) -> Result<(), Error> {
+    let Some((address, length)) = split_range(text) else {
         let dotted =
-            address.iter().all(|b| b.is_ascii_digit() || *b == b'.') && count(address, b'.') > 0;
-        let colons = is_hex_and_colons(address) && count(address, b':') > 1;
-        let numeric = length.iter().all(|b| b.is_ascii_digit() || *b == b'.');
-        if numeric && (dotted || colons) {
-            Err(ValueError::Range)
+            text.iter().all(|b| b.is_ascii_digit() || *b == b'.') && count(text, b'.') == 3;
+        let colons = is_hex_and_colons(text) && text.windows(2).any(|pair| pair == b"::");
+        return if dotted || colons {
+            Err(Error::NoAddress { at })
         } else {
             Ok(())
+        };
+    };
+    if let Some(ip) = parse_ip(address) {
+        if let Some(length) = parse_length(length, ip) {
+            let base = match ip {
+                IpAddr::V4(v4) => Ipv4Addr::from_bits(v4.to_bits() & mask_v4(length)).into(),
+                IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & mask_v6(length)).into(),
+            };
+            return Err(Error::HostBits { at, base, length });
         }
     }
+    let dotted =
+        address.iter().all(|b| b.is_ascii_digit() || *b == b'.') && count(address, b'.') > 0;
+    let colons = is_hex_and_colons(address) && count(address, b':') > 1;
+    let numeric = length.iter().all(|b| b.is_ascii_digit() || *b == b'.');
+    if numeric && (dotted || colons) {
+        Err(Error::NoRange { at })
+    } else {
+        Ok(())
+    }
+}
+
+/// Refuses an address or a range with something around it, whether it is one or looks like one.
+fn refuse_arrived(text: &[u8], at: usize) -> Result<(), Error> {
+    let bare = bare(text);
+    match Value::parse(bare) {
+        Value::Text(_) => refuse_lookalike(bare, at),
+        Value::V4(Net { length, base }) => Err(Error::Arrived {
+            at,
+            base: Ipv4Addr::from_bits(base).into(),
+            length,
+        }),
+        Value::V6(Net { length, base }) => Err(Error::Arrived {
+            at,
+            base: Ipv6Addr::from_bits(base).into(),
+            length,
+        }),
+    }
+}
+
+/// A text without the spaces, the brackets, the port and the zone that an address may have around it.
+fn bare(text: &[u8]) -> &[u8] {
+    let text = text.trim_ascii();
+    let before = |byte| {
+        let at = text.iter().position(|other| *other == byte)?;
+        text.get(..at)
+    };
+    let text = match text.strip_prefix(b"[") {
+        Some(inside) => {
+            let end = inside.iter().position(|byte| *byte == b']');
+            let parts = end.and_then(|end| inside.split_at_checked(end));
+            match parts {
+                Some((inside, [b']'])) => inside,
+                Some((inside, [b']', b':', port @ ..])) if is_port(port) => inside,
+                _ => return text,
+            }
+        }
+        None if before(b'%').is_some() => text,
+        // Without brackets, only behind an IPv4 address (perhaps the end of an IPv6 one) a colon begins a port.
+        None => match text.iter().rposition(|byte| matches!(byte, b':' | b'.')) {
+            Some(at) if text.contains(&b'.') => match text.split_at_checked(at) {
+                Some((address, [b':', port @ ..])) if is_port(port) => address,
+                _ => text,
+            },
+            _ => text,
+        },
+    };
+    match text.iter().position(|byte| *byte == b'%') {
+        Some(zone) => text.get(..zone).unwrap_or(text),
+        None => text,
+    }
+}
+
+/// A port's digits; there may be none, as in a URL.
+fn is_port(text: &[u8]) -> bool {
+    text.iter().all(u8::is_ascii_digit)
 }
 
 /// The canonical text, as bytes: `1.2.3.4`, `10.0.0.0/8`, `2001:db8::1` (RFC 5952), or the text itself.
@@ -373,8 +416,8 @@ fn is_hex_and_colons(text: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    fn canonical(text: &str) -> Result<String, ValueError> {
-        Value::parse_new(text.as_bytes()).map(|value| String::from_utf8(value.into()).unwrap())
+    fn canonical(text: &str) -> Result<String, Error> {
+        Value::parse_new(text.as_bytes(), 3).map(|value| String::from_utf8(value.into()).unwrap())
     }
 
     fn is_text(text: &str) -> bool {
@@ -426,12 +469,15 @@ mod tests {
             "a::b::c::x",
             "10.0.0.7/login",
             "user/42",
+            " alice ",
+            "alice:80",
+            "example.org:80",
+            "[alice]",
+            "[]",
+            "50%",
+            "2001:db8::1]:80x",
+            "1.2.3.4:80x",
             "2024/10",
-            "[::1]:8080",
-            "1.2.3.4:80",
-            "fe80::1%eth0",
-            " 1.2.3.4",
-            "1.2.3.4 ",
             "cafe",
             "a:b/7",
             "/",
@@ -444,7 +490,10 @@ mod tests {
             assert_eq!(canonical(text).as_deref(), Ok(text));
             assert!(is_text(text), "{text}");
         }
-        assert_eq!(Value::parse_new(b"\xff\0/8"), Ok(Value::Text(b"\xff\0/8")));
+        assert_eq!(
+            Value::parse_new(b"\xff\0/8", 3),
+            Ok(Value::Text(b"\xff\0/8"))
+        );
     }
 
     #[test]
@@ -461,7 +510,7 @@ mod tests {
             "::12345",
             "::ffff:1.2.3.256",
         ] {
-            assert_eq!(canonical(text), Err(ValueError::Address), "{text}");
+            assert_eq!(canonical(text), Err(Error::NoAddress { at: 3 }), "{text}");
             assert!(is_text(text), "{text}");
         }
         for text in [
@@ -480,7 +529,7 @@ mod tests {
             "::1::/64",
             "1.2.3.4/4294967304",
         ] {
-            assert_eq!(canonical(text), Err(ValueError::Range), "{text}");
+            assert_eq!(canonical(text), Err(Error::NoRange { at: 3 }), "{text}");
             assert!(is_text(text), "{text}");
         }
         for (text, meant) in [
@@ -493,7 +542,7 @@ mod tests {
                 None
             } else {
                 Some(format!(
-                    "has bits set past its length: the range would be {meant}"
+                    "ERR argument 3 (value) has bits set past its length: the range would be {meant}"
                 ))
             };
             assert_eq!(
@@ -502,12 +551,99 @@ mod tests {
                 "{text}"
             );
         }
-        assert_eq!(canonical(""), Err(ValueError::Empty));
+        assert_eq!(canonical(""), Err(Error::EmptyValue { at: 3 }));
         assert!(canonical(&"x".repeat(MAX_VALUE_BYTES)).is_ok());
         assert_eq!(
             canonical(&"x".repeat(MAX_VALUE_BYTES + 1)),
-            Err(ValueError::TooLong)
+            Err(Error::LongValue { at: 3 })
         );
+    }
+
+    /// As sockets and proxies write them: read as the address where they are checked, refused where they are added.
+    #[test]
+    fn an_address_as_it_arrives_is_read_but_not_added() {
+        for (text, address) in [
+            ("192.0.2.7:443", "192.0.2.7"),
+            ("192.0.2.7:", "192.0.2.7"),
+            ("[2001:db8::1]:443", "2001:db8::1"),
+            ("[2001:DB8::1]", "2001:db8::1"),
+            ("fe80::1%eth0", "fe80::1"),
+            ("[fe80::1%eth0]:443", "fe80::1"),
+            (" 192.0.2.7", "192.0.2.7"),
+            ("192.0.2.7\r\n", "192.0.2.7"),
+            ("\t2001:db8::1 ", "2001:db8::1"),
+            ("[::ffff:192.0.2.7]:443", "192.0.2.7"),
+            ("::ffff:192.0.2.7:443", "192.0.2.7"),
+            ("[192.0.2.7]", "192.0.2.7"),
+        ] {
+            assert!(is_text(text), "{text}: as it is written, it is none");
+            let arrived = Value::parse_arrived(text.as_bytes()).unwrap();
+            assert_eq!(String::from_utf8(arrived.into()).unwrap(), address);
+            let refused = canonical(text).unwrap_err().to_string();
+            let expected = format!(
+                "ERR argument 3 (value) has spaces, brackets, a port or a zone: write {address}"
+            );
+            assert_eq!(refused, expected);
+        }
+        for (text, says) in [
+            (" 10.0.0.0/8", "write 10.0.0.0/8"),
+            ("[2001:db8::/32]", "write 2001:db8::/32"),
+            ("256.1.1.1:80", "looks like an IP address"),
+            ("[:::1]:80", "looks like an IP address"),
+            (" 10.0.0.1/8", "the range would be 10.0.0.0/8"),
+        ] {
+            assert_eq!(Value::parse_arrived(text.as_bytes()), None, "{text}");
+            let refused = canonical(text).unwrap_err().to_string();
+            assert!(refused.contains(says), "{text}: {refused}");
+        }
+    }
+
+    /// Whatever the standard library reads as the address of a socket or of a host, with spaces around it.
+    #[test]
+    fn every_socket_address_is_read_as_its_host() {
+        let mut state = 3;
+        let mut read = 0;
+        for _ in 0..200_000 {
+            let v4 = Ipv4Addr::from_bits(u32::try_from(lcg(&mut state) & 0xffff_ffff).unwrap());
+            let groups = [(); 8].map(|()| match lcg(&mut state) % 3 {
+                0 => 0,
+                _ => u16::try_from(lcg(&mut state) & 0xffff).unwrap(),
+            });
+            let (v6, port) = (Ipv6Addr::from(groups), lcg(&mut state) % 65_536);
+            let mut text = match lcg(&mut state) % 8 {
+                0 => v4.to_string(),
+                1 => format!("{v4}:{port}"),
+                2 => v6.to_string(),
+                3 => format!("[{v6}]:{port}"),
+                4 => format!("[{v6}%{}]:{port}", port % 9),
+                5 => format!("{v6}%eth{}", port % 9),
+                6 => format!("::ffff:{v4}"),
+                _ => format!("[::ffff:{v4}]:{port}"),
+            }
+            .into_bytes();
+            if lcg(&mut state).is_multiple_of(2) {
+                let at = lcg(&mut state) % text.len();
+                let byte = b"0123456789.:[]%/ a"[lcg(&mut state) % 18];
+                match lcg(&mut state) % 3 {
+                    0 => text[at] = byte,
+                    1 => text.insert(at, byte),
+                    _ => drop(text.remove(at)),
+                }
+            }
+            let plain = std::str::from_utf8(&text).unwrap();
+            let host = |text: &str| text.parse::<IpAddr>().ok();
+            let expected =
+                host(plain).or_else(|| plain.parse().ok().map(|it: std::net::SocketAddr| it.ip()));
+            let Some(expected) = expected else {
+                continue;
+            };
+            read += 1;
+            let text = [b" ", text.as_slice(), b"\t"].concat();
+            let expected = Value::range(expected, None);
+            assert_eq!(Value::parse_arrived(&text), Some(expected), "{plain}");
+            assert!(Value::parse_new(&text, 3).is_err(), "{plain}");
+        }
+        assert!(read > 100_000, "{read}");
     }
 
     #[test]

@@ -8,6 +8,17 @@ use super::until::Until;
 use std::cmp::Ordering;
 use std::num::NonZeroU64;
 
+/// What a change has made of the permanent entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Permanent {
+    /// There is one more.
+    Added,
+    /// There is one less.
+    Removed,
+    /// They are what they were.
+    Same,
+}
+
 /// Entries of one kind and length: each key is in one of the two tables.
 #[derive(Debug)]
 pub struct Entries<K> {
@@ -28,6 +39,12 @@ impl<K: Key> Entries<K> {
     /// How many keys there are, with those that have expired and are not yet removed.
     pub fn len(&self) -> usize {
         self.permanent.len() + self.temporary.len()
+    }
+
+    /// See [`Table::displacement`].
+    #[cfg(test)]
+    pub fn displacement(&self) -> u64 {
+        self.permanent.displacement() + self.temporary.displacement()
     }
 
     /// What the keys own outside the tables, in bytes.
@@ -53,24 +70,33 @@ impl<K: Key> Entries<K> {
     }
 
     /// Adds a key, or says anew how long it holds.
-    pub fn put(&mut self, key: K, until: Until) {
+    pub fn put(&mut self, key: K, until: Until) -> Permanent {
         match until {
             Until::Forever => {
                 self.temporary.remove(key.hash(), |other| other.cmp(&key));
-                self.permanent.put(key, ());
+                match self.permanent.put(key, ()) {
+                    true => Permanent::Added,
+                    false => Permanent::Same,
+                }
             }
             Until::At(expires_at_ms) => {
-                self.permanent.remove(key.hash(), |other| other.cmp(&key));
+                let removed = self.permanent.remove(key.hash(), |other| other.cmp(&key));
                 self.temporary.put(key, expires_at_ms);
+                match removed {
+                    true => Permanent::Removed,
+                    false => Permanent::Same,
+                }
             }
         }
     }
 
     /// Takes a key out.
-    pub fn remove(&mut self, hash: u64, order: impl Fn(&K) -> Ordering) {
-        if !self.permanent.remove(hash, &order) {
-            self.temporary.remove(hash, order);
+    pub fn remove(&mut self, hash: u64, order: impl Fn(&K) -> Ordering) -> Permanent {
+        if self.permanent.remove(hash, &order) {
+            return Permanent::Removed;
         }
+        self.temporary.remove(hash, order);
+        Permanent::Same
     }
 
     /// Both tables in one order. Merged, so that an entry which moves from one to the other during a scan is not missed.

@@ -177,8 +177,14 @@ impl Key for Text {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    /// One of the IPv6 addresses that all have one hash under a seed.
+    pub fn colliding(low: u64, seed: Seed) -> u128 {
+        let high = mix64(low ^ seed.0, FACTOR_64) ^ 0x2001;
+        u128::from(high) << 64 | u128::from(low)
+    }
 
     #[test]
     fn factors_have_their_inverses() {

@@ -1,7 +1,8 @@
 //! One deny list: its values by kind, and a scan over them.
 
 use super::address::{Net, Value};
-use super::entries::{Entries, Sweep};
+use super::encoding;
+use super::entries::{Entries, Permanent, Sweep};
 use super::key::{Address, Seed, Text};
 use super::ranges::{Level, Ranges};
 use super::table::Key;
@@ -13,6 +14,8 @@ pub struct List {
     v4: Ranges<u32>,
     v6: Ranges<u128>,
     texts: Entries<Text>,
+    /// See [`List::fingerprint`].
+    fingerprint: u64,
 }
 
 /// A cursor is the number of a section (texts, then each length of each family) above the leading bits of a hash: less
@@ -107,25 +110,70 @@ impl List {
         }
     }
 
+    /// How far keys are from where they belong: what a crafted list makes long.
+    #[cfg(test)]
+    pub fn displacement(&self) -> u64 {
+        let levels = self.v6.levels().iter();
+        levels.map(|level| level.entries.displacement()).sum()
+    }
+
+    /// Whether the list denies a value as it is written, or else the address that it is in the wild: as what, and how long.
+    #[inline]
+    pub fn find_text<'a>(
+        &self,
+        text: &'a [u8],
+        seed: Seed,
+        now_ms: u64,
+    ) -> Option<(Value<'a>, Until)> {
+        let written = Value::parse(text);
+        if let Some(until) = self.find(written, seed, now_ms) {
+            return Some((written, until));
+        }
+        let Value::Text(_) = written else {
+            return None;
+        };
+        let arrived = Value::parse_arrived(text)?;
+        Some((arrived, self.find(arrived, seed, now_ms)?))
+    }
+
     /// Adds an entry, or says anew how long it holds.
     pub fn put(&mut self, value: Value<'_>, until: Until, seed: Seed) {
-        match value {
+        let change = match value {
             Value::V4(net) => self.v4.put(net, until, seed),
             Value::V6(net) => self.v6.put(net, until, seed),
             Value::Text(bytes) => self.texts.put(Text::new(bytes, seed), until),
-        }
+        };
+        self.mark(value, change);
     }
 
     /// Takes this very entry out.
     pub fn remove(&mut self, value: Value<'_>, seed: Seed) {
-        match value {
+        let change = match value {
             Value::V4(net) => self.v4.remove(net, seed),
             Value::V6(net) => self.v6.remove(net, seed),
             Value::Text(bytes) => {
                 let hash = Text::hash_of(bytes, seed);
-                self.texts.remove(hash, |other| other.order(hash, bytes));
+                self.texts.remove(hash, |other| other.order(hash, bytes))
             }
-        }
+        };
+        self.mark(value, change);
+    }
+
+    /// What the permanent entries are, in 64 bits: equal wherever they are equal, in whatever order they came, and kept up
+    /// to date with each change, as to go through millions would take long.
+    ///
+    /// The sum, modulo 2^64, over the permanent entries: of each the first 8 bytes, in network order, of the SHA-256 of its
+    /// bytes as [`encoding`] has them. So of `10.0.0.0/8` of the bytes 4, 8, 10, 0, 0, 0.
+    pub fn fingerprint(&self) -> u64 {
+        self.fingerprint
+    }
+
+    fn mark(&mut self, value: Value<'_>, change: Permanent) {
+        self.fingerprint = match change {
+            Permanent::Added => self.fingerprint.wrapping_add(encoding::mark(value)),
+            Permanent::Removed => self.fingerprint.wrapping_sub(encoding::mark(value)),
+            Permanent::Same => return,
+        };
     }
 
     /// Visits about `count` entries from `cursor` (0: the beginning) on, and returns the cursor to go on from (0: done).

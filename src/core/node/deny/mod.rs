@@ -1,7 +1,7 @@
 //! Deny lists: named sets of addresses, ranges and texts, checked before any limit is.
 //!
 //! One idea a file: `address` says what a value is, `table` is the set or map that everything lies in, `key` what lies
-//! there, `until` and `entries` add the time to live, `ranges` matches addresses, `list` is one list, `codec` its bytes,
+//! there, `until` and `entries` add the time to live, `ranges` matches addresses, `list` is one list, `encoding` its bytes,
 //! and here is the registry of lists with its bounds.
 //!
 //! * A list comes into being with its first entry and is gone with its last. To check a list that is not there is to
@@ -12,7 +12,7 @@
 //! * A call does all that it was asked or, with an error, nothing.
 
 mod address;
-mod codec;
+mod encoding;
 mod entries;
 mod key;
 mod list;
@@ -22,16 +22,18 @@ mod table;
 mod tests;
 mod until;
 
-pub use address::{Net, Value, ValueError, MAX_VALUE_BYTES};
-pub use codec::CodecError;
+pub use address::{Net, Value};
+pub use encoding::measure;
 pub use key::Seed;
 pub use until::Until;
 
+use crate::core::error::{Error, MAX_NAME_BYTES};
 use list::List;
-use std::fmt;
 
-/// The longest name of a list, in bytes.
-pub const MAX_NAME_BYTES: usize = 128;
+/// Where RL.DENY has the list's name on its command line.
+pub const NAME_AT: usize = 2;
+/// Where it has the first value, and RENAME the new name.
+pub const FIRST_VALUE_AT: usize = 3;
 
 /// How many slots a call looks at that has to make room: well under a millisecond's work for each 100,000.
 const MAKE_ROOM_SLOTS: usize = 400_000;
@@ -56,76 +58,35 @@ impl Bounds {
     };
 }
 
-/// Why a call was refused. Nothing has changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DenyError {
-    /// A list's name is empty or longer than [`MAX_NAME_BYTES`].
-    Name,
-    /// The value at `index` (from 0) cannot be added.
-    Value {
-        /// Which value of the call, from 0.
-        index: usize,
-        /// What is wrong with it.
-        why: ValueError,
-    },
-    /// There is no list of that name.
-    NoSuchList,
-    /// One list more than allowed.
-    TooManyLists {
-        /// The bound.
-        max: usize,
-    },
-    /// More entries than allowed.
-    TooManyEntries {
-        /// The bound.
-        max: usize,
-        /// What all lists hold.
-        have: usize,
-        /// What the call would have added.
-        adding: usize,
-    },
-    /// More bytes of text than allowed.
-    TooManyBytes {
-        /// The bound.
-        max: usize,
-        /// What all lists hold.
-        have: usize,
-        /// What the call would have added.
-        adding: usize,
-    },
-}
+/// The values of an ADD, each once and in order.
+#[derive(Clone, Debug)]
+pub struct Values<'a>(Vec<Value<'a>>);
 
-impl fmt::Display for DenyError {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Name => write!(
-                out,
-                "the name of a deny list must have 1 to {MAX_NAME_BYTES} bytes"
-            ),
-            Self::Value { index, why } => write!(out, "value {} {why}", index + 1),
-            Self::NoSuchList => write!(out, "no such deny list"),
-            Self::TooManyLists { max } => write!(out, "too many deny lists: at most {max}"),
-            Self::TooManyEntries { max, have, adding } => {
-                write!(
-                    out,
-                    "too many entries in deny lists: {have} and {adding} more, at most {max}"
-                )
-            }
-            Self::TooManyBytes { max, have, adding } => {
-                write!(
-                    out,
-                    "too much text in deny lists: {have} bytes and {adding} more, at most {max}"
-                )
-            }
+impl<'a> Values<'a> {
+    /// Reads the values of a call, of which [`FIRST_VALUE_AT`] is the first's place.
+    pub fn read(texts: impl IntoIterator<Item = &'a [u8]>) -> Result<Self, Error> {
+        let mut values = Vec::new();
+        for (index, text) in texts.into_iter().enumerate() {
+            values.push(Value::parse_new(text, FIRST_VALUE_AT + index)?);
         }
+        values.sort_unstable();
+        values.dedup();
+        Ok(Self(values))
+    }
+
+    /// What adding them to a list makes of it: an encoding of lists, for [`Lists::merge`].
+    pub fn encode(&self, name: &[u8], until: Until) -> Vec<u8> {
+        encoding::encode_values(name, &self.0, until)
     }
 }
 
 /// A value that was found in a list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Match {
     /// Which value of the call, from 0.
     pub index: usize,
+    /// What it was read as: its canonical text.
+    pub value: Vec<u8>,
     /// How long it is denied: of several entries that cover it, as long as the longest.
     pub until: Until,
 }
@@ -143,6 +104,29 @@ pub struct Entry {
 struct Named {
     name: Box<[u8]>,
     list: List,
+    changed_ms: u64,
+}
+
+/// What there is to say of a list without going through it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// How many entries it holds, with those that have expired and are not yet removed.
+    pub entries: usize,
+    /// What its permanent entries are: the sum of a hash of each, as the doc of `List::fingerprint` has it.
+    pub fingerprint: u64,
+    /// When it was changed last, in milliseconds since the Unix epoch; 0 where that was before it was loaded. That an entry
+    /// expires is no change.
+    pub changed_ms: u64,
+}
+
+impl Summary {
+    fn of(named: &Named) -> Self {
+        Self {
+            entries: named.list.len(),
+            fingerprint: named.list.fingerprint(),
+            changed_ms: named.changed_ms,
+        }
+    }
 }
 
 /// Every deny list of a server.
@@ -192,10 +176,18 @@ impl Lists {
                 Named {
                     name: name.into(),
                     list: List::default(),
+                    changed_ms: 0,
                 },
             );
             at
         })
+    }
+
+    /// Notes that a list is changed now.
+    fn touch(&mut self, at: usize, now_ms: u64) {
+        if let Some(named) = self.lists.get_mut(at) {
+            named.changed_ms = now_ms;
+        }
     }
 
     /// Changes a list and counts what that made of it; an empty one goes.
@@ -214,34 +206,30 @@ impl Lists {
 
     /// Adds values to a list, and returns how many were not in it before. `until` holds for all of them, those that were
     /// in it too.
-    pub fn add<'a>(
+    pub fn add(
         &mut self,
         name: &[u8],
-        values: impl IntoIterator<Item = &'a [u8]>,
+        values: &Values,
         until: Until,
         now_ms: u64,
         bounds: &Bounds,
-    ) -> Result<usize, DenyError> {
-        check_name(name)?;
-        let mut parsed = Vec::new();
-        for (index, text) in values.into_iter().enumerate() {
-            parsed.push(Value::parse_new(text).map_err(|why| DenyError::Value { index, why })?);
-        }
-        if parsed.is_empty() {
+    ) -> Result<usize, Error> {
+        check_name(name, NAME_AT)?;
+        let values = values.0.as_slice();
+        if values.is_empty() {
             return Ok(0);
         }
-        parsed.sort_unstable();
-        parsed.dedup();
         // However often lists are filled and dropped between two sweeps: more is freed than is added.
-        self.free_dropped(parsed.len() * 4);
-        if self.check_room(name, &parsed, bounds).is_err() {
+        self.free_dropped(values.len() * 4);
+        if self.check_room(name, values, bounds).is_err() {
             self.sweep(now_ms, MAKE_ROOM_SLOTS);
-            self.check_room(name, &parsed, bounds)?;
+            self.check_room(name, values, bounds)?;
         }
         let at = self.position_or_new(name);
+        self.touch(at, now_ms);
         let added = self.change(at, |list, seed| {
             let mut added = 0;
-            for value in parsed {
+            for value in values.iter().copied() {
                 let holds = list
                     .get(value, seed)
                     .is_some_and(|until| until.holds(now_ms));
@@ -254,35 +242,42 @@ impl Lists {
     }
 
     /// Whether these values, each once, fit.
-    fn check_room(
-        &self,
-        name: &[u8],
-        values: &[Value<'_>],
-        bounds: &Bounds,
-    ) -> Result<(), DenyError> {
+    fn check_room(&self, name: &[u8], values: &[Value<'_>], bounds: &Bounds) -> Result<(), Error> {
         let list = self.list(name);
-        if list.is_none() && self.lists.len() >= bounds.lists {
-            return Err(DenyError::TooManyLists { max: bounds.lists });
-        }
+        let lists = usize::from(list.is_none());
         let (mut entries, mut text_bytes) = (0, 0);
         for value in values {
             if list.and_then(|list| list.get(*value, self.seed)).is_none() {
                 entries += 1;
-                if let Value::Text(text) = value {
-                    text_bytes += text.len();
-                }
+                text_bytes += value.text_bytes();
             }
         }
+        self.check_more(
+            &Bounds {
+                lists,
+                entries,
+                text_bytes,
+            },
+            bounds,
+        )
+    }
+
+    /// Whether so much more fits.
+    pub fn check_more(&self, more: &Bounds, bounds: &Bounds) -> Result<(), Error> {
+        if more.lists > 0 && self.lists.len() + more.lists > bounds.lists {
+            return Err(Error::TooManyLists { max: bounds.lists });
+        }
+        let (entries, text_bytes) = (more.entries, more.text_bytes);
         // What adds nothing is never refused, even where a bound was lowered under what is there.
         if entries > 0 && self.entries + entries > bounds.entries {
-            return Err(DenyError::TooManyEntries {
+            return Err(Error::TooManyEntries {
                 max: bounds.entries,
                 have: self.entries,
                 adding: entries,
             });
         }
         if text_bytes > 0 && self.text_bytes + text_bytes > bounds.text_bytes {
-            return Err(DenyError::TooManyBytes {
+            return Err(Error::TooMuchText {
                 max: bounds.text_bytes,
                 have: self.text_bytes,
                 adding: text_bytes,
@@ -312,10 +307,15 @@ impl Lists {
             }
             removed
         });
-        removed.unwrap_or(0)
+        let removed = removed.unwrap_or(0);
+        if let (true, Ok(at)) = (removed > 0, self.position(name)) {
+            self.touch(at, now_ms);
+        }
+        removed
     }
 
-    /// Whether each value is denied, and how long. A range is denied where one entry covers all of it.
+    /// Whether each value is denied, and how long, read as by [`Lists::first_match`]. A range is denied where one entry covers
+    /// all of it.
     pub fn has<'a>(
         &self,
         name: &[u8],
@@ -325,11 +325,12 @@ impl Lists {
         let list = self.list(name);
         values
             .into_iter()
-            .map(|text| list?.find(Value::parse(text), self.seed, now_ms))
+            .map(|text| Some(list?.find_text(text, self.seed, now_ms)?.1))
             .collect()
     }
 
-    /// The first of the values that is denied.
+    /// The first of the values that is denied. A value is looked up as it is written first, and then, where it is an address
+    /// as it arrives in the wild, as that address: see [`Value::parse_arrived`].
     pub fn first_match<'a>(
         &self,
         name: &[u8],
@@ -338,8 +339,17 @@ impl Lists {
     ) -> Option<Match> {
         let list = self.list(name)?;
         values.into_iter().enumerate().find_map(|(index, text)| {
-            let until = list.find(Value::parse(text), self.seed, now_ms)?;
-            Some(Match { index, until })
+            let (value, until) = list.find_text(text, self.seed, now_ms)?;
+            let value = match value {
+                // As most are written: four numbers.
+                Value::V4(_) if text.iter().all(|b| matches!(b, b'0'..=b'9' | b'.')) => text.into(),
+                value => value.into(),
+            };
+            Some(Match {
+                index,
+                value,
+                until,
+            })
         })
     }
 
@@ -371,6 +381,12 @@ impl Lists {
         (next, entries)
     }
 
+    /// Every list's name and what there is to say of it, sorted by name.
+    pub fn summaries(&self) -> impl Iterator<Item = (&[u8], Summary)> {
+        let lists = self.lists.iter();
+        lists.map(|named| (named.name.as_ref(), Summary::of(named)))
+    }
+
     /// Every list's name and how many entries it holds, sorted by name.
     pub fn sizes(&self) -> impl Iterator<Item = (&[u8], usize)> {
         self.lists
@@ -390,9 +406,10 @@ impl Lists {
 
     /// Gives a list another name, in place of the list that has it. No check in between sees anything but one or the
     /// other. Moves no entry, however large the lists are.
-    pub fn rename(&mut self, old: &[u8], new: &[u8]) -> Result<(), DenyError> {
-        check_name(new)?;
-        let at = self.position(old).map_err(|_| DenyError::NoSuchList)?;
+    pub fn rename(&mut self, old: &[u8], new: &[u8], now_ms: u64) -> Result<(), Error> {
+        check_name(new, FIRST_VALUE_AT)?;
+        let no_such_list = Error::NoSuchList { at: NAME_AT };
+        let at = self.position(old).map_err(|_| no_such_list)?;
         if old == new {
             return Ok(());
         }
@@ -400,6 +417,7 @@ impl Lists {
         match self.position(new) {
             Ok(at) => {
                 if let Some(named) = self.lists.get_mut(at) {
+                    named.changed_ms = now_ms;
                     let replaced = std::mem::replace(&mut named.list, list);
                     self.bury(replaced);
                 }
@@ -409,6 +427,7 @@ impl Lists {
                 Named {
                     name: new.into(),
                     list,
+                    changed_ms: now_ms,
                 },
             ),
         }
@@ -490,10 +509,10 @@ impl Lists {
     }
 }
 
-fn check_name(name: &[u8]) -> Result<(), DenyError> {
+fn check_name(name: &[u8], at: usize) -> Result<(), Error> {
     if (1..=MAX_NAME_BYTES).contains(&name.len()) {
         Ok(())
     } else {
-        Err(DenyError::Name)
+        Err(Error::Name { at, what: "list" })
     }
 }

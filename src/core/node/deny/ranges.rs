@@ -16,7 +16,7 @@
 //! answer), until there are more than twice as many blocks as ranges; then all words are made anew, at 0.1 us a range.
 
 use super::address::{Net, Value};
-use super::entries::{Entries, Sweep};
+use super::entries::{Entries, Permanent, Sweep};
 use super::key::{Address, Seed};
 use super::table::{Key, Table};
 use super::until::Until;
@@ -101,7 +101,7 @@ impl<A: Address> Ranges<A> {
     }
 
     /// Adds a range, or says anew how long it holds.
-    pub fn put(&mut self, net: Net<A>, until: Until, seed: Seed) {
+    pub fn put(&mut self, net: Net<A>, until: Until, seed: Seed) -> Permanent {
         let at = self.position(net.length).unwrap_or_else(|at| {
             let level = Level {
                 length: net.length,
@@ -112,25 +112,25 @@ impl<A: Address> Ranges<A> {
             self.levels.insert(at, level);
             at
         });
-        if let Some(level) = self.levels.get_mut(at) {
-            level.entries.put(net.base.seal(seed), until);
-        }
         if is_in_block::<A>(net.length) {
             mark(&mut self.blocks, net, seed);
+        }
+        match self.levels.get_mut(at) {
+            Some(level) => level.entries.put(net.base.seal(seed), until),
+            None => Permanent::Same,
         }
     }
 
     /// Takes this very range out.
-    pub fn remove(&mut self, net: Net<A>, seed: Seed) {
-        let Ok(at) = self.position(net.length) else {
-            return;
-        };
-        let Some(level) = self.levels.get_mut(at) else {
-            return;
+    pub fn remove(&mut self, net: Net<A>, seed: Seed) -> Permanent {
+        let at = self.position(net.length).ok();
+        let Some(level) = at.and_then(|at| self.levels.get_mut(at)) else {
+            return Permanent::Same;
         };
         let key = net.base.seal(seed);
-        level.entries.remove(key.hash(), |other| other.cmp(&key));
+        let removed = level.entries.remove(key.hash(), |other| other.cmp(&key));
         self.tidy(seed);
+        removed
     }
 
     /// Takes part in a sweep.

@@ -187,6 +187,20 @@ impl<K: Key, V> Table<K, V> {
         self.len
     }
 
+    /// How many slots all keys together are away from home.
+    #[cfg(test)]
+    pub fn displacement(&self) -> u64 {
+        let away = |shard: &Shard<K, V>| {
+            let slots = shard.slots.iter().enumerate();
+            let away = |(at, slot): (usize, &Option<(K, V)>)| {
+                let (key, _) = slot.as_ref()?;
+                Some((at - shard.home(key.hash())) as u64)
+            };
+            slots.filter_map(away).sum::<u64>()
+        };
+        self.shards.iter().map(away).sum()
+    }
+
     /// What the keys own outside the table, in bytes.
     pub fn key_bytes(&self) -> usize {
         self.key_bytes
@@ -214,8 +228,8 @@ impl<K: Key, V> Table<K, V> {
         self.shards.get_mut(number)
     }
 
-    /// Adds a key, or replaces its value.
-    pub fn put(&mut self, key: K, value: V) {
+    /// Adds a key, or replaces its value. Whether it was not there.
+    pub fn put(&mut self, key: K, value: V) -> bool {
         if self.shards.is_empty() {
             self.shards.reserve_exact(1);
             self.shards.push(Shard::build(std::iter::empty(), 0, 1));
@@ -225,14 +239,14 @@ impl<K: Key, V> Table<K, V> {
         }
         let hash = key.hash();
         let Some(shard) = self.shard_mut(hash) else {
-            return;
+            return false;
         };
         let at = match shard.seek(shard.home(hash), |other| other.cmp(&key)) {
             Ok(at) => {
                 if let Some(Some((_, old))) = shard.slots.get_mut(at) {
                     *old = value;
                 }
-                return;
+                return false;
             }
             Err(_) if (shard.len + 1) * 4 > shard.homes * 3 => {
                 shard.rebuild(|_| true);
@@ -246,6 +260,7 @@ impl<K: Key, V> Table<K, V> {
         shard.insert(at, key, value);
         self.len += 1;
         self.key_bytes += key_bytes;
+        true
     }
 
     /// From one shard to many: they are stretches of the one, as both are sorted by hash.

@@ -102,7 +102,7 @@ pub struct Series {
     open: Hour,
     /// The hours with traffic but `open`.
     closed: Packed,
-    /// The journal ([`super::journal`]) may lack something of this hour and of those after it, but of none before. Never
+    /// The records ([`super::record`]) may lack something of this hour and of those after it, but of none before. Never
     /// after `open`.
     unwritten: u64,
 }
@@ -163,7 +163,6 @@ impl Series {
             self.closed.push(open);
         }
         self.closed.drop_before(hour.saturating_sub(KEPT - 1));
-        self.unwritten = self.unwritten.min(hour);
         self.open = Hour {
             hour,
             counts: Counts::default(),
@@ -227,7 +226,7 @@ impl Series {
         })
     }
 
-    /// Lets the journal write everything anew.
+    /// Lets the next record have all of it.
     pub(super) fn forget_written(&mut self) {
         self.unwritten = 0;
     }

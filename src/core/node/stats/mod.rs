@@ -1,18 +1,21 @@
 //! Who was allowed and who was denied, in bounded memory.
 //!
-//! Every hit counts for its algorithm; the totals are the sum of the three. A hit with a policy's name counts for the name
-//! too: its hits, and its identifiers (the key's name) in two lists, the most allowed and the most denied.
+//! Every hit counts for its algorithm; the totals are the sum of these. A hit with a policy's name counts for the name
+//! too: its hits, and its identifiers (the key's name) in two lists, the most allowed and the most denied. Hits without a
+//! name have two such lists of their own, from a [`sample`]; and there is one of the values that deny lists caught.
 //!
 //! | what | bound | bytes at most |
 //! |---|---|---|
 //! | [`hours`]: one series of 90 days | 2160 hours with traffic | 86 KiB; some 15 KiB at 10,000 hits an hour |
 //! | [`top`]: the two lists of a name | [`Bounds::identifiers`] each, `k` (rounded up to a power of two here) | `2 * k * 211`: 27 KiB for 64 |
-//! | names | [`Bounds::names`], and `other` | 0.6 KiB each, the above not counted |
+//! | names | those of policies; [`Bounds::names`] others, and [`OTHER`] | 0.6 KiB each, the above not counted |
 //!
-//! Names past the bound count under `other`. What has changed can be written to a log, bit by bit: [`journal`].
+//! A policy's name always has a place. What callers make up shares [`Bounds::names`] places, and past these counts under
+//! [`OTHER`]. What has changed can be written down bit by bit: [`record`].
 
 pub mod hours;
-pub mod journal;
+pub mod record;
+pub mod sample;
 pub mod top;
 
 use crate::core::bytes::source::{write_string, Source};
@@ -21,20 +24,32 @@ use crate::core::error::MAX_NAME_BYTES;
 use crate::core::limit::Algorithm;
 use ahash::RandomState;
 use hours::{Counts, Hour, Series, HOUR_MS};
-use journal::Unwritten;
+use record::Unwritten;
+use sample::Sample;
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use top::{Frequent, Top, DEFAULT_IDENTIFIERS};
 
-/// Names if not configured: as many as policies.
+/// Names that are no policy's, if not configured.
 pub const DEFAULT_NAMES: usize = 1_000;
-/// The most names. A name can take 0.1 MiB, so this is already 1 GiB at the worst.
+/// The most of them. A name can take 0.1 MiB, so this is already 1 GiB at the worst.
 pub const MAX_NAMES: usize = 10_000;
+/// The most names that are, or were, a policy's: then those of policies that are gone make room.
+pub const MAX_POLICY_NAMES: usize = super::policy::MAX_POLICIES;
 /// Where names past the bound count. A policy of this very name shares it.
 pub const OTHER: &[u8] = b"other";
 
-/// The first byte of an encoding: 1, the only one so far.
-const VERSION: u8 = 1;
+/// The most names that there are, [`OTHER`] not counted.
+const MOST_NAMES: usize = MAX_NAMES + MAX_POLICY_NAMES;
+/// The first byte of an encoding.
+const VERSION: u8 = 2;
+/// The first version: of three algorithms, and without the lists of hits that have no name.
+const VERSION_1: u8 = 1;
+/// How many algorithms the first version knew.
+const ALGORITHMS_1: usize = 3;
+
+/// A series for each of [`Algorithm::ALL`].
+type PerAlgorithm = [Series; Algorithm::ALL.len()];
 
 /// What became of a hit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +65,7 @@ pub enum Outcome {
 /// How much is kept. What is there already stays when a bound is lowered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// Names, `other` not counted: 0 ..= [`MAX_NAMES`]; more is taken as the most.
+    /// Names that are no policy's, `other` not counted: 0 ..= [`MAX_NAMES`]; more is taken as the most.
     pub names: usize,
     /// Identifiers in each list: [`top::MIN_IDENTIFIERS`] ..= [`top::MAX_IDENTIFIERS`]; what is out of it is taken as the nearest.
     pub identifiers: usize,
@@ -65,7 +80,7 @@ impl Default for Bounds {
     }
 }
 
-/// A name's place in the statistics: found once, used for many hits. See [`Stats::renew`].
+/// The place of a policy's name in the statistics: found once, used for many hits. See [`Stats::renew`].
 ///
 /// A reset, a load and new bounds make every slot stale. A default one is stale from the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -82,8 +97,12 @@ pub struct Named {
     series: Series,
     allowed: Top,
     denied: Top,
+    /// Whether it is, or was, a policy's: then it is not one of [`Bounds::names`].
+    is_policy: bool,
     /// Whether it is among [`Unwritten::names`].
     unwritten: bool,
+    /// Whether the next record has all of it.
+    whole: bool,
 }
 
 impl Named {
@@ -93,7 +112,9 @@ impl Named {
             series: Series::default(),
             allowed: Top::default(),
             denied: Top::default(),
+            is_policy: false,
             unwritten: false,
+            whole: true,
         }
     }
 
@@ -125,9 +146,9 @@ impl Named {
 ///
 /// let mut stats = Stats::new(Bounds::default(), ahash::RandomState::with_seeds(1, 2, 3, 4));
 /// let now_ms = 1_700_000_000_000;
-/// stats.count(Algorithm::Fixed, Outcome::Allowed, now_ms);
+/// stats.count_unnamed(|| b"user:7", Algorithm::Fixed, Outcome::Allowed, now_ms);
 ///
-/// let slot = stats.renew(Slot::default(), b"login");
+/// let slot = stats.renew(Slot::default(), b"login", |_| true);
 /// stats.count_named(slot, b"user:7", Algorithm::Bucket, Outcome::Denied, now_ms);
 ///
 /// assert_eq!(stats.total().allowed, 1);
@@ -141,12 +162,25 @@ pub struct Stats {
     hashing: RandomState,
     /// Goes up whenever slots become stale. From 1, as a default slot has 0.
     epoch: u64,
-    /// In the order of [`Algorithm::ALL`].
-    algorithms: [Series; 3],
+    algorithms: PerAlgorithm,
+    /// Identifiers of the hits that have no name.
+    unnamed: Unnamed,
+    /// Values that deny lists caught.
+    listed: Top,
     named: Vec<Named>,
     /// Each name's index in `named`.
     names: HashMap<Rc<[u8]>, usize, RandomState>,
+    /// How many of them are, or were, a policy's.
+    policy_names: usize,
     unwritten: Unwritten,
+}
+
+/// Identifiers of the hits that have no name, from a sample.
+#[derive(Debug)]
+struct Unnamed {
+    sample: Sample,
+    allowed: Top,
+    denied: Top,
 }
 
 impl Stats {
@@ -157,8 +191,15 @@ impl Stats {
             hashing: hashing.clone(),
             epoch: 1,
             algorithms: Default::default(),
+            unnamed: Unnamed {
+                sample: Sample::new(hashing.hash_one(0_u8)),
+                allowed: Top::default(),
+                denied: Top::default(),
+            },
+            listed: Top::default(),
             named: Vec::new(),
             names: HashMap::with_hasher(hashing),
+            policy_names: 0,
             unwritten: Unwritten::default(),
         }
     }
@@ -171,17 +212,36 @@ impl Stats {
         }
     }
 
-    /// Counts a hit that names no policy.
+    /// Counts a hit that names no policy. `identifier` is asked for only where the hit is in the sample.
     #[inline]
-    pub fn count(&mut self, algorithm: Algorithm, outcome: Outcome, now_ms: u64) {
-        let [fixed, sliding, bucket] = &mut self.algorithms;
-        let series = match algorithm {
-            Algorithm::Fixed => fixed,
-            Algorithm::Sliding => sliding,
-            Algorithm::Bucket | Algorithm::Lease => bucket,
+    pub fn count_unnamed<'a>(
+        &mut self,
+        identifier: impl FnOnce() -> &'a [u8],
+        algorithm: Algorithm,
+        outcome: Outcome,
+        now_ms: u64,
+    ) {
+        self.count(algorithm, outcome, now_ms);
+        if let Some(hits) = self.unnamed.sample.draw() {
+            self.count_sample(identifier(), outcome, hits);
+        }
+    }
+
+    #[cold]
+    fn count_sample(&mut self, identifier: &[u8], outcome: Outcome, hits: u64) {
+        let top = match outcome {
+            Outcome::Allowed => &mut self.unnamed.allowed,
+            Outcome::Denied => &mut self.unnamed.denied,
+            Outcome::DenyListed => return,
         };
-        series.count(outcome, now_ms / HOUR_MS);
-        self.unwritten.algorithms = true;
+        top.count(identifier, hits, self.bounds.identifiers, &self.hashing);
+    }
+
+    /// Counts a value that a deny list caught, beside the hit that it was caught by.
+    pub fn count_listed(&mut self, value: &[u8]) {
+        let k = self.bounds.identifiers;
+        self.listed.count(value, 1, k, &self.hashing);
+        self.unwritten.totals = true;
     }
 
     /// Counts a hit on `identifier` that names a policy. Under a stale slot it counts for `other`, never for a wrong name.
@@ -195,7 +255,11 @@ impl Stats {
         now_ms: u64,
     ) {
         self.count(algorithm, outcome, now_ms);
-        let slot = self.renew(slot, OTHER);
+        let slot = if slot.epoch == self.epoch {
+            slot
+        } else {
+            self.slot(OTHER)
+        };
         let Some(named) = self.named.get_mut(slot.index) else {
             return;
         };
@@ -209,23 +273,61 @@ impl Stats {
             Outcome::Denied => &mut named.denied,
             Outcome::DenyListed => return,
         };
-        top.count(identifier, self.bounds.identifiers, &self.hashing);
+        top.count(identifier, 1, self.bounds.identifiers, &self.hashing);
     }
 
-    /// `slot` itself, or where it is stale the slot of `name`. The caller keeps what it gets, beside the policy, and gives it
-    /// back for the next hit:
-    /// `policy.slot = stats.renew(policy.slot, name)`.
     #[inline]
-    pub fn renew(&mut self, slot: Slot, name: &[u8]) -> Slot {
+    fn count(&mut self, algorithm: Algorithm, outcome: Outcome, now_ms: u64) {
+        if let Some(series) = self.algorithms.get_mut(algorithm as usize) {
+            series.count(outcome, now_ms / HOUR_MS);
+        }
+        self.unwritten.totals = true;
+    }
+
+    /// `slot` itself, or where it is stale the slot of a policy's name, which always has a place. The caller keeps what it
+    /// gets, beside the policy, and gives it back for the next hit. `is_policy` tells of a name whether there is such a
+    /// policy.
+    #[inline]
+    pub fn renew(&mut self, slot: Slot, name: &[u8], is_policy: impl Fn(&[u8]) -> bool) -> Slot {
         if slot.epoch == self.epoch {
             slot
         } else {
-            self.slot(name)
+            self.policy_slot(name, is_policy)
         }
     }
 
-    /// The slot of a name: one hash look-up. A new name is entered; past the bound, and for a name that no policy can have
-    /// (none, or more than [`MAX_NAME_BYTES`] bytes), it is that of `other`.
+    #[cold]
+    fn policy_slot(&mut self, name: &[u8], is_policy: impl Fn(&[u8]) -> bool) -> Slot {
+        let own = self.name(name);
+        let is_new = own.is_none_or(|named| !named.is_policy);
+        let no_place = own.is_none() && self.names_apart() >= MOST_NAMES;
+        if is_new && (no_place || self.policy_names >= MAX_POLICY_NAMES) {
+            let gone = |named: &&Named| (no_place || named.is_policy) && !is_policy(&named.name);
+            let gone = self.named.iter().find(gone);
+            if let Some(name) = gone.map(|named| Rc::clone(&named.name)) {
+                self.forget(Some(&name));
+            }
+        }
+        let is_name = (1..=MAX_NAME_BYTES).contains(&name.len());
+        if !is_name || (is_new && self.policy_names >= MAX_POLICY_NAMES) {
+            return self.slot(OTHER);
+        }
+        let index = match self.names.get(name) {
+            Some(index) => *index,
+            None => self.add(Named::new(name.into())),
+        };
+        if let Some(named) = self.named.get_mut(index) {
+            self.policy_names += usize::from(!named.is_policy);
+            named.is_policy = true;
+        }
+        Slot {
+            epoch: self.epoch,
+            index,
+        }
+    }
+
+    /// The slot of a name that is no policy's: one hash look-up. A new name is entered; past the bound, and for a name that
+    /// no policy can have (none, or more than [`MAX_NAME_BYTES`] bytes), it is that of `other`.
     pub fn slot(&mut self, name: &[u8]) -> Slot {
         let index = match self.names.get(name) {
             Some(index) => *index,
@@ -239,7 +341,8 @@ impl Stats {
 
     #[cold]
     fn enter(&mut self, name: &[u8]) -> usize {
-        let room = self.named_apart() < self.bounds.names.min(MAX_NAMES);
+        let made_up = self.names_apart() - self.policy_names;
+        let room = made_up < self.bounds.names.min(MAX_NAMES);
         let name = if room && (1..=MAX_NAME_BYTES).contains(&name.len()) {
             name
         } else {
@@ -283,12 +386,23 @@ impl Stats {
 
     /// The hits of one algorithm, with or without a name.
     pub fn algorithm(&self, algorithm: Algorithm) -> &Series {
-        let [fixed, sliding, bucket] = &self.algorithms;
-        match algorithm {
-            Algorithm::Fixed => fixed,
-            Algorithm::Sliding => sliding,
-            Algorithm::Bucket | Algorithm::Lease => bucket,
-        }
+        let [first, ..] = &self.algorithms;
+        self.algorithms.get(algorithm as usize).unwrap_or(first)
+    }
+
+    /// The identifiers of hits without a name that were most often allowed, most first: from a [`sample`].
+    pub fn most_allowed(&self) -> Vec<Frequent<'_>> {
+        self.unnamed.allowed.list()
+    }
+
+    /// The identifiers of hits without a name that were most often denied, most first: from a [`sample`].
+    pub fn most_denied(&self) -> Vec<Frequent<'_>> {
+        self.unnamed.denied.list()
+    }
+
+    /// The values that deny lists caught most often, most first.
+    pub fn most_deny_listed(&self) -> Vec<Frequent<'_>> {
+        self.listed.list()
     }
 
     /// Whether nothing has been counted since the last reset.
@@ -308,9 +422,11 @@ impl Stats {
         self.names.len()
     }
 
-    /// How many names there are beside [`OTHER`], for which there is always room.
-    fn named_apart(&self) -> usize {
-        self.names.len() - usize::from(self.names.contains_key(OTHER))
+    /// How many names there are beside [`OTHER`], for which there is always room. (Where a policy has that name it is one of
+    /// the policies' names.)
+    fn names_apart(&self) -> usize {
+        let other = self.name(OTHER);
+        self.names.len() - usize::from(other.is_some_and(|other| !other.is_policy))
     }
 
     /// What was counted for a name.
@@ -320,34 +436,26 @@ impl Stats {
 
     /// Forgets everything, or one name. Whether there was such a name; `true` for everything. The totals keep what a name
     /// has added to them.
+    ///
+    /// No record tells of it: whoever follows the records must be told apart from them, and forget the same.
     pub fn reset(&mut self, name: Option<&[u8]>) -> bool {
-        let was_there = self.forget(name);
-        match name {
-            None => self.unwritten.everything_forgotten(),
-            Some(name) if was_there => {
-                self.unwritten.forgotten.insert(name.into());
-                if self.unwritten.forgotten.len() > MAX_NAMES {
-                    self.begin_journal(); // nobody writes; this takes no more memory, and says the same
-                }
-            }
-            Some(_) => {}
-        }
-        was_there
+        self.forget(name)
     }
 
     fn forget(&mut self, name: Option<&[u8]>) -> bool {
         let Some(name) = name else {
-            self.algorithms = Default::default();
-            self.named = Vec::new();
-            self.names = HashMap::with_hasher(self.hashing.clone());
-            self.unwritten.names.clear();
-            self.epoch += 1;
+            let epoch = self.epoch + 1;
+            *self = Self {
+                epoch,
+                ..Self::new(self.bounds, self.hashing.clone())
+            };
             return true;
         };
         let Some(index) = self.names.remove(name) else {
             return false;
         };
-        self.named.swap_remove(index);
+        let gone = self.named.swap_remove(index);
+        self.policy_names -= usize::from(gone.is_policy);
         if let Some(moved) = self.named.get(index) {
             self.names.insert(Rc::clone(&moved.name), index);
         }
@@ -375,17 +483,27 @@ impl Stats {
             + places * (size_of::<(Rc<[u8]>, usize)>() + 1)
             + self.named.capacity() * size_of::<Named>()
             + self.unwritten.heap_bytes()
+            + self.unnamed.allowed.heap_bytes()
+            + self.unnamed.denied.heap_bytes()
+            + self.listed.heap_bytes()
             + series.chain(named).chain(names).sum::<usize>()
     }
 
     /// Everything, as bytes: the same for equal statistics, whatever order they came about in.
     ///
-    /// A version byte; the three algorithms' series; the number of names; for each name, sorted, itself, its series, and its
-    /// two lists. Lengths and numbers are varints ([`crate::core::bytes::varint`]).
+    /// A version byte; how many algorithms there are, and their series; the lists of hits without a name, and that of values
+    /// that were caught; the number of names; for each name, sorted, itself, its series, and its two lists. Lengths and
+    /// numbers are varints ([`crate::core::bytes::varint`]).
+    ///
+    /// The first version had the series of three algorithms, without their number, and no lists before the names.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = vec![VERSION];
+        varint::write(&mut out, self.algorithms.len() as u64);
         for series in &self.algorithms {
             series.encode(&mut out);
+        }
+        for top in [&self.unnamed.allowed, &self.unnamed.denied, &self.listed] {
+            top.encode(&mut out);
         }
         varint::write(&mut out, self.names.len() as u64);
         for name in self.names() {
@@ -413,16 +531,26 @@ impl Stats {
 
     fn decode(&self, bytes: &[u8]) -> Option<Self> {
         let mut source = Source(bytes);
-        if source.byte()? != VERSION {
-            return None;
-        }
         let mut loaded = Self::new(self.bounds, self.hashing.clone());
         loaded.epoch = self.epoch + 1;
-        for series in &mut loaded.algorithms {
+        loaded.unwritten.totals_whole = false;
+        let version = source.byte()?;
+        let algorithms = match version {
+            VERSION_1 => ALGORITHMS_1,
+            VERSION => source.count(loaded.algorithms.len())?,
+            _ => return None,
+        };
+        for series in loaded.algorithms.iter_mut().take(algorithms) {
             *series = Series::decode(&mut source)?;
         }
+        if version == VERSION {
+            let any = u64::MAX; // a sample, of however many
+            loaded.unnamed.allowed = Top::decode(&mut source, any, &self.hashing)?;
+            loaded.unnamed.denied = Top::decode(&mut source, any, &self.hashing)?;
+            loaded.listed = Top::decode(&mut source, any, &self.hashing)?;
+        }
         let mut previous = None;
-        for _ in 0..source.count(MAX_NAMES + 1)? {
+        for _ in 0..source.count(MOST_NAMES + 1)? {
             let name = source.name_after(previous, MAX_NAME_BYTES)?;
             previous = Some(name);
             let series = Series::decode(&mut source)?;
@@ -431,11 +559,20 @@ impl Stats {
                 series,
                 allowed: Top::decode(&mut source, counts.allowed, &self.hashing)?,
                 denied: Top::decode(&mut source, counts.denied, &self.hashing)?,
+                whole: false,
                 ..Named::new(name.into())
             });
         }
-        let sound = source.0.is_empty() && loaded.named_apart() <= MAX_NAMES;
+        let sound = source.0.is_empty() && loaded.names_apart() <= MOST_NAMES;
         sound.then_some(loaded)
+    }
+
+    /// Tells which names are policies', after a load, which does not know.
+    pub fn mark_policies(&mut self, is_policy: impl Fn(&[u8]) -> bool) {
+        for named in &mut self.named {
+            named.is_policy = is_policy(&named.name);
+        }
+        self.policy_names = self.named.iter().filter(|named| named.is_policy).count();
     }
 }
 

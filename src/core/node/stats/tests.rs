@@ -23,10 +23,17 @@ fn busy(hits: usize, names: u64, seed: u64) -> Stats {
     let mut random = Random(seed);
     for _ in 0..hits {
         let now_ms = START_MS + random.below(50) * HOUR_MS;
-        let algorithm = Algorithm::ALL[random.index(3)];
+        let algorithm = Algorithm::ALL[random.index(Algorithm::ALL.len())];
         let outcome = OUTCOMES[random.index(3)];
         let name = format!("name{}", random.below(names));
         let identifier = format!("user:{}", random.below(8) * random.below(8));
+        if random.below(4) == 0 {
+            stats.count_unnamed(|| identifier.as_bytes(), algorithm, outcome, now_ms);
+            if outcome == Outcome::DenyListed {
+                stats.count_listed(identifier.as_bytes());
+            }
+            continue;
+        }
         let slot = stats.slot(name.as_bytes());
         stats.count_named(slot, identifier.as_bytes(), algorithm, outcome, now_ms);
     }
@@ -37,6 +44,8 @@ fn busy(hits: usize, names: u64, seed: u64) -> Stats {
 fn everything(stats: &Stats) -> String {
     let now_ms = START_MS;
     let mut text = format!("{:?} {:?}\n", stats.total(), stats.total_hours(now_ms));
+    text += &format!("{:?} {:?}", stats.most_allowed(), stats.most_denied());
+    text += &format!("{:?}\n", stats.most_deny_listed());
     for algorithm in Algorithm::ALL {
         let series = stats.algorithm(algorithm);
         text += &format!("{:?} {:?}\n", series.counts(), series.hours(now_ms));
@@ -54,7 +63,7 @@ fn everything(stats: &Stats) -> String {
 fn counts_are_those_of_an_exact_model() {
     let mut random = Random(7);
     let mut stats = stats(10, 8);
-    let mut totals = [Counts::default(); 3];
+    let mut totals = [Counts::default(); Algorithm::ALL.len()];
     let mut names: BTreeMap<Vec<u8>, Counts> = BTreeMap::new();
     let mut cached: BTreeMap<Vec<u8>, Slot> = BTreeMap::new();
     let add = |counts: &mut Counts, outcome| match outcome {
@@ -64,7 +73,7 @@ fn counts_are_those_of_an_exact_model() {
     };
     let mut room = 10;
     for step in 0..200_000 {
-        let algorithm = random.index(3);
+        let algorithm = random.index(Algorithm::ALL.len());
         let outcome = OUTCOMES[random.index(3)];
         let name = format!("name{}", random.below(30)).into_bytes();
         match random.below(2_000) {
@@ -86,12 +95,16 @@ fn counts_are_those_of_an_exact_model() {
                 assert!(stats.load(&bytes));
             }
             4..500 => {
-                stats.count(Algorithm::ALL[algorithm], outcome, START_MS);
+                stats.count_unnamed(|| b"user", Algorithm::ALL[algorithm], outcome, START_MS);
                 add(&mut totals[algorithm], outcome);
             }
             _ => {
                 let slot = cached.entry(name.clone()).or_default();
-                *slot = stats.renew(*slot, &name);
+                *slot = if slot.epoch == stats.epoch {
+                    *slot
+                } else {
+                    stats.slot(&name)
+                };
                 stats.count_named(*slot, b"user", Algorithm::ALL[algorithm], outcome, START_MS);
                 add(&mut totals[algorithm], outcome);
                 let others = usize::from(names.contains_key(OTHER));
@@ -126,7 +139,8 @@ fn counts_are_those_of_an_exact_model() {
 fn totals_by_the_hour_are_the_sum_of_the_algorithms() {
     let mut stats = stats(4, 8);
     let hit = |stats: &mut Stats, algorithm, hour| {
-        stats.count(algorithm, Outcome::Allowed, START_MS + hour * HOUR_MS);
+        let now_ms = START_MS + hour * HOUR_MS;
+        stats.count_unnamed(|| b"user", algorithm, Outcome::Allowed, now_ms);
     };
     hit(&mut stats, Algorithm::Fixed, 0);
     hit(&mut stats, Algorithm::Bucket, 0);
@@ -192,9 +206,9 @@ fn a_stale_slot_never_counts_for_a_wrong_name() {
         }
         let other = stats.name(OTHER).unwrap();
         assert_eq!(other.series().counts().allowed, 1);
-        let new = stats.renew(old, b"a");
+        let new = stats.renew(old, b"a", |_| true);
         assert_ne!(new, old);
-        assert_eq!(stats.renew(new, b"not looked at"), new);
+        assert_eq!(stats.renew(new, b"not looked at", |_| true), new);
         stats.count_named(new, b"x", Algorithm::Fixed, Outcome::Allowed, START_MS);
         assert_eq!(stats.name(b"a").unwrap().series().counts().allowed, 1);
     }
@@ -355,15 +369,19 @@ fn mutated_bytes_are_refused_or_mean_what_they_say() {
 
 #[test]
 fn what_cannot_have_been_counted_is_refused() {
-    let none = [0; 12].as_slice(); // three algorithms without a hit
-    let series = |hours: &[u8]| [&[1, 5, 5, 5], hours, &[0; 8], &[0]].concat();
+    let none = [&[1][..], &[0; 4], &[0; 6]].concat(); // one algorithm without a hit, and three empty lists
+    let none = none.as_slice();
+    let series = |hours: &[u8]| [&[2, 1, 5, 5, 5], hours, &[0; 6], &[0]].concat();
     // One name with 3 hits allowed.
     let named =
-        |name: &[u8], top: &[u8]| [&[1], none, &[1], name, &[3, 0, 0, 0], top, &[0, 0]].concat();
+        |name: &[u8], top: &[u8]| [&[2], none, &[1], name, &[3, 0, 0, 0], top, &[0, 0]].concat();
+    let listed = |list: &[u8]| [&[2, 1][..], &[0; 8], list, &[0]].concat();
     let fine = [0, 2, 2, 0, 1, b'a', 1, 0, 1, b'b'].as_slice();
     let long = |tail: &[u8]| [&[0, 1, 3, 0, 145, 1], [b'x'; 128].as_slice(), tail].concat();
     for (right, bytes) in [
-        ("nothing", [&[1], none, &[0]].concat()),
+        ("nothing", [&[2], none, &[0]].concat()),
+        ("a list of the totals", listed(&[0, 1, 9, 0, 1, b'a'])),
+        ("no algorithm", [&[2, 0][..], &[0; 7]].concat()),
         ("an hour", series(&[1, 9, 5, 5, 5])),
         ("two hours", series(&[2, 9, 1, 0, 0, 0, 4, 0, 0])),
         ("a name", named(b"\x01n", fine)),
@@ -376,18 +394,26 @@ fn what_cannot_have_been_counted_is_refused() {
     ] {
         let mut stats = stats(4, 8);
         assert!(stats.load(&bytes), "{right}");
-        assert_eq!(stats.encode(), bytes, "{right}");
+        // Written anew, it has all algorithms.
+        let algorithms = usize::from(bytes[1]);
+        let missing = Algorithm::ALL.len() - algorithms;
+        let mut all = bytes.clone();
+        all[1] += u8::try_from(missing).unwrap();
+        let end = bytes.len() - everything_behind(&bytes, algorithms);
+        all.splice(end..end, vec![0; 4 * missing]);
+        assert_eq!(stats.encode(), all, "{right}");
     }
     let two_names = |first: u8, second: u8| {
         let name = |name| [1, name, 0, 0, 0, 0, 0, 0, 0, 0];
-        [&[1], none, &[2], &name(first), &name(second)].concat()
+        [&[2], none, &[2], &name(first), &name(second)].concat()
     };
     assert!(stats(4, 8).load(&two_names(b'a', b'b')));
     let too_many_hours: Vec<u8> =
         [&[0xf1, 0x10][..], &[0, 0, 0, 1].repeat(KEPT_HOURS + 1)].concat();
     for (wrong, bytes) in [
         ("version 0", [&[0], none, &[0]].concat()),
-        ("version 2", [&[2], none, &[0]].concat()),
+        ("version 3", [&[3], none, &[0]].concat()),
+        ("too many algorithms", [&[2, 9][..], &[0; 43]].concat()),
         ("an hour with nothing", series(&[1, 9, 0, 0, 0])),
         ("hours above the total", series(&[1, 9, 6, 5, 5])),
         (
@@ -444,9 +470,8 @@ fn what_cannot_have_been_counted_is_refused() {
         ),
         (
             "a floor without a list",
-            [&[1], none, &[1, 1, b'n', 0, 0, 0, 0, 1, 0, 0, 0]].concat(),
+            [&[2], none, &[1, 1, b'n', 0, 0, 0, 0, 1, 0, 0, 0]].concat(),
         ),
-        ("hits without a list", named(b"\x01n", &[0, 0])),
         (
             "a long key, not shortened",
             named(b"\x01n", &long(b"-0123456789abcdef")),
@@ -474,7 +499,9 @@ fn counters_stop_at_the_largest_number() {
     let series = [counts.as_slice(), &[1, 0], &counts].concat();
     let top = [&[0, 1], MAX.as_slice(), &[0, 1, b'a']].concat();
     let name = [&[1, 1, b'n'], series.as_slice(), &top, &top].concat();
-    let bytes = [&[1][..], &series.repeat(3), &name].concat();
+    let algorithms = u8::try_from(Algorithm::ALL.len()).unwrap();
+    let all = series.repeat(Algorithm::ALL.len());
+    let bytes = [&[2, algorithms][..], &all, &[0; 6], &name].concat();
     let mut stats = stats(4, 8);
     assert!(stats.load(&bytes));
     let slot = stats.slot(b"n");
@@ -485,4 +512,124 @@ fn counters_stop_at_the_largest_number() {
     }
     assert_eq!(stats.encode(), bytes);
     assert_eq!(stats.total().allowed, u64::MAX);
+}
+
+/// How many bytes there are behind the series of an encoding.
+fn everything_behind(bytes: &[u8], algorithms: usize) -> usize {
+    let mut source = Source(&bytes[2..]);
+    for _ in 0..algorithms {
+        Series::decode(&mut source).unwrap();
+    }
+    source.0.len()
+}
+
+/// What the first version saved is there.
+#[test]
+fn the_first_version_is_read() {
+    let name = [1, b'n', 3, 0, 0, 1, 9, 3, 0, 0, 0, 1, 3, 0, 1, b'a', 0, 0];
+    let bytes = [&[1, 3, 0, 0, 1, 9, 3, 0, 0][..], &[0; 8], &[1], &name].concat();
+    let mut stats = stats(4, 8);
+    assert!(stats.load(&bytes));
+    assert_eq!(stats.algorithm(Algorithm::Fixed).counts().allowed, 3);
+    assert_eq!(stats.name(b"n").unwrap().most_allowed()[0].count, 3);
+    for length in 0..bytes.len() {
+        assert!(!stats.load(&bytes[..length]), "{length}");
+    }
+}
+
+/// What callers make up never takes the place of a policy's name, however much that is; and the reverse.
+#[test]
+fn a_policys_name_has_a_place_of_its_own() {
+    let is_policy = |name: &[u8]| name.starts_with(b"policy");
+    let mut stats = stats(10, 8);
+    for index in 0..1_500 {
+        stats.slot(format!("made up {index}").as_bytes());
+    }
+    assert_eq!(stats.names_len(), 11, "with the one they share");
+    let other = stats.slot(OTHER);
+    for index in 0..50 {
+        let name = format!("policy {index}");
+        let slot = stats.renew(Slot::default(), name.as_bytes(), is_policy);
+        assert_ne!(slot, other);
+        assert!(stats.name(name.as_bytes()).is_some());
+    }
+    assert_eq!(stats.names_len(), 61);
+    // A name that was there before its policy was makes room for another.
+    assert_eq!(stats.slot(b"made up too"), other);
+    stats.renew(Slot::default(), b"made up 3", |_| true);
+    assert_ne!(stats.slot(b"made up too"), other);
+    assert_eq!(stats.slot(b"made up and more"), other);
+    // After a load it is as before, once it is said which names are policies'.
+    let bytes = stats.encode();
+    assert!(stats.load(&bytes));
+    let other = stats.slot(OTHER);
+    stats.mark_policies(|name| is_policy(name) || name == b"made up 3");
+    assert_eq!(stats.slot(b"made up and more"), other);
+    assert!(stats.reset(Some(b"made up too")));
+    let other = stats.slot(OTHER);
+    assert_ne!(stats.slot(b"made up and more"), other);
+}
+
+/// An administrator who sets and deletes policies all day: those that are gone make room.
+#[test]
+fn names_of_policies_that_are_gone_make_room() {
+    let mut stats = stats(0, 8);
+    for index in 0..MAX_POLICY_NAMES + 100 {
+        let name = format!("{index}");
+        let is_policy = |other: &[u8]| other == name.as_bytes();
+        stats.renew(Slot::default(), name.as_bytes(), is_policy);
+        assert!(stats.name(name.as_bytes()).is_some());
+    }
+    assert_eq!(stats.names_len(), MAX_POLICY_NAMES);
+    // Also where a load left more names than may be entered, of which none is a policy's.
+    stats.mark_policies(|_| false);
+    stats.set_bounds(Bounds {
+        names: MAX_NAMES,
+        identifiers: 8,
+    });
+    stats.policy_names = MAX_POLICY_NAMES;
+    for index in 0..MAX_NAMES {
+        stats.slot(format!("made up {index}").as_bytes());
+    }
+    stats.policy_names = 0;
+    assert_eq!(stats.names_apart(), MOST_NAMES);
+    stats.renew(Slot::default(), b"new", |name| name == b"new");
+    assert!(stats.name(b"new").is_some());
+    let bytes = stats.encode();
+    assert!(stats.load(&bytes));
+}
+
+#[test]
+fn hits_without_a_name_and_values_that_were_caught_have_lists() {
+    let mut stats = stats(4, 8);
+    for (identifier, outcome, times) in [
+        (b"good".as_slice(), Outcome::Allowed, 3),
+        (b"bad", Outcome::Denied, 2),
+        (b"caught", Outcome::DenyListed, 5),
+    ] {
+        for _ in 0..times {
+            stats.count_unnamed(|| identifier, Algorithm::Fixed, outcome, START_MS);
+        }
+    }
+    stats.count_listed(b"192.0.2.7");
+    let exact = |identifier, count| Frequent {
+        identifier,
+        count,
+        max_error: 0,
+    };
+    assert_eq!(stats.most_allowed(), [exact(b"good", 3)]);
+    assert_eq!(stats.most_denied(), [exact(b"bad", 2)]);
+    assert_eq!(stats.most_deny_listed(), [exact(b"192.0.2.7", 1)]);
+    // Past the first thousand, about as often as they came.
+    for hit in 0..80_000 {
+        let identifier: &[u8] = if hit % 4 == 0 { b"good" } else { b"better" };
+        stats.count_unnamed(|| identifier, Algorithm::Fixed, Outcome::Allowed, START_MS);
+    }
+    let list = stats.most_allowed();
+    assert_eq!(
+        [list[0].identifier, list[1].identifier],
+        [b"better".as_slice(), b"good"]
+    );
+    assert!((57_000..63_000).contains(&list[0].count), "{list:?}");
+    assert!((18_000..22_000).contains(&list[1].count), "{list:?}");
 }

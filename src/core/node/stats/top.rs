@@ -22,9 +22,11 @@
 //!                                ranks        counts, largest first
 //! ```
 //!
-//! A hit changes one count by 1, so `ranks` stays sorted when the counter first changes places with the first one of equal
-//! count: a binary search over at most `k`, and none at all where no neighbour has the same count. Nothing is allocated,
+//! A hit usually changes one count by 1, so `ranks` stays sorted when the counter first changes places with the first one of
+//! equal count: a binary search over at most `k`, and none at all where no neighbour has the same count. Nothing is allocated,
 //! but for a newcomer whose identifier is longer than any that its counter held.
+//!
+//! A hit may also stand for several (where only a sample is counted): then `N` is the sum of what they stand for.
 
 use crate::core::bytes::source::{write_string, Source};
 use crate::core::bytes::varint;
@@ -76,7 +78,7 @@ struct Counter {
     rank: u16,
     /// The next counter of the same chain, or [`NONE`].
     next: u16,
-    /// Whether it has changed since the journal ([`super::journal`]) had it.
+    /// Whether it has changed since a record ([`super::record`]) had it.
     unwritten: bool,
 }
 
@@ -100,23 +102,23 @@ pub(super) struct Top {
 }
 
 impl Top {
-    /// Counts a hit of `identifier`, with `k` counters.
+    /// Counts `hits` hits of `identifier`, with `k` counters.
     #[inline]
-    pub(super) fn count(&mut self, identifier: &[u8], k: usize, hashing: &RandomState) {
+    pub(super) fn count(&mut self, identifier: &[u8], hits: u64, k: usize, hashing: &RandomState) {
         if identifier.len() <= WHOLE_IDENTIFIER {
-            self.hit(identifier, k, hashing);
+            self.add(identifier, hits, k, hashing);
         } else {
-            self.hit(&shorten(identifier), k, hashing);
+            self.add(&shorten(identifier), hits, k, hashing);
         }
     }
 
-    fn hit(&mut self, identifier: &[u8], k: usize, hashing: &RandomState) {
+    fn add(&mut self, identifier: &[u8], hits: u64, k: usize, hashing: &RandomState) {
         let hash = hashing.hash_one(identifier);
         let slot = match self.find(hash, identifier) {
             Some(slot) => slot,
             None => self.admit(hash, identifier, k),
         };
-        self.raise(slot);
+        self.raise(slot, hits);
     }
 
     /// The tracked identifiers, largest count first, equal ones by identifier.
@@ -211,32 +213,42 @@ impl Top {
         slot
     }
 
-    /// Adds 1 to a count.
-    fn raise(&mut self, slot: u16) {
+    /// Adds to a count.
+    fn raise(&mut self, slot: u16, hits: u64) {
         let Some(counter) = self.counters.get_mut(usize::from(slot)) else {
             return;
         };
         counter.unwritten = true;
-        let rank = counter.rank;
-        let Some((above, [own, ..])) = self.ranks.split_at_mut_checked(usize::from(rank)) else {
+        let place = usize::from(counter.rank);
+        let Some((above, [own, ..])) = self.ranks.split_at_mut_checked(place) else {
             return;
         };
-        // Most counts are unlike their neighbour's: then the order stays.
-        if above.last().is_some_and(|next| next.count == own.count) {
-            let first = above.partition_point(|higher| higher.count > own.count);
-            if let Some(swapped) = above.get_mut(first) {
-                std::mem::swap(swapped, own);
-                swapped.count = swapped.count.saturating_add(1);
-                let down = own.slot;
-                if let Some(counter) = self.counters.get_mut(usize::from(slot)) {
-                    counter.rank = u16::try_from(first).unwrap_or(rank);
-                }
-                if let Some(counter) = self.counters.get_mut(usize::from(down)) {
-                    counter.rank = rank;
-                }
-            }
+        let (before, count) = (own.count, own.count.saturating_add(hits));
+        own.count = count;
+        // Most counts are far from their neighbour's: then the order stays.
+        if above.last().is_none_or(|next| next.count >= count) {
+            return;
+        }
+        let first = above.partition_point(|higher| higher.count >= count);
+        let Some(passed) = self.ranks.get_mut(first..=place) else {
+            return;
+        };
+        // Of equal counts it does not matter which stands where: then two change places, and the others stay.
+        if passed.first().is_some_and(|rank| rank.count == before) {
+            passed.swap(0, place - first);
+            self.settle(first);
+            self.settle(place);
         } else {
-            own.count = own.count.saturating_add(1);
+            passed.rotate_right(1);
+            (first..=place).for_each(|place| self.settle(place));
+        }
+    }
+
+    /// Tells the counter whose count is at a place where that is.
+    fn settle(&mut self, place: usize) {
+        let slot = self.ranks.get(place).map(|rank| usize::from(rank.slot));
+        if let Some(counter) = slot.and_then(|slot| self.counters.get_mut(slot)) {
+            counter.rank = u16::try_from(place).unwrap_or(NONE);
         }
     }
 
@@ -292,13 +304,13 @@ impl Top {
         write(self.floor, &self.list(), out);
     }
 
-    /// Reads what [`Top::encode`] wrote of a stream of `hits`.
+    /// Reads what [`Top::encode`] wrote of a stream of at most `hits`.
     pub(super) fn decode(source: &mut Source, hits: u64, hashing: &RandomState) -> Option<Self> {
         let (floor, list) = read(source)?;
         Self::build(floor, &list, hits, hashing)
     }
 
-    /// Lets the journal write everything anew.
+    /// Lets the next record have all of it.
     pub(super) fn forget_written(&mut self) {
         for counter in &mut self.counters {
             counter.unwritten = true;
@@ -319,8 +331,7 @@ impl Top {
         }
     }
 
-    /// What [`Top::write_change`] of a stream of `hits` makes of this one; the inner `None` is that it stays as it is, which
-    /// it can only if there were not fewer hits.
+    /// What [`Top::write_change`] of a stream of at most `hits` makes of this one; the inner `None` is that it stays as it is.
     #[allow(clippy::option_option, reason = "refused, or nothing to do")]
     pub(super) fn changed(
         &self,
@@ -329,7 +340,7 @@ impl Top {
         hashing: &RandomState,
     ) -> Option<Option<Self>> {
         let (floor, mut list) = read(source)?;
-        if list.is_empty() && floor == self.floor && (hits == 0) == self.counters.is_empty() {
+        if list.is_empty() && floor == self.floor {
             return Some(None);
         }
         list.extend(self.list_of(|_, count| count > floor));
@@ -339,7 +350,7 @@ impl Top {
         Self::build(floor, &list, hits, hashing).map(Some)
     }
 
-    /// The sketch of a stream of `hits` whose list this is, if there can be one.
+    /// The sketch of a stream of at most `hits` whose list this is, if there can be one.
     fn build(floor: u64, list: &[Frequent], hits: u64, hashing: &RandomState) -> Option<Self> {
         let mut top = Self {
             floor,
@@ -358,7 +369,7 @@ impl Top {
             certain = certain.saturating_add(entry.count - entry.max_error);
             top.push(hash, entry.identifier, entry.count, entry.max_error);
         }
-        let tracked = !list.is_empty() || (hits == 0 && floor == 0);
+        let tracked = !list.is_empty() || floor == 0;
         (list.len() <= MAX_IDENTIFIERS && tracked && certain <= hits).then_some(top)
     }
 }
@@ -416,6 +427,12 @@ fn shorten(identifier: &[u8]) -> SmallVec<[u8; SHORTENED_IDENTIFIER]> {
         short.push(hex(byte & 0xf));
     }
     short
+}
+
+/// The beginning of a long identifier, which is all that is known of it; `None` where all of it is known.
+pub fn beginning(identifier: &[u8]) -> Option<&[u8]> {
+    let beginning = identifier.get(..WHOLE_IDENTIFIER);
+    beginning.filter(|_| is_shortened(identifier))
 }
 
 /// Whether [`shorten`] could have made this.
@@ -511,7 +528,7 @@ mod tests {
                 let (mut top, mut exact) = (Top::default(), BTreeMap::new());
                 for hit in 0..100_000_u32 {
                     let identifier = format!("user:{}", zipf.draw(&mut random)).into_bytes();
-                    top.count(&identifier, k, &hashing);
+                    top.count(&identifier, 1, k, &hashing);
                     *exact.entry(identifier).or_insert(0_u64) += 1;
                     if hit.is_power_of_two() || hit % 20_000 == 0 {
                         check(&top, &hashing);
@@ -542,7 +559,7 @@ mod tests {
         let (mut top, mut exact, mut random) = (Top::default(), BTreeMap::new(), Random(3));
         for _ in 0..10_000 {
             let identifier = random.below(64).to_be_bytes().to_vec();
-            top.count(&identifier, 64, &hashing);
+            top.count(&identifier, 1, 64, &hashing);
             *exact.entry(identifier).or_insert(0) += 1;
         }
         let list = top.list();
@@ -553,6 +570,25 @@ mod tests {
     }
 
     #[test]
+    fn a_hit_may_stand_for_several() {
+        let hashing = hashing(1);
+        let zipf = Zipf::new(500, 1.0);
+        let (mut top, mut exact, mut random) = (Top::default(), BTreeMap::new(), Random(11));
+        for step in 0..20_000_u32 {
+            let identifier = zipf.draw(&mut random).to_be_bytes().to_vec();
+            let hits = [1, 1, 8, 100][random.index(4)];
+            top.count(&identifier, hits, 32, &hashing);
+            *exact.entry(identifier).or_insert(0) += hits;
+            if step % 500 == 0 {
+                check(&top, &hashing);
+                check_bounds(&top, &exact, 32);
+            }
+        }
+        let sum: u64 = top.list().iter().map(|entry| entry.count).sum();
+        assert_eq!(sum, exact.values().sum::<u64>());
+    }
+
+    #[test]
     fn a_changed_number_of_counters_keeps_the_bound_of_the_smallest() {
         let hashing = hashing(1);
         let zipf = Zipf::new(1_000, 1.0);
@@ -560,7 +596,7 @@ mod tests {
         for k in [64, 16, 200, 32, 1_024, 16] {
             for _ in 0..5_000 {
                 let identifier = zipf.draw(&mut random).to_be_bytes().to_vec();
-                top.count(&identifier, k, &hashing);
+                top.count(&identifier, 1, k, &hashing);
                 *exact.entry(identifier).or_insert(0) += 1;
             }
             check(&top, &hashing);
@@ -573,7 +609,7 @@ mod tests {
         for (k, length) in [(0, MIN_IDENTIFIERS), (usize::MAX, MAX_IDENTIFIERS)] {
             let mut top = Top::default();
             for identifier in 0..2_000_u64 {
-                top.count(&identifier.to_be_bytes(), k, &hashing(1));
+                top.count(&identifier.to_be_bytes(), 1, k, &hashing(1));
             }
             check(&top, &hashing(1));
             assert_eq!(top.list().len(), length);
@@ -591,7 +627,7 @@ mod tests {
                 Some(slot) => slot,
                 None => top.admit(42, &identifier, 8),
             };
-            top.raise(slot);
+            top.raise(slot, 1);
             sum += 1;
             assert!(top.find(42, &identifier).is_some());
             assert_eq!(top.list().iter().map(|entry| entry.count).sum::<u64>(), sum);
@@ -608,7 +644,7 @@ mod tests {
         two.push(2);
         for (identifier, times) in [(&whole[..], 1), (&one, 2), (&two, 3)] {
             for _ in 0..times {
-                top.count(identifier, 8, &hashing);
+                top.count(identifier, 1, 8, &hashing);
             }
         }
         let list = top.list();

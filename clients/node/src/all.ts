@@ -1,0 +1,66 @@
+// Several keys with one command: a hit is charged to all of them, or to none.
+
+import { members, wrong } from "./check.js";
+import { answered } from "./client.js";
+import type { Limiter } from "./limiter.js";
+import { asked } from "./limiter.js";
+import { checked, costWords, denyWords, fullKey, policyWords, type Deny, type HitOptions } from "./options.js";
+import { allVerdict, unavailable, type AllVerdict } from "./verdict.js";
+
+export interface Part {
+  readonly limiter: Limiter;
+  readonly key: string;
+  readonly cost?: number;
+  readonly policy?: string | readonly string[];
+}
+
+export interface AllOptions {
+  readonly force?: boolean;
+  readonly stamp?: boolean;
+  readonly at?: number;
+  readonly deny?: Deny;
+}
+
+async function ask(command: "RL.ALL" | "RL.PEEKALL", parts: readonly Part[], options: AllOptions): Promise<AllVerdict> {
+  members(`options of ${command}`, options, ["force", "stamp", "at", "deny"]);
+  const [first] = parts;
+  if (first === undefined || parts.length > 16) throw wrong("parts", "1 to 16 limiters with their keys", parts);
+  const { force = false, stamp = false, at, deny } = options;
+  const hits: HitOptions[] = parts.map(({ limiter, key, ...hit }) => checked({ ...hit, force }));
+  const keys = parts.map(({ limiter, key }) => fullKey(limiter.plan, key));
+  const clauses = parts.flatMap(({ limiter: { plan } }, index) => [
+    plan.algorithm,
+    ...plan.limits,
+    ...costWords(hits[index]?.cost),
+    ...policyWords(plan, hits[index] as HitOptions),
+    ...(plan.block.length === 0 ? [] : ["BLOCK", ...plan.block]),
+  ]);
+  const args = [
+    command,
+    String(keys.length),
+    ...keys,
+    ...clauses,
+    ...(force ? ["FORCE"] : []),
+    ...(at === undefined ? [] : ["AT", String(at)]),
+    ...(stamp ? ["STAMP"] : []),
+    ...denyWords(deny),
+  ];
+  // One that is closed while Redis is away closes them all.
+  const open = parts.every(({ limiter }) => limiter.reach.open);
+  const { send, reach } = first.limiter;
+  const asking = parts.map(({ limiter }, index) => asked(limiter.plan, hits[index] as HitOptions));
+  const answer = send(args, keys[0] as string).then((reply) => allVerdict(reply, asking, { stamp, deny: deny !== undefined }));
+  return answered(reach, answer, (error) => ({ ...unavailable(error, open), keys: [] }));
+}
+
+/**
+ * On a cluster the keys share a slot: `{user:1}:minute`, `{user:1}:tokens`. The first limiter's client is asked.
+ *
+ * @example
+ * await hitAll([{ limiter: perIp, key: byIp(ip) }, { limiter: tokens, key: byUser(id), cost: 900 }]);
+ */
+export const hitAll = (parts: readonly Part[], options: AllOptions = {}): Promise<AllVerdict> => ask("RL.ALL", parts, options);
+
+/** What `hitAll` would be answered now. Changes nothing. */
+export const peekAll = (parts: readonly Part[], options: Pick<AllOptions, "deny"> = {}): Promise<AllVerdict> =>
+  ask("RL.PEEKALL", parts, options);

@@ -1,0 +1,104 @@
+// Who is asking: the part of the key that names the caller. The most specific one that is proven wins: user, API key, IP.
+
+import { text, wrong } from "./check.js";
+import { networks, parseAddress } from "./address.js";
+
+async function hash(secret: string): Promise<string> {
+  const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(secret));
+  return Array.from(new Uint8Array(digest, 0, 16), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/** `user:42`. An id that is not there would make one caller of all who are not logged in: it is refused. */
+export function byUser(id: string | number | bigint): string {
+  if (typeof id === "bigint" || (typeof id === "number" && Number.isSafeInteger(id))) return `user:${id}`;
+  return `user:${text("id", id)}`;
+}
+
+/** `key:` and a hash: an API key must not lie readable in Redis, its slow log or its dumps. */
+export const byApiKey = async (apiKey: string): Promise<string> => `key:${await hash(text("apiKey", apiKey))}`;
+
+/** `account:` and a hash. `Alice@Example.com ` and `alice@example.com` are one account. */
+export const byAccount = async (email: string): Promise<string> => `account:${await hash(text("email", email).trim().toLowerCase())}`;
+
+/** For logins: one address guessing one account. */
+export const byLogin = async (address: string, email: string): Promise<string> => `${byIp(address)}:${await byAccount(email)}`;
+
+/**
+ * `ip:203.0.113.9`; of an IPv6 address its /64, for a customer is given one to choose addresses from. What is no
+ * address is `ip:unknown`: a stranger who writes nonsense is no new caller each time.
+ */
+export function byIp(address: string | undefined): string {
+  const parsed = address === undefined ? undefined : parseAddress(address);
+  if (parsed === undefined) return "ip:unknown";
+  if (parsed.length === 4) return `ip:${parsed.join(".")}`;
+  return `ip:${parsed.slice(0, 4).map((group) => group.toString(16)).join(":")}::/64`;
+}
+
+/**
+ * Whom to believe. X-Forwarded-For is written by whoever sends the request, and each proxy appends the address that it
+ * saw. So this must be said, and there is no default:
+ *
+ * - `{ hops: n }`: n proxies of ours stand in front, always. One too many, and a caller invents its address; one too
+ *   few, and all callers are one.
+ * - `{ proxies: [...] }`: the proxies' networks. Needs the peer's address.
+ * - `{ header: "cf-connecting-ip" }`: the platform sets this field and removes what the caller wrote there. Only where
+ *   nobody reaches the application but through the platform.
+ * - `"peer"`: no proxy. The address of the connection.
+ */
+export type Trust =
+  | "peer"
+  | { readonly hops: number }
+  | { readonly proxies: readonly string[] }
+  | { readonly header: string };
+
+export interface From {
+  /** The fields of the request: of fetch, or of Node's http. */
+  readonly headers: Headers | Readonly<Record<string, string | readonly string[] | undefined>>;
+  /** The address of the connection: `req.socket.remoteAddress`. Next.js and most fetch handlers have none. */
+  readonly peer?: string | undefined;
+}
+
+const field = (headers: From["headers"], name: string): string => {
+  const value = headers instanceof Headers ? headers.get(name) : headers[name.toLowerCase()];
+  return typeof value === "string" ? value : (value ?? []).join(",");
+};
+
+/**
+ * Reads the caller's address from a request; `unknown` where there is none. Build it once: what is wrong with `trust`
+ * is thrown here, and never by a request.
+ *
+ * @example
+ * const address = clientAddress({ hops: 1 });
+ * await api.hit(byIp(address({ headers: request.headers })));
+ */
+export function clientAddress(trust: Trust): (from: From) => string {
+  if (trust === "peer") return ({ peer }) => peer ?? "unknown";
+  if (typeof trust !== "object" || trust === null) throw wrong("trust", '"peer", { hops }, { proxies } or { header }', trust);
+  if ("header" in trust) {
+    const name = text("trust.header", trust.header);
+    return ({ headers }) => field(headers, name).trim() || "unknown";
+  }
+  const hopsOf = ({ headers, peer }: From): string[] =>
+    [...field(headers, "x-forwarded-for").split(","), peer ?? ""].map((hop) => hop.trim());
+  if ("hops" in trust) {
+    const { hops } = trust;
+    if (!Number.isSafeInteger(hops) || hops < 1) throw wrong("trust.hops", 'the number of proxies in front, or "peer" for none', hops);
+    // The peer's place counts even where its address is not known.
+    return (from) => {
+      const chain = hopsOf(from).filter((hop, index, all) => hop !== "" || index === all.length - 1);
+      return chain[Math.max(0, chain.length - 1 - hops)] || "unknown";
+    };
+  }
+  const { proxies } = trust;
+  if (!Array.isArray(proxies)) throw wrong("trust.proxies", "an array of networks", proxies);
+  const ours = networks(proxies);
+  return (from) => {
+    const chain = hopsOf(from).filter(Boolean);
+    if (!from.peer) return "unknown"; // who wrote the field is not known
+    const isOurs = (hop: string) => {
+      const address = parseAddress(hop);
+      return address !== undefined && ours(address);
+    };
+    return chain.findLast((hop) => !isOurs(hop)) ?? chain[0] ?? "unknown";
+  };
+}

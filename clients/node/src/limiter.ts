@@ -1,0 +1,152 @@
+// A limiter: its limits, its client, and what is done where Redis is away.
+
+import { BlockedCache } from "./blocked.js";
+import { integer, members } from "./check.js";
+import { answered, sender, within, type Reach, type Send } from "./client.js";
+import {
+  checked,
+  costWords,
+  denyWords,
+  described,
+  fullKey,
+  plan,
+  policyWords,
+  reach,
+  type HitOptions,
+  type LimiterOptions,
+  type Plan,
+} from "./options.js";
+import { Reservation } from "./reservation.js";
+import { sleep } from "./sleep.js";
+import { unavailable, verdict, type Asked, type Verdict } from "./verdict.js";
+
+export interface WaitOptions {
+  readonly cost?: number;
+  /** The longest wait. Default 60,000. */
+  readonly timeoutMs?: number;
+  readonly signal?: AbortSignal;
+}
+
+export class Limiter {
+  /** For `hitAll`. */
+  readonly plan: Plan;
+  readonly reach: Reach;
+  readonly send: Send;
+  readonly #blocked: BlockedCache | undefined;
+
+  constructor(options: LimiterOptions) {
+    this.plan = plan(options);
+    this.send = sender(options.client);
+    this.reach = reach(options, this.plan.block.length === 0);
+    const { blockedCache = false } = options;
+    this.#blocked = blockedCache === false ? undefined : new BlockedCache(blockedCache === true ? {} : blockedCache);
+  }
+
+  /** Counts one hit, or says why not. */
+  async hit(key: string, options: HitOptions = {}): Promise<Verdict> {
+    checked(options);
+    const { cost = 1, min, force = false, stamp = false, at } = options;
+    const words = [
+      ...costWords(cost),
+      ...(min === undefined ? [] : ["MIN", String(min)]),
+      ...(force ? ["FORCE"] : []),
+      ...(at === undefined ? [] : ["AT", String(at)]),
+      ...(stamp ? ["STAMP"] : []),
+    ];
+    const full = fullKey(this.plan, key);
+    // A hit that takes what fits, or that goes on another policy, says nothing of the next one and learns nothing from it.
+    const cache = min === undefined && options.policy === undefined ? this.#blocked : undefined;
+    const known = cache?.find(full, cost, force);
+    if (known) return known;
+    const since = performance.now();
+    const answer = await this.#ask(full, words, options);
+    cache?.learn(full, cost, force, since, answer);
+    return answer;
+  }
+
+  /** What a hit would be answered now. Changes nothing. */
+  async peek(key: string, options: Pick<HitOptions, "cost" | "min" | "policy" | "deny"> = {}): Promise<Verdict> {
+    checked(options);
+    const { cost = 1, min } = options;
+    const words = [...costWords(cost), ...(min === undefined ? [] : ["MIN", String(min)])];
+    return this.#ask(fullKey(this.plan, key), words, options, ["RL.PEEK", this.plan.algorithm]);
+  }
+
+  /** Charges an estimate, to be settled with what was really used. */
+  async reserve(key: string, estimate: number, options: Pick<HitOptions, "policy" | "deny"> = {}): Promise<Reservation> {
+    integer("estimate", estimate, 1);
+    const reserved = await this.hit(key, { ...options, cost: estimate, stamp: true });
+    const { deny: _, ...settling } = options;
+    return new Reservation(
+      reserved,
+      estimate,
+      (cost, at) => this.hit(key, { ...settling, cost, at, force: cost > 0 }),
+      this.reach.onError,
+    );
+  }
+
+  /**
+   * Waits for its turn. A bucket reserves its place with one command, and callers are served in order; the others ask
+   * again when the time has come, so there a later caller may be first. Denied at once where the wait would be too long.
+   */
+  async wait(key: string, options: WaitOptions = {}): Promise<Verdict> {
+    members("options of a wait", options, ["cost", "timeoutMs", "signal"]);
+    const { cost = 1, timeoutMs = 60_000, signal } = options;
+    integer("cost", cost, 1);
+    integer("timeoutMs", timeoutMs, 1);
+    signal?.throwIfAborted();
+    if (this.plan.algorithm === "BUCKET" && this.plan.block.length === 0) return this.#reservePlace(key, cost, timeoutMs, signal);
+
+    const deadline = performance.now() + timeoutMs;
+    for (;;) {
+      const answer = await this.hit(key, { cost });
+      const { allowed, retryAfterMs } = answer;
+      if (allowed || answer.error || retryAfterMs <= 0 || performance.now() + retryAfterMs > deadline) return answer;
+      await sleep(retryAfterMs, signal);
+    }
+  }
+
+  async #reservePlace(key: string, cost: number, timeoutMs: number, signal: AbortSignal | undefined): Promise<Verdict> {
+    const answer = await this.#ask(fullKey(this.plan, key), [...costWords(cost), "RESERVE", `${timeoutMs}ms`], { cost });
+    if (!answer.allowed || answer.error) return answer;
+    try {
+      await sleep(answer.retryAfterMs, signal);
+    } catch (aborted) {
+      await this.hit(key, { cost: -cost }).catch(this.reach.onError); // its place is given back
+      throw aborted;
+    }
+    return answer;
+  }
+
+  /** Forgets all that was used. Whether there was anything. */
+  async reset(key: string): Promise<boolean> {
+    const full = fullKey(this.plan, key);
+    this.#blocked?.forget(full);
+    return Number(await within(this.reach.timeoutMs, this.send(["DEL", full], full))) === 1;
+  }
+
+  #ask(key: string, words: string[], options: HitOptions, command = [`RL.${this.plan.algorithm}`]): Promise<Verdict> {
+    const block = this.plan.block.length === 0 ? [] : ["BLOCK", ...this.plan.block];
+    const { deny } = options;
+    const args = [...command, key, ...this.plan.limits, ...words, ...block, ...policyWords(this.plan, options), ...denyWords(deny)];
+    const answer = this.send(args, key).then((reply) => verdict(reply, asked(this.plan, options)));
+    return answered(this.reach, answer, (error) => unavailable(error, this.reach.open));
+  }
+}
+
+export const asked = (plan: Plan, options: HitOptions): Asked => ({
+  described: described(plan, options),
+  name: plan.name,
+  cost: options.cost ?? 1,
+  force: options.force ?? false,
+  min: options.min !== undefined,
+  stamp: options.stamp ?? false,
+  deny: options.deny !== undefined,
+});
+
+/**
+ * @example
+ * const api = createLimiter({ client, prefix: "api", algorithm: "sliding", limits: { limit: 100, window: "15m" } });
+ * const { allowed, remaining, retryAfterMs } = await api.hit(byUser(id));
+ */
+export const createLimiter = (options: LimiterOptions): Limiter => new Limiter(options);

@@ -1,0 +1,193 @@
+// What a limiter is made of, and how that becomes a command's words.
+
+import { integer, members, oneOf, span, text, wrong } from "./check.js";
+import type { Client, Reach } from "./client.js";
+import type { Described } from "./verdict.js";
+
+type Unit = "ms" | "s" | "m" | "h" | "d" | "w";
+/** `500ms` `10s` `15m` `1h` `30d` `4w` */
+export type Duration = `${number}${Unit}`;
+/** A duration, or a window of the calendar: `1mo` `3mo` `1y` `1w@thu` `1mo@15` `1d@Europe/Berlin` */
+export type CalendarWindow = Duration | `${number}mo` | `${number}y` | `${number}${"d" | "w" | "mo" | "y"}@${string}`;
+
+export interface FixedLimit {
+  readonly limit: number;
+  readonly window: CalendarWindow;
+}
+export interface SlidingLimit {
+  readonly limit: number;
+  readonly window: Duration;
+}
+export interface BucketLimit {
+  readonly capacity: number;
+  /** So much flows back per interval. */
+  readonly refill: number;
+  readonly interval: Duration;
+}
+
+type OneOrMore<T> = T | readonly T[];
+
+export type Shape =
+  | { readonly algorithm: "fixed"; readonly limits: OneOrMore<FixedLimit> }
+  | { readonly algorithm: "sliding"; readonly limits: OneOrMore<SlidingLimit> }
+  | { readonly algorithm: "bucket"; readonly limits: OneOrMore<BucketLimit> };
+
+export interface BlockedCacheOptions {
+  /** How many blocked keys this process remembers. Default 10,000. */
+  readonly maxEntries?: number;
+  /** How long this process may not notice that a limit was raised, usage given back or the key deleted. Default 60,000. */
+  readonly maxMs?: number;
+}
+
+export interface Connection {
+  readonly client: Client;
+  /** How long Redis may take to answer, in ms. Default 1000; `false` waits for ever. */
+  readonly timeoutMs?: number | false;
+  /**
+   * What a hit is where Redis is away: let through (`open`), or not (`closed`). Default `open`, and `closed` for a
+   * limiter with `block`: guessing must not be free while Redis is down.
+   */
+  readonly unavailable?: "open" | "closed";
+  /** Told of each failure that a verdict hides. Default: `console.error`. */
+  readonly onError?: (error: Error) => void;
+}
+
+export interface Common extends Connection {
+  /** Stands before each key, with a colon. */
+  readonly prefix?: string;
+  /** The name in the `RateLimit` fields. Default: the prefix, or `default`. */
+  readonly name?: string;
+  /** Policies of the server whose limits replace these; the first that exists counts. */
+  readonly policy?: OneOrMore<string>;
+  /** A hit that is denied starts a block of the first duration, the next block takes the second, and so on. */
+  readonly block?: OneOrMore<Duration>;
+  /** Remember who is denied until when, and deny them without asking Redis. */
+  readonly blockedCache?: boolean | BlockedCacheOptions;
+}
+
+export type LimiterOptions = Common & Shape;
+
+export interface HitOptions {
+  /** What this hit uses: default 1. 0 asks, a negative cost gives back. */
+  readonly cost?: number;
+  /** Take as much as fits, and at least so much. */
+  readonly min?: number;
+  /** Charge it whether or not it fits. */
+  readonly force?: boolean;
+  /** Ask for the charge time. */
+  readonly stamp?: boolean;
+  /** The charge time of the hit that this one settles. */
+  readonly at?: number;
+  /** Replaces the limiter's. */
+  readonly policy?: OneOrMore<string>;
+  readonly deny?: Deny;
+}
+
+/** Values that are looked up in a deny list of the server, in the same round trip. */
+export interface Deny {
+  readonly list: string;
+  readonly values: readonly string[];
+}
+
+export const CONNECTION = ["client", "timeoutMs", "unavailable", "onError"] as const;
+const OPTIONS = [...CONNECTION, "algorithm", "limits", "prefix", "name", "policy", "block", "blockedCache"] as const;
+const HIT = ["cost", "min", "force", "stamp", "at", "policy", "deny"] as const;
+
+const several = <T>(value: OneOrMore<T> | undefined): readonly T[] =>
+  value === undefined ? [] : Array.isArray(value) ? (value as readonly T[]) : [value as T];
+
+const SECONDS: Record<string, number> = { s: 1, m: 60, h: 3600, d: 86_400, w: 604_800 };
+
+/** Whole seconds, as the `w` of RateLimit-Policy wants them; a calendar's window has no one length. */
+function windowSeconds(window: string): number | undefined {
+  const [, amount, unit] = /^(\d+)(s|m|h|d|w)$/i.exec(window) ?? [];
+  return amount === undefined ? undefined : Number(amount) * (SECONDS[(unit as string).toLowerCase()] as number);
+}
+
+export interface Plan {
+  readonly algorithm: "FIXED" | "SLIDING" | "BUCKET";
+  readonly limits: readonly string[];
+  readonly policy: readonly string[];
+  readonly block: readonly string[];
+  readonly prefix: string | undefined;
+  readonly name: string;
+  readonly windows: readonly string[];
+}
+
+export function plan(options: LimiterOptions): Plan {
+  members("limiter", options, OPTIONS);
+  const algorithm = oneOf("algorithm", options.algorithm, ["fixed", "sliding", "bucket"]);
+  const given = several<FixedLimit | SlidingLimit | BucketLimit>(options.limits);
+  if (given.length === 0 || given.length > 8) throw wrong("limits", "1 to 8 limits", options.limits);
+  const windows: string[] = [];
+  const limits = given.flatMap((one, index) => {
+    const at = `limits[${index}]`;
+    const window = algorithm === "bucket" ? "interval" : "window";
+    const names = algorithm === "bucket" ? ["capacity", "refill"] : ["limit"];
+    const fields = members(at, one, [...names, window]);
+    windows.push(span(`${at}.${window}`, fields[window]));
+    // A refill of 0 would never let anybody in again.
+    const amounts = names.map((name) => String(integer(`${at}.${name}`, fields[name], name === "refill" ? 1 : 0)));
+    return [...amounts, windows.at(-1) as string];
+  });
+  const prefix = options.prefix === undefined ? undefined : text("prefix", options.prefix);
+  const name = options.name === undefined ? (prefix ?? "default") : text("name", options.name);
+  if (!/^[\x20-\x7e]+$/.test(name)) throw wrong("name", "printable ASCII, for it becomes a field of HTTP", name);
+  return {
+    algorithm: algorithm.toUpperCase() as Plan["algorithm"],
+    limits,
+    windows,
+    prefix,
+    name,
+    policy: policies(options.policy),
+    block: several(options.block).map((duration, index) => span(`block[${index}]`, duration)),
+  };
+}
+
+export function reach(options: Connection, open: boolean): Reach {
+  const { timeoutMs = 1000, unavailable, onError = (error) => console.error("rate limiter:", error) } = options;
+  return {
+    timeoutMs: timeoutMs === false ? false : integer("timeoutMs", timeoutMs, 1),
+    open: unavailable === undefined ? open : oneOf("unavailable", unavailable, ["open", "closed"]) === "open",
+    onError,
+  };
+}
+
+function policies(given: OneOrMore<string> | undefined): readonly string[] {
+  const names = several(given);
+  if (names.length > 4) throw wrong("policy", "at most 4 names", given);
+  return names.map((name, index) => text(`policy[${index}]`, name));
+}
+
+/** The names of the limits for HTTP's fields. */
+export function described({ name, windows, policy }: Plan, hit: HitOptions): readonly Described[] {
+  const replaced = policy.length > 0 || hit.policy !== undefined; // the reply does not tell a policy's window
+  return windows.map((window, index) => {
+    const seconds = replaced ? undefined : windowSeconds(window);
+    const own = windows.length === 1 ? name : replaced ? `${name}-${index + 1}` : `${name}-${window}`;
+    return { name: own, ...(seconds === undefined ? {} : { windowSeconds: seconds }) };
+  });
+}
+
+export const fullKey = ({ prefix }: Plan, key: unknown): string =>
+  prefix === undefined ? text("key", key) : `${prefix}:${text("key", key)}`;
+
+export function checked(hit: HitOptions): HitOptions {
+  members("options of a hit", hit, HIT);
+  if (hit.cost !== undefined) integer("cost", hit.cost);
+  if (hit.min !== undefined) integer("min", hit.min, 1);
+  if (hit.at !== undefined) integer("at", hit.at, 0);
+  return hit;
+}
+
+export const costWords = (cost = 1): string[] => (cost === 1 ? [] : ["COST", String(cost)]);
+
+export const policyWords = (plan: Plan, hit: HitOptions): string[] =>
+  (hit.policy === undefined ? plan.policy : policies(hit.policy)).flatMap((name) => ["POLICY", name]);
+
+/** DENY takes the rest of the line. */
+export const denyWords = (deny: Deny | undefined): string[] => {
+  if (deny === undefined) return [];
+  members("deny", deny, ["list", "values"]);
+  return ["DENY", text("deny.list", deny.list), ...deny.values.map((value, index) => text(`deny.values[${index}]`, value))];
+};

@@ -1,0 +1,137 @@
+// What the server answered. The numbers are the ones of the limit that binds; `limits` has each one's.
+
+import { RefusedError } from "./client.js";
+
+export interface Numbers {
+  readonly allowed: boolean;
+  /** The limit in force; a bucket's capacity. */
+  readonly limit: number;
+  readonly remaining: number;
+  /** 0: allowed. -1: this can never be allowed. Where a wait was reserved: how long to wait before acting. */
+  readonly retryAfterMs: number;
+  /** Until nothing is used any more. */
+  readonly resetAfterMs: number;
+}
+
+/** One limit of a limiter. */
+export interface LimitState extends Numbers {
+  /** For the `RateLimit` fields: the limiter's name, with the window where there are several. */
+  readonly name: string;
+  /** The window in whole seconds. Absent for a calendar's, and where a policy of the server may have set another. */
+  readonly windowSeconds?: number;
+}
+
+export interface Verdict extends Numbers {
+  /** One for each limit, in the order given. */
+  readonly limits: readonly LimitState[];
+  /** What was charged. Less than the cost where `min` was given. */
+  readonly taken: number;
+  /** When it was charged, by the server's clock; 0 where nothing was. Only where `stamp` was asked for. */
+  readonly chargedAt?: number;
+  /** The value that was found in the deny list. */
+  readonly deniedValue?: string;
+  /** Redis could not be asked: `allowed` is what `unavailable` says, and the numbers are 0. */
+  readonly error?: Error;
+}
+
+/** The verdict on several keys. */
+export interface AllVerdict extends Numbers {
+  /** One for each key, in the order given: whether this key would let it through. */
+  readonly keys: readonly Verdict[];
+  /** The index of the key that binds; undefined where a deny list or an error decided. */
+  readonly binding?: number;
+  readonly chargedAt?: number;
+  readonly deniedValue?: string;
+  readonly error?: Error;
+}
+
+/** What is known of a limit before it is asked. */
+export interface Described {
+  readonly name: string;
+  readonly windowSeconds?: number;
+}
+
+/** Of another server than this package is for: no reason to let anybody through. */
+const unread = (reply: unknown): RefusedError => new RefusedError(`not a reply of RL.*: ${JSON.stringify(reply)}`, "ERR", undefined);
+
+function integerOf(value: unknown): number {
+  const number = typeof value === "number" ? value : Number(value); // a client may bring texts or bigints
+  if (!Number.isInteger(number)) throw unread(value);
+  return number;
+}
+
+function numbers(reply: readonly unknown[]): Numbers {
+  const [allowed = 0, limit = 0, remaining = 0, retryAfterMs = 0, resetAfterMs = 0] = reply.slice(0, 5).map(integerOf);
+  return { allowed: allowed === 1, limit, remaining, retryAfterMs, resetAfterMs };
+}
+
+function list(reply: unknown): readonly unknown[] {
+  if (!Array.isArray(reply) || reply.length < 5) throw unread(reply);
+  return reply;
+}
+
+const denied = (value: unknown): { deniedValue?: string } =>
+  value === null || value === undefined ? {} : { deniedValue: value instanceof Uint8Array ? new TextDecoder().decode(value) : String(value) };
+
+export interface Asked {
+  readonly described: readonly Described[];
+  readonly name: string;
+  readonly cost: number;
+  readonly force?: boolean;
+  readonly min?: boolean;
+  readonly stamp?: boolean;
+  readonly deny?: boolean;
+}
+
+export function verdict(reply: unknown, asked: Asked): Verdict {
+  const values = list(reply);
+  const own = numbers(values);
+  let next = 5;
+  let limits: LimitState[] = [{ ...own, ...describe(asked, 0, 1) }];
+  if (Array.isArray(values[next])) {
+    const each = values[next++] as unknown[];
+    limits = each.map((item, index) => ({ ...numbers(list(item)), ...describe(asked, index, each.length) }));
+  }
+  const deniedValue = asked.deny ? denied(values.at(-1)) : {};
+  const charged = own.allowed || (asked.force === true && deniedValue.deniedValue === undefined);
+  const taken = asked.min ? integerOf(values[next++]) : charged ? asked.cost : 0;
+  return { ...own, limits, taken, ...(asked.stamp ? { chargedAt: integerOf(values[next]) } : {}), ...deniedValue };
+}
+
+/** A policy may have another number of limits than the call: then nothing is known of them but their order. */
+function describe({ described, name }: Asked, index: number, count: number): Described {
+  if (count === described.length) return described[index] as Described;
+  return { name: count === 1 ? name : `${name}-${index + 1}` };
+}
+
+export function allVerdict(reply: unknown, asked: readonly Asked[], { stamp = false, deny = false }): AllVerdict {
+  const values = list(reply);
+  const each = values[5];
+  if (!Array.isArray(each)) throw unread(reply);
+  const own = numbers(values);
+  const forced = asked[0]?.force === true && !(deny && denied(values.at(-1)).deniedValue !== undefined);
+  const keys = asked.map((one, index) => ({
+    ...verdict(each[index], one),
+    taken: own.allowed || forced ? one.cost : 0, // all or nothing
+  }));
+  const binding = integerOf(values[6]);
+  return {
+    ...own,
+    keys,
+    ...(binding > 0 ? { binding: binding - 1 } : {}),
+    ...(stamp ? { chargedAt: integerOf(values[7]) } : {}),
+    ...(deny ? denied(values.at(-1)) : {}),
+  };
+}
+
+export const unavailable = (error: Error, open: boolean): Verdict => ({
+  allowed: open,
+  limit: 0,
+  remaining: 0,
+  retryAfterMs: open ? 0 : 1000,
+  resetAfterMs: 0,
+  limits: [],
+  taken: 0,
+  chargedAt: 0,
+  error,
+});

@@ -1,0 +1,49 @@
+"""Rate limiting by the native Redis commands RL.*."""
+
+from . import presets
+from .all import Part, hit_all, hit_all_async, peek_all, peek_all_async
+from .blocked import BlockedCache
+from .headers import EXPOSED, rate_limit_headers, refusal
+from .identify import Header, Hops, Proxies, Trust, by_account, by_api_key, by_ip, by_login, by_user, client_address
+from .lease import AsyncLeaser, Lease, Leaser
+from .limiter import AsyncLimiter, Limiter
+from .plan import Bucket, Deny, Window
+from .reservation import AsyncReservation, Reservation, Spent
+from .verdict import AllVerdict, LimitState, Verdict
+
+__all__ = [
+    "EXPOSED",
+    "AllVerdict",
+    "AsyncLeaser",
+    "AsyncLimiter",
+    "AsyncReservation",
+    "BlockedCache",
+    "Bucket",
+    "Deny",
+    "Header",
+    "Hops",
+    "Lease",
+    "Leaser",
+    "LimitState",
+    "Limiter",
+    "Part",
+    "Proxies",
+    "Reservation",
+    "Spent",
+    "Trust",
+    "Verdict",
+    "Window",
+    "by_account",
+    "by_api_key",
+    "by_ip",
+    "by_login",
+    "by_user",
+    "client_address",
+    "hit_all",
+    "hit_all_async",
+    "peek_all",
+    "peek_all_async",
+    "presets",
+    "rate_limit_headers",
+    "refusal",
+]

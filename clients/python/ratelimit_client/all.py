@@ -1,0 +1,108 @@
+"""Several keys with one command: a hit is charged to all of them, or to none."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from ._check import integer, wrong
+from .client import FAILURES, ask, ask_async, or_instead
+from .limiter import AsyncLimiter, Limiter
+from .plan import Deny, Names, Plan, deny_words
+from .verdict import AllVerdict, Asked, all_unavailable, all_verdict
+
+L = TypeVar("L", Limiter, AsyncLimiter)
+
+
+@dataclass(frozen=True, slots=True)
+class Part(Generic[L]):
+    limiter: L
+    key: str
+    cost: int = 1
+    policy: Names | None = None
+
+
+def _words(
+    command: str, parts: Sequence[Part[L]], *, force: bool, stamp: bool, at: int | None, deny: Deny | None
+) -> tuple[list[str | int], list[Asked]]:
+    if not 1 <= len(parts) <= 16:
+        raise wrong("parts", "1 to 16 limiters with their keys", parts)
+    words: list[str | int] = [command, len(parts), *(part.limiter.plan.key(part.key) for part in parts)]
+    for part in parts:
+        words += part.limiter.plan.clause(integer("cost", part.cost), part.policy)
+    if force:
+        words.append("FORCE")
+    if at is not None:
+        words += ["AT", integer("at", at, 0)]
+    if stamp:
+        words.append("STAMP")
+    words += deny_words(deny)
+    asked = [
+        part.limiter.plan.asked(cost=part.cost, min=False, force=force, stamp=False, policy=part.policy, deny=None)
+        for part in parts
+    ]
+    return words, asked
+
+
+def _instead(parts: Sequence[Part[L]], error: Exception) -> AllVerdict:
+    plans: list[Plan] = [part.limiter.plan for part in parts]
+    # One that is closed while Redis is away closes them all.
+    open = all(plan.open for plan in plans)
+    return or_instead(error, plans[0].on_error, lambda error: all_unavailable(error, open=open))
+
+
+def _ask(
+    command: str, parts: Sequence[Part[Limiter]], *, force: bool, stamp: bool, at: int | None, deny: Deny | None
+) -> AllVerdict:
+    words, asked = _words(command, parts, force=force, stamp=stamp, at=at, deny=deny)
+    first = parts[0].limiter
+    try:
+        return all_verdict(ask(first.client, words, first.plan.timeout_s), asked, stamp=stamp, deny=deny is not None)
+    except FAILURES as error:
+        return _instead(parts, error)
+
+
+async def _ask_async(
+    command: str, parts: Sequence[Part[AsyncLimiter]], *, force: bool, stamp: bool, at: int | None, deny: Deny | None
+) -> AllVerdict:
+    words, asked = _words(command, parts, force=force, stamp=stamp, at=at, deny=deny)
+    first = parts[0].limiter
+    try:
+        reply = await ask_async(first.client, words, first.plan.timeout_s)
+        return all_verdict(reply, asked, stamp=stamp, deny=deny is not None)
+    except FAILURES as error:
+        return _instead(parts, error)
+
+
+def hit_all(
+    parts: Sequence[Part[Limiter]],
+    *,
+    force: bool = False,
+    stamp: bool = False,
+    at: int | None = None,
+    deny: Deny | None = None,
+) -> AllVerdict:
+    """On a cluster the keys share a slot: ``{user:1}:minute``, ``{user:1}:tokens``. The first limiter's client is asked.
+
+    >>> hit_all([Part(per_ip, by_ip(address)), Part(tokens, by_user(user_id), cost=900)])
+    """
+    return _ask("RL.ALL", parts, force=force, stamp=stamp, at=at, deny=deny)
+
+
+def peek_all(parts: Sequence[Part[Limiter]], *, deny: Deny | None = None) -> AllVerdict:
+    """What ``hit_all`` would be answered now. Changes nothing."""
+    return _ask("RL.PEEKALL", parts, force=False, stamp=False, at=None, deny=deny)
+
+
+async def hit_all_async(
+    parts: Sequence[Part[AsyncLimiter]],
+    *,
+    force: bool = False,
+    stamp: bool = False,
+    at: int | None = None,
+    deny: Deny | None = None,
+) -> AllVerdict:
+    return await _ask_async("RL.ALL", parts, force=force, stamp=stamp, at=at, deny=deny)
+
+
+async def peek_all_async(parts: Sequence[Part[AsyncLimiter]], *, deny: Deny | None = None) -> AllVerdict:
+    return await _ask_async("RL.PEEKALL", parts, force=False, stamp=False, at=None, deny=deny)

@@ -1,0 +1,55 @@
+"""Who was told to come back in 900 s is told so by this process until then, and costs no round trip.
+
+Only denials are kept; what is allowed is always counted by the server.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from math import ceil
+
+from ._check import integer
+from .verdict import Verdict
+
+
+class BlockedCache:
+    """``max_ms``: how long this process may not notice that a limit was raised, usage given back or the key deleted."""
+
+    def __init__(self, *, max_entries: int = 10_000, max_ms: int = 60_000, now: Callable[[], float] = time.monotonic):
+        self._max_entries = integer("max_entries", max_entries, 1)
+        self._max_ms = integer("max_ms", max_ms, 1)
+        self.now = now
+        self._entries: dict[str, tuple[float, float, int, Verdict]] = {}  # since, until, cost, verdict; the oldest first
+        self._lock = threading.Lock()
+
+    def find(self, key: str, cost: int, force: bool) -> Verdict | None:
+        with self._lock:
+            entry = self._entries.get(key)
+            if entry is None:
+                return None
+            since, until, denied_cost, verdict = entry
+            if self.now() >= until:
+                del self._entries[key]
+                return None
+        if cost < denied_cost or force:  # a cost that does not fit: no greater one does either
+            return None
+        elapsed_ms = (self.now() - since) * 1000
+        retry, reset = (ms if ms < 0 else max(0, ceil(ms - elapsed_ms)) for ms in (verdict.retry_after_ms, verdict.reset_after_ms))
+        return replace(verdict, retry_after_ms=retry, reset_after_ms=reset)
+
+    def learn(self, key: str, cost: int, force: bool, since: float, verdict: Verdict) -> None:
+        with self._lock:
+            if cost < 0:
+                self._entries.pop(key, None)  # something was given back
+            # An error tells nothing; a deny list blames another value than the key.
+            if verdict.allowed or verdict.error or verdict.denied_value is not None or cost <= 0 or force:
+                return
+            if len(self._entries) >= self._max_entries:
+                del self._entries[next(iter(self._entries))]
+            wait_ms = self._max_ms if verdict.retry_after_ms < 0 else min(verdict.retry_after_ms, self._max_ms)
+            self._entries[key] = (since, since + wait_ms / 1000, cost, verdict)
+
+    def forget(self, key: str) -> None:
+        with self._lock:
+            self._entries.pop(key, None)

@@ -1,0 +1,140 @@
+"""Who is asking: the part of the key that names the caller. The most specific one that is proven wins."""
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from typing import Literal
+
+from ._check import text, wrong
+
+
+def _hash(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()[:32]
+
+
+def by_user(user_id: int | str) -> str:
+    """An id that is not there would make one caller of all who are not logged in: it is refused."""
+    return f"user:{user_id}" if type(user_id) is int else f"user:{text('user_id', user_id)}"
+
+
+def by_api_key(api_key: str) -> str:
+    """A hash: the key itself must not lie readable in Redis, its slow log or its dumps."""
+    return f"key:{_hash(text('api_key', api_key))}"
+
+
+def by_account(email: str) -> str:
+    """A hash. ``Alice@Example.com `` and ``alice@example.com`` are one account."""
+    return f"account:{_hash(text('email', email).strip().lower())}"
+
+
+def by_login(address: str, email: str) -> str:
+    """One address guessing one account."""
+    return f"{by_ip(address)}:{by_account(email)}"
+
+
+def parse_address(written: str) -> IPv4Address | IPv6Address | None:
+    """An address as it arrives in the wild: with a port, brackets, a zone, as IPv4 in an IPv6 coat. Never raises."""
+    found = written.strip()
+    if bracketed := re.fullmatch(r"\[([^\]]*)\](?::[0-9]{1,5})?", found):
+        found = bracketed[1]
+    else:
+        found = re.sub(r"\A([0-9.]+):[0-9]{1,5}\Z", r"\1", found)
+    found = found.partition("%")[0]  # a zone names an interface of ours, not the caller
+    if not found.isascii():
+        return None
+    try:
+        address = ip_address(found)
+    except ValueError:
+        return None
+    return (isinstance(address, IPv6Address) and address.ipv4_mapped) or address
+
+
+def by_ip(address: str | None) -> str:
+    """``ip:203.0.113.9``; of an IPv6 address its /64, for a customer is given one to choose addresses from.
+
+    What is no address is ``ip:unknown``: a stranger who writes nonsense is no new caller each time.
+    """
+    parsed = None if address is None else parse_address(address)
+    if parsed is None:
+        return "ip:unknown"
+    if isinstance(parsed, IPv4Address):
+        return f"ip:{parsed}"
+    groups = [int.from_bytes(parsed.packed[i : i + 2]) for i in range(0, 8, 2)]
+    return "ip:" + ":".join(f"{group:x}" for group in groups) + "::/64"
+
+
+@dataclass(frozen=True, slots=True)
+class Hops:
+    """So many proxies of ours stand in front, always.
+
+    One too many, and a caller invents its address; one too few, and all callers are one.
+    """
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Proxies:
+    """The proxies' networks. Needs the peer's address."""
+
+    networks: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The platform sets this field and removes what the caller wrote there.
+
+    Only where nobody reaches the application but through the platform.
+    """
+
+    name: str
+
+
+# Whom to believe. X-Forwarded-For is written by whoever sends the request, and each proxy appends the address that it
+# saw. So this must be said, and there is no default. "peer": no proxy, the address of the connection.
+Trust = Literal["peer"] | Hops | Proxies | Header
+
+
+def client_address(trust: Trust) -> Callable[[Mapping[str, str], str | None], str]:
+    """Reads the caller's address from the fields of a request, their names in lower case, and the connection's address.
+
+    ``unknown`` where there is none. Build it once: what is wrong with ``trust`` is raised here, and never by a request.
+
+    >>> address = client_address(Hops(1))
+    >>> api.hit(by_ip(address(headers, peer)))
+    """
+    if trust == "peer":
+        return lambda headers, peer: peer or "unknown"
+    if isinstance(trust, Header):
+        name = text("trust.name", trust.name).lower()
+        return lambda headers, peer: headers.get(name, "").strip() or "unknown"
+    if isinstance(trust, Hops):
+        count = trust.count
+        if type(count) is not int or count < 1:
+            raise wrong("trust.count", 'the number of proxies in front, or "peer" for none', count)
+        # The peer's place counts even where its address is not known.
+        return lambda headers, peer: [*_hops(headers), peer or ""][-1 - count :][0] or "unknown"
+    if isinstance(trust, Proxies):
+        try:
+            ours = [ip_network(network, strict=False) for network in trust.networks]
+        except ValueError as error:
+            raise TypeError(f"trust.networks: expected addresses or networks: {error}") from None
+
+        def is_ours(hop: str) -> bool:
+            address = parse_address(hop)
+            return address is not None and any(address in network for network in ours)
+
+        def address(headers: Mapping[str, str], peer: str | None) -> str:
+            if not peer:
+                return "unknown"  # who wrote the field is not known
+            chain = [*_hops(headers), peer]
+            return next((hop for hop in reversed(chain) if not is_ours(hop)), chain[0])
+
+        return address
+    raise wrong("trust", '"peer", Hops, Proxies or Header', trust)
+
+
+def _hops(headers: Mapping[str, str]) -> list[str]:
+    return [hop.strip() for hop in headers.get("x-forwarded-for", "").split(",") if hop.strip()]

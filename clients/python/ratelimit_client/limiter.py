@@ -1,0 +1,275 @@
+"""A limiter: its limits, its client, and what is done where Redis is away."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Literal, TypeVar
+
+from ._check import integer
+from .blocked import BlockedCache
+from .client import FAILURES, AsyncClient, Client, ask, ask_async, or_instead
+from .plan import Algorithm, Bucket, Deny, Names, OnError, Plan, Window
+from .reservation import AsyncReservation, Reservation, Spent, reported
+from .verdict import Verdict, unavailable, verdict
+
+T = TypeVar("T")
+
+
+class _Limiter:
+    def __init__(
+        self,
+        client: Any,
+        *,
+        algorithm: Algorithm,
+        limits: Window | Bucket | Sequence[Window] | Sequence[Bucket],
+        prefix: str | None = None,
+        name: str | None = None,
+        policy: Names | None = None,
+        block: Names | None = None,
+        timeout_ms: int | None = 1000,
+        unavailable: Literal["open", "closed"] | None = None,
+        on_error: OnError | None = None,
+        blocked_cache: BlockedCache | bool = False,
+    ):
+        """
+        :param client: of redis-py
+        :param limits: one or several; for ``bucket`` a ``Bucket``, else a ``Window``
+        :param prefix: stands before each key, with a colon
+        :param name: in the RateLimit fields. Default: the prefix, or ``default``
+        :param policy: policies of the server whose limits replace these; the first that exists counts
+        :param block: a hit that is denied starts a block of the first duration, the next block takes the second, and so on
+        :param timeout_ms: how long Redis may take to answer; ``None`` waits for ever
+        :param unavailable: what a hit is where Redis is away: let through (``open``) or not (``closed``). Default ``open``,
+            and ``closed`` with ``block``
+        :param on_error: told of each failure that a verdict hides. Default: the log
+        :param blocked_cache: remember who is denied until when, and deny them without asking Redis
+        """
+        if not hasattr(client, "execute_command"):
+            raise TypeError(f"client: expected a client of redis-py, got {client!r}")
+        self.client = client
+        self.plan = Plan(
+            algorithm=algorithm,
+            limits=limits,
+            prefix=prefix,
+            name=name,
+            policy=policy,
+            block=block,
+            timeout_ms=timeout_ms,
+            unavailable=unavailable,
+            on_error=on_error,
+        )
+        self._blocked = BlockedCache() if blocked_cache is True else blocked_cache or None
+        self._command = f"RL.{self.plan.algorithm}"
+
+    def _cache(self, min: int | None, policy: Names | None) -> BlockedCache | None:
+        # A hit that takes what fits, or that goes on another policy, says nothing of the next one and learns nothing from it.
+        return self._blocked if min is None and policy is None else None
+
+    def _instead(self, error: Exception) -> Verdict:
+        return or_instead(error, self.plan.on_error, lambda error: unavailable(error, open=self.plan.open))
+
+    def _reserves_places(self) -> bool:
+        return self.plan.algorithm == "BUCKET" and not self.plan.block
+
+
+def _too_long(answer: Verdict, deadline: float) -> bool:
+    wait_s = answer.retry_after_ms / 1000
+    return answer.allowed or answer.error is not None or wait_s <= 0 or time.monotonic() + wait_s > deadline
+
+
+class Limiter(_Limiter):
+    """
+    >>> api = Limiter(client, prefix="api", algorithm="sliding", limits=Window(100, "15m"))
+    >>> verdict = api.hit(by_user(user_id))
+    """
+
+    client: Client
+
+    def _ask(self, command: Sequence[str], key: str, options: dict[str, Any]) -> Verdict:
+        words, asked = self.plan.hit(command, key, **options)
+        try:
+            return verdict(ask(self.client, words, self.plan.timeout_s), asked)
+        except FAILURES as error:
+            return self._instead(error)
+
+    def hit(
+        self,
+        key: str,
+        *,
+        cost: int = 1,
+        min: int | None = None,
+        force: bool = False,
+        stamp: bool = False,
+        at: int | None = None,
+        policy: Names | None = None,
+        deny: Deny | None = None,
+    ) -> Verdict:
+        """Counts one hit, or says why not.
+
+        :param cost: what it uses. 0 asks, a negative cost gives back
+        :param min: take as much as fits, and at least so much
+        :param force: charge it whether or not it fits
+        :param stamp: ask for the charge time
+        :param at: the charge time of the hit that this one settles
+        """
+        cache = self._cache(min, policy)
+        full = self.plan.key(key)
+        if cache and (known := cache.find(full, cost, force)):
+            return known
+        since = cache.now() if cache else 0.0
+        options = {"cost": cost, "min": min, "force": force, "stamp": stamp, "at": at, "policy": policy, "deny": deny}
+        answer = self._ask([self._command], key, options)
+        if cache:
+            cache.learn(full, cost, force, since, answer)
+        return answer
+
+    def peek(
+        self, key: str, *, cost: int = 1, min: int | None = None, policy: Names | None = None, deny: Deny | None = None
+    ) -> Verdict:
+        """What a hit would be answered now. Changes nothing."""
+        options = {"cost": cost, "min": min, "policy": policy, "deny": deny}
+        return self._ask(["RL.PEEK", self.plan.algorithm], key, options)
+
+    def reserve(self, key: str, estimate: int, *, policy: Names | None = None, deny: Deny | None = None) -> Reservation:
+        """Charges an estimate, to be settled with what was really used."""
+        answer = self.hit(key, cost=integer("estimate", estimate, 1), stamp=True, policy=policy, deny=deny)
+
+        def charge(cost: int, at: int) -> Verdict:
+            return self.hit(key, cost=cost, at=at, force=cost > 0, policy=policy)
+
+        return Reservation(answer, estimate, charge, self.plan.on_error)
+
+    def spend(
+        self, key: str, estimate: int, call: Callable[[Reservation], T], used: Callable[[T], float | None]
+    ) -> Spent[T]:
+        """Reserves, calls, settles. The model's own error is passed on; an error of settling is not.
+
+        :param call: asks the model. It may ``add`` to the reservation what is used on the way, which then counts if it fails
+        :param used: the usage that the model reports
+        """
+        reservation = self.reserve(key, estimate)
+        if not reservation.allowed:
+            return Spent(reservation.verdict, False, None)
+        try:
+            result = call(reservation)
+        except BaseException:
+            reservation.settle()
+            raise
+        return Spent(reservation.settle(reported(used, result)), True, result)
+
+    def wait(self, key: str, *, cost: int = 1, timeout_ms: int = 60_000) -> Verdict:
+        """Waits for its turn.
+
+        A bucket reserves its place with one command, and callers are served in order; the others ask again when the time
+        has come, so there a later caller may be first. Denied at once where the wait would be too long.
+        """
+        integer("cost", cost, 1)
+        integer("timeout_ms", timeout_ms, 1)
+        if self._reserves_places():
+            answer = self._ask([self._command], key, {"cost": cost, "reserve_ms": timeout_ms})
+            if answer.allowed:
+                time.sleep(answer.retry_after_ms / 1000)
+            return answer
+        deadline = time.monotonic() + timeout_ms / 1000
+        while not _too_long(answer := self.hit(key, cost=cost), deadline):
+            time.sleep(answer.retry_after_ms / 1000)
+        return answer
+
+    def reset(self, key: str) -> bool:
+        """Forgets all that was used. Whether there was anything."""
+        full = self.plan.key(key)
+        if self._blocked:
+            self._blocked.forget(full)
+        return int(ask(self.client, ["DEL", full], self.plan.timeout_s)) == 1
+
+
+class AsyncLimiter(_Limiter):
+    """As ``Limiter``, over a client of ``redis.asyncio``."""
+
+    client: AsyncClient
+
+    async def _ask(self, command: Sequence[str], key: str, options: dict[str, Any]) -> Verdict:
+        words, asked = self.plan.hit(command, key, **options)
+        try:
+            return verdict(await ask_async(self.client, words, self.plan.timeout_s), asked)
+        except FAILURES as error:
+            return self._instead(error)
+
+    async def hit(
+        self,
+        key: str,
+        *,
+        cost: int = 1,
+        min: int | None = None,
+        force: bool = False,
+        stamp: bool = False,
+        at: int | None = None,
+        policy: Names | None = None,
+        deny: Deny | None = None,
+    ) -> Verdict:
+        cache = self._cache(min, policy)
+        full = self.plan.key(key)
+        if cache and (known := cache.find(full, cost, force)):
+            return known
+        since = cache.now() if cache else 0.0
+        options = {"cost": cost, "min": min, "force": force, "stamp": stamp, "at": at, "policy": policy, "deny": deny}
+        answer = await self._ask([self._command], key, options)
+        if cache:
+            cache.learn(full, cost, force, since, answer)
+        return answer
+
+    async def peek(
+        self, key: str, *, cost: int = 1, min: int | None = None, policy: Names | None = None, deny: Deny | None = None
+    ) -> Verdict:
+        options = {"cost": cost, "min": min, "policy": policy, "deny": deny}
+        return await self._ask(["RL.PEEK", self.plan.algorithm], key, options)
+
+    async def reserve(
+        self, key: str, estimate: int, *, policy: Names | None = None, deny: Deny | None = None
+    ) -> AsyncReservation:
+        answer = await self.hit(key, cost=integer("estimate", estimate, 1), stamp=True, policy=policy, deny=deny)
+
+        def charge(cost: int, at: int) -> Awaitable[Verdict]:
+            return self.hit(key, cost=cost, at=at, force=cost > 0, policy=policy)
+
+        return AsyncReservation(answer, estimate, charge, self.plan.on_error)
+
+    async def spend(
+        self,
+        key: str,
+        estimate: int,
+        call: Callable[[AsyncReservation], Awaitable[T]],
+        used: Callable[[T], float | None],
+    ) -> Spent[T]:
+        reservation = await self.reserve(key, estimate)
+        if not reservation.allowed:
+            return Spent(reservation.verdict, False, None)
+        try:
+            result = await call(reservation)
+        except BaseException:
+            await asyncio.shield(reservation.settle())  # also where the caller was cancelled
+            raise
+        return Spent(await reservation.settle(reported(used, result)), True, result)
+
+    async def wait(self, key: str, *, cost: int = 1, timeout_ms: int = 60_000) -> Verdict:
+        integer("cost", cost, 1)
+        integer("timeout_ms", timeout_ms, 1)
+        if self._reserves_places():
+            answer = await self._ask([self._command], key, {"cost": cost, "reserve_ms": timeout_ms})
+            if answer.allowed and not answer.error:
+                try:
+                    await asyncio.sleep(answer.retry_after_ms / 1000)
+                except asyncio.CancelledError:
+                    await asyncio.shield(self.hit(key, cost=-cost))  # its place is given back
+                    raise
+            return answer
+        deadline = time.monotonic() + timeout_ms / 1000
+        while not _too_long(answer := await self.hit(key, cost=cost), deadline):
+            await asyncio.sleep(answer.retry_after_ms / 1000)
+        return answer
+
+    async def reset(self, key: str) -> bool:
+        full = self.plan.key(key)
+        if self._blocked:
+            self._blocked.forget(full)
+        return int(await ask_async(self.client, ["DEL", full], self.plan.timeout_s)) == 1

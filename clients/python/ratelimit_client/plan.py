@@ -1,0 +1,191 @@
+"""What a limiter is made of, and how that becomes a command's words."""
+
+import logging
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from ._check import integer, span, text, wrong
+from .verdict import Asked
+
+Algorithm = Literal["fixed", "sliding", "bucket"]
+OnError = Callable[[Exception], None]
+# One or several.
+Names = str | Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A limit of a fixed or a sliding window."""
+
+    limit: int
+    window: str  # 500ms 10s 15m 1h 30d 4w; fixed windows may be a calendar's: 1mo, 1d@Europe/Berlin
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """A limit of a token bucket."""
+
+    capacity: int
+    refill: int  # so much flows back per interval
+    interval: str
+
+
+@dataclass(frozen=True, slots=True)
+class Deny:
+    """Values that are looked up in a deny list of the server, in the same round trip."""
+
+    list: str
+    values: Sequence[str]
+
+
+def several(names: Names | None) -> tuple[str, ...]:
+    if names is None:
+        return ()
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def policies(names: Names | None) -> tuple[str, ...]:
+    found = several(names)
+    if len(found) > 4:
+        raise wrong("policy", "at most 4 names", names)
+    return tuple(text(f"policy[{i}]", name) for i, name in enumerate(found))
+
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+
+def _window_seconds(window: str) -> int | None:
+    """Whole seconds, as the ``w`` of RateLimit-Policy wants them; a calendar's window has no one length."""
+    found = re.fullmatch(r"(\d+)([smhdwSMHDW])", window)
+    return int(found[1]) * _SECONDS[found[2].lower()] if found else None
+
+
+def _log(error: Exception) -> None:
+    logging.getLogger("ratelimit_client").warning("Redis could not be asked: %r", error)
+
+
+class Plan:
+    """The options of a limiter, checked. ``LimiterOptions`` in Node."""
+
+    def __init__(
+        self,
+        *,
+        algorithm: Algorithm,
+        limits: Window | Bucket | Sequence[Window] | Sequence[Bucket],
+        prefix: str | None,
+        name: str | None,
+        policy: Names | None,
+        block: Names | None,
+        timeout_ms: int | None,
+        unavailable: Literal["open", "closed"] | None,
+        on_error: OnError | None,
+    ):
+        if algorithm not in ("fixed", "sliding", "bucket"):
+            raise wrong("algorithm", '"fixed" or "sliding" or "bucket"', algorithm)
+        self.algorithm = algorithm.upper()
+        given: Sequence[object] = (limits,) if isinstance(limits, (Window, Bucket)) else tuple(limits)
+        if not 1 <= len(given) <= 8:
+            raise wrong("limits", "1 to 8 limits", limits)
+        self.limits: list[str | int] = []
+        self.windows: list[str] = []
+        for i, one in enumerate(given):
+            if algorithm == "bucket":
+                if not isinstance(one, Bucket):
+                    raise wrong(f"limits[{i}]", "a Bucket", one)
+                self.limits.append(integer(f"limits[{i}].capacity", one.capacity, 0))
+                # A refill of 0 would never let anybody in again.
+                self.limits.append(integer(f"limits[{i}].refill", one.refill, 1))
+                self.windows.append(span(f"limits[{i}].interval", one.interval))
+            else:
+                if not isinstance(one, Window):
+                    raise wrong(f"limits[{i}]", "a Window", one)
+                self.limits.append(integer(f"limits[{i}].limit", one.limit, 0))
+                self.windows.append(span(f"limits[{i}].window", one.window))
+            self.limits.append(self.windows[-1])
+        self.prefix = "" if prefix is None else text("prefix", prefix) + ":"
+        self.name = (prefix or "default") if name is None else text("name", name)
+        if not re.fullmatch(r"[\x20-\x7e]+", self.name):
+            raise wrong("name", "printable ASCII, for it becomes a field of HTTP", self.name)
+        self.policy = policies(policy)
+        self.block = tuple(span(f"block[{i}]", duration) for i, duration in enumerate(several(block)))
+        self.timeout_s = None if timeout_ms is None else integer("timeout_ms", timeout_ms, 1) / 1000
+        if unavailable not in (None, "open", "closed"):
+            raise wrong("unavailable", '"open" or "closed"', unavailable)
+        # Guessing must not be free while Redis is down.
+        self.open = not self.block if unavailable is None else unavailable == "open"
+        self.on_error: OnError = on_error or _log
+
+    def key(self, key: str) -> str:
+        return self.prefix + text("key", key)
+
+    def _policy_words(self, policy: Names | None) -> list[str | int]:
+        names = self.policy if policy is None else policies(policy)
+        return [word for name in names for word in ("POLICY", name)]
+
+    def block_words(self) -> list[str | int]:
+        return ["BLOCK", *self.block] if self.block else []
+
+    def clause(self, cost: int, policy: Names | None) -> list[str | int]:
+        """Of RL.ALL."""
+        words: list[str | int] = [self.algorithm, *self.limits, *cost_words(cost)]
+        return [*words, *self._policy_words(policy), *self.block_words()]
+
+    def hit(
+        self,
+        command: Sequence[str],
+        key: str,
+        *,
+        cost: int = 1,
+        min: int | None = None,
+        force: bool = False,
+        at: int | None = None,
+        stamp: bool = False,
+        reserve_ms: int | None = None,
+        policy: Names | None = None,
+        deny: Deny | None = None,
+    ) -> tuple[list[str | int], Asked]:
+        """The command's words, and what its reply is an answer to."""
+        words: list[str | int] = [*command, self.key(key), *self.limits, *cost_words(integer("cost", cost))]
+        if min is not None:
+            words += ["MIN", integer("min", min, 1)]
+        if force:
+            words.append("FORCE")
+        if at is not None:
+            words += ["AT", integer("at", at, 0)]
+        if stamp:
+            words.append("STAMP")
+        if reserve_ms is not None:
+            words += ["RESERVE", f"{reserve_ms}ms"]
+        words += [*self.block_words(), *self._policy_words(policy), *deny_words(deny)]
+        asked = self.asked(cost=cost, min=min is not None, force=force, stamp=stamp, policy=policy, deny=deny)
+        return words, asked
+
+    def asked(self, *, cost: int, min: bool, force: bool, stamp: bool, policy: Names | None, deny: Deny | None) -> Asked:
+        replaced = bool(self.policy) or policy is not None  # the reply does not tell a policy's window
+
+        def described(index: int, window: str) -> tuple[str, int | None]:
+            suffix = "" if len(self.windows) == 1 else f"-{index + 1}" if replaced else f"-{window}"
+            return self.name + suffix, None if replaced else _window_seconds(window)
+
+        return Asked(
+            name=self.name,
+            described=tuple(described(i, window) for i, window in enumerate(self.windows)),
+            cost=cost,
+            force=force,
+            min=min,
+            stamp=stamp,
+            deny=deny is not None,
+        )
+
+
+def cost_words(cost: int) -> list[str | int]:
+    return [] if cost == 1 else ["COST", cost]
+
+
+def deny_words(deny: Deny | None) -> list[str | int]:
+    """DENY takes the rest of the line."""
+    if deny is None:
+        return []
+    return ["DENY", text("deny.list", deny.list), *(text(f"deny.values[{i}]", value) for i, value in enumerate(deny.values))]

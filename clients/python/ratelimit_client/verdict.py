@@ -1,0 +1,129 @@
+"""What the server answered. The numbers are the ones of the limit that binds; ``limits`` has each one's."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Numbers:
+    allowed: bool
+    limit: int = 0  # in force; a bucket's capacity
+    remaining: int = 0
+    # 0: allowed. -1: this can never be allowed. Where a wait was reserved: how long to wait before acting.
+    retry_after_ms: int = 0
+    reset_after_ms: int = 0  # until nothing is used any more
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitState(Numbers):
+    """One limit of a limiter."""
+
+    name: str  # for the RateLimit fields: the limiter's, with the window where there are several
+    # Absent for a calendar's window, and where a policy of the server may have set another.
+    window_seconds: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict(Numbers):
+    limits: tuple[LimitState, ...] = ()  # one for each limit, in the order given
+    taken: int = 0  # what was charged: less than the cost where ``min`` was given
+    charged_at: int | None = None  # by the server's clock, 0 where nothing was; only where ``stamp`` was asked for
+    denied_value: str | None = None  # what was found in the deny list
+    error: Exception | None = None  # Redis could not be asked: the numbers are 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AllVerdict(Numbers):
+    """The verdict on several keys."""
+
+    keys: tuple[Verdict, ...] = ()  # one for each key, in the order given: whether this key would let it through
+    binding: int | None = None  # the index of the key that binds; None where a deny list or an error decided
+    charged_at: int | None = None
+    denied_value: str | None = None
+    error: Exception | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What the reply is an answer to."""
+
+    name: str
+    described: tuple[tuple[str, int | None], ...]  # name and window in seconds, of each limit
+    cost: int = 1
+    force: bool = False
+    min: bool = False
+    stamp: bool = False
+    deny: bool = False
+
+
+def _numbers(reply: Any) -> dict[str, Any]:
+    if not isinstance(reply, list) or len(reply) < 5:
+        raise ValueError(f"not a reply of RL.*: {reply!r}")
+    try:
+        allowed, limit, remaining, retry_after_ms, reset_after_ms = (int(value) for value in reply[:5])
+    except (TypeError, ValueError):
+        raise ValueError(f"not a reply of RL.*: {reply!r}") from None
+    return {
+        "allowed": allowed == 1,
+        "limit": limit,
+        "remaining": remaining,
+        "retry_after_ms": retry_after_ms,
+        "reset_after_ms": reset_after_ms,
+    }
+
+
+def _denied(value: Any) -> str | None:
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
+
+
+def _limits(replies: Sequence[Any], asked: Asked) -> tuple[LimitState, ...]:
+    described = asked.described
+    if len(replies) != len(described):  # a policy's: nothing is known of its limits but their order
+        count = len(replies)
+        described = tuple((asked.name if count == 1 else f"{asked.name}-{i + 1}", None) for i in range(count))
+    return tuple(
+        LimitState(**_numbers(reply), name=name, window_seconds=seconds)
+        for reply, (name, seconds) in zip(replies, described, strict=True)
+    )
+
+
+def verdict(reply: Any, asked: Asked) -> Verdict:
+    own = _numbers(reply)
+    rest = list(reply[5:])
+    if len(rest) < asked.min + asked.stamp + asked.deny:
+        raise ValueError(f"not a reply of RL.*: {reply!r}")
+    each = rest.pop(0) if rest and isinstance(rest[0], list) else [reply]
+    denied_value = _denied(rest.pop()) if asked.deny else None
+    charged = own["allowed"] or (asked.force and denied_value is None)
+    return Verdict(
+        **own,
+        limits=_limits(each, asked),
+        taken=int(rest.pop(0)) if asked.min else asked.cost if charged else 0,
+        charged_at=int(rest.pop(0)) if asked.stamp else None,
+        denied_value=denied_value,
+    )
+
+
+def all_verdict(reply: Any, asked: Sequence[Asked], *, stamp: bool, deny: bool) -> AllVerdict:
+    own = _numbers(reply)
+    denied_value = _denied(reply[-1]) if deny else None
+    charged = own["allowed"] or (asked[0].force and denied_value is None)
+    keys = (verdict(one, about) for one, about in zip(reply[5], asked, strict=True))
+    binding = int(reply[6])
+    return AllVerdict(
+        **own,
+        # All or nothing.
+        keys=tuple(replace(key, taken=about.cost if charged else 0) for key, about in zip(keys, asked, strict=True)),
+        binding=binding - 1 if binding > 0 else None,
+        charged_at=int(reply[7]) if stamp else None,
+        denied_value=denied_value,
+    )
+
+
+def unavailable(error: Exception, *, open: bool) -> Verdict:
+    return Verdict(allowed=open, retry_after_ms=0 if open else 1000, charged_at=0, error=error)
+
+
+def all_unavailable(error: Exception, *, open: bool) -> AllVerdict:
+    return AllVerdict(allowed=open, retry_after_ms=0 if open else 1000, charged_at=0, error=error)

@@ -1,0 +1,192 @@
+"""Which servers a script is about: the options that name them, and the primaries of a cluster."""
+
+import concurrent.futures
+import os
+import threading
+
+from .connection import Access, Address, Connection, Refused, Trouble, port_number, tls_context
+from .text import printable
+
+PASSWORD = "REDISCLI_AUTH"
+EPILOG = f"password: in the environment, {PASSWORD} (as redis-cli reads it)"
+
+
+class Node:
+    """One server, and what to call it. The texts of its Troubles are safe to show."""
+
+    def __init__(self, address, access):
+        self.name = str(address)
+        self.address = address
+        self.connection = Connection(address, access)
+
+    def call(self, *words):
+        return self._tell(self.connection.call, *words)
+
+    def pipeline(self, commands):
+        replies = self._tell(self.connection.pipeline, commands)
+        return [Refused(explain(str(reply))) if isinstance(reply, Refused) else reply for reply in replies]
+
+    def _tell(self, ask, *words):
+        try:
+            return ask(*words)
+        except Trouble as trouble:
+            raise type(trouble)(explain(str(trouble))) from trouble
+
+    def close(self):
+        self.connection.close()
+
+
+def explain(error):
+    """An error, made harmless, and what to do about it where that is known."""
+    shown = printable(error[:500])
+    if "unknown command" in error:
+        return "the server has no rate limiting module (" + shown + ")"
+    if "too many entries" in error:
+        return shown + " (while it is replaced, a list counts twice: raise the bound by CONFIG SET ratelimit.deny-entries)"
+    if error.startswith("READONLY"):
+        return shown + " (this is a replica: name its primary)"
+    if error.startswith(("NOAUTH", "WRONGPASS")):
+        return error.split()[0] + f": it wants a password ({PASSWORD} in the environment) and perhaps a user (--user)"
+    return shown
+
+
+def add_options(parser, several=True):
+    """The options of every script that asks servers."""
+    parser.add_argument("-h", dest="host", metavar="HOST", help="the server's host (127.0.0.1)")
+    parser.add_argument("-p", dest="port", metavar="PORT", help="its port (PORT in the environment, else 6379)")
+    parser.add_argument("-s", dest="socket", metavar="PATH", help="its Unix socket, instead")
+    if several:
+        parser.add_argument(
+            "--server",
+            dest="servers",
+            action="append",
+            default=[],
+            metavar="ADDRESS",
+            help="instead: HOST:PORT, [IPV6]:PORT or a socket's path; may be repeated, for several servers",
+        )
+    parser.add_argument("--cluster", action="store_true", help="every primary of the server's cluster")
+    parser.add_argument("--user", metavar="NAME", help=f"the user of the password in {PASSWORD}")
+    parser.add_argument("--tls", action="store_true", help="speak TLS")
+    parser.add_argument("--cacert", metavar="FILE", help="with --tls: whom to trust, instead of the system's authorities")
+    parser.add_argument("--cert", metavar="FILE", help="with --tls: the client's certificate")
+    parser.add_argument("--key", metavar="FILE", help="with --tls: and its key")
+    parser.add_argument("--insecure", action="store_true", help="with --tls: trust anybody")
+    parser.add_argument("--help", action="help", help="show this and exit")
+
+
+class Fleet:
+    """The servers that the options name; with --cluster, the primaries that their clusters have at the moment."""
+
+    def __init__(self, addresses, access, cluster, warn=lambda text: None):
+        self.addresses, self.access, self.cluster, self.warn = addresses, access, cluster, warn
+        self.known = {}
+        self.seen = {}  # for each seed, the primaries that its cluster had last
+        self.lock = threading.Lock()
+
+    @classmethod
+    def of(cls, parser, options, warn=lambda text: None, timeout=5.0):
+        """Ends the program where the options make no sense."""
+        try:
+            addresses = _addresses(options)
+            tls = None
+            if options.tls:
+                tls = tls_context(options.cacert, options.cert, options.key, options.insecure)
+        except ValueError as error:
+            parser.error(str(error))
+        except OSError as error:
+            parser.error(f"--tls: {error}")
+        if not options.tls and (options.cacert or options.cert or options.key or options.insecure):
+            parser.error("--cacert, --cert, --key and --insecure go with --tls")
+        if options.cluster and any(address.path is not None for address in addresses):
+            parser.error("--cluster needs a host and a port, not a socket")
+        access = Access(options.user, os.environ.get(PASSWORD), tls, timeout)
+        return cls(addresses, access, options.cluster, warn)
+
+    @property
+    def title(self):
+        return ", ".join(map(str, self.addresses))
+
+    def nodes(self):
+        """Trouble, where a cluster cannot tell its primaries."""
+        wanted = self.addresses
+        if self.cluster:
+            wanted = {str(each): each for seed in self.addresses for each in self._primaries(seed)}.values()
+        names = list(map(str, wanted))
+        for gone in self.known.keys() - set(names):
+            self.known.pop(gone).close()
+        for name, address in zip(names, wanted):
+            if name not in self.known:
+                self.known[name] = Node(address, self.access)
+        return [self.known[name] for name in names]
+
+    def ask(self, question):
+        """[(name, answer)] of each server, asked at once, so that one that is gone delays no other. The answer is what
+        `question` makes of the Node, or its Trouble. For one thread at a time; the others wait."""
+
+        def answer(node):
+            try:
+                return node.name, question(node)
+            except Trouble as trouble:
+                return node.name, trouble
+
+        with self.lock:
+            nodes = self.nodes()
+            with concurrent.futures.ThreadPoolExecutor(len(nodes)) as pool:
+                return list(pool.map(answer, nodes))
+
+    def close(self):
+        for node in self.known.values():
+            node.close()
+
+    def _primaries(self, seed):
+        # A seed that is gone must not hide the others: any node that was a primary a moment ago may tell.
+        trouble = None
+        for address in [seed, *self.seen.get(seed, [])]:
+            node = Node(address, self.access)
+            try:
+                self.seen[seed] = self._read(node, seed)
+                return self.seen[seed]
+            except Refused as refused:
+                raise Trouble(f"{node.name}: {refused}") from refused
+            except Trouble as error:
+                trouble = trouble or Trouble(f"{node.name}: {error}")
+            finally:
+                node.close()
+        raise trouble
+
+    def _read(self, node, seed):
+        primaries = []
+        for line in node.call("CLUSTER", "NODES").splitlines():
+            # <id> <ip:port@cport[,hostname...]> <flags> <primary> <ping> <pong> <epoch> <link> <slot>...
+            columns = line.split()
+            if len(columns) < 8:
+                continue
+            flags = columns[2].split(",")
+            if "master" not in flags or "noaddr" in flags or "handshake" in flags:
+                continue
+            host, _, port = columns[1].split(",")[0].partition("@")[0].rpartition(":")
+            address = Address(host or seed.host, port_number(port))
+            if "fail" in flags:
+                # Its slots are nobody's, or a replica has them already and this one comes back as a replica.
+                if len(columns) > 8:
+                    raise Trouble(f"the primary {address} has failed and nobody has taken over its slots")
+                self.warn(f"left out {address}, which has failed and holds no slots")
+                continue
+            primaries.append(address)
+        if not primaries:
+            raise Trouble("it knows no primary")
+        return primaries
+
+
+def _addresses(options):
+    named = getattr(options, "servers", [])
+    if named and (options.host or options.port or options.socket):
+        raise ValueError("--server goes without -h, -p and -s")
+    if options.socket and (options.host or options.port):
+        raise ValueError("-s goes without -h and -p")
+    if named:
+        return [Address.parse(text) for text in dict.fromkeys(named)]
+    if options.socket:
+        return [Address(path=options.socket)]
+    port = options.port or os.environ.get("PORT") or "6379"
+    return [Address(options.host or "127.0.0.1", port_number(port))]

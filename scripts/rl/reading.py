@@ -1,0 +1,182 @@
+"""What INFO and RL.STATS tell, as values. Whatever a server leaves out is None, zero or empty; other nonsense is Trouble."""
+
+from typing import NamedTuple
+from urllib.parse import unquote_to_bytes
+
+from .connection import Trouble
+
+PREFIX = "ratelimit_"
+OUTCOMES = ("allowed", "denied", "deny_listed")
+ALGORITHMS = ("fixed", "sliding", "bucket", "lease")
+
+
+class Counts(NamedTuple):
+    allowed: int = 0
+    denied: int = 0
+    deny_listed: int = 0
+
+    def plus(self, other):
+        return Counts(*map(sum, zip(self, other)))
+
+    def since(self, before):
+        """What has come since. A count that went down was reset: what it is now came after that."""
+        return Counts(*(now - old if now >= old else now for now, old in zip(self, before)))
+
+
+class DenyList(NamedTuple):
+    entries: int
+    fingerprint: str | None  # of what it holds for good; None where the server does not tell
+
+
+class Overview(NamedTuple):
+    """A server in one INFO."""
+
+    fields: dict  # every field of INFO's that was asked for, as its text
+    total: Counts
+    algorithms: dict  # name: Counts
+    names: dict  # a policy's name, or another that hits were counted under: Counts
+    lists: dict  # name: DenyList
+
+    def text(self, field):
+        return self.fields.get(field)
+
+    def number(self, field):
+        """A field that is a whole number; None where the server has none of that name."""
+        text = self.fields.get(field, "")
+        return int(text) if text.isascii() and text.isdigit() else None
+
+    @property
+    def policies_fingerprint(self):
+        return self.text(PREFIX + "policies_fingerprint")
+
+
+def overview(node, *sections):
+    """INFO's sections of the module, and these others."""
+    fields = {}
+    for line in node.call("INFO", "ratelimit", *sections).splitlines():
+        name, colon, value = line.partition(":")
+        if colon and not line.startswith("#"):
+            fields[name] = value
+    if PREFIX + "version" not in fields:
+        raise Trouble("the server has no rate limiting module")
+    names, lists, algorithms = {}, {}, {}
+    for field, value in fields.items():
+        if field.startswith(PREFIX + "name_"):
+            names[_name(field, "name_")] = _counts(value)
+        elif field.startswith(PREFIX + "list_"):
+            parts = _parts(value)
+            lists[_name(field, "list_")] = DenyList(_number(parts.get("entries", value)), parts.get("fingerprint"))
+    for algorithm in ALGORITHMS:
+        if PREFIX + algorithm in fields:
+            algorithms[algorithm] = _counts(fields[PREFIX + algorithm])
+    total = Counts(*(_number(fields.get(PREFIX + outcome, "")) for outcome in OUTCOMES))
+    return Overview(fields, total, algorithms, names, lists)
+
+
+def _name(field, kind):
+    """INFO writes a name's bytes as %xx where they might be read as something else."""
+    return unquote_to_bytes(field.removeprefix(PREFIX + kind)).decode("utf-8", "surrogateescape")
+
+
+def _parts(value):
+    """`a=1,b=2`, as INFO has several values in one field."""
+    return dict(part.split("=", 1) for part in value.split(",") if "=" in part)
+
+
+def _counts(value):
+    parts = _parts(value)
+    return Counts(*(_number(parts.get(outcome, "")) for outcome in OUTCOMES))
+
+
+def _number(text):
+    if not (text.isascii() and text.isdigit()):
+        raise Trouble("INFO ratelimit is not as it should be")
+    return int(text)
+
+
+def commands(fields):
+    """INFO commandstats: for each command of the module's that was called, how often it was, failed and was rejected."""
+    found = {}
+    for field, value in fields.items():
+        name = field.removeprefix("cmdstat_")
+        if name != field and name.lower().startswith("rl."):
+            parts = _parts(value)
+            numbers = (parts.get(key, "0") for key in ("calls", "failed_calls", "rejected_calls"))
+            found[name.lower()] = tuple(map(_number, numbers))
+    return found
+
+
+class Frequent(NamedTuple):
+    """An identifier in a top list: its count, and by how much that may be too high."""
+
+    identifier: str
+    count: int
+    max_error: int
+
+
+class Hour(NamedTuple):
+    start: int  # in Unix seconds
+    counts: Counts
+
+
+class Series(NamedTuple):
+    """What is counted under a name, or in total."""
+
+    counts: Counts
+    most_allowed: tuple
+    most_denied: tuple
+    most_deny_listed: tuple
+    hours: tuple
+
+
+def series(node, names):
+    """RL.STATS GET of each name (None: the total), in one round trip; names that nothing is known of are left out."""
+    names = list(names)
+    replies = node.pipeline([["RL.STATS", "GET", *([] if name is None else [name])] for name in names]) if names else []
+    found = {}
+    for name, reply in zip(names, replies):
+        if isinstance(reply, Trouble):
+            raise reply
+        if reply is not None:
+            found[name] = _series(reply)
+    return found
+
+
+def _series(reply):
+    try:
+        return Series(
+            Counts(*(reply[outcome] for outcome in OUTCOMES)),
+            *(tuple(Frequent(*one) for one in reply.get("most_" + outcome, ())) for outcome in OUTCOMES),
+            tuple(Hour(start, Counts(*counts)) for start, *counts in reply.get("hours", ())),
+        )
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        raise Trouble("RL.STATS is not as it should be") from error
+
+
+class Policy(NamedTuple):
+    """What stands under a name: words as RL.POLICY SET takes them, the algorithm first. One of the two may be None."""
+
+    lasting: tuple | None
+    temporary: tuple | None  # stands in front of the lasting one
+    left_ms: int  # until the temporary one ends
+
+    @property
+    def in_force(self):
+        return self.temporary or self.lasting
+
+
+def policies(node):
+    """The policies, by name."""
+    try:
+        return {name: _policy(words) for name, words in node.call("RL.POLICY", "LIST").items()}
+    except (AttributeError, IndexError, TypeError, ValueError) as error:
+        raise Trouble("RL.POLICY LIST is not as it should be") from error
+
+
+def _policy(words):
+    """`sliding 5 15m`, or `sliding 1 15m TTL 3600000ms` and then the lasting one's words or nil."""
+    if "TTL" not in words:
+        return Policy(tuple(words), None, 0)
+    at = words.index("TTL")
+    lasting = words[at + 2]
+    return Policy(lasting and tuple(lasting), tuple(words[:at]), int(words[at + 1].removesuffix("ms")))

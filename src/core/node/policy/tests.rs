@@ -1,0 +1,510 @@
+//! Policies against an exact model, and their bytes.
+
+use super::super::stats::tests::hashing;
+use super::super::stats::{Bounds, Outcome, Stats};
+use super::*;
+use crate::core::duration;
+use crate::core::limit::MAX_COUNT;
+use crate::core::random::Random;
+use std::collections::BTreeMap;
+
+const NOW: u64 = 1_700_000_000_000;
+
+fn policies(max: usize) -> Policies {
+    Policies::new(max, hashing(1))
+}
+
+fn fixed(limit: u64) -> Policy {
+    let limit = Limit::window(limit, 1_000).unwrap();
+    Policy::new(Algorithm::Fixed, Limits::from_iter([limit])).unwrap()
+}
+
+fn lasting(limit: u64) -> Setting {
+    Setting::Lasting(fixed(limit))
+}
+
+fn temporary(limit: u64, ends_ms: u64) -> Setting {
+    let policy = fixed(limit);
+    Setting::Temporary(Temporary { policy, ends_ms })
+}
+
+/// The limit in force under a name.
+fn limit(policies: &Policies, name: &[u8], now_ms: u64) -> Option<u64> {
+    let policy = policies.get(name)?.in_force(now_ms)?;
+    Some(policy.limits()[0].limit())
+}
+
+fn any(random: &mut Random) -> Policy {
+    let algorithm = Algorithm::ALL[random.index(Algorithm::ALL.len())];
+    let count = match algorithm {
+        Algorithm::Lease => 1,
+        _ => 1 + random.below(8),
+    };
+    let limits = (1..=count).map(|window_ms| {
+        let limit = random.next() >> (11 + random.below(53));
+        match algorithm {
+            Algorithm::Bucket => Limit::bucket(limit, 1 + limit / 2, window_ms * 999),
+            _ => Limit::window(limit, window_ms * 999),
+        }
+        .unwrap()
+    });
+    Policy::new(algorithm, limits.collect()).unwrap()
+}
+
+/// What stands under a name, as plainly as can be.
+#[derive(Clone, Default)]
+struct Model {
+    lasting: Option<Policy>,
+    temporary: Option<Temporary>,
+}
+
+impl Model {
+    fn at(&self, now_ms: u64) -> Self {
+        let temporary = self.temporary.clone();
+        Self {
+            lasting: self.lasting.clone(),
+            temporary: temporary.filter(|temporary| now_ms < temporary.ends_ms),
+        }
+    }
+
+    fn in_force(&self) -> Option<&Policy> {
+        let temporary = self.temporary.as_ref().map(|it| &it.policy);
+        temporary.or(self.lasting.as_ref())
+    }
+}
+
+#[test]
+fn policies_are_those_of_an_exact_model() {
+    let mut random = Random(1);
+    let mut policies = policies(20);
+    let mut model: BTreeMap<Vec<u8>, Model> = BTreeMap::new();
+    let mut now_ms = NOW;
+    let (mut ended, mut kept_algorithm, mut full) = (0, 0, 0);
+    for _ in 0..30_000 {
+        now_ms += random.below(20);
+        let current: BTreeMap<Vec<u8>, Model> = model
+            .iter()
+            .map(|(name, held)| (name.clone(), held.at(now_ms)))
+            .filter(|(_, held)| held.in_force().is_some())
+            .collect();
+        let name = [b'p', random.below(30).to_le_bytes()[0], 0, 255].to_vec();
+        let held = current.get(&name).cloned().unwrap_or_default();
+        match random.below(7) {
+            0..=2 => {
+                let policy = any(&mut random);
+                let (asked, ends_ms) = (policy.algorithm(), now_ms + random.below(500));
+                let setting = match random.below(2) {
+                    0 => Setting::Lasting(policy),
+                    _ => Setting::Temporary(Temporary { policy, ends_ms }),
+                };
+                let expected = match held.in_force().map(Policy::algorithm) {
+                    Some(is) if is != asked => Err(Error::PolicyKeepsAlgorithm { is, asked }),
+                    None if current.len() >= 20 => Err(Error::TooManyPolicies { max: 20 }),
+                    _ => Ok(()),
+                };
+                kept_algorithm +=
+                    usize::from(matches!(expected, Err(Error::PolicyKeepsAlgorithm { .. })));
+                full += usize::from(matches!(expected, Err(Error::TooManyPolicies { .. })));
+                let before = policies.encode(now_ms);
+                let result = policies.set(&name, setting.clone(), now_ms);
+                assert_eq!(result, expected);
+                if result.is_err() {
+                    assert_eq!(policies.encode(now_ms), before);
+                    continue;
+                }
+                let held = match setting {
+                    Setting::Lasting(policy) => Model {
+                        lasting: Some(policy),
+                        temporary: None,
+                    },
+                    Setting::Temporary(temporary) => Model {
+                        temporary: Some(temporary),
+                        ..held
+                    },
+                };
+                model.insert(name, held);
+            }
+            3 => {
+                let gone = policies.del(&name, now_ms);
+                let gone = gone.is_some_and(|gone| gone.in_force(now_ms).is_some());
+                assert_eq!(gone, current.contains_key(&name));
+                model.remove(&name);
+            }
+            4 => ended += policies.end(now_ms).len(),
+            5 => {
+                let names = [&name[..], b"absent"];
+                assert_eq!(policies.first(names, now_ms), held.in_force());
+                let names = [&b"absent"[..], &name];
+                assert_eq!(policies.first(names, now_ms), held.in_force());
+            }
+            _ => {
+                let bytes = policies.encode(now_ms);
+                policies = Policies::new(20, hashing(random.next()));
+                assert!(policies.load(&bytes));
+                assert_eq!(policies.encode(now_ms), bytes);
+            }
+        }
+        for (name, held) in policies.list(now_ms) {
+            let is = model[name].at(now_ms);
+            assert_eq!(held.in_force(now_ms), is.in_force());
+            assert_eq!(held.lasting(), is.lasting.as_ref());
+            assert_eq!(held.temporary(now_ms), is.temporary.as_ref());
+        }
+    }
+    let seen = [ended, kept_algorithm, full];
+    assert!(seen.iter().all(|times| *times > 100), "{seen:?}");
+}
+
+#[test]
+fn a_policy_needs_a_name_and_sound_limits() {
+    let mut policies = policies(4);
+    let name = Err(Error::Name {
+        at: 2,
+        what: "name",
+    });
+    for (length, expected) in [(0, name), (1, Ok(())), (128, Ok(())), (129, name)] {
+        let set = policies.set(&vec![0; length], lasting(1), NOW);
+        assert_eq!(set, expected);
+    }
+    let window = |ms| Limit::window(5, ms).unwrap();
+    let bucket = Limit::bucket(5, 1, 7).unwrap();
+    for (algorithm, limits, right) in [
+        (Algorithm::Fixed, vec![], false),
+        (Algorithm::Fixed, vec![window(1), window(2)], true),
+        (
+            Algorithm::Sliding,
+            vec![window(1), window(2), window(1)],
+            false,
+        ),
+        (Algorithm::Fixed, (1..=8).map(window).collect(), true),
+        (Algorithm::Fixed, (1..=9).map(window).collect(), false),
+        (Algorithm::Fixed, vec![bucket], false),
+        (Algorithm::Bucket, vec![bucket], true),
+        (Algorithm::Lease, vec![window(1)], true),
+        (Algorithm::Lease, vec![window(1), window(2)], false),
+        (Algorithm::Bucket, vec![Limit::window(0, 1).unwrap()], false),
+    ] {
+        let policy = Policy::new(algorithm, limits.iter().copied().collect());
+        assert_eq!(policy.is_some(), right, "{algorithm:?} {limits:?}");
+    }
+}
+
+#[test]
+fn past_a_bound_policies_can_be_changed_but_not_added() {
+    let mut policies = policies(2);
+    assert!(policies.set(b"a", lasting(1), NOW).is_ok());
+    assert!(policies.set(b"b", lasting(1), NOW).is_ok());
+    let refused = policies.set(b"c", lasting(1), NOW).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "ERR too many policies (maximum 2): delete one or raise ratelimit.policies"
+    );
+    policies.set_max(1);
+    assert!(policies.set(b"a", lasting(9), NOW).is_ok());
+    assert_eq!(limit(&policies, b"a", NOW), Some(9));
+    let bytes = policies.encode(NOW);
+    assert!(policies.load(&bytes));
+    assert_eq!(policies.len(), 2);
+    assert!(policies.del(b"a", NOW).is_some());
+    assert!(policies.set(b"a", lasting(1), NOW).is_err());
+    policies.set_max(usize::MAX);
+    for name in 0..MAX_POLICIES {
+        let _ = policies.set(&name.to_be_bytes(), lasting(1), NOW);
+    }
+    assert_eq!(policies.len(), MAX_POLICIES);
+    let bytes = policies.encode(NOW);
+    assert!(policies.load(&bytes));
+}
+
+#[test]
+fn a_temporary_policy_stands_in_front_of_the_lasting_one_until_it_ends() {
+    let mut policies = policies(2);
+    policies.set(b"p", lasting(5), NOW).unwrap();
+    policies.set(b"p", temporary(1, NOW + 10), NOW).unwrap();
+    assert_eq!(limit(&policies, b"p", NOW + 9), Some(1));
+    assert_eq!(
+        limit(&policies, b"p", NOW + 10),
+        Some(5),
+        "nobody has to end it"
+    );
+    // One more takes its place, and so does a lasting one, which ends it.
+    policies.set(b"p", temporary(2, NOW + 20), NOW).unwrap();
+    assert_eq!(limit(&policies, b"p", NOW + 19), Some(2));
+    policies.set(b"p", lasting(6), NOW).unwrap();
+    assert_eq!(limit(&policies, b"p", NOW), Some(6));
+    // Alone, it leaves nothing behind; and then there is room.
+    policies.set(b"q", temporary(3, NOW + 10), NOW).unwrap();
+    assert!(policies.set(b"r", lasting(1), NOW + 9).is_err());
+    assert_eq!(limit(&policies, b"q", NOW + 10), None);
+    assert!(policies.end(NOW + 9).is_empty());
+    let ended = policies.end(NOW + 10);
+    assert_eq!(ended.len(), 1);
+    let (name, gone, back) = &ended[0];
+    assert_eq!((&**name, gone.ends_ms, back), (&b"q"[..], NOW + 10, &None));
+    assert_eq!(policies.len(), 1);
+    policies.set(b"r", lasting(1), NOW + 10).unwrap();
+}
+
+#[test]
+fn of_several_names_the_first_that_has_a_policy_counts() {
+    let mut policies = policies(9);
+    policies.set(b"api", lasting(5), NOW).unwrap();
+    policies
+        .set(b"api:acme", temporary(50, NOW + 10), NOW)
+        .unwrap();
+    let names = [&b"api:acme"[..], b"api"];
+    let of = |now_ms| policies.first(names, now_ms).unwrap().limits()[0].limit();
+    assert_eq!((of(NOW), of(NOW + 10)), (50, 5));
+    assert!(policies.first([&b"x"[..], b"y"], NOW).is_none());
+    assert!(policies.first([], NOW).is_none());
+}
+
+#[test]
+fn a_slot_is_kept_beside_the_policy() {
+    let mut policies = policies(2);
+    let mut stats = Stats::new(Bounds::default(), hashing(1));
+    policies.set(b"login", lasting(1), NOW).unwrap();
+    let mut hit = |stats: &mut Stats, name: &[u8]| {
+        let slot = policies.slot(name).unwrap();
+        *slot = stats.renew(*slot, name, |_| true);
+        stats.count_named(*slot, b"user", Algorithm::Fixed, Outcome::Allowed, 0);
+        *slot
+    };
+    let slot = hit(&mut stats, b"login");
+    assert_eq!(hit(&mut stats, b"login"), slot);
+    assert!(stats.reset(None));
+    assert_ne!(hit(&mut stats, b"login"), slot);
+    let login = stats.name(b"login").unwrap();
+    assert_eq!(login.series().counts().allowed, 1);
+}
+
+/// As a script computes it from a file: see [`Policies::fingerprint`].
+#[test]
+fn the_fingerprint_is_that_of_the_lasting_policies_in_any_order() {
+    let mut one = policies(9);
+    // sha256sum of nothing.
+    assert_eq!(one.fingerprint(), 0xe3b0_c442_98fc_1c14);
+    let sliding = Limit::window(5, 900_000).unwrap();
+    let bucket = Limit::bucket(100, 10, 1_000).unwrap();
+    let sliding = Policy::new(Algorithm::Sliding, Limits::from_iter([sliding])).unwrap();
+    let bucket = Policy::new(Algorithm::Bucket, Limits::from_iter([bucket])).unwrap();
+    one.set(b"login", Setting::Lasting(sliding.clone()), NOW)
+        .unwrap();
+    one.set(b"api", Setting::Lasting(bucket.clone()), NOW)
+        .unwrap();
+    // printf '3:api bucket 100 10 1s\n5:login sliding 5 15m\n' | sha256sum
+    assert_eq!(one.fingerprint(), FINGERPRINT);
+    let mut other = Policies::new(9, hashing(7));
+    other.set(b"api", Setting::Lasting(bucket), NOW).unwrap();
+    other.set(b"login", lasting(4), NOW).unwrap();
+    assert_ne!(other.fingerprint(), FINGERPRINT);
+    other.del(b"login", NOW);
+    other.set(b"login", Setting::Lasting(sliding), NOW).unwrap();
+    assert_eq!(other.fingerprint(), FINGERPRINT);
+    // What ends is no part of it.
+    other.set(b"incident", temporary(1, NOW + 9), NOW).unwrap();
+    assert_eq!(other.fingerprint(), FINGERPRINT);
+    other.end(NOW + 9);
+    assert_eq!(other.fingerprint(), FINGERPRINT);
+    let bytes = other.encode(NOW);
+    let mut loaded = policies(9);
+    assert_ne!(loaded.fingerprint(), FINGERPRINT);
+    assert!(loaded.load(&bytes));
+    assert_eq!(loaded.fingerprint(), FINGERPRINT);
+}
+
+const FINGERPRINT: u64 = 0x2413_88b1_6170_49e2;
+
+#[test]
+fn truncated_bytes_are_refused_and_change_nothing() {
+    let mut random = Random(2);
+    let mut saved = policies(50);
+    for name in 0..50_u8 {
+        let policy = any(&mut random);
+        saved.put(&[name], Setting::Lasting(policy.clone()), NOW);
+        if name % 3 == 0 {
+            let ends_ms = NOW + u64::from(name) + 1;
+            saved.put(
+                &[name],
+                Setting::Temporary(Temporary { policy, ends_ms }),
+                NOW,
+            );
+        }
+    }
+    let bytes = saved.encode(NOW);
+    let mut policies = policies(50);
+    assert!(policies.set(b"here", lasting(1), NOW).is_ok());
+    for length in 0..bytes.len() {
+        assert!(!policies.load(&bytes[..length]), "{length}");
+    }
+    assert!(!policies.load(&[bytes.as_slice(), &[0]].concat()));
+    assert_eq!(policies.len(), 1);
+    assert_eq!(limit(&policies, b"here", NOW), Some(1));
+    assert!(policies.load(&bytes));
+    assert_eq!(policies.list(NOW), saved.list(NOW));
+}
+
+#[test]
+fn mutated_bytes_are_refused_or_mean_what_they_say() {
+    let mut random = Random(3);
+    let mut policies = policies(50);
+    let seeds = [0, 1, 3, 10].map(|count: u8| {
+        for name in 0..count {
+            let policy = any(&mut random);
+            policies.put(&[b'a', name], Setting::Lasting(policy.clone()), NOW);
+            if name % 2 == 0 {
+                let ends_ms = NOW + 1;
+                policies.put(
+                    &[b'a', name],
+                    Setting::Temporary(Temporary { policy, ends_ms }),
+                    NOW,
+                );
+            }
+        }
+        policies.encode(NOW)
+    });
+    let (mut accepted, mut refused) = (0, 0);
+    for round in 0..100_000 {
+        let mut bytes = seeds[round % seeds.len()].clone();
+        for _ in 0..=random.below(2) {
+            let at = random.index(bytes.len());
+            let byte = random.next().to_le_bytes()[0];
+            match random.below(4) {
+                0 => bytes[at] = byte,
+                1 => bytes[at] ^= 1 << (byte & 7),
+                2 => bytes.insert(at, byte),
+                _ => drop(bytes.remove(at)),
+            }
+            if bytes.is_empty() {
+                break;
+            }
+        }
+        if policies.load(&bytes) {
+            accepted += 1;
+            let encoded = policies.encode(0);
+            if bytes[0] == VERSION {
+                assert_eq!(encoded, bytes);
+            }
+            assert!(policies.load(&encoded));
+        } else {
+            refused += 1;
+        }
+    }
+    assert!(accepted > 1_000 && refused > 1_000, "{accepted} {refused}");
+}
+
+/// What is set alone, as it is sent on.
+#[test]
+fn a_setting_is_read_as_it_was_written() {
+    let mut random = Random(4);
+    for round in 0..2_000 {
+        let (policy, ends_ms) = (any(&mut random), 1 + random.below(NOW));
+        let setting = match round % 2 {
+            0 => Setting::Lasting(policy),
+            _ => Setting::Temporary(Temporary { policy, ends_ms }),
+        };
+        let bytes = encode_setting(b"name\0", &setting);
+        assert_eq!(decode_setting(&bytes), Some((&b"name\0"[..], setting)));
+        for length in 0..bytes.len() {
+            assert_eq!(decode_setting(&bytes[..length]), None);
+        }
+        assert_eq!(decode_setting(&[&bytes[..], &[0]].concat()), None);
+    }
+    // Both at once are no setting.
+    assert_eq!(
+        decode_setting(&[2, 1, b'a', 3, 0, 1, 5, 9, 0, 1, 5, 9, 7]),
+        None
+    );
+}
+
+#[test]
+fn what_cannot_have_been_set_is_refused() {
+    let number = |value| {
+        let mut bytes = Vec::new();
+        varint::write(&mut bytes, value);
+        bytes
+    };
+    let one = |policy: &[u8]| [&[2, 1, 1, b'a', 1], policy].concat();
+    let two = |first: u8, second: u8| [2, 2, 1, first, 1, 0, 1, 5, 9, 1, second, 1, 1, 1, 5, 9];
+    let held = |held: &[u8]| [&[2, 1, 1, b'a'], held].concat();
+    let bucket = Algorithm::Bucket as u8;
+    for bytes in [
+        vec![2, 0],
+        one(&[0, 1, 5, 9]),
+        one(&[bucket, 1, 0, 1, 9]),
+        one(&[&[0, 1][..], &number(MAX_COUNT), &number(duration::MAX_MS)].concat()),
+        two(b'a', b'b').to_vec(),
+        held(&[2, 0, 1, 5, 9, 1]),
+        held(&[3, 0, 1, 5, 9, 0, 1, 6, 9, 1]),
+    ] {
+        let mut policies = policies(1);
+        assert!(policies.load(&bytes), "{bytes:?}");
+        assert_eq!(policies.encode(0), bytes);
+    }
+    for (wrong, bytes) in [
+        ("version 0", vec![0, 0]),
+        ("version 3", vec![3, 0]),
+        ("an empty name", vec![2, 1, 0, 1, 0, 1, 5, 9]),
+        (
+            "a long name",
+            [&[2, 1, 129, 1][..], &[b'a'; 129], &[1, 0, 1, 5, 9]].concat(),
+        ),
+        ("names unsorted", two(b'b', b'a').to_vec()),
+        ("a name twice", two(b'a', b'a').to_vec()),
+        ("an unknown algorithm", one(&[9, 1, 5, 9])),
+        ("no limit", one(&[0, 0])),
+        (
+            "nine limits",
+            one(&[
+                &[0, 9][..],
+                &[5, 1, 5, 2, 5, 3, 5, 4, 5, 5, 5, 6, 5, 7, 5, 8, 5, 9],
+            ]
+            .concat()),
+        ),
+        ("one window twice", one(&[0, 2, 5, 9, 6, 9])),
+        ("a window of nothing", one(&[0, 1, 5, 0])),
+        (
+            "a window past its bound",
+            one(&[&[0, 1, 5][..], &number(duration::MAX_MS + 1)].concat()),
+        ),
+        (
+            "a limit past its bound",
+            one(&[&[0, 1][..], &number(MAX_COUNT + 1), &[9]].concat()),
+        ),
+        ("a bucket that never refills", one(&[bucket, 1, 5, 0, 9])),
+        ("nothing under a name", held(&[0])),
+        ("a third policy", held(&[4, 0, 1, 5, 9])),
+        ("an end at no time", held(&[2, 0, 1, 5, 9, 0])),
+        (
+            "an end past its bound",
+            held(&[&[2, 0, 1, 5, 9][..], &number(MAX_TIME_MS + 1)].concat()),
+        ),
+        (
+            "another algorithm in front",
+            held(&[3, 0, 1, 5, 9, 1, 1, 5, 9, 1]),
+        ),
+        (
+            "too many policies",
+            [&[2][..], &number(MAX_POLICIES as u64 + 1)].concat(),
+        ),
+    ] {
+        assert!(!policies(1).load(&bytes), "{wrong}");
+    }
+}
+
+/// What the first version saved is there.
+#[test]
+fn the_first_version_is_read() {
+    let bytes = [1, 2, 1, b'a', 0, 1, 5, 9, 1, b'b', 2, 1, 7, 1, 9];
+    let mut policies = policies(9);
+    assert!(policies.load(&bytes));
+    let words: Vec<_> = policies
+        .list(NOW)
+        .iter()
+        .map(|(_, held)| held.lasting().unwrap().words().join(" "))
+        .collect();
+    assert_eq!(words, ["fixed 5 9ms", "bucket 7 1 9ms"]);
+    for length in 0..bytes.len() {
+        assert!(!policies.load(&bytes[..length]));
+    }
+}

@@ -1,0 +1,211 @@
+// The package's limiters, on a real server through real clients.
+
+import assert from "node:assert/strict";
+import { after, before, describe, it } from "node:test";
+import { Redis } from "ioredis";
+import { createLimiter, presets } from "ratelimit-client";
+import { createClient, createCluster } from "redis";
+import { clusterPort, port, stalled } from "./servers.js";
+
+let client;
+let sent = 0; // commands that went to the server
+const counted = async (args) => {
+  sent += 1;
+  return client.sendCommand(args);
+};
+before(async () => (client = await createClient({ socket: { port } }).connect()));
+after(() => client.close());
+
+const limits = (limit, window) => ({ limits: { limit, window } });
+
+describe("clients", () => {
+  const open = {
+    "node-redis": async () => {
+      const own = await createClient({ socket: { port } }).connect();
+      return [own, () => own.close()];
+    },
+    "node-redis cluster": async () => {
+      const cluster = createCluster({ rootNodes: [{ socket: { port: clusterPort } }] });
+      await cluster.connect();
+      return [cluster, () => cluster.close()];
+    },
+    ioredis: async () => {
+      const own = new Redis({ port });
+      return [own, () => own.quit()];
+    },
+  };
+  for (const [name, connect] of Object.entries(open)) {
+    it(`${name}: five of six`, async (t) => {
+      const [own, close] = await connect();
+      t.after(close);
+      const api = createLimiter({ client: own, prefix: `limiter:${name}`, algorithm: "fixed", ...limits(5, "3650d") });
+      const allowed = [];
+      for (let hit = 0; hit < 6; hit++) allowed.push((await api.hit("k")).allowed);
+      assert.deepEqual(allowed, [true, true, true, true, true, false]);
+      assert.equal(await api.reset("k"), true);
+      assert.equal(await api.reset("k"), false);
+      assert.equal((await api.peek("k")).remaining, 4);
+    });
+  }
+
+  it("what is no client is refused at once", () => {
+    for (const wrong of [undefined, null, {}, "redis://"]) {
+      assert.throws(() => createLimiter({ client: wrong, algorithm: "fixed", ...limits(5, "1h") }), /^TypeError: client: expected/);
+    }
+  });
+});
+
+describe("limiter", () => {
+  it("several limits, FORCE, and a deny list", async () => {
+    const api = createLimiter({ client, prefix: "limiter", algorithm: "fixed", limits: [{ limit: 10, window: "3650d" }, { limit: 4, window: "3660d" }] });
+    await client.sendCommand(["RL.DENY", "ADD", "limiter:deny", "192.0.2.0/24"]);
+    const denied = await api.hit("options", { deny: { list: "limiter:deny", values: ["192.0.2.7"] } });
+    assert.deepEqual([denied.allowed, denied.deniedValue], [false, "192.0.2.7"]);
+    const verdict = await api.hit("options", { cost: 5, force: true, deny: { list: "limiter:deny", values: ["198.51.100.1"] } });
+    assert.deepEqual([verdict.allowed, verdict.limit, verdict.remaining, verdict.deniedValue], [false, 4, 0, undefined]);
+    assert.deepEqual(verdict.limits.map(({ name, remaining }) => [name, remaining]), [["limiter-3650d", 5], ["limiter-3660d", 0]]);
+  });
+
+  it("presets: each endpoint denies one more than its limit", async () => {
+    for (const [name, preset] of Object.entries(presets)) {
+      const limiter = createLimiter({ client, ...preset });
+      for (let hit = 1; hit <= preset.limits.limit; hit++) assert.ok((await limiter.hit("ip:203.0.113.9")).allowed, `${name} ${hit}`);
+      assert.equal((await limiter.hit("ip:203.0.113.9")).allowed, false, name);
+    }
+  });
+
+  it("plans by policies: an upgrade holds from the next request on, with usage kept", async () => {
+    await client.sendCommand(["RL.POLICY", "SET", "limiter-plan-pro", "SLIDING", "1000", "15m"]);
+    const api = createLimiter({ client, prefix: "limiter-plan", algorithm: "sliding", ...limits(100, "15m") });
+    assert.ok((await api.hit("user:7", { cost: 100, policy: "limiter-plan-free" })).allowed);
+    assert.equal((await api.hit("user:7", { policy: "limiter-plan-free" })).allowed, false);
+    assert.equal((await api.hit("user:7", { policy: "limiter-plan-pro" })).remaining, 899);
+  });
+
+  it("a refusal of the server is an error, and no open door", async () => {
+    await client.set("limiter:text", "text");
+    const api = createLimiter({ client, algorithm: "fixed", ...limits(5, "1h") });
+    await assert.rejects(api.hit("limiter:text"), { name: "RefusedError", code: "WRONGTYPE" });
+    await assert.rejects(api.hit("k", { policy: "limiter-plan-pro" }), { name: "RefusedError", code: "ERR" });
+  });
+});
+
+describe("where Redis is away", () => {
+  const patiently = (own, timeoutMs) => createLimiter({ client: own, prefix: "away", algorithm: "fixed", ...limits(5, "3650d"), timeoutMs, unavailable: "closed" });
+
+  it("a server that does not answer: open by default, closed for logins, and it recovers", async (t) => {
+    const own = await createClient({ socket: { port: stalled.port } }).connect();
+    t.after(() => own.destroy());
+    const errors = [];
+    const onError = (error) => errors.push(error.message);
+    const open = createLimiter({ client: own, prefix: "away", algorithm: "fixed", ...limits(5, "3650d"), onError });
+    const login = createLimiter({ client: own, ...presets.login, onError });
+    const blocking = createLimiter({ client: own, prefix: "away", algorithm: "fixed", ...limits(5, "3650d"), block: "15m", onError });
+    try {
+      process.kill(stalled.pid, "SIGSTOP");
+      const [opened, closed, blocked] = await Promise.all([open.hit("k"), login.hit("k"), blocking.hit("k")]);
+      assert.deepEqual([opened.allowed, closed.allowed, blocked.allowed], [true, false, false]);
+      assert.match(opened.error.message, /no answer from Redis within 1000 ms/);
+      assert.equal(errors.length, 3);
+    } finally {
+      process.kill(stalled.pid, "SIGCONT");
+    }
+    const { allowed, error } = await patiently(own, 60_000).hit("k");
+    assert.deepEqual([allowed, error], [true, undefined]);
+  });
+
+  it("a connection that is gone: no queue, an answer at once", async () => {
+    const gone = createClient({ disableOfflineQueue: true, socket: { port: stalled.port, reconnectStrategy: false } });
+    gone.on("error", () => {});
+    await gone.connect();
+    gone.destroy();
+    const errors = [];
+    const api = createLimiter({ client: gone, algorithm: "fixed", ...limits(5, "3650d"), timeoutMs: 60_000, onError: (error) => errors.push(error) });
+    assert.equal((await api.hit("k")).allowed, true);
+    assert.equal(errors.length, 1);
+  });
+});
+
+describe("blocked identifiers", () => {
+  const cached = (limit, blockedCache = true) =>
+    createLimiter({ client: counted, prefix: "blocked", algorithm: "fixed", limits: { limit, window: "3650d" }, blockedCache });
+  const asked = async (work) => {
+    const before = sent;
+    await work();
+    return sent - before;
+  };
+
+  it("a flood from one identifier costs as many commands as its limit, and one", async () => {
+    const api = cached(100);
+    let allowed = 0;
+    const commands = await asked(async () => {
+      for (let i = 0; i < 10_000; i++) if ((await api.hit("flood")).allowed) allowed += 1;
+    });
+    assert.deepEqual([allowed, commands], [100, 101]);
+  });
+
+  it("asks again when the time has come", async () => {
+    const api = createLimiter({ client: counted, prefix: "blocked", algorithm: "sliding", limits: { limit: 1, window: "300ms" }, blockedCache: true });
+    assert.equal((await api.wait("again")).allowed, true);
+    assert.equal((await api.wait("again")).allowed, true);
+  });
+
+  it("a greater cost is blocked too, a smaller one is asked, what is given back unblocks", async () => {
+    const api = cached(10);
+    const hits = async (...costs) => {
+      const allowed = [];
+      for (const cost of costs) allowed.push((await api.hit("cost", { cost })).allowed);
+      return allowed;
+    };
+    assert.equal(await asked(async () => assert.deepEqual(await hits(8, 4, 5), [true, false, false])), 2);
+    assert.equal(await asked(async () => assert.deepEqual(await hits(1, -5, 4), [true, true, true])), 3);
+  });
+
+  it("keeps to its size, drops the oldest, and never keeps a failure, a value of a deny list or another policy's denial", async () => {
+    const api = cached(0, { maxEntries: 2 });
+    assert.equal(await asked(async () => { for (const key of ["a", "b", "c", "b", "c"]) await api.hit(key); }), 3);
+    assert.equal(await asked(() => api.hit("a")), 1);
+
+    await client.sendCommand(["RL.DENY", "ADD", "blocked:deny", "192.0.2.7"]);
+    const shared = cached(5);
+    const ask = async (value) => (await shared.hit("shared", { deny: { list: "blocked:deny", values: [value] } })).allowed;
+    assert.deepEqual([await ask("192.0.2.7"), await ask("192.0.2.8")], [false, true]);
+
+    let failing = true;
+    const flaky = createLimiter({
+      client: async (args) => (failing ? Promise.reject(new Error("away")) : client.sendCommand(args)),
+      prefix: "blocked", algorithm: "fixed", limits: { limit: 5, window: "3650d" }, blockedCache: true, unavailable: "closed", onError() {},
+    });
+    assert.equal((await flaky.hit("flaky")).allowed, false);
+    failing = false;
+    assert.equal((await flaky.hit("flaky")).allowed, true);
+  });
+});
+
+describe("waiting", () => {
+  const waiting = (limit, window) => createLimiter({ client: counted, prefix: "wait", algorithm: "sliding", ...limits(limit, window) });
+
+  it("a sliding window is asked twice: once to be told how long, once when it fits", async () => {
+    const api = waiting(2, "2s"); // longer than a busy machine takes to ask again
+    await api.hit("twice", { cost: 2 });
+    const before = sent;
+    assert.equal((await api.wait("twice")).allowed, true);
+    assert.equal(sent - before, 2);
+  });
+
+  it("says no at once where the wait is too long, or for ever", async () => {
+    const api = waiting(2, "15m");
+    await api.hit("long", { cost: 2 });
+    assert.equal((await api.wait("long", { timeoutMs: 1000 })).allowed, false);
+    assert.equal((await api.wait("long", { cost: 3 })).retryAfterMs, -1);
+  });
+
+  it("can be aborted", async () => {
+    const api = waiting(1, "15m");
+    await api.hit("abort");
+    const controller = new AbortController();
+    const waits = api.wait("abort", { timeoutMs: 1e6, signal: controller.signal });
+    controller.abort();
+    await assert.rejects(waits, { name: "AbortError" });
+  });
+});

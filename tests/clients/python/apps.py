@@ -1,0 +1,44 @@
+"""Applications as people write them: FastAPI and Flask, with a limiter in front. test_apps.py serves them."""
+
+import os
+
+import redis
+import redis.asyncio
+from fastapi import FastAPI
+from flask import Flask
+from ratelimit_client import AsyncLimiter, Limiter, Proxies, Window, asgi, by_ip, client_address, wsgi
+
+PORT = int(os.environ["RATELIMIT_PORT"])
+address = client_address(Proxies(["127.0.0.0/8"]))  # curl stands for a proxy of ours
+FIVE = {"name": "api", "algorithm": "sliding", "limits": Window(5, "15m")}
+
+fastapi_app = FastAPI()
+fastapi_limiter = AsyncLimiter(redis.asyncio.Redis(port=PORT), prefix="fastapi", **FIVE)
+
+
+async def limit_fastapi(scope):
+    return await fastapi_limiter.hit(by_ip(address(asgi.headers_of(scope), asgi.peer_of(scope))))
+
+
+fastapi_app.add_middleware(asgi.RateLimitMiddleware, limit=limit_fastapi)
+
+
+@fastapi_app.get("/")
+async def hello_fastapi():
+    return {"text": "hello"}
+
+
+flask_app = Flask(__name__)
+flask_limiter = Limiter(redis.Redis(port=PORT), prefix="flask", **FIVE)
+
+
+def limit_flask(environ):
+    return flask_limiter.hit(by_ip(address(wsgi.headers_of(environ), wsgi.peer_of(environ))))
+
+
+flask_app.wsgi_app = wsgi.RateLimitMiddleware(flask_app.wsgi_app, limit=limit_flask)
+
+
+@flask_app.get("/")
+def hello_flask():
+    return {"text": "hello"}

@@ -1,0 +1,153 @@
+"""Real servers, and programs that watch them: each in a directory of its own, and gone with its test.
+
+RATELIMIT_MODULE is the module; RATELIMIT_SERVER another server than redis-server; OPS where scripts/setup-ops installs.
+"""
+
+import contextlib
+import os
+import pathlib
+import random
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+SCRIPTS = ROOT / "scripts"
+MODULE = os.environ["RATELIMIT_MODULE"]
+OPS = pathlib.Path(os.environ["OPS"])
+DEADLINE_SECONDS = 60
+
+sys.path.insert(0, str(SCRIPTS))
+
+from rl.connection import Access, Address, Refused, Trouble  # noqa: E402
+from rl.nodes import Node  # noqa: E402
+
+__all__ = ["Refused", "Trouble"]
+
+
+def eventually(what, condition):
+    """What `condition` answers once that is true."""
+    until = time.monotonic() + DEADLINE_SECONDS
+    while not (answer := condition()):
+        if time.monotonic() > until:
+            raise AssertionError(f"never happened: {what}")
+        time.sleep(0.01)
+    return answer
+
+
+def free_port():
+    """Below those that the system gives to connections, so that it stays free."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as given:
+        end = int(given.read().split()[0])
+    while True:
+        port = random.SystemRandom().randrange(10000, end if end >= 20000 else 65536)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
+class Server:
+    """A server with the module, unless another is named; None is none."""
+
+    def __init__(self, *lines, module=MODULE, port=None):
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="ratelimit-ops."))
+        self.port = port or free_port()
+        load = [f'loadmodule "{module}"'] if module else []
+        own = [f"dir {self.dir}", f"port {self.port}", "bind 127.0.0.1", "logfile log", 'save ""', *load, *lines]
+        (self.dir / "redis.conf").write_text("\n".join(own) + "\n")
+        self.start()
+
+    def start(self):
+        command = shlex.split(os.environ.get("RATELIMIT_SERVER", "redis-server"))
+        self.process = subprocess.Popen([*command, str(self.dir / "redis.conf")], stdin=subprocess.DEVNULL)
+        self.node = Node(Address("127.0.0.1", self.port), Access(timeout=30))
+        eventually("the server answers", self.answers)
+
+    def answers(self):
+        if self.process.poll() is not None:
+            raise AssertionError("the server did not start:\n" + (self.dir / "log").read_text())
+        with contextlib.suppress(Trouble):
+            return self.node.call("PING") == "PONG"
+
+    @property
+    def address(self):
+        return f"127.0.0.1:{self.port}"
+
+    def call(self, line):
+        """A line of words; of a list, its items."""
+        return self.node.call(*(line.split() if isinstance(line, str) else line))
+
+    def hits(self, count, line):
+        for reply in self.node.pipeline([line.split()] * count):
+            if isinstance(reply, Refused):
+                raise reply
+
+    def kill(self):
+        self.node.close()
+        self.process.kill()
+        self.process.wait()
+
+    def close(self):
+        self.kill()
+        shutil.rmtree(self.dir)
+
+
+class Program:
+    """A program that runs beside a test. What it says is in `output`."""
+
+    def __init__(self, command, **more):
+        self.file = tempfile.NamedTemporaryFile(prefix="ratelimit-ops.")
+        self.process = subprocess.Popen(
+            list(map(str, command)), stdin=subprocess.DEVNULL, stdout=self.file, stderr=subprocess.STDOUT, **more
+        )
+
+    @property
+    def output(self):
+        return pathlib.Path(self.file.name).read_text(errors="replace")
+
+    def await_url(self, url):
+        """The answer of a URL that it serves once it is ready."""
+
+        def answer():
+            if self.process.poll() is not None:
+                raise AssertionError(f"it ended: {self.output}")
+            with contextlib.suppress(OSError):
+                return get(url)
+
+        return eventually(f"{url} answers", answer)
+
+    def close(self):
+        self.process.kill()
+        self.process.wait()
+        self.file.close()
+
+
+def get(url):
+    with NO_PROXY.open(url, timeout=30) as response:
+        return response.read().decode()
+
+
+NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def run(script, *arguments, environment=None, **more):
+    """(status, standard output, standard error) of a script."""
+    own = {name: value for name, value in os.environ.items() if name not in ("PORT", "REDISCLI_AUTH")}
+    done = subprocess.run(
+        [SCRIPTS / script, *map(str, arguments)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=120,
+        env={**own, **(environment or {})},
+        **more,
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.returncode, done.stdout, done.stderr

@@ -1,0 +1,416 @@
+"""scripts/console in a real browser, Debian's Chromium, in front of real servers. SCREENSHOTS= names a directory for pictures."""
+
+import contextlib
+import http.client
+import json
+import os
+import pathlib
+import shutil
+import threading
+import time
+import unittest
+import urllib.error
+import urllib.request
+
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import Select
+
+from .support import NO_PROXY, OPS, SCRIPTS, Program, Server, eventually, free_port, get, run
+
+HAS_BROWSER = shutil.which("chromium") and shutil.which("chromedriver") and (OPS / "console/.made-from").exists()
+SHOTS = os.environ.get("SCREENSHOTS")
+
+
+class Case(unittest.TestCase):
+    def server(self, *lines, **more):
+        server = Server(*lines, **more)
+        self.addCleanup(server.close)
+        return server
+
+    def console(self, *arguments, environment=None, host="127.0.0.1"):
+        port = free_port()
+        own = {name: value for name, value in os.environ.items() if name != "CONSOLE_TOKEN"}
+        program = Program([SCRIPTS / "console", "--listen", f"{host}:{port}", *arguments], env={**own, **(environment or {})})
+        self.addCleanup(program.close)
+        eventually("it listens", lambda: " at http://" in program.output)
+        self.output = program
+        return f"http://127.0.0.1:{port}"
+
+
+class Api(Case):
+    """What somebody may send who is not the page."""
+
+    def setUp(self):
+        self.one = self.server()
+        self.url = self.console("-p", self.one.port)
+
+    def post(self, path, body, headers=(), url=None):
+        own = {"Content-Type": "application/json", "X-Console": "1", **dict(headers)}
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        request = urllib.request.Request((url or self.url) + path, data, {name: value for name, value in own.items() if value})
+        try:
+            with NO_PROXY.open(request, timeout=30) as response:
+                return response.status, json.loads(response.read())
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, json.loads(error.read())
+
+    def raw(self, method, path, headers):
+        connection = http.client.HTTPConnection(self.url.removeprefix("http://"), timeout=30)
+        with contextlib.closing(connection):
+            connection.putrequest(method, path, skip_host=True)
+            for name, value in headers.items():
+                connection.putheader(name, value)
+            connection.endheaders()
+            response = connection.getresponse()
+            return response.status, dict(response.getheaders()), response.read()
+
+    def test_another_sites_page_changes_nothing(self):
+        deny = {"list": "bad", "value": "192.0.2.1", "ttl": None}
+        for headers in ({"X-Console": ""}, {"Content-Type": "text/plain"}, {"Host": "evil.example"}):
+            status, _ = self.post("/api/deny", deny, headers)
+            self.assertEqual(status, 403, headers)
+        self.assertEqual(self.raw("GET", "/api/state", {"Host": "evil.example"})[0], 421, "a name that was pointed here")
+        self.assertEqual(self.one.call("RL.DENY LIST"), {})
+        self.assertEqual(self.post("/api/deny", deny)[0], 200)
+        self.assertEqual(self.one.call("RL.DENY LIST"), {"bad": 1})
+
+    def test_nothing_that_is_sent_harms_it(self):
+        for path, body, expected in [
+            ("/api/deny", b"{", 400),
+            ("/api/deny", b"[" * 60000, 400),
+            ("/api/deny", [], 400),
+            ("/api/deny", {}, 400),
+            ("/api/deny", {"list": 5, "value": "x"}, 400),
+            ("/api/deny", {"list": "x" * 5000, "value": "x"}, 400),
+            ("/api/deny", {"list": "x", "value": "y", "ttl": "1h x"}, 400),
+            ("/api/policy", {"name": "x", "words": "fixed 5 1m TTL 1h"}, 400),
+            ("/api/policy", {"name": "x", "words": " "}, 400),
+            ("/api/nothing", {}, 404),
+            ("/../console", {}, 404),
+            ("/api/deny", b" " * 70000, 413),
+        ]:
+            self.assertEqual(self.post(path, body)[0], expected, (path, body[:50] if isinstance(body, bytes) else body))
+        for path in ("/../scripts/console", "/console.d/index.html", "/api/key", "/api/cover?list=&value=", "/%2e%2e/console"):
+            self.assertIn(self.raw("GET", path, {"Host": "localhost"})[0], (400, 404), path)
+        status, answer = self.post("/api/policy", {"name": "x", "words": "fixed 5 60"})
+        self.assertEqual(status, 200)
+        self.assertIn("needs a unit", answer["servers"][0]["error"])
+        self.assertNotIn("Traceback", self.output.output)
+        self.assertNotIn("Error:", self.output.output)
+
+    def test_a_page_may_load_nothing_but_its_own_files(self):
+        for path in ("/", "/console.js", "/uplot.js", "/api/state"):
+            _, headers, body = self.raw("GET", path, {"Host": "localhost"})
+            self.assertTrue(headers["Content-Security-Policy"].startswith("default-src 'none'"), path)
+            self.assertEqual(headers["X-Content-Type-Options"], "nosniff")
+            if path == "/":
+                self.assertNotIn(b"http:", body)
+                self.assertNotIn(b"https:", body)
+
+    def test_only_a_limiter_is_reset(self):
+        self.one.call("SET precious x")
+        self.one.hits(3, "RL.FIXED user 5 1d")
+        _, answer = self.post("/api/reset", {"key": "precious"})
+        self.assertIn("WRONGTYPE", answer["servers"][0]["error"])
+        self.assertEqual(self.one.call("GET precious"), "x")
+        _, answer = self.post("/api/reset", {"key": "user"})
+        self.assertEqual(answer["servers"], [{"server": self.one.address, "reply": "reset"}])
+        self.assertEqual(self.one.call("EXISTS user"), 0)
+
+    def test_read_only_changes_nothing(self):
+        url = self.console("-p", self.one.port, "--read-only")
+        for path in ("deny", "allow", "policy", "policy/delete", "reset"):
+            status, answer = self.post(f"/api/{path}", {"list": "bad", "value": "x", "name": "x", "words": "fixed 1 1m", "key": "x"}, url=url)
+            self.assertEqual((status, answer["error"]), (403, "this console is read-only"))
+        self.assertTrue(json.loads(get(url + "/api/state"))["read_only"])
+
+    def test_elsewhere_than_on_this_machine_it_wants_a_token(self):
+        url = self.console("-p", self.one.port, host="0.0.0.0")
+        token = self.output.output.split("?token=")[1].split()[0]
+        self.assertGreaterEqual(len(token), 32)
+
+        def status(path, cookie=None):
+            request = urllib.request.Request(url + path, headers={"Cookie": f"ratelimit-console={cookie}"} if cookie else {})
+            try:
+                with NO_PROXY.open(request) as response:
+                    return response.status
+            except urllib.error.HTTPError as error:
+                with error:
+                    return error.code
+
+        for path in ("/", "/api/state"):
+            self.assertEqual(status(path), 401)
+            self.assertEqual(status(path, "wrong"), 401)
+            self.assertEqual(status(path, "é"), 401)
+            self.assertEqual(status(path, token), 200)
+        self.assertEqual(status("/?token=wrong"), 401)
+        deny = {"list": "bad", "value": "192.0.2.1"}
+        self.assertEqual(self.post("/api/deny", deny, url=url)[0], 401)
+        self.assertEqual(self.post("/api/deny", deny, {"Cookie": f"ratelimit-console={token}"}, url=url)[0], 200)
+        status_, _, said = run("console", "-p", self.one.port, environment={"CONSOLE_TOKEN": "short"})
+        self.assertEqual(status_, 2, said)
+
+
+class Traffic(threading.Thread):
+    """Somebody hammers; others do not."""
+
+    def __init__(self, servers):
+        super().__init__()
+        self.servers, self.is_over = servers, threading.Event()
+
+    def run(self):
+        count = 0
+        while not self.is_over.wait(0.02):
+            count += 1
+            for server in self.servers:
+                server.node.pipeline(
+                    ["RL.SLIDING login:203.0.113.77 5 15m POLICY login DENY bad 203.0.113.77".split()] * 4
+                    + [f"RL.SLIDING login:198.51.100.{count % 40} 1000 15m POLICY login DENY bad 198.51.100.9".split()]
+                    + [f"RL.BUCKET user:{count % 25} 100000 10 1s POLICY api".split()] * 3
+                )
+
+    def stop(self):
+        self.is_over.set()
+        self.join()
+
+
+@unittest.skipUnless(HAS_BROWSER, "Chromium cannot be had")
+class Browser(Case):
+    @classmethod
+    def setUpClass(cls):
+        options = webdriver.ChromeOptions()
+        options.binary_location = shutil.which("chromium")
+        for flag in (
+            "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+            " --disable-component-update --disable-sync --no-proxy-server --window-size=1240,1400"
+        ).split():
+            options.add_argument(flag)
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+        service = webdriver.ChromeService(executable_path=shutil.which("chromedriver"))
+        cls.browser = webdriver.Chrome(options=options, service=service)
+        cls.addClassCleanup(cls.browser.quit)
+
+    def tearDown(self):
+        # A script that failed, or something that the policy kept from loading.
+        severe = [entry for entry in self.browser.get_log("browser") if entry["level"] == "SEVERE"]
+        self.browser.get("about:blank")  # before its console goes
+        self.browser.get_log("browser")
+        self.assertEqual(severe, [])
+
+    def find(self, selector):
+        return self.browser.find_element(By.CSS_SELECTOR, selector)
+
+    def text(self, selector):
+        """The page draws itself anew, and what was found may be gone before it is read."""
+        return self.browser.execute_script(
+            "return [...document.querySelectorAll(arguments[0])].map((each) => each.innerText).join('\\n')", selector
+        )
+
+    def await_text(self, selector, text):
+        eventually(f"{selector} says {text!r} (it says {self.text(selector)!r})", lambda: text in self.text(selector))
+
+    def click(self, selector, text=None):
+        """Clicks on the first of these that says so."""
+        script = """const found = [...document.querySelectorAll(arguments[0])]
+            .find((each) => each.checkVisibility() && (arguments[1] === null || each.innerText.includes(arguments[1])));
+            if (found) found.click();
+            return Boolean(found)"""
+        eventually(f"{selector} {text!r} is there", lambda: self.browser.execute_script(script, selector, text))
+
+    def type(self, selector, text):
+        field = self.find(selector)
+        field.clear()
+        field.send_keys(text)
+
+    def shot(self, name, selector):
+        if SHOTS:
+            self.find(selector).screenshot(str(pathlib.Path(SHOTS) / f"{name}.png"))
+
+    def test_from_something_is_hammering_us_to_it_is_blocked_for_an_hour(self):
+        one, other = self.server(), self.server()
+        for server in (one, other):
+            server.call("RL.POLICY SET login SLIDING 5 15m")
+            server.call("RL.DENY ADD bad 198.51.100.9")
+        traffic = Traffic([one, other])
+        traffic.start()
+        self.addCleanup(traffic.stop)
+        self.browser.get(self.console("--server", one.address, "--server", other.address))
+        # Something is hammering us: denials, and of which policy.
+        eventually("denials show", lambda: float(self.text("#rate-denied").replace("–", "0").replace(",", "") or 0) > 1)
+        eventually("the policy that denies most is the first", lambda: self.text("#policy-rows tr:first-child").startswith("login"))
+        self.await_text("#policy-rows tr:first-child", "sliding 5 15m")
+        eventually("two points are drawn", lambda: self.browser.execute_script("return live[0].length > 3"))
+        # Who is it?
+        self.click("#policy-rows button", "login")
+        self.await_text("#who-name", "login")
+        self.await_text("#most_denied tr:first-child", "login:203.0.113.77")
+        self.shot("who", "main")
+        # What does it hold?
+        self.click("#most_denied button", "login:203.0.113.77")
+        self.await_text("#key-found", "5 of 5 used")
+        self.await_text("#key-found", "all of it is back in")
+        self.shot("lookup", "#lookup")
+        # It is blocked for an hour: what it will cover is said first.
+        self.click("#most_denied button", "deny 203.0.113.77")
+        self.assertEqual(self.find("#deny-value").get_attribute("value"), "203.0.113.77")
+        self.type("#deny-value", "203.0.113.0/24")
+        self.type("#deny-list", "bad")
+        self.click("#deny-form button", "Deny")
+        self.await_text("#ask", "It covers 256 addresses: 203.0.113.0 to 203.0.113.255")
+        self.await_text("#ask", "Busy identifiers in it (1): login:203.0.113.77")
+        self.await_text("#ask", f"On: {one.address}, {other.address}")
+        self.assertEqual(one.call("RL.DENY HAS bad 203.0.113.77"), [0], "nothing before it is confirmed")
+        self.shot("deny", "#ask")
+        self.click("#ask button", "Cancel")
+        eventually("the question is gone", lambda: not self.text("#ask[open]"))
+        self.assertEqual(one.call("RL.DENY HAS bad 203.0.113.77"), [0])
+        self.click("#deny-form button", "Deny")
+        self.click("#ask-yes")
+        self.await_text("#said", "Done")
+        for server in (one, other):
+            entries = server.call("RL.DENY ENTRIES bad 0")[1]
+            left_ms = dict(zip(entries[::2], entries[1::2]))["203.0.113.0/24"]
+            self.assertTrue(3_500_000 < left_ms <= 3_600_000, left_ms)
+        eventually("it is seen", lambda: float(self.text("#rate-deny_listed").replace("–", "0").replace(",", "") or 0) > 1)
+        self.shot("blocked", "#now")
+        # And let go again.
+        self.click("#deny-allow")
+        self.click("#ask-yes")
+        eventually("it is off the list", lambda: other.call("RL.DENY HAS bad 203.0.113.77") == [0])
+
+    def test_a_policy_is_changed_for_an_hour_or_for_good(self):
+        one = self.server()
+        one.call("RL.POLICY SET login SLIDING 5 15m")
+        self.browser.get(self.console("-p", one.port))
+        self.click("#policy-rows button", "login")
+        eventually("its limits are there", lambda: self.find("#policy-words").get_attribute("value") == "sliding 5 15m")
+        self.type("#policy-words", "sliding 1 15m")
+        Select(self.find("#policy-ttl")).select_by_value("1h")
+        self.click("#policy-form button", "Set")
+        self.await_text("#ask", "Limits now: sliding 5 15m")
+        self.click("#ask-yes")
+        eventually("it has another for an hour", lambda: one.call("RL.POLICY GET login")[:4] == ["sliding", "1", "15m", "TTL"])
+        self.await_text("#policy-rows", "then sliding 5 15m")
+        self.type("#policy-words", "sliding 7 15")
+        self.click("#policy-form button", "Set")
+        self.click("#ask-yes")
+        self.await_text("#said", "ERR")
+        Select(self.find("#policy-ttl")).select_by_value("")
+        self.type("#policy-words", "sliding 7 15m")
+        self.click("#policy-form button", "Set")
+        self.click("#ask-yes")
+        eventually("it is set for good", lambda: one.call("RL.POLICY GET login") == ["sliding", "7", "15m"])
+        self.click("#policy-delete")
+        self.click("#ask-yes")
+        eventually("it is gone", lambda: one.call("RL.POLICY GET login") is None)
+
+    def test_an_identifier_is_looked_up_and_reset(self):
+        one, other = self.server(), self.server()
+        one.hits(3, "RL.SLIDING user:7 5 15m 20 1d")
+        self.browser.get(self.console("--server", one.address, "--server", other.address))
+        self.type("#key", "user:7")
+        self.click("#key-form button")
+        self.await_text("#key-found", "3 of 20 used")
+        self.await_text("#key-found", "Nothing is used: the key is not there.")
+        self.click("#key-found button", "Reset")
+        self.await_text("#ask", "Reset user:7")
+        self.click("#ask-yes")
+        eventually("it is reset", lambda: one.call("EXISTS user:7") == 0)
+        eventually("and shown", lambda: self.text("#key-found").count("Nothing is used") == 2)
+
+    def test_nodes_stand_side_by_side_and_drift_is_shown(self):
+        servers = [self.server() for _ in range(3)]
+        for server in servers:
+            server.call("RL.POLICY SET login SLIDING 5 15m")
+            server.call("RL.DENY ADD bad 192.0.2.1")
+        named = [word for server in servers for word in ("--server", server.address)]
+        self.browser.get(self.console(*named))
+        eventually("three rows", lambda: self.text("#server-rows tr").count("primary") == 3)
+        self.assertEqual(self.text("#drift"), "")
+        servers[1].call("RL.POLICY SET login SLIDING 9 15m")
+        self.await_text("#drift", "The servers have different policies")
+        self.await_text("#server-rows tr:nth-child(2)", "differs")
+        self.assertNotIn("differs", self.text("#server-rows tr:nth-child(1)"))
+        servers[2].call("RL.DENY ADD bad 192.0.2.2")
+        self.await_text("#drift", "The deny list bad is not the same on all servers")
+        self.shot("servers", "#side")
+        servers[2].kill()
+        self.await_text("#trouble", f"{servers[2].address} does not answer")
+        self.await_text("#server-rows", "Connection refused")
+        servers[2].start()
+        eventually("it is back", lambda: not self.text("#trouble"))
+
+    def test_hours_are_drawn(self):
+        one = self.server()
+        one.hits(5, "RL.FIXED user 3 1d POLICY api")
+        self.browser.get(self.console("-p", one.port))
+        eventually("it is drawn", lambda: self.browser.execute_script("return hoursChart.data[0].length === 48"))
+        Select(self.find("#span")).select_by_visible_text("90 days")
+        drawn = "return hoursChart.data.map((values) => [values.length, values.at(-1)])"
+        eventually("the last hour has its hits", lambda: self.browser.execute_script(drawn)[1:3] == [[2160, 3], [2160, 2]])
+        self.assertTrue(self.find("#hours canvas").is_displayed())
+
+    def test_hostile_names_do_no_harm(self):
+        one = self.server()
+        hostile = [
+            "<img src=x onerror=\"document.title='owned'\">",
+            "<script>document.title='owned'</script>",
+            "'\"><svg/onload=document.title='owned'>",
+            "\x1b[2J\x00\r\n\u202e\u2028",
+            "\udcff\udcfe",
+            "__proto__",
+            "constructor",
+            "javascript:document.title='owned'",
+            "x" * 128,
+            "é{{1}}${1}",
+        ]
+        for name in hostile:
+            one.node.call("RL.POLICY", "SET", name, "FIXED", "0", "1h")
+            for identifier in (name, name + "k" * 900):
+                one.node.call("RL.FIXED", identifier, "0", "1h", "POLICY", name)
+                one.node.call("RL.FIXED", identifier, "1", "1h")
+            one.node.call("RL.DENY", "ADD", name, name + "v" * (1000 - len(name)))
+            one.node.call("RL.FIXED", "k", "1", "1h", "DENY", name, name + "v" * (1000 - len(name)))
+        self.browser.get(self.console("-p", one.port))
+        eventually("all are shown", lambda: self.text("#policy-rows tr").count("fixed 0 1h") == len(hostile))
+        self.await_text("#policy-rows", "\\x1b[2J\\x00\\x0d\\x0a\\u202e\\u2028")
+        self.await_text("#policy-rows", "\\xff\\xfe")
+        for index in range(len(hostile)):
+            rows = "#policy-rows tr"
+            self.browser.execute_script(f"document.querySelectorAll('{rows} button')[{index}].click()")
+            self.await_text("#most_denied", self.text("#who-name")[:8])
+            shown = self.text("#who-name")
+            # By the page alone, whatever bytes it is: looked up as it was hit.
+            eventually("it is asked for", lambda: self.text("#who-name") == shown)
+            self.browser.execute_script("document.querySelector('#most_denied button').click()")
+            self.await_text("#key-found", "holds a fixed limiter")
+            self.browser.execute_script("document.querySelector('#key-found').replaceChildren()")
+        self.assertEqual(self.browser.title, "Rate limits")
+        self.assertEqual(self.browser.execute_script("return document.querySelectorAll('main img, main script, main svg').length"), 0)
+        wide = self.browser.execute_script("return document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        self.assertEqual(wide, 0, "nothing is wider than the page")
+
+    def test_read_only_shows_nothing_to_change_by(self):
+        one = self.server()
+        one.hits(3, "RL.FIXED user:192.0.2.1 1 1d POLICY api")
+        self.browser.get(self.console("-p", one.port, "--read-only"))
+        self.await_text("#mode", "read-only")
+        self.click("#policy-rows button", "api")
+        self.await_text("#most_denied", "user:192.0.2.1")
+        self.click("#most_denied button", "user:192.0.2.1")
+        self.await_text("#key-found", "1 of 1 used")
+        for word in ("Deny…", "Set…", "Reset…", "Take off"):
+            self.assertNotIn(word, self.text("body"))
+
+    def test_a_token_lets_a_browser_in(self):
+        one = self.server()
+        url = self.console("-p", one.port, environment={"CONSOLE_TOKEN": "x" * 40})
+        self.browser.get(url + "/?token=" + "x" * 40)
+        self.await_text("#server-rows", one.address)
+        self.assertEqual(self.browser.current_url, url + "/", "the token is not left in the address")
+
+
+if __name__ == "__main__":
+    unittest.main()
