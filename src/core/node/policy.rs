@@ -377,13 +377,14 @@ impl Policies {
             0 => 0,
             capacity => (capacity * 8 / 7).next_power_of_two(),
         };
-        let entry_bytes = |(name, entry): (&Box<[u8]>, &Box<Entry>)| {
-            let temporary = entry.held.temporary.as_ref();
-            name.len() + size_of::<Entry>() + temporary.map_or(0, |_| size_of::<Temporary>())
-        };
+        let names: usize = self.entries.keys().map(|name| name.len()).sum();
+        let entries = self.entries.values();
+        let temporary = entries.filter(|entry| entry.held.temporary.is_some());
         size_of::<Self>()
             + places * (size_of::<(Box<[u8]>, Box<Entry>)>() + 1)
-            + self.entries.iter().map(entry_bytes).sum::<usize>()
+            + names
+            + self.entries.len() * size_of::<Entry>()
+            + temporary.count() * size_of::<Temporary>()
     }
 
     /// Every policy that counts at `now_ms` or is to be back, as bytes: the same for equal policies, in whatever order they
