@@ -439,6 +439,7 @@ fn rare_option<'a>(
     options: &mut Options<'a>,
     seen: &mut Seen,
 ) -> Result<(), Error> {
+    clause.is_rare = true;
     let at = words.last();
     let is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
     let charges = |option| match verb {
@@ -477,7 +478,6 @@ fn rare_option<'a>(
         options.stamp = true;
         return in_call(place, at, "STAMP");
     }
-    clause.is_rare = true;
     if is("BLOCK") {
         once(&mut seen.block, at, "BLOCK")?;
         loop {
