@@ -125,7 +125,7 @@ impl Limit {
 
     /// Appends its bytes: the limit, a bucket's refill, and the window: its milliseconds, or 0 and a calendar window's
     /// text.
-    #[inline]
+    #[inline(always)]
     pub fn write(&self, algorithm: Algorithm, out: &mut impl Extend<u8>) {
         varint::write(out, self.limit);
         if algorithm == Algorithm::Bucket {

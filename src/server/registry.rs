@@ -28,12 +28,18 @@ static REGISTRY: Guarded = Guarded(RefCell::new(None));
 
 /// Gives access to the registry. `body` calls nothing that could come back here: no function of the server's that runs
 /// commands or notifies anyone.
+#[inline(always)]
 pub fn with<T>(body: impl FnOnce(&mut Registry) -> T) -> T {
     debug_assert!(is_main_thread());
-    body(REGISTRY.0.borrow_mut().get_or_insert_with(Registry::new))
+    let mut registry = REGISTRY.0.borrow_mut();
+    body(match &mut *registry {
+        Some(registry) => registry,
+        none => none.insert(Registry::new()),
+    })
 }
 
 /// Gives access to the node, as [`with`] does.
+#[inline(always)]
 pub fn node<T>(body: impl FnOnce(&mut Node) -> T) -> T {
     with(|registry| body(&mut registry.node))
 }

@@ -121,7 +121,7 @@ impl Node {
 
     /// Counts a hit on the key `identifier`, under the name of its policy if it has one. `identifier` is asked for only where
     /// it is counted apart.
-    #[inline]
+    #[inline(always)]
     pub fn count<'a>(
         &mut self,
         name: Option<&[u8]>,

@@ -38,9 +38,14 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// `None` unless there are 1 ..= [`MAX_LIMITS`] limits, each of the algorithm's shape, no two of one window.
+    /// `None` unless there are 1 ..= [`MAX_LIMITS`] limits, one for leases, each of the algorithm's shape, no two of one
+    /// window.
     pub fn new(algorithm: Algorithm, limits: Limits) -> Option<Self> {
-        let count = (1..=MAX_LIMITS).contains(&limits.len());
+        let most = match algorithm {
+            Algorithm::Fixed | Algorithm::Sliding | Algorithm::Bucket => MAX_LIMITS,
+            Algorithm::Lease => 1,
+        };
+        let count = (1..=most).contains(&limits.len());
         let sound = limits.iter().enumerate().all(|(index, limit)| {
             let shape = match algorithm {
                 Algorithm::Fixed | Algorithm::Sliding | Algorithm::Lease => {
@@ -389,7 +394,7 @@ impl Policies {
     /// held     = 1 policy | 2 temporary | 3 policy temporary
     /// temporary = policy, the millisecond since the Unix epoch at which it ends
     /// policy   = the algorithm's place in [`Algorithm::ALL`] (one byte), number { limit }
-    /// limit    = limit window | capacity refill interval
+    /// limit    = limit window | capacity refill interval    see [`Limit::write`]
     /// encoding = 1  number { name policy }                  the first version
     /// ```
     ///

@@ -11,7 +11,7 @@ use crate::server::raw::{notice, now_ms, Call};
 use crate::server::registry::{self, NODE};
 use crate::server::zones;
 
-/// `RL.POLICY SET name FIXED|SLIDING|BUCKET limits... [TTL duration]`
+/// `RL.POLICY SET name FIXED|SLIDING|BUCKET|LEASE limits... [TTL duration]`
 pub fn set(call: &Call) -> Result<(), Error> {
     let args = call.args();
     let name = args.get(NAME).copied().unwrap_or_default();

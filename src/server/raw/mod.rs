@@ -7,6 +7,7 @@
 //!
 //! ```text
 //! call          a callback of the server's: a command's arguments, its reply, its effect
+//! client        who has sent a call, and what the server lets that user see
 //! key           an open key, and a closed one whose events may be notified
 //! io            a value on its way: RDB, AOF, digest, defragmentation
 //! log           a line in the server's log

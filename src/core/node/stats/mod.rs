@@ -213,7 +213,7 @@ impl Stats {
     }
 
     /// Counts a hit that names no policy. `identifier` is asked for only where the hit is in the sample.
-    #[inline]
+    #[inline(always)]
     pub fn count_unnamed<'a>(
         &mut self,
         identifier: impl FnOnce() -> &'a [u8],
@@ -276,7 +276,7 @@ impl Stats {
         top.count(identifier, 1, self.bounds.identifiers, &self.hashing);
     }
 
-    #[inline]
+    #[inline(always)]
     fn count(&mut self, algorithm: Algorithm, outcome: Outcome, now_ms: u64) {
         if let Some(series) = self.algorithms.get_mut(algorithm as usize) {
             series.count(outcome, now_ms / HOUR_MS);
