@@ -647,7 +647,10 @@ fn numkeys_and_options_are_in_their_places_or_refused() {
             format!("RL.PEEKALL 2 a b {two} STAMP"),
             "STAMP does not go with a peek",
         ),
-        ("RL.ALL 2 a b FIXED 5".into(), "wrong number of arguments"),
+        (
+            "RL.ALL 2 a b FIXED 5".into(),
+            "argument 6 is missing: expected window",
+        ),
         (
             "RL.ALL 1 a FIXED 5 60".into(),
             "argument 5 (window) needs a unit",
@@ -755,6 +758,21 @@ fn in_a_cluster_the_keys_share_a_slot() {
     for verb in ["RL.ALL", "RL.PEEKALL"] {
         let error = server.call(&format!("{verb} 2 {{acme}}:a {{umbrella}}:b {two}"));
         assert!(error.error().starts_with("CROSSSLOT"), "{error:?}");
+    }
+    assert_eq!(server.call("DBSIZE").int(), 2);
+    // A slot that is another's is not counted here.
+    server.ok("CLUSTER DELSLOTS 5538");
+    server.ok("CONFIG SET cluster-require-full-coverage no");
+    for line in [
+        "RL.ALL 1 {umbrella}:b FIXED 5 30d",
+        "RL.PEEKALL 1 {umbrella}:b FIXED 5 30d",
+        "RL.LEASE {umbrella}:b 5 1m id",
+        "RL.RELEASE {umbrella}:b id",
+    ] {
+        eventually(
+            line,
+            || matches!(server.call(line), Reply::Error(error) if error.starts_with("CLUSTERDOWN Hash slot not served")),
+        );
     }
     assert_eq!(server.call("DBSIZE").int(), 2);
 }

@@ -216,17 +216,24 @@ pub fn parse_into<'a>(
     seen.check(algorithm, clause, options)
 }
 
+/// How many keys a call has, which the first of `args` says, and which stand behind it.
+pub fn numkeys(args: &[&[u8]]) -> Option<usize> {
+    let (numkeys, rest) = args.split_first()?;
+    let numkeys = usize::try_from(integer(numkeys)?).ok()?;
+    (1..=MAX_KEYS.min(rest.len()))
+        .contains(&numkeys)
+        .then_some(numkeys)
+}
+
 /// Reads everything behind RL.ALL's or RL.PEEKALL's name; `at` is the place of the first of `args`.
 ///
 /// # Errors
 /// What is wrong with the first word that is.
 pub fn parse_all<'a>(verb: Verb, args: &'a [&'a [u8]], at: usize) -> Result<All<'a>, Error> {
     let mut words = Words::new(args, at);
-    let numkeys = words.next("numkeys")?;
-    let keys = integer(numkeys)
-        .and_then(|numkeys| usize::try_from(numkeys).ok())
-        .filter(|numkeys| (1..=MAX_KEYS).contains(numkeys))
-        .and_then(|numkeys| words.args.split_at_checked(numkeys));
+    let numkeys = numkeys(words.args);
+    words.next("numkeys")?;
+    let keys = numkeys.and_then(|numkeys| words.args.split_at_checked(numkeys));
     let Some((keys, rest)) = keys else {
         return Err(Error::NumKeys { at: words.last() });
     };
