@@ -15,15 +15,13 @@
 use super::algorithm::lease::MAX_ID_BYTES;
 use super::duration;
 use super::error::{Error, MAX_NAME_BYTES};
-use super::limit::{Algorithm, Limit, Limits, MAX_COUNT, MAX_LIMITS, MAX_TIME_MS};
+use super::limit::{Algorithm, Limit, Limits, MAX_COUNT, MAX_KEYS, MAX_LIMITS, MAX_TIME_MS};
 use super::span::{Span, SpanError};
 use arrayvec::ArrayVec;
 use smallvec::SmallVec;
 
-/// The most keys of one call.
-pub const MAX_KEYS: usize = 16;
 /// The most names of policies in one clause.
-pub const MAX_POLICIES: usize = 4;
+pub const MAX_NAMES: usize = 4;
 /// The most durations of one BLOCK.
 pub const MAX_BLOCKS: usize = 8;
 
@@ -35,7 +33,7 @@ pub struct Clause<'a> {
     /// Within ±[`MAX_COUNT`]; 1 unless said.
     pub cost: i64,
     /// The policies whose limits go before the clause's own: the first that exists.
-    pub policies: ArrayVec<&'a [u8], MAX_POLICIES>,
+    pub policies: ArrayVec<&'a [u8], MAX_NAMES>,
     /// What few clauses say. Where nothing of it is said, this is `false`, and the rest need not be looked at.
     pub is_rare: bool,
     /// Take a part of the cost, this at the least: 1 ..= the cost.
@@ -216,17 +214,24 @@ pub fn parse_into<'a>(
     seen.check(algorithm, clause, options)
 }
 
+/// How many keys a call has, which the first of `args` says, and which stand behind it.
+pub fn numkeys(args: &[&[u8]]) -> Option<usize> {
+    let (numkeys, rest) = args.split_first()?;
+    let numkeys = usize::try_from(integer(numkeys)?).ok()?;
+    (1..=MAX_KEYS.min(rest.len()))
+        .contains(&numkeys)
+        .then_some(numkeys)
+}
+
 /// Reads everything behind RL.ALL's or RL.PEEKALL's name; `at` is the place of the first of `args`.
 ///
 /// # Errors
 /// What is wrong with the first word that is.
 pub fn parse_all<'a>(verb: Verb, args: &'a [&'a [u8]], at: usize) -> Result<All<'a>, Error> {
     let mut words = Words::new(args, at);
-    let numkeys = words.next("numkeys")?;
-    let keys = integer(numkeys)
-        .and_then(|numkeys| usize::try_from(numkeys).ok())
-        .filter(|numkeys| (1..=MAX_KEYS).contains(numkeys))
-        .and_then(|numkeys| words.args.split_at_checked(numkeys));
+    let numkeys = numkeys(words.args);
+    words.next("numkeys")?;
+    let keys = numkeys.and_then(|numkeys| words.args.split_at_checked(numkeys));
     let Some((keys, rest)) = keys else {
         return Err(Error::NumKeys { at: words.last() });
     };
@@ -405,11 +410,11 @@ fn option<'a>(
         in_clause(place, options, at, "COST")
     } else if is("POLICY") {
         let name = name(words, "policy")?;
-        if clause.policies.len() == MAX_POLICIES {
+        if clause.policies.len() == MAX_NAMES {
             return Err(Error::TooMany {
                 at,
                 what: "policies",
-                max: MAX_POLICIES,
+                max: MAX_NAMES,
             });
         }
         clause.policies.push(name);

@@ -259,7 +259,8 @@ impl Meter for Dated {
     fn unused(limit: &Limit, log_size: u16) -> Self {
         Self {
             fixed: Fixed::unused(limit, log_size),
-            end_ms: limit.window_ms(),
+            // Of a calendar window, the calendar was not asked; but an end lies behind its start, or no file would be read.
+            end_ms: limit.window_ms().max(1),
         }
     }
 

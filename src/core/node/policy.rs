@@ -12,7 +12,7 @@ use super::stats::Slot;
 use crate::core::bytes::source::{write_string, Source};
 use crate::core::bytes::varint;
 use crate::core::error::{Error, MAX_NAME_BYTES};
-use crate::core::limit::{Algorithm, Limit, Limits, MAX_LIMITS, MAX_TIME_MS};
+use crate::core::limit::{Algorithm, Limit, Limits, MAX_LIMITS, MAX_POLICIES, MAX_TIME_MS};
 use crate::core::span::Span;
 use ahash::RandomState;
 use sha2::{Digest, Sha256};
@@ -20,8 +20,6 @@ use std::collections::HashMap;
 
 /// Policies if not configured: more than a person keeps an overview of.
 pub const DEFAULT_POLICIES: usize = 1_000;
-/// The most policies: a tenant's limits belong into the call; this many take 4 MiB.
-pub const MAX_POLICIES: usize = 10_000;
 /// Where RL.POLICY SET has the name on its command line.
 pub const NAME_AT: usize = 2;
 
