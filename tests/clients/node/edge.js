@@ -10,8 +10,8 @@ import { nativeAlgorithms } from "ratelimit-client/upstash";
 export async function limited({ url, token, prefix }) {
   const redis = new Redis({ url, token, retry: false });
   const limiter = nativeAlgorithms(redis).slidingWindow(2, "15 m");
-  const library = new Ratelimit({ redis: limiter.redis, limiter, prefix: `${prefix}:library`, ephemeralCache: false });
-  const own = createLimiter({ client: restClient({ url, token }), prefix: `${prefix}:own`, algorithm: "sliding", limits: { limit: 2, window: "15m" } });
+  const library = new Ratelimit({ redis: limiter.redis, limiter, prefix: `${prefix}:library`, ephemeralCache: false, timeout: 60_000 });
+  const own = createLimiter({ client: restClient({ url, token }), prefix: `${prefix}:own`, algorithm: "sliding", limits: { limit: 2, window: "15m" }, timeoutMs: 60_000 });
   const answers = { library: [], own: [] };
   for (let hit = 0; hit < 3; hit++) {
     const { success, remaining } = await library.limit("alice");

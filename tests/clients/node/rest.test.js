@@ -19,11 +19,12 @@ import { limited } from "./edge.js";
 import { port, stalled } from "./servers.js";
 
 const TOKEN = "a token of more than 16 characters";
+const PATIENCE_MS = 60_000; // of tests that are not about a deadline, on a busy machine
 const serveFile = fileURLToPath(new URL("serve.js", import.meta.resolve("ratelimit-client/rest")));
 
 /** The command, on a port of its own. */
 async function serve(t, args = [], env = {}) {
-  const child = spawn(process.execPath, [serveFile, "--redis", `redis://127.0.0.1:${port}`, "--listen", "127.0.0.1:0", ...args], {
+  const child = spawn(process.execPath, [serveFile, "--redis", `redis://127.0.0.1:${port}`, "--listen", "127.0.0.1:0", "--timeout-ms", String(PATIENCE_MS), ...args], {
     env: { ...process.env, RATELIMIT_REST_TOKEN: TOKEN, ...env },
     stdio: ["ignore", "pipe", "pipe"],
   });
@@ -50,7 +51,7 @@ let client;
 before(async () => (client = await createClient({ socket: { port } }).connect()));
 after(() => client.close());
 
-const handlerOf = (options) => restHandler({ client, token: TOKEN, ...options });
+const handlerOf = (options) => restHandler({ client, token: TOKEN, timeoutMs: PATIENCE_MS, ...options });
 const post = (handler, body, { path = "/", headers, method = "POST" } = {}) =>
   handler(new Request(`http://x${path}`, {
     method,
@@ -117,7 +118,7 @@ describe("the protocol of @upstash/redis", () => {
     it(`${name}: commands, pipelines, transactions and errors, with base64 and without`, async (t) => {
       const [own, close] = await open();
       t.after(close);
-      const handler = restHandler({ client: own, token: TOKEN, prefix: "rest:", allow: ["RL.FIXED", "RL.INFO", "RL.POLICY", "SET", "GET"] });
+      const handler = restHandler({ client: own, token: TOKEN, timeoutMs: PATIENCE_MS, prefix: "rest:", allow: ["RL.FIXED", "RL.INFO", "RL.POLICY", "SET", "GET"] });
       const key = `rest:protocol:${name} ключ 鍵`;
       for (const responseEncoding of ["base64", false]) {
         const redis = new UpstashRedis({ url: "https://rest.test", token: TOKEN, responseEncoding, retry: false, automaticDeserialization: false });
@@ -150,7 +151,7 @@ describe("the protocol of @upstash/redis", () => {
     assert.match(second.error, /^WRONGTYPE/);
     const ioredis = new IoRedis({ port });
     await ioredis.ping();
-    assert.match((await answered(await post(restHandler({ client: ioredis, token: TOKEN }), body, { path: "/multi-exec" })))[1][1].error, /^WRONGTYPE/);
+    assert.match((await answered(await post(restHandler({ client: ioredis, token: TOKEN, timeoutMs: PATIENCE_MS }), body, { path: "/multi-exec" })))[1][1].error, /^WRONGTYPE/);
     ioredis.disconnect();
     const cannot = await post(restHandler({ client: async () => 1, token: TOKEN }), body, { path: "/multi-exec" });
     assert.equal(cannot.status, 501);
@@ -222,8 +223,14 @@ describe("what is not allowed", () => {
       process.kill(stalled.pid, "SIGSTOP");
       for (const [path, body] of [["/", ["RL.STATS"]], ["/pipeline", [["RL.STATS"]]], ["/multi-exec", [["RL.STATS"]]]]) {
         const [status, { error }] = await answered(await post(handler, body, { path }));
-        assert.deepEqual([status, error], [503, "ERR Redis could not be asked: no answer from Redis within 50 ms"]);
+        assert.deepEqual([status, error], [503, "UNAVAILABLE Redis could not be asked: no answer from Redis within 50 ms"]);
       }
+      // To a limiter behind it that is Redis being away, and no mistake.
+      t.mock.method(globalThis, "fetch", (url, init) => handler(new Request(url, init)));
+      const rest = restClient({ url: "https://rest.test/", token: TOKEN, fetch: globalThis.fetch });
+      const limits = { algorithm: "fixed", limits: { limit: 5, window: "1h" }, timeoutMs: PATIENCE_MS, onError() {} };
+      assert.equal((await createLimiter({ client: rest, ...limits }).hit("k")).allowed, true);
+      assert.equal((await createLimiter({ client: rest, ...limits, unavailable: "closed" }).hit("k")).allowed, false);
     } finally {
       process.kill(stalled.pid, "SIGCONT");
     }
@@ -263,6 +270,7 @@ describe("the command", () => {
       [[], { RATELIMIT_REST_TOKEN: "" }, /RATELIMIT_REST_TOKEN: expected at least 16/],
       [["--listen", "nowhere"], {}, /--listen: expected HOST:PORT/],
       [["--port", "1"], {}, /--port/],
+      [["--timeout-ms", "soon"], {}, /--timeout-ms: expected an integer/],
       [["--redis", "redis://user:secret@127.0.0.1:1"], {}, /ECONNREFUSED/],
     ]) {
       await assert.rejects(serve(t, args, env), (error) => {

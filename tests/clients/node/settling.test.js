@@ -132,7 +132,7 @@ describe("tokens", () => {
 
 describe("reserved places", () => {
   it("20 waiters on 1 per 100 ms: 20 commands, served in order", async () => {
-    const lane = createLimiter({ client: counted, prefix: "wait", algorithm: "bucket", limits: { capacity: 1, refill: 1, interval: "100ms" } });
+    const lane = createLimiter({ client: counted, prefix: "lane", algorithm: "bucket", limits: { capacity: 1, refill: 1, interval: "100ms" } });
     sent.length = 0;
     const served = [];
     await Promise.all(Array.from({ length: 20 }, async (_, waiter) => {
@@ -144,7 +144,7 @@ describe("reserved places", () => {
   });
 
   it("a wait that would be too long is denied and takes no place; an aborted one gives it back", async () => {
-    const lane = createLimiter({ client, prefix: "wait", algorithm: "bucket", limits: { capacity: 1, refill: 1, interval: "1h" } });
+    const lane = createLimiter({ client, prefix: "lane", algorithm: "bucket", limits: { capacity: 1, refill: 1, interval: "1h" } });
     assert.equal((await lane.wait("long")).allowed, true);
     const denied = await lane.wait("long", { timeoutMs: 1000 });
     assert.equal(denied.allowed, false);

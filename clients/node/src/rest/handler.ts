@@ -46,8 +46,9 @@ class Rejected extends Error {
   }
 }
 
+/** A code that no client takes for a refusal: another try may succeed. */
 const away = (error: unknown): Rejected =>
-  new Rejected(503, `ERR Redis could not be asked: ${error instanceof Error ? error.message : String(error)}`);
+  new Rejected(503, `UNAVAILABLE Redis could not be asked: ${error instanceof Error ? error.message : String(error)}`);
 
 const digest = async (secret: string): Promise<Uint8Array> =>
   new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(secret)));

@@ -13,6 +13,7 @@ const USAGE = `usage: RATELIMIT_REST_TOKEN=<at least 16 characters> ratelimit-re
   --listen HOST:PORT  default 127.0.0.1:8079
   --prefix TEXT     DEL is allowed for keys that start so
   --allow NAMES     commands, with commas between them; default: the module's own
+  --timeout-ms N    how long Redis may take to answer; default 1000
 Needs one of the packages redis and ioredis.`;
 
 const fail = (message: string): never => {
@@ -73,6 +74,7 @@ const options = {
   listen: { type: "string", default: "127.0.0.1:8079" },
   prefix: { type: "string" },
   allow: { type: "string" },
+  "timeout-ms": { type: "string", default: "1000" },
   help: { type: "boolean" },
 } as const;
 
@@ -85,13 +87,15 @@ function parsed() {
 }
 
 async function main(): Promise<void> {
-  const { redis, listen, prefix, allow, help } = parsed();
+  const { redis, listen, prefix, allow, help, "timeout-ms": timeout } = parsed();
   if (help) {
     console.log(USAGE);
     return;
   }
   const [, host, port] = /^(.+):(\d{1,5})$/.exec(listen) ?? [];
   if (host === undefined || Number(port) > 65_535) return fail(`--listen: expected HOST:PORT, got ${listen}`);
+  const timeoutMs = Number(timeout);
+  if (!Number.isSafeInteger(timeoutMs) || timeoutMs < 1) return fail(`--timeout-ms: expected an integer of at least 1, got ${timeout}`);
   const token = process.env.RATELIMIT_REST_TOKEN ?? "";
   if (token.length < 16) return fail(`RATELIMIT_REST_TOKEN: expected at least 16 characters\n${USAGE}`);
 
@@ -99,6 +103,7 @@ async function main(): Promise<void> {
   const handler = restHandler({
     client,
     token,
+    timeoutMs,
     ...(prefix === undefined ? {} : { prefix }),
     ...(allow === undefined ? {} : { allow: allow.split(",").map((name) => name.trim()) }),
   });
