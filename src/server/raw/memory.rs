@@ -32,8 +32,9 @@ unsafe impl GlobalAlloc for ServerMemory {
         }
         // From 8 bytes up to a whole alignment behind the block's beginning.
         let at = block.map_addr(|address| (address + layout.align()) & !(layout.align() - 1));
+        let note = at.cast::<*mut u8>().wrapping_sub(1);
         // SAFETY: these 8 bytes lie within the block, before what is handed out.
-        unsafe { at.cast::<*mut u8>().sub(1).write(block) };
+        unsafe { note.write(block) };
         at
     }
 
@@ -43,8 +44,9 @@ unsafe impl GlobalAlloc for ServerMemory {
             // SAFETY: by the caller's promise.
             return unsafe { RedisAlloc.dealloc(at, layout) };
         }
+        let note = at.cast::<*mut u8>().wrapping_sub(1);
         // SAFETY: `alloc` has written it there.
-        let block = unsafe { at.cast::<*mut u8>().sub(1).read() };
+        let block = unsafe { note.read() };
         // SAFETY: `alloc` was given it. The server asks for no size.
         unsafe { RedisAlloc.dealloc(block, layout) };
     }
