@@ -141,6 +141,6 @@ int main(void) {
     report("a pipeline is answered in order", run_pipeline(client));
     redisFree(client);
     json_decref(root);
-    printf("\n%d passed, %d failed\n", passed, failed);
+    printf("\n# %d passed, %d failed\n", passed, failed);
     return failed != 0;
 }

@@ -247,7 +247,7 @@ public final class Scenarios {
         try (var client = RedisClient.create(RedisURI.create("127.0.0.1", PORT))) {
             concurrency("Lettuce", () -> lettuce(client.connect()));
         }
-        System.out.println("\n" + passed + " passed, " + failed + " failed");
+        System.out.println("\n# " + passed + " passed, " + failed + " failed");
         System.exit(failed == 0 ? 0 : 1);
     }
 }

@@ -113,5 +113,5 @@ foreach (['phpredis' => phpredis(), 'predis' => predis()] as $name => $client) {
         });
     }
 }
-echo "\n$passed passed, $failed failed\n";
+echo "\n# $passed passed, $failed failed\n";
 exit($failed === 0 ? 0 : 1);

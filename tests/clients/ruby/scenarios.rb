@@ -65,5 +65,5 @@ order = [[1, 4], [1, 3], [1, 2], [1, 1], [1, 0], [0, 0]]
   end
 end
 
-puts "", "#{passed} passed, #{failed} failed"
+puts "", "# #{passed} passed, #{failed} failed"
 exit(failed.zero?)
