@@ -13,7 +13,7 @@ import { createClient } from "redis";
 import { port } from "./servers.js";
 
 let client;
-const limiter = (options) => createLimiter({ client, name: "api", algorithm: "sliding", limits: { limit: 5, window: "15m" }, ...options });
+const limiter = (options) => createLimiter({ client, name: "api", algorithm: "sliding", limits: { limit: 5, window: "15m" }, timeoutMs: 60_000, ...options });
 before(async () => (client = await createClient({ socket: { port } }).connect()));
 after(() => client.close());
 

@@ -16,7 +16,7 @@ before(async () => (client = await createClient({ socket: { port } }).connect())
 after(() => client.close());
 
 const budget = (options = {}) =>
-  createLimiter({ client, prefix: "tokens", algorithm: "fixed", limits: { limit: 50_000, window: "3650d" }, ...options });
+  createLimiter({ client, prefix: "tokens", algorithm: "fixed", limits: { limit: 50_000, window: "3650d" }, timeoutMs: 60_000, ...options });
 const used = async (key) => 50_000 - (await budget().peek(key, { cost: 0 })).remaining;
 
 describe("tokens", () => {
@@ -109,7 +109,7 @@ describe("tokens", () => {
   });
 
   it("settling in the next window takes nothing from others", async () => {
-    const short = createLimiter({ client, prefix: "tokens", algorithm: "fixed", limits: { limit: 50_000, window: "1s" } });
+    const short = createLimiter({ client, timeoutMs: 60_000, prefix: "tokens", algorithm: "fixed", limits: { limit: 50_000, window: "1s" } });
     const reservation = await short.reserve("next-window", 20_000);
     const window = () => Math.floor(Date.now() / 1000);
     // In the next window, early enough for what follows. Another try where the machine was too busy.
@@ -132,7 +132,7 @@ describe("tokens", () => {
 
 describe("reserved places", () => {
   it("20 waiters on 1 per 100 ms: 20 commands, served in order", async () => {
-    const lane = createLimiter({ client: counted, prefix: "lane", algorithm: "bucket", limits: { capacity: 1, refill: 1, interval: "100ms" } });
+    const lane = createLimiter({ client: counted, timeoutMs: 60_000, prefix: "lane", algorithm: "bucket", limits: { capacity: 1, refill: 1, interval: "100ms" } });
     sent.length = 0;
     const served = [];
     await Promise.all(Array.from({ length: 20 }, async (_, waiter) => {
@@ -144,7 +144,7 @@ describe("reserved places", () => {
   });
 
   it("a wait that would be too long is denied and takes no place; an aborted one gives it back", async () => {
-    const lane = createLimiter({ client, prefix: "lane", algorithm: "bucket", limits: { capacity: 1, refill: 1, interval: "1h" } });
+    const lane = createLimiter({ client, timeoutMs: 60_000, prefix: "lane", algorithm: "bucket", limits: { capacity: 1, refill: 1, interval: "1h" } });
     assert.equal((await lane.wait("long")).allowed, true);
     const denied = await lane.wait("long", { timeoutMs: 1000 });
     assert.equal(denied.allowed, false);
@@ -161,8 +161,8 @@ describe("reserved places", () => {
 
 describe("several keys", () => {
   it("are charged together or not at all", async () => {
-    const perIp = createLimiter({ client, prefix: "all-ip", algorithm: "sliding", limits: { limit: 3, window: "1h" } });
-    const tokens = createLimiter({ client, prefix: "all-tokens", algorithm: "fixed", limits: { limit: 1000, window: "3650d" } });
+    const perIp = createLimiter({ client, timeoutMs: 60_000, prefix: "all-ip", algorithm: "sliding", limits: { limit: 3, window: "1h" } });
+    const tokens = createLimiter({ client, timeoutMs: 60_000, prefix: "all-tokens", algorithm: "fixed", limits: { limit: 1000, window: "3650d" } });
     const parts = (cost) => [{ limiter: perIp, key: byIp("203.0.113.9") }, { limiter: tokens, key: "user:1", cost }];
     const first = await hitAll(parts(900), { stamp: true });
     assert.ok(first.chargedAt > 0);
@@ -192,7 +192,7 @@ describe("leases", () => {
 
 describe("blocks", () => {
   it("a login that is denied once is denied for the block, by every limiter of the key", async () => {
-    const login = createLimiter({ client, prefix: "block", algorithm: "sliding", limits: { limit: 2, window: "1m" }, block: ["15m", "1h"] });
+    const login = createLimiter({ client, timeoutMs: 60_000, prefix: "block", algorithm: "sliding", limits: { limit: 2, window: "1m" }, block: ["15m", "1h"] });
     const allowed = [];
     for (let hit = 0; hit < 3; hit++) allowed.push((await login.hit("ip:203.0.113.9")).allowed);
     assert.deepEqual(allowed, [true, true, false]);

@@ -22,7 +22,7 @@ from ratelimit_client import (
 )
 from servers import PORT
 
-BUDGET = {"prefix": "py-tokens", "algorithm": "fixed", "limits": Window(50_000, "3650d")}
+BUDGET = {"prefix": "py-tokens", "algorithm": "fixed", "limits": Window(50_000, "3650d"), "timeout_ms": 60_000}
 
 
 class Away:
@@ -102,7 +102,7 @@ class Sync(unittest.TestCase):
             self.assertEqual((spent.result, errors), ("what was paid for", [error]))
 
     def test_settling_in_the_next_window_takes_nothing_from_others(self):
-        short = Limiter(self.client, prefix="py-tokens", algorithm="fixed", limits=Window(50_000, "1s"))
+        short = Limiter(self.client, timeout_ms=60_000, prefix="py-tokens", algorithm="fixed", limits=Window(50_000, "1s"))
         reservation = short.reserve("next-window", 20_000)
         charged_in = reservation.verdict.charged_at // 1000
         for _ in range(20):  # another try where the machine was too busy
@@ -120,8 +120,8 @@ class Sync(unittest.TestCase):
         self.fail("no second was long enough")
 
     def test_several_keys_are_charged_together_or_not_at_all(self):
-        per_ip = Limiter(self.client, prefix="py-all-ip", algorithm="sliding", limits=Window(3, "1h"))
-        tokens = Limiter(self.client, prefix="py-all-tokens", algorithm="fixed", limits=Window(1000, "3650d"))
+        per_ip = Limiter(self.client, timeout_ms=60_000, prefix="py-all-ip", algorithm="sliding", limits=Window(3, "1h"))
+        tokens = Limiter(self.client, timeout_ms=60_000, prefix="py-all-tokens", algorithm="fixed", limits=Window(1000, "3650d"))
         parts = [Part(per_ip, by_ip("203.0.113.9")), Part(tokens, "user:1", cost=900)]
         first = hit_all(parts, stamp=True)
         self.assertGreater(first.charged_at, 0)
@@ -144,7 +144,7 @@ class Sync(unittest.TestCase):
         self.assertEqual(self.client.exists("py-lease:user:1"), 0)
 
     def test_a_login_that_is_denied_once_is_denied_for_the_block(self):
-        login = Limiter(self.client, prefix="py-block", algorithm="sliding", limits=Window(2, "1m"), block=["15m", "1h"])
+        login = Limiter(self.client, timeout_ms=60_000, prefix="py-block", algorithm="sliding", limits=Window(2, "1m"), block=["15m", "1h"])
         self.assertEqual([login.hit("ip:203.0.113.9").allowed for _ in range(3)], [True, True, False])
         verdict = login.hit("ip:203.0.113.9")
         self.assertTrue(60_000 < verdict.retry_after_ms <= 900_000)
@@ -208,7 +208,7 @@ class Asyncio(unittest.IsolatedAsyncioTestCase):
                 answered.append(await self.client.execute_command(*args))
                 return answered[-1]
 
-        lane = AsyncLimiter(Counting(), prefix="py-wait", algorithm="bucket", limits=Bucket(1, 1, "100ms"))
+        lane = AsyncLimiter(Counting(), timeout_ms=60_000, prefix="py-wait", algorithm="bucket", limits=Bucket(1, 1, "100ms"))
 
         async def wait(waiter):
             self.assertTrue((await lane.wait("lane")).allowed)
@@ -223,7 +223,7 @@ class Asyncio(unittest.IsolatedAsyncioTestCase):
         self.assertEqual((len(answered), served), (20, list(range(20))))
 
     async def test_a_waiter_that_is_cancelled_gives_its_place_back(self):
-        lane = AsyncLimiter(self.client, prefix="py-wait", algorithm="bucket", limits=Bucket(1, 1, "1h"))
+        lane = AsyncLimiter(self.client, timeout_ms=60_000, prefix="py-wait", algorithm="bucket", limits=Bucket(1, 1, "1h"))
         await lane.hit("cancelled")
         task = asyncio.create_task(lane.wait("cancelled", timeout_ms=7_200_000))
         while (await lane.peek("cancelled")).retry_after_ms <= 3_600_000:
@@ -234,7 +234,7 @@ class Asyncio(unittest.IsolatedAsyncioTestCase):
         self.assertLessEqual((await lane.peek("cancelled")).retry_after_ms, 3_600_000)
 
     async def test_several_keys_and_leases(self):
-        tokens = AsyncLimiter(self.client, prefix="py-all-async", algorithm="fixed", limits=Window(1000, "3650d"))
+        tokens = AsyncLimiter(self.client, timeout_ms=60_000, prefix="py-all-async", algorithm="fixed", limits=Window(1000, "3650d"))
         verdict = await hit_all_async([Part(tokens, "a", cost=1000), Part(tokens, "b")])
         self.assertEqual([key.remaining for key in verdict.keys], [0, 999])
         leaser = AsyncLeaser(self.client, prefix="py-lease-async", limit=1, ttl="10m")
