@@ -26,7 +26,7 @@ use support::{aof, eventually, payload, Random, Reply, Server, DEADLINE};
 const NOISE_BYTES: i64 = 150_000;
 
 /// Each command with its arguments, the key second.
-const LINES: [&[&str]; 8] = [
+const LINES: [&[&str]; 15] = [
     &["RL.FIXED", "k", "5", "30d", "COST", "1", "FORCE"],
     &[
         "RL.FIXED", "k", "5", "30d", "6", "60d", "FORCE", "COST", "-1",
@@ -37,6 +37,50 @@ const LINES: [&[&str]; 8] = [
     &["RL.PEEK", "SLIDING", "k", "5", "30d", "COST", "1"],
     &["RL.INFO", "k"],
     &["RL.APPLY", "k", "payload"],
+    &[
+        "RL.FIXED",
+        "month",
+        "5",
+        "1mo@15,Europe/Berlin",
+        "6",
+        "1w@thu",
+        "COST",
+        "3",
+        "MIN",
+        "2",
+    ],
+    &[
+        "RL.SLIDING",
+        "settled",
+        "5",
+        "30d",
+        "AT",
+        "1700000000000",
+        "STAMP",
+        "BLOCK",
+        "1s",
+        "2s",
+    ],
+    &["RL.BUCKET", "turns", "5", "1", "30d", "RESERVE", "1h"],
+    &["RL.LEASE", "held", "5", "30d", "id", "COST", "1"],
+    &["RL.RELEASE", "held", "id", "id2"],
+    &[
+        "RL.ALL", "2", "a", "b", "SLIDING", "5", "30d", "FIXED", "5", "30d", "COST", "2", "FORCE",
+        "AT", "5", "STAMP",
+    ],
+    &[
+        "RL.PEEKALL",
+        "2",
+        "a",
+        "c",
+        "SLIDING",
+        "5",
+        "30d",
+        "LEASE",
+        "5",
+        "30d",
+        "id",
+    ],
 ];
 
 fn strange_values() -> Vec<Vec<u8>> {
@@ -120,9 +164,14 @@ fn assert_answered(line: &str, reply: &Reply) {
             text.starts_with("ERR ") || text.starts_with("WRONGTYPE "),
             "{shown}: {text}"
         ),
-        Reply::Array(_) => {
-            reply.decision();
+        Reply::Array(elements) => {
+            let five: Vec<i64> = elements[..5].iter().map(Reply::int).collect();
+            assert!(matches!(five[0], 0 | 1), "{shown}: {five:?}");
+            assert!((0..=five[1]).contains(&five[2]), "{shown}: {five:?}");
+            assert!(five[3] >= -1 && five[4] >= 0, "{shown}: {five:?}");
+            assert!(five[0] == 1 || five[3] != 0, "{shown}: {five:?}");
         }
+        Reply::Int(released) => assert!((0..=2).contains(released), "{shown}: {released}"),
         Reply::Nil | Reply::Map(_) | Reply::Text(_) => {}
         other => panic!("{shown}: {other:?}"),
     }
@@ -242,11 +291,22 @@ fn random_words_in_random_order() {
         "POLICY",
         "DENY",
         "60",
+        "AT",
+        "STAMP",
+        "MIN",
+        "BLOCK",
+        "RESERVE",
+        "LEASE",
+        "1mo",
+        "1d@Europe/Berlin",
     ];
     let commands = [
         "RL.FIXED",
         "RL.SLIDING",
         "RL.BUCKET",
+        "RL.LEASE",
+        "RL.ALL",
+        "RL.PEEKALL",
         "RL.PEEK",
         "RL.INFO",
         "RL.APPLY",
@@ -258,10 +318,14 @@ fn random_words_in_random_order() {
         if command == "RL.PEEK" {
             arguments.push(
                 random
-                    .pick(&["FIXED", "SLIDING", "BUCKET"])
+                    .pick(&["FIXED", "SLIDING", "BUCKET", "LEASE"])
                     .as_bytes()
                     .to_vec(),
             );
+        }
+        if command.ends_with("ALL") {
+            arguments.push(b"2".to_vec());
+            arguments.push(b"k:other".to_vec());
         }
         arguments.push(format!("k:{}", random.below(9)).into_bytes());
         for _ in 0..random.below(12) {
