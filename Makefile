@@ -23,7 +23,7 @@ test: ## the whole gate: format, lints, core, and the module on real servers
 check: ## the quick answer: format, lints, core
 	@scripts/check
 
-test-clients: ## real clients, the recipes, and the drop-in under @upstash/ratelimit (part of test)
+test-clients: ## real clients, the packages of clients/, and the Next.js example (part of test)
 	@scripts/test-clients
 
 matrix: ## the server tests on every server version

@@ -311,7 +311,9 @@ fn add_clauses(random: &mut Random, step: &mut Step, earlier: &[Step]) {
     step.stamp = random.percent(30) && step.algorithm == Algorithm::Bucket;
     if step.algorithm == Algorithm::Bucket && random.percent(25) {
         step.force = false;
-        let longest_ms = random.pick(&[window_ms, 8 * window_ms]).min(duration::MAX_MS);
+        let longest_ms = random
+            .pick(&[window_ms, 8 * window_ms])
+            .min(duration::MAX_MS);
         step.reserve_ms = Some(random.from(1, longest_ms));
         return;
     }
@@ -583,7 +585,10 @@ impl Usage {
                     window.end_ms - now_ms
                 };
             }
-            Usage::Sliding(log) => log.iter().map(|(at_ms, _)| at_ms + look.window_ms()).collect(),
+            Usage::Sliding(log) => log
+                .iter()
+                .map(|(at_ms, _)| at_ms + look.window_ms())
+                .collect(),
             Usage::Lease(holders) => holders.iter().map(|holder| holder.ends_ms).collect(),
             Usage::Bucket(visits, _) => {
                 let excess = level(visits, look.limit, now_ms)
@@ -596,9 +601,12 @@ impl Usage {
         let later = ends.into_iter().filter(|end_ms| *end_ms > now_ms);
         let mut due: Vec<u64> = std::iter::once(now_ms).chain(later).collect();
         due.sort_unstable();
-        let due_ms = due
-            .into_iter()
-            .find(|at_ms| self.used(Look { now_ms: *at_ms, ..look }) <= target);
+        let due_ms = due.into_iter().find(|at_ms| {
+            self.used(Look {
+                now_ms: *at_ms,
+                ..look
+            }) <= target
+        });
         due_ms.unwrap() - now_ms
     }
 
@@ -794,9 +802,11 @@ pub struct Answer {
 
 impl Model {
     fn usage(&self, algorithm: Algorithm, limit: &Limit) -> Usage {
-        let found = self.meters.iter().flatten().find(|(other, _)| {
-            algorithm == Algorithm::Lease || other.span() == limit.span()
-        });
+        let found = self
+            .meters
+            .iter()
+            .flatten()
+            .find(|(other, _)| algorithm == Algorithm::Lease || other.span() == limit.span());
         match (found, algorithm) {
             (Some((_, usage)), _) => usage.clone(),
             (None, Algorithm::Bucket) if self.is_noting => Usage::Bucket(Vec::new(), Some(0)),
@@ -890,8 +900,10 @@ impl Model {
         let usage = |look: &Look| self.usage(step.algorithm, look.limit);
         // Too many windows.
         if let (Some(meters), true) = (&self.meters, step.algorithm != Algorithm::Lease) {
-            let is_named = |limit: &Limit| step.limits.iter().any(|named| named.span() == limit.span());
-            let is_new = |named: &Limit| meters.iter().all(|(limit, _)| limit.span() != named.span());
+            let is_named =
+                |limit: &Limit| step.limits.iter().any(|named| named.span() == limit.span());
+            let is_new =
+                |named: &Limit| meters.iter().all(|(limit, _)| limit.span() != named.span());
             let kept = meters
                 .iter()
                 .filter(|(limit, usage)| !is_named(limit) && is_in_use(limit, usage, now_ms))
@@ -921,7 +933,8 @@ impl Model {
         if let (Some(min), true, false) = (step.min, is_charge, fits) {
             needed = min;
             let counted = looks.iter().filter(|look| !is_late(look));
-            let room = counted.map(|look| look.limit.limit().saturating_sub(usage(look).used(*look)));
+            let room =
+                counted.map(|look| look.limit.limit().saturating_sub(usage(look).used(*look)));
             let room = room.min().unwrap_or(cost).min(cost);
             if room >= min {
                 (fits, taken) = (true, room.cast_signed());
@@ -953,7 +966,9 @@ impl Model {
             None => is_charge || looks.iter().any(|look| usage(look).used(*look) > 0),
             Some(0) => false,
             Some(_) if is_charge => !looks.iter().all(is_late),
-            Some(at_ms) => looks.iter().any(|look| usage(look).refundable(*look, at_ms) > 0),
+            Some(at_ms) => looks
+                .iter()
+                .any(|look| usage(look).refundable(*look, at_ms) > 0),
         };
         let mut next = self.clone();
         let mut change = Change::None;
@@ -993,7 +1008,9 @@ impl Model {
         let could_fit = step.limits.iter().all(|limit| needed <= limit.limit());
         let starts = !step.block_ms.is_empty() && is_charge && !step.force && could_fit;
         if starts && !fits && !is_shut {
-            let last = self.block.filter(|block| now_ms < block.until_ms + block.length_ms);
+            let last = self
+                .block
+                .filter(|block| now_ms < block.until_ms + block.length_ms);
             let strikes = last.map_or(1, |block| block.strikes + 1);
             let nth = usize::try_from(strikes).unwrap().min(step.block_ms.len());
             let length_ms = step.block_ms[nth - 1];
@@ -1012,7 +1029,8 @@ impl Model {
                 }
                 emptied |= 1 << index;
                 let meters = next.meters.iter_mut().flatten();
-                for (limit, usage) in meters.filter(|(limit, _)| limit.span() == look.limit.span()) {
+                for (limit, usage) in meters.filter(|(limit, _)| limit.span() == look.limit.span())
+                {
                     usage.charge(*look, -MAX_COUNT.cast_signed(), MAX_TIME_MS);
                     *limit = *look.limit;
                 }
@@ -1045,7 +1063,9 @@ impl Model {
             return false;
         };
         let is_live = |holder: &Holder| holder.ends_ms > step.now_ms;
-        let is_held = holders.iter().any(|holder| holder.id == step.id && is_live(holder));
+        let is_held = holders
+            .iter()
+            .any(|holder| holder.id == step.id && is_live(holder));
         if is_held {
             holders.retain(|holder| is_live(holder) && holder.id != step.id);
             if holders.is_empty() {
@@ -1076,7 +1096,8 @@ impl Model {
 
     /// The block, until it is forgotten.
     fn block(&self, now_ms: u64) -> Option<Block> {
-        self.block.filter(|block| now_ms < block.until_ms + block.length_ms)
+        self.block
+            .filter(|block| now_ms < block.until_ms + block.length_ms)
     }
 }
 
@@ -1113,7 +1134,9 @@ pub fn binding(verdicts: &[Verdict]) -> Verdict {
 
 /// The bytes of a state.
 pub fn encoded(state: &mut Option<Limiter>) -> Option<Vec<u8>> {
-    state.as_mut().map(|limiter| codec::encode_state(&limiter.held()))
+    state
+        .as_mut()
+        .map(|limiter| codec::encode_state(&limiter.held()))
 }
 
 /// Gives a lease back, as RL.RELEASE does. Whether it was held.
@@ -1208,7 +1231,12 @@ fn compare(steps: &[Step]) -> Result<(), String> {
                     if bound != Some(binding(&answer.verdicts)) {
                         return differs("binding", format!("{bound:?}"), format!("{answer:?}"));
                     }
-                    let got = (quoted.fits, quoted.decision.allowed(), quoted.taken, quoted.change);
+                    let got = (
+                        quoted.fits,
+                        quoted.decision.allowed(),
+                        quoted.taken,
+                        quoted.change,
+                    );
                     let expected = (answer.fits, answer.fits, answer.taken, answer.change);
                     if got != expected {
                         return differs("outcome", format!("{got:?}"), format!("{expected:?}"));
@@ -1262,7 +1290,13 @@ fn compare(steps: &[Step]) -> Result<(), String> {
         let used_ms = expected.iter().map(|read| read.2).max().unwrap_or(0);
         let unused_at_ms = step.now_ms + used_ms.max(forgotten_ms);
         (earliest_ms, latest_ms) = (earliest_ms.min(step.now_ms), latest_ms.max(step.now_ms));
-        longest_ms = step.limits.iter().map(about_ms).max().max(Some(longest_ms)).unwrap();
+        longest_ms = step
+            .limits
+            .iter()
+            .map(about_ms)
+            .max()
+            .max(Some(longest_ms))
+            .unwrap();
         if let (1.., ..=MAX_TIME_MS) = (used_ms.max(forgotten_ms), unused_at_ms) {
             let expires_ms = held.expires_ms();
             let span_ms = unused_at_ms - earliest_ms;
@@ -1364,7 +1398,10 @@ fn story(steps: &[Step]) -> String {
             (_, true) => "release",
             _ => "hit",
         };
-        let mut line = format!("{index}: at {} {verb}{limits} COST {}", step.now_ms, step.cost);
+        let mut line = format!(
+            "{index}: at {} {verb}{limits} COST {}",
+            step.now_ms, step.cost
+        );
         let mut add = |is: bool, what: String| {
             if is {
                 line += &what;
@@ -1374,8 +1411,14 @@ fn story(steps: &[Step]) -> String {
         add(step.stamp, " STAMP".to_owned());
         add(step.at_ms.is_some(), format!(" AT {:?}", step.at_ms));
         add(step.min.is_some(), format!(" MIN {:?}", step.min));
-        add(step.reserve_ms.is_some(), format!(" RESERVE {:?}", step.reserve_ms));
-        add(!step.block_ms.is_empty(), format!(" BLOCK {:?}", step.block_ms));
+        add(
+            step.reserve_ms.is_some(),
+            format!(" RESERVE {:?}", step.reserve_ms),
+        );
+        add(
+            !step.block_ms.is_empty(),
+            format!(" BLOCK {:?}", step.block_ms),
+        );
         add(!step.id.is_empty(), format!(" id {:?}", step.id));
         line + &format!(", N = {}\n", step.log_size)
     };

@@ -564,4 +564,3 @@ fn efficiency_by_log_size() {
         }
     }
 }
-

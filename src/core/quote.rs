@@ -361,7 +361,7 @@ impl<M: Meter> Meters<M> {
             (quote.fits, turn_ms) = (false, 0);
         }
         let lets_through = quote.fits && others;
-        if !lets_through && !(hit.force && hit.cost > 0) {
+        if !(lets_through || hit.force && hit.cost > 0) {
             quote.taken = 0;
         }
         quote.change = Change::None;

@@ -15,15 +15,13 @@
 use super::algorithm::lease::MAX_ID_BYTES;
 use super::duration;
 use super::error::{Error, MAX_NAME_BYTES};
-use super::limit::{Algorithm, Limit, Limits, MAX_COUNT, MAX_LIMITS, MAX_TIME_MS};
+use super::limit::{Algorithm, Limit, Limits, MAX_COUNT, MAX_KEYS, MAX_LIMITS, MAX_TIME_MS};
 use super::span::{Span, SpanError};
 use arrayvec::ArrayVec;
 use smallvec::SmallVec;
 
-/// The most keys of one call.
-pub const MAX_KEYS: usize = 16;
 /// The most names of policies in one clause.
-pub const MAX_POLICIES: usize = 4;
+pub const MAX_NAMES: usize = 4;
 /// The most durations of one BLOCK.
 pub const MAX_BLOCKS: usize = 8;
 
@@ -35,7 +33,7 @@ pub struct Clause<'a> {
     /// Within ±[`MAX_COUNT`]; 1 unless said.
     pub cost: i64,
     /// The policies whose limits go before the clause's own: the first that exists.
-    pub policies: ArrayVec<&'a [u8], MAX_POLICIES>,
+    pub policies: ArrayVec<&'a [u8], MAX_NAMES>,
     /// What few clauses say. Where nothing of it is said, this is `false`, and the rest need not be looked at.
     pub is_rare: bool,
     /// Take a part of the cost, this at the least: 1 ..= the cost.
@@ -412,11 +410,11 @@ fn option<'a>(
         in_clause(place, options, at, "COST")
     } else if is("POLICY") {
         let name = name(words, "policy")?;
-        if clause.policies.len() == MAX_POLICIES {
+        if clause.policies.len() == MAX_NAMES {
             return Err(Error::TooMany {
                 at,
                 what: "policies",
-                max: MAX_POLICIES,
+                max: MAX_NAMES,
             });
         }
         clause.policies.push(name);

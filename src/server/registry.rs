@@ -1,7 +1,6 @@
 //! What belongs to the node and not to a key, [`Node`], behind one guard; and what was told of it lately.
 
 use super::config;
-use super::journal::Told;
 use super::raw::{is_main_thread, random_seeds};
 use crate::core::node::{Bounds, Node};
 use std::cell::RefCell;
@@ -16,6 +15,26 @@ pub struct Registry {
     pub node: Node,
     /// What was told lately, and what is to come.
     pub told: Told,
+}
+
+/// What replicas and the AOF were told lately, and what is to come.
+pub struct Told {
+    /// When the last record was sent.
+    pub at_ms: u64,
+    /// Whether a file has been begun that has nothing of the node yet.
+    pub lacks_everything: bool,
+    /// Whether this server was a primary at the last tick. To begin with it was: it tells nothing anew of what it loads.
+    pub was_primary: bool,
+}
+
+impl Default for Told {
+    fn default() -> Self {
+        Self {
+            at_ms: 0,
+            lacks_everything: false,
+            was_primary: true,
+        }
+    }
 }
 
 struct Guarded(RefCell<Option<Registry>>);

@@ -80,9 +80,16 @@ fn instant(random: &mut Random) -> u64 {
 
 /// The call at any time that its calendar has.
 fn asked_at(random: &mut Random, step: &Step) -> Step {
-    let is_calendar = step.limits.iter().any(|limit| limit.span().plain_ms().is_none());
+    let is_calendar = step
+        .limits
+        .iter()
+        .any(|limit| limit.span().plain_ms().is_none());
     let now_ms = instant(random);
-    step.at(if is_calendar { now_ms % 250_000_000_000_000 } else { now_ms })
+    step.at(if is_calendar {
+        now_ms % 250_000_000_000_000
+    } else {
+        now_ms
+    })
 }
 
 /// Uses whatever `decode` accepts: it must be the bytes of what it was read as, and every question and charge that
@@ -313,7 +320,9 @@ impl Extreme<'_> {
         }
         if is_calendar {
             self.put(0);
-            let text = self.random.pick(&["1w", "1mo@31", "1y@Europe/Berlin", "1d"]);
+            let text = self
+                .random
+                .pick(&["1w", "1mo@31", "1y@Europe/Berlin", "1d"]);
             write_string(&mut self.out, text.as_bytes());
             let start_ms = self.pick(MAX_TIME_MS);
             let end_ms = start_ms.saturating_add(self.pick(duration::MAX_MS).max(1));
@@ -691,7 +700,11 @@ fn states_of_the_second_version_that_no_limiter_writes_are_refused() {
     assert!(lease(&[(2_000, 1, 1, &[b'i'; 64])]));
     assert!(!lease(&[(2_000, 1, MAX_COUNT, b"a"), (2_000, 1, 1, b"b")]));
     assert!(!is_read(
-        &[vec![Byte(SECOND), Byte(3)], n(&[2, 5, 1_000, 0, 5, 1_000, 0])].concat()
+        &[
+            vec![Byte(SECOND), Byte(3)],
+            n(&[2, 5, 1_000, 0, 5, 1_000, 0])
+        ]
+        .concat()
     ));
     // Dated: limit, 0, text, start, end, used.
     let dated = |text: &[u8], start_ms, end_ms| {
@@ -703,10 +716,16 @@ fn states_of_the_second_version_that_no_limiter_writes_are_refused() {
     };
     assert!(dated(b"1mo", 7, 8));
     assert!(!dated(b"1mo", 8, 8) && !dated(b"1mo", 9, 8), "no window");
-    assert!(!dated(b"1mo@1", 7, 8) && !dated(b"1d", 7, 8), "another text");
+    assert!(
+        !dated(b"1mo@1", 7, 8) && !dated(b"1d", 7, 8),
+        "another text"
+    );
     assert!(!dated(b"1mo", 0, 3_700 * 86_400_000), "longer than any");
     assert!(!dated(b"1mo", MAX_TIME_MS + 1, MAX_TIME_MS + 2));
-    assert!(form(4, &[1, 5, 1_000, 7_000, 8_000, 3]), "a plain one beside");
+    assert!(
+        form(4, &[1, 5, 1_000, 7_000, 8_000, 3]),
+        "a plain one beside"
+    );
     assert!(!form(4, &[1, 5, 1_000, 7_000, 8_001, 3]));
     // Blocked: until, length, strikes, form, state.
     let blocked = |block: [u64; 3], form: u8, state: &[u64]| {
@@ -739,7 +758,11 @@ fn effects_that_no_hit_has_are_refused() {
     let [fixed, sliding, bucket, lease] = [0, 0x10, 0x20, 0x30];
     let (now, limit) = (Number(7_000), [Number(5), Number(1_000)]);
     let [five, second] = limit;
-    assert!(charge(fixed, None, &[Number(7_000), Number(5), Number(1_000)]));
+    assert!(charge(
+        fixed,
+        None,
+        &[Number(7_000), Number(5), Number(1_000)]
+    ));
     let plain = [now, five, second];
     assert!(!charge(fixed | 8, None, &plain), "an unknown flag");
     assert!(!charge(fixed | MORE, Some(0), &plain), "nothing more");
@@ -747,17 +770,27 @@ fn effects_that_no_hit_has_are_refused() {
     assert!(!charge(fixed | MORE, Some(IS_STAMPED), &plain));
     assert!(!charge(sliding | MORE, Some(IS_STAMPED), &plain));
     assert!(!charge(lease, None, &plain), "nobody's lease");
-    assert!(!charge(fixed | MORE, Some(HAS_WINDOWS), &plain), "no calendar");
+    assert!(
+        !charge(fixed | MORE, Some(HAS_WINDOWS), &plain),
+        "no calendar"
+    );
     let with = |number: u64| [Number(7_000), Number(number), Number(5), Number(1_000)];
     assert!(charge(fixed | HAS_COST, None, &with(4)));
     assert!(!charge(fixed | HAS_COST, None, &with(2)), "a cost of 1");
     assert!(!charge(fixed | HAS_COST, None, &with(2 * MAX_COUNT + 2)));
     assert!(!charge(fixed | HAS_LOG_SIZE, None, &with(8)), "no log");
     assert!(charge(sliding | HAS_LOG_SIZE, None, &with(8)));
-    assert!(!charge(sliding | HAS_LOG_SIZE, None, &with(128)), "the usual");
+    assert!(
+        !charge(sliding | HAS_LOG_SIZE, None, &with(128)),
+        "the usual"
+    );
     assert!(!charge(sliding | HAS_LOG_SIZE, None, &with(7)), "too small");
     assert!(!charge(fixed | HAS_COUNT, None, &with(1)), "one limit");
-    assert!(!charge(fixed | HAS_COUNT, None, &[Number(7_000), Number(0)]));
+    assert!(!charge(
+        fixed | HAS_COUNT,
+        None,
+        &[Number(7_000), Number(0)]
+    ));
     let two = [7_000, 2, 5, 1_000, 5, 1_000].map(Number);
     assert!(!charge(fixed | HAS_COUNT, None, &two), "one window twice");
     let at = |at_ms| [Number(7_000), Number(5), Number(1_000), Number(at_ms)];
@@ -770,19 +803,48 @@ fn effects_that_no_hit_has_are_refused() {
     assert!(!charge(lease | MORE, Some(HAS_ID), &held(b"")));
     assert!(!charge(fixed | MORE, Some(HAS_ID), &held(b"a")));
     let cost = |cost: u64| {
-        [Number(7_000), Number(cost), Number(5), Number(1_000), Text(b"a")]
+        [
+            Number(7_000),
+            Number(cost),
+            Number(5),
+            Number(1_000),
+            Text(b"a"),
+        ]
     };
     assert!(charge(lease | HAS_COST | MORE, Some(HAS_ID), &cost(4)));
     assert!(!charge(lease | HAS_COST | MORE, Some(HAS_ID), &cost(0)));
     assert!(!charge(lease | HAS_COST | MORE, Some(HAS_ID), &cost(3)));
     let month = |start_ms, end_ms| {
-        [Number(7_000), Number(5), Number(0), Text(b"1mo"), Number(start_ms), Number(end_ms)]
+        [
+            Number(7_000),
+            Number(5),
+            Number(0),
+            Text(b"1mo"),
+            Number(start_ms),
+            Number(end_ms),
+        ]
     };
-    assert!(charge(fixed | MORE, Some(HAS_WINDOWS), &month(7_000, 7_001)));
-    assert!(!charge(fixed | MORE, Some(HAS_WINDOWS), &month(7_001, 7_002)));
-    assert!(!charge(fixed | MORE, Some(HAS_WINDOWS), &month(6_000, 7_000)));
+    assert!(charge(
+        fixed | MORE,
+        Some(HAS_WINDOWS),
+        &month(7_000, 7_001)
+    ));
+    assert!(!charge(
+        fixed | MORE,
+        Some(HAS_WINDOWS),
+        &month(7_001, 7_002)
+    ));
+    assert!(!charge(
+        fixed | MORE,
+        Some(HAS_WINDOWS),
+        &month(6_000, 7_000)
+    ));
     assert!(!charge(fixed, None, &month(7_000, 7_001)[..4]));
-    assert!(!charge(sliding | MORE, Some(HAS_WINDOWS), &month(7_000, 7_001)));
+    assert!(!charge(
+        sliding | MORE,
+        Some(HAS_WINDOWS),
+        &month(7_000, 7_001)
+    ));
     let release = |now_ms, ids: &[&'static [u8]]| {
         let mut parts = vec![Byte(RELEASE), Number(now_ms), Number(ids.len() as u64)];
         parts.extend(ids.iter().map(|id| Text(id)));
@@ -896,12 +958,22 @@ fn second_states() -> Golden {
             .collect();
         let mut state = None;
         for limits in [&limits[..8], &limits[8..]] {
-            hits(&mut state, &Hit { log_size: 8, ..Hit::new(algorithm, limits, 1) });
+            hits(
+                &mut state,
+                &Hit {
+                    log_size: 8,
+                    ..Hit::new(algorithm, limits, 1)
+                },
+            );
         }
         bytes_of(&state.unwrap())
     };
     let mut leases = None;
-    for (id, cost, ttl_ms) in [("req-77", 1, 120_000), ("req-76", 3, HOUR_MS), ("\0\u{ff}", 1, 500)] {
+    for (id, cost, ttl_ms) in [
+        ("req-77", 1, 120_000),
+        ("req-76", 3, HOUR_MS),
+        ("\0\u{ff}", 1, 500),
+    ] {
         let limits = [Limit::window(10, ttl_ms).unwrap()];
         let mut hit = Hit::new(Algorithm::Lease, &limits, cost);
         hit.rare.id = id.as_bytes();
@@ -930,14 +1002,60 @@ fn second_states() -> Golden {
     };
     let sliding = [hour(100)];
     vec![
-        (2, "fixed-state", "nine windows, 15 used of each", nine(Algorithm::Fixed)),
-        (2, "sliding-state", "nine windows, each a full log of 8 entries", nine(Algorithm::Sliding)),
-        (2, "bucket-state", "nine buckets, some out of each", nine(Algorithm::Bucket)),
-        (2, "lease-state", "three leases of 1, 3 and 1 units, one with an id of strange bytes", bytes_of(&leases.unwrap())),
-        (2, "dated-state", "a calendar month from the 15th in Berlin and a day, 15 used of each", state_of(&calendar)),
-        (2, "stamped-state", "two buckets that note since when they have not been full", state_of(&stamped)),
-        (2, "blocked-sliding-state", "a sliding window in its second block", blocked(&Hit { log_size: 8, ..Hit::new(Algorithm::Sliding, &sliding, 1) }, 2)),
-        (2, "blocked-dated-state", "a calendar month and a day, in a block that the month began", blocked(&calendar, 1)),
+        (
+            2,
+            "fixed-state",
+            "nine windows, 15 used of each",
+            nine(Algorithm::Fixed),
+        ),
+        (
+            2,
+            "sliding-state",
+            "nine windows, each a full log of 8 entries",
+            nine(Algorithm::Sliding),
+        ),
+        (
+            2,
+            "bucket-state",
+            "nine buckets, some out of each",
+            nine(Algorithm::Bucket),
+        ),
+        (
+            2,
+            "lease-state",
+            "three leases of 1, 3 and 1 units, one with an id of strange bytes",
+            bytes_of(&leases.unwrap()),
+        ),
+        (
+            2,
+            "dated-state",
+            "a calendar month from the 15th in Berlin and a day, 15 used of each",
+            state_of(&calendar),
+        ),
+        (
+            2,
+            "stamped-state",
+            "two buckets that note since when they have not been full",
+            state_of(&stamped),
+        ),
+        (
+            2,
+            "blocked-sliding-state",
+            "a sliding window in its second block",
+            blocked(
+                &Hit {
+                    log_size: 8,
+                    ..Hit::new(Algorithm::Sliding, &sliding, 1)
+                },
+                2,
+            ),
+        ),
+        (
+            2,
+            "blocked-dated-state",
+            "a calendar month and a day, in a block that the month began",
+            blocked(&calendar, 1),
+        ),
     ]
 }
 
@@ -967,17 +1085,63 @@ fn second_effects() -> Golden {
     let mut month = Hit::new(Algorithm::Fixed, &dated, 1);
     (month.rare.windows, month.rare.at_ms) = (&calendar, Some(NOW_MS - 1));
     let of = |hit: &Hit, cost: i64| encode_charge(hit, cost, NOW_MS).to_vec();
-    let sized = Hit { log_size: 8, ..Hit::new(Algorithm::Sliding, &windows, 1) };
+    let sized = Hit {
+        log_size: 8,
+        ..Hit::new(Algorithm::Sliding, &windows, 1)
+    };
     vec![
-        (2, "fixed-charge", "a charge of 1 against one window", of(&Hit::new(Algorithm::Fixed, &windows[..1], 1), 1)),
-        (2, "sliding-charge", "3 given back to two windows, logs of 8 entries", of(&sized, -3)),
-        (2, "bucket-charge", "a charge of 2^53 - 1 against two buckets", of(&Hit::new(Algorithm::Bucket, &buckets, 1), MAX_COUNT.cast_signed())),
-        (2, "at-charge", "a charge of 1 as of 5 seconds ago", of(&at, 1)),
-        (2, "stamped-charge", "a charge of 1 against a bucket that notes since when it has not been full", of(&stamped, 1)),
-        (2, "settled-charge", "7 of 5 seconds ago given back to two such buckets", of(&settled, -7)),
+        (
+            2,
+            "fixed-charge",
+            "a charge of 1 against one window",
+            of(&Hit::new(Algorithm::Fixed, &windows[..1], 1), 1),
+        ),
+        (
+            2,
+            "sliding-charge",
+            "3 given back to two windows, logs of 8 entries",
+            of(&sized, -3),
+        ),
+        (
+            2,
+            "bucket-charge",
+            "a charge of 2^53 - 1 against two buckets",
+            of(
+                &Hit::new(Algorithm::Bucket, &buckets, 1),
+                MAX_COUNT.cast_signed(),
+            ),
+        ),
+        (
+            2,
+            "at-charge",
+            "a charge of 1 as of 5 seconds ago",
+            of(&at, 1),
+        ),
+        (
+            2,
+            "stamped-charge",
+            "a charge of 1 against a bucket that notes since when it has not been full",
+            of(&stamped, 1),
+        ),
+        (
+            2,
+            "settled-charge",
+            "7 of 5 seconds ago given back to two such buckets",
+            of(&settled, -7),
+        ),
         (2, "lease-charge", "a lease of 2 units", of(&lease, 2)),
-        (2, "calendar-charge", "a charge of 1 as of a millisecond ago against a day and a calendar month", of(&month, 1)),
-        (2, "release", "two leases given back", encode_release(&[b"req-77", b"\0"], NOW_MS)),
+        (
+            2,
+            "calendar-charge",
+            "a charge of 1 as of a millisecond ago against a day and a calendar month",
+            of(&month, 1),
+        ),
+        (
+            2,
+            "release",
+            "two leases given back",
+            encode_release(&[b"req-77", b"\0"], NOW_MS),
+        ),
     ]
 }
 

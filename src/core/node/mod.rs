@@ -221,7 +221,7 @@ impl Node {
         let Sender::Client(bounds) = sender else {
             return Ok(self.policies.load(bytes));
         };
-        let mut policies = Policies::new(policy::MAX_POLICIES, self.policies.hashing());
+        let mut policies = Policies::new(crate::core::limit::MAX_POLICIES, self.policies.hashing());
         if !policies.load(bytes) {
             return Ok(false);
         }

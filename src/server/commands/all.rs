@@ -4,10 +4,10 @@
 use super::hit::DENIED;
 use super::look_up::{look_up_all, Listed};
 use crate::core::error::Error;
-use crate::core::limit::Algorithm;
+use crate::core::limit::{Algorithm, MAX_KEYS};
 use crate::core::node::stats::Outcome;
 use crate::core::quote::{self, Change, Hit, Quote, Rare, Windows};
-use crate::core::request::{numkeys, parse_all, All, Clause, Verb, MAX_KEYS};
+use crate::core::request::{numkeys, parse_all, All, Clause, Verb};
 use crate::server::raw::{now_ms, Args, Call, Key};
 use crate::server::slot::Slot;
 use crate::server::{config, registry, reply, zones};

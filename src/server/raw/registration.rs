@@ -33,10 +33,6 @@ pub struct Command {
 }
 
 /// The place of a command's keys, and what is done with them.
-#[allow(
-    dead_code,
-    reason = "numbered keys are for the commands of several keys"
-)]
 #[derive(Clone, Copy)]
 pub enum KeySpec {
     /// It has none.

@@ -177,7 +177,6 @@ fn a_policy_needs_a_name_and_sound_limits() {
             false,
         ),
         (Algorithm::Fixed, (1..=8).map(window).collect(), true),
-        (Algorithm::Fixed, (1..=9).map(window).collect(), false),
         (Algorithm::Fixed, vec![bucket], false),
         (Algorithm::Bucket, vec![bucket], true),
         (Algorithm::Lease, vec![window(1)], true),

@@ -1,6 +1,6 @@
 //! Which hits are looked at more closely, where to look at each would cost too much.
 //!
-//! A hit without a name costs some 20 instructions here, and its place in a [`super::top`] list would cost 150 more. So one
+//! A hit without a name costs some 20 instructions here, and its place in a [`super::top`] list would cost some 3,000. So one
 //! in [`EVERY`] is entered there, and stands for as many. Which ones is drawn at random: a fixed step would see one caller
 //! of 128 who come in turn, and no other. The first [`EXACT`] are all entered, so that a quiet server shows what was.
 //!
