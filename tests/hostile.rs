@@ -1078,10 +1078,10 @@ fn load_arguments_of_any_bytes_are_one_line_of_the_log() {
         let refused = server.call_bytes(&[b"MODULE", b"LOAD", path.as_bytes(), argument, b"1"]);
         assert!(refused.is_error(), "{logged}: {refused:?}");
         let log = server.log();
-        let lines = log
+        let mut lines = log
             .lines()
             .filter(|line| line.contains("no setting is named"));
-        let line = lines.last().unwrap_or_default();
+        let line = lines.next_back().unwrap_or_default();
         assert!(line.contains(logged), "{logged} is not in {line}");
         assert!(!log.lines().any(|line| line.starts_with("1:M 01 Jan")));
     }
@@ -1100,10 +1100,10 @@ fn load_arguments_of_any_bytes_are_one_line_of_the_log() {
         };
         assert_eq!(refusal.status.code(), Some(1), "{logged}: {refusal:?}");
         let log = &refusal.log;
-        let lines = log
+        let mut lines = log
             .lines()
             .filter(|line| line.contains("no setting is named"));
-        let line = lines.last().unwrap_or_default();
+        let line = lines.next_back().unwrap_or_default();
         assert!(line.contains(logged), "{logged} is not in {line}");
         assert!(!log.lines().any(|line| line.starts_with("1:M 01 Jan")));
     }
