@@ -712,7 +712,10 @@ fn what_is_refused_is_named_and_changes_nothing() {
         ("RL.SLIDING k 5 -1s", &["window", "positive integer"]),
         ("RL.SLIDING k 5 1.5s", &["window", "positive integer"]),
         ("RL.SLIDING k 5 \"1 s\"", &["window", "unit"]),
-        ("RL.SLIDING k 5 1y", &["window", "calendar windows are for FIXED"]),
+        (
+            "RL.SLIDING k 5 1y",
+            &["window", "calendar windows are for FIXED"],
+        ),
         ("RL.FIXED k 5 2y", &["window", "1mo, 3mo or 1y"]),
         ("RL.SLIDING k 5 s", &["window", "unit"]),
         ("RL.SLIDING k 5 \"\"", &["window", "unit"]),

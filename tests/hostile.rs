@@ -26,7 +26,7 @@ use support::{aof, eventually, payload, Random, Reply, Server, DEADLINE};
 const NOISE_BYTES: i64 = 150_000;
 
 /// Each command with its arguments, the key second.
-const LINES: [&[&str]; 8] = [
+const LINES: [&[&str]; 15] = [
     &["RL.FIXED", "k", "5", "30d", "COST", "1", "FORCE"],
     &[
         "RL.FIXED", "k", "5", "30d", "6", "60d", "FORCE", "COST", "-1",
@@ -37,6 +37,50 @@ const LINES: [&[&str]; 8] = [
     &["RL.PEEK", "SLIDING", "k", "5", "30d", "COST", "1"],
     &["RL.INFO", "k"],
     &["RL.APPLY", "k", "payload"],
+    &[
+        "RL.FIXED",
+        "month",
+        "5",
+        "1mo@15,Europe/Berlin",
+        "6",
+        "1w@thu",
+        "COST",
+        "3",
+        "MIN",
+        "2",
+    ],
+    &[
+        "RL.SLIDING",
+        "settled",
+        "5",
+        "30d",
+        "AT",
+        "1700000000000",
+        "STAMP",
+        "BLOCK",
+        "1s",
+        "2s",
+    ],
+    &["RL.BUCKET", "turns", "5", "1", "30d", "RESERVE", "1h"],
+    &["RL.LEASE", "held", "5", "30d", "id", "COST", "1"],
+    &["RL.RELEASE", "held", "id", "id2"],
+    &[
+        "RL.ALL", "2", "a", "b", "SLIDING", "5", "30d", "FIXED", "5", "30d", "COST", "2", "FORCE",
+        "AT", "5", "STAMP",
+    ],
+    &[
+        "RL.PEEKALL",
+        "2",
+        "a",
+        "c",
+        "SLIDING",
+        "5",
+        "30d",
+        "LEASE",
+        "5",
+        "30d",
+        "id",
+    ],
 ];
 
 fn strange_values() -> Vec<Vec<u8>> {
@@ -120,9 +164,14 @@ fn assert_answered(line: &str, reply: &Reply) {
             text.starts_with("ERR ") || text.starts_with("WRONGTYPE "),
             "{shown}: {text}"
         ),
-        Reply::Array(_) => {
-            reply.decision();
+        Reply::Array(elements) => {
+            let five: Vec<i64> = elements[..5].iter().map(Reply::int).collect();
+            assert!(matches!(five[0], 0 | 1), "{shown}: {five:?}");
+            assert!((0..=five[1]).contains(&five[2]), "{shown}: {five:?}");
+            assert!(five[3] >= -1 && five[4] >= 0, "{shown}: {five:?}");
+            assert!(five[0] == 1 || five[3] != 0, "{shown}: {five:?}");
         }
+        Reply::Int(released) => assert!((0..=2).contains(released), "{shown}: {released}"),
         Reply::Nil | Reply::Map(_) | Reply::Text(_) => {}
         other => panic!("{shown}: {other:?}"),
     }
@@ -242,11 +291,22 @@ fn random_words_in_random_order() {
         "POLICY",
         "DENY",
         "60",
+        "AT",
+        "STAMP",
+        "MIN",
+        "BLOCK",
+        "RESERVE",
+        "LEASE",
+        "1mo",
+        "1d@Europe/Berlin",
     ];
     let commands = [
         "RL.FIXED",
         "RL.SLIDING",
         "RL.BUCKET",
+        "RL.LEASE",
+        "RL.ALL",
+        "RL.PEEKALL",
         "RL.PEEK",
         "RL.INFO",
         "RL.APPLY",
@@ -258,10 +318,14 @@ fn random_words_in_random_order() {
         if command == "RL.PEEK" {
             arguments.push(
                 random
-                    .pick(&["FIXED", "SLIDING", "BUCKET"])
+                    .pick(&["FIXED", "SLIDING", "BUCKET", "LEASE"])
                     .as_bytes()
                     .to_vec(),
             );
+        }
+        if command.ends_with("ALL") {
+            arguments.push(b"2".to_vec());
+            arguments.push(b"k:other".to_vec());
         }
         arguments.push(format!("k:{}", random.below(9)).into_bytes());
         for _ in 0..random.below(12) {
@@ -734,6 +798,36 @@ const MALFORMED: &[&str] = &[
     "RL.FIXED <key> 5 1m DENY",
     "RL.FIXED <key> 5 1m DENY list",
     "RL.FIXED <key> 5 1m DENY <long> 192.0.2.1",
+    "RL.FIXED <key> 5 1m AT <number>",
+    "RL.FIXED <key> 5 1m STAMP STAMP",
+    "RL.FIXED <key> 5 1d@<junk>",
+    "RL.SLIDING <key> 5 1m COST 5 MIN <number>",
+    "RL.SLIDING <key> 5 1m COST 5 MIN 6",
+    "RL.SLIDING <key> 5 1m RESERVE 1s",
+    "RL.SLIDING <key> 5 1m BLOCK",
+    "RL.SLIDING <key> 5 1m BLOCK 1s <time>",
+    "RL.BUCKET <key> 5 1 1m RESERVE <time>",
+    "RL.BUCKET <key> 5 1 1m RESERVE 1s FORCE",
+    "RL.PEEK BUCKET <key> 5 1 1m STAMP",
+    // Leases, and several keys.
+    "RL.LEASE <key> <number> 1m id",
+    "RL.LEASE <key> 5 <time> id",
+    "RL.LEASE <key> 5 1m <long>",
+    "RL.LEASE <key> 5 1m id COST -1",
+    "RL.LEASE <key> 5 1m id <junk>",
+    "RL.LEASE fixed 5 1m id",
+    "RL.RELEASE <key> <long>",
+    "RL.RELEASE sliding id",
+    "RL.ALL <number> <key> other FIXED 5 1m FIXED 5 1m",
+    "RL.ALL 17 <key> other FIXED 5 1m FIXED 5 1m",
+    "RL.ALL 2 <key> other FIXED 5 1m <junk>",
+    "RL.ALL 2 <key> other FIXED 5 1m FIXED 5 <time>",
+    "RL.ALL 2 <key> string FIXED 5 1m FIXED 5 1m",
+    "RL.ALL 2 fixed <key> SLIDING 5 1m FIXED 5 1m",
+    "RL.ALL 2 fixed fixed FIXED 5 3660d FIXED 5 3660d",
+    "RL.ALL 1 <key> FIXED 5 1m FORCE COST 1",
+    "RL.PEEKALL 1 <key> FIXED 5 1m FORCE",
+    "RL.PEEKALL 2 fixed <key> FIXED 5 3660d <junk> 5 1m",
     // Policies and deny lists.
     "RL.POLICY SET policy <junk> 5 1m",
     "RL.POLICY SET policy FIXED 5 1m COST 1",
@@ -780,7 +874,7 @@ fn write_for(name: &str, random: &mut Random, out: &mut Vec<u8>) {
         "٣",
         "99999999999999999999",
     ];
-    const TIMES: [&str; 10] = [
+    const TIMES: [&str; 12] = [
         "",
         "60",
         "0s",
@@ -788,7 +882,9 @@ fn write_for(name: &str, random: &mut Random, out: &mut Vec<u8>) {
         "1.5s",
         "m",
         "1 m",
-        "1y",
+        "2y",
+        "2mo",
+        "1M@15",
         "3661d",
         "99999999999999999999ms",
     ];
@@ -982,10 +1078,10 @@ fn load_arguments_of_any_bytes_are_one_line_of_the_log() {
         let refused = server.call_bytes(&[b"MODULE", b"LOAD", path.as_bytes(), argument, b"1"]);
         assert!(refused.is_error(), "{logged}: {refused:?}");
         let log = server.log();
-        let lines = log
+        let mut lines = log
             .lines()
             .filter(|line| line.contains("no setting is named"));
-        let line = lines.last().unwrap_or_default();
+        let line = lines.next_back().unwrap_or_default();
         assert!(line.contains(logged), "{logged} is not in {line}");
         assert!(!log.lines().any(|line| line.starts_with("1:M 01 Jan")));
     }
@@ -1004,10 +1100,10 @@ fn load_arguments_of_any_bytes_are_one_line_of_the_log() {
         };
         assert_eq!(refusal.status.code(), Some(1), "{logged}: {refusal:?}");
         let log = &refusal.log;
-        let lines = log
+        let mut lines = log
             .lines()
             .filter(|line| line.contains("no setting is named"));
-        let line = lines.last().unwrap_or_default();
+        let line = lines.next_back().unwrap_or_default();
         assert!(line.contains(logged), "{logged} is not in {line}");
         assert!(!log.lines().any(|line| line.starts_with("1:M 01 Jan")));
     }

@@ -11,7 +11,7 @@
 mod support;
 
 use support::pair::{self, assert_equal, offset, wait_for};
-use support::{eventually, traffic, Random, Reply, Server};
+use support::{traffic, Random, Reply, Server};
 
 /// A pair of a primary with these lines in its configuration, and a replica.
 fn pair(primary_lines: &[&str]) -> (Server, Server) {
