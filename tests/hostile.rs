@@ -788,7 +788,7 @@ fn write_for(name: &str, random: &mut Random, out: &mut Vec<u8>) {
         "1.5s",
         "m",
         "1 m",
-        "1y",
+        "1q",
         "3661d",
         "99999999999999999999ms",
     ];
