@@ -1,6 +1,6 @@
 # Shortcuts to scripts/, which do the work.
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo top console exporter test check test-clients test-ops matrix cluster soak memcheck mutants build bench profile dist clean
+.PHONY: help setup run demo top console exporter test check test-clients test-ops test-dist matrix cluster soak memcheck mutants build bench profile dist clean
 
 help: ## list what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,7 +23,7 @@ test: ## the whole gate: format, lints, core, and the module on real servers
 check: ## the quick answer: format, lints, core
 	@scripts/check
 
-test-clients: ## real clients, the recipes, and the drop-in under @upstash/ratelimit (part of test)
+test-clients: ## real clients, the packages of clients/, and the Next.js example (part of test)
 	@scripts/test-clients
 
 matrix: ## the server tests on every server version
@@ -50,7 +50,7 @@ bench: ## measure instructions, throughput, latency, memory, growth (QUICK=1)
 profile: ## see where the instructions of a command go
 	@scripts/profile
 
-dist: ## make the stripped module with its checksum, under target/dist
+dist: ## make what is given away, for each target, under target/dist: tarballs, Debian packages, checksums
 	@scripts/dist
 
 console: ## a console in the browser for the server at 127.0.0.1:6379 (PORT=; scripts/console --help for others)
@@ -63,6 +63,9 @@ exporter: ## metrics for Prometheus of the server at 127.0.0.1:6379 (scripts/exp
 
 test-ops: ## the scripts for operations, a real Prometheus and a real browser (part of test)
 	@scripts/test-ops
+
+test-dist: ## what dist made, in servers with glibc, musl, of arm64, and in an image
+	@scripts/test-dist
 
 clean: ## remove everything that was built
 	@rm -rf -- "$${CARGO_TARGET_DIR:-target}"

@@ -18,14 +18,16 @@
 //! |---|---|
 //! | `request` | the grammar: what a client may write behind a command's name, and what it means |
 //! | `codec` | the bytes of a limiter and of its effects, by version |
-//! | `node/{policy,deny,stats}` | what belongs to the node and not to a key |
-//! | `quote` | what a hit would be answered and what it would change; `commit` makes the change. Nothing else changes a limiter |
+//! | `quote` | what a hit would be answered and what it would change; `commit` makes the change |
 //! | `decision` | the five fields, and which of several limits speaks for them all |
 //! | `limiter` | what one key holds. The one place that lists the algorithms |
 //! | `algorithm/{fixed,sliding,bucket,lease}` | one algorithm a file, the maths first; `log` holds the sliding window's bytes, `meter` what they have in common |
-//! | `limit` | a limit that was checked, and the bound of every number |
-//! | `span`, `calendar`, `duration` | a window's identity, its start and its end; days, weeks and months in a time zone; `15m` |
+//! | `node/{policy,deny,stats}` | what belongs to the node and not to a key |
 //! | `error` | every refusal: one variant and one text each |
+//! | `calendar` | where days, weeks and months begin and end in a time zone |
+//! | `limit` | a limit that was checked, and the bound of every number |
+//! | `span` | a window's identity |
+//! | `zone`, `duration` | time zones by name; `15m` as a person writes it |
 //! | `bytes/{varint,source}` | numbers as bytes, and the one reader of bytes that cannot be trusted |
 //!
 //! | `src/server/` | |
@@ -34,8 +36,9 @@
 //! | `register`, `config`, `info`, `events` | the command table, settings, `INFO`, what the server tells of itself |
 //! | `registry`, `journal` | the node's data behind one guard, and how it gets into the AOF |
 //! | `data_type` | the native type `ratelimit`: RDB, AOF rewrite, digest, defragmentation, lazy free |
-//! | `propagate`, `ttl`, `reply` | effects, TTLs, replies |
-//! | `slot` | the key of a call: absent, or held |
+//! | `slot` | the key of a call, absent or held, and its TTL |
+//! | `propagate`, `reply` | effects, replies |
+//! | `zones` | the time zone database, asked on the primary alone |
 //! | `raw/` | the only callers of the server's functions, each with the argument why the call is sound |
 //!
 //! # How a hit flows

@@ -16,16 +16,15 @@
 mod resp;
 mod support;
 
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-
-use ratelimit::core::decision::{Decision, Retry, Verdict};
+use ratelimit::core::calendar;
+use ratelimit::core::decision::{Retry, Verdict};
 use ratelimit::core::duration::Human;
 use ratelimit::core::limit::{Algorithm, Limit, Limits};
-use ratelimit::core::limiter::{Hit, Limiter};
+use ratelimit::core::limiter::Limiter;
+use ratelimit::core::quote::{self, Hit, Quote, Rare, Windows};
+use ratelimit::core::span::Span;
 use resp::Connection;
-use support::{Random, Reply, Server};
+use support::{Clock, Random, Reply};
 
 const SECOND_MS: u64 = 1_000;
 const DAY_MS: u64 = 86_400 * SECOND_MS;
@@ -42,109 +41,197 @@ const WINDOWS_MS: [u64; 10] = [
     30 * DAY_MS,
     90 * DAY_MS,
 ];
+/// Windows of the calendar.
+const CALENDAR: [&str; 6] = [
+    "1w",
+    "1mo",
+    "1mo@31,Asia/Kathmandu",
+    "1d@Europe/Berlin",
+    "3mo@-05:00",
+    "1y@Pacific/Apia",
+];
 
-/// A wall clock in a file; see `support/clock.c`.
-struct Clock {
-    dir: PathBuf,
-    file: std::fs::File,
-    now_ms: u64,
-}
-
-impl Clock {
-    fn at(now_ms: u64) -> Self {
-        let dir = support::server::new_dir();
-        let file = std::fs::File::create(dir.join("now")).unwrap();
-        let mut clock = Clock { dir, file, now_ms };
-        clock.set(now_ms);
-        clock
-    }
-
-    fn set(&mut self, now_ms: u64) {
-        self.file.write_all_at(&now_ms.to_ne_bytes(), 0).unwrap();
-        self.now_ms = now_ms;
-    }
-
-    /// Makes the servers that this process starts go by this clock.
-    fn govern_servers(&self) {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/clock.c");
-        let library = self.dir.join("clock.so");
-        let compiled = Command::new("cc")
-            .args(["-O1", "-shared", "-fPIC", "-o"])
-            .args([&library, &source])
-            .status();
-        assert!(compiled.expect("cc, Rust's linker, is there").success());
-        let server = std::env::var("RATELIMIT_SERVER").unwrap_or("redis-server".to_string());
-        let (library, file) = (library.display(), self.dir.join("now"));
-        std::env::set_var(
-            "RATELIMIT_SERVER",
-            format!(
-                "env LD_PRELOAD={library} CLOCK_FILE={} {server}",
-                file.display()
-            ),
-        );
-    }
-}
-
-impl Drop for Clock {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.dir);
-    }
+fn some(random: &mut Random, most: u64) -> u64 {
+    random.next() % (most + 1)
 }
 
 fn limits(random: &mut Random, algorithm: Algorithm) -> Limits {
     let mut limits = Limits::new();
     let first = random.below(WINDOWS_MS.len());
-    let count = if random.one_in(2) {
-        1
-    } else {
-        1 + random.below(3)
+    let count = match algorithm {
+        Algorithm::Lease => 1,
+        _ if random.one_in(2) => 1,
+        _ => 1 + random.below(3),
     };
     for place in 0..count {
         let window_ms = WINDOWS_MS[(first + place) % WINDOWS_MS.len()];
-        let limit = u64::try_from(random.within(0..=20)).unwrap();
-        let refill = u64::try_from(random.within(1..=20)).unwrap();
+        let limit = some(random, 20);
         let limit = match algorithm {
-            Algorithm::Bucket => Limit::bucket(limit, refill, window_ms),
-            Algorithm::Fixed | Algorithm::Sliding => Limit::window(limit, window_ms),
+            Algorithm::Bucket => Limit::bucket(limit, 1 + some(random, 19), window_ms),
+            Algorithm::Fixed if place == 0 && random.one_in(2) => {
+                let text = random.pick(&CALENDAR);
+                Limit::spanning(limit, Span::parse(text.as_bytes()).unwrap())
+            }
+            _ => Limit::window(limit, window_ms),
         };
         limits.push(limit.unwrap());
     }
     limits
 }
 
-/// Where the clock goes next: nowhere, on a little, to the moment that was promised, around the end of a window, or
-/// anywhere within half a year, back too.
-fn next_ms(random: &mut Random, clock: &Clock, limits: &Limits, retry_ms: u64) -> u64 {
-    let window_ms = limits[random.below(limits.len())].window_ms();
-    let some = |random: &mut Random, most: u64| random.next() % (most + 1);
-    match random.below(12) {
-        0..=2 => clock.now_ms,
-        3 | 4 => clock.now_ms + some(random, 3),
-        5 | 6 => clock.now_ms + retry_ms,
-        7 => clock.now_ms + retry_ms.saturating_sub(1),
-        8 => clock.now_ms + window_ms - 1 + some(random, 2),
-        9 => clock.now_ms + some(random, 2 * window_ms),
-        10 => clock.now_ms - some(random, window_ms.min(180 * DAY_MS)),
-        _ => clock.now_ms - 180 * DAY_MS + some(random, 360 * DAY_MS),
+/// The calendar's windows now, as the server finds them.
+fn windows(limits: &Limits, now_ms: u64) -> Windows {
+    if limits.iter().all(|limit| limit.span().plain_ms().is_some()) {
+        return Windows::new();
+    }
+    let window = |limit: &Limit| {
+        let calendar = limit.span().as_calendar()?;
+        let zone = match calendar.zone.to_string() {
+            name if name == "-05:00" => jiff::tz::TimeZone::fixed(jiff::tz::offset(-5)),
+            name => jiff::tz::TimeZone::get(&name).unwrap(),
+        };
+        calendar::window(&calendar, &zone, now_ms)
+    };
+    limits
+        .iter()
+        .map(|limit| window(limit).unwrap_or_default())
+        .collect()
+}
+
+/// A number of milliseconds that is about as long as a window.
+fn span_ms(limit: &Limit) -> u64 {
+    match limit.window_ms() {
+        0 => 30 * DAY_MS,
+        ms => ms,
     }
 }
 
-/// The command line of a hit or a peek.
-fn line(key: &str, hit: &Hit, is_peek: bool) -> String {
-    let algorithm = hit.algorithm.name();
-    let mut line = match is_peek {
-        true => format!("RL.PEEK {algorithm} {key}"),
-        false => format!("RL.{algorithm} {key}"),
-    };
-    for limit in hit.limits {
-        line += &match hit.algorithm {
-            Algorithm::Bucket => format!(" {} {}", limit.limit(), limit.refill()),
-            Algorithm::Fixed | Algorithm::Sliding => format!(" {}", limit.limit()),
-        };
-        line += &format!(" {}", Human(limit.window_ms()));
+/// Where the clock goes next: nowhere, on a little, to the moment that was promised, around the end of a window, or
+/// anywhere within half a year, back too.
+fn next_ms(random: &mut Random, now_ms: u64, limits: &Limits, retry_ms: u64) -> u64 {
+    let window_ms = span_ms(&limits[random.below(limits.len())]);
+    match random.below(12) {
+        0..=2 => now_ms,
+        3 | 4 => now_ms + some(random, 3),
+        5 | 6 => now_ms + retry_ms,
+        7 => now_ms + retry_ms.saturating_sub(1),
+        8 => now_ms + window_ms - 1 + some(random, 2),
+        9 => now_ms + some(random, 2 * window_ms),
+        10 => now_ms - some(random, window_ms.min(180 * DAY_MS)),
+        _ => now_ms - 180 * DAY_MS + some(random, 360 * DAY_MS),
     }
-    line += &format!(" COST {}", hit.cost);
-    line + if hit.force { " FORCE" } else { "" }
+}
+
+/// What few hits say, with room for it.
+#[derive(Default)]
+struct Asked {
+    is_peek: bool,
+    stamp: bool,
+    at_ms: Option<u64>,
+    min: Option<u64>,
+    reserve_ms: Option<u64>,
+    block_ms: Vec<u64>,
+    id: String,
+}
+
+impl Asked {
+    fn random(random: &mut Random, hit: &Hit, stamps: &[u64], now_ms: u64) -> Self {
+        let mut asked = Asked::default();
+        let window_ms = span_ms(&hit.limits[0]);
+        asked.is_peek = !hit.force && random.one_in(6);
+        if hit.algorithm == Algorithm::Lease {
+            asked.id = format!("id{}", random.below(6));
+            return asked;
+        }
+        if !hit.force && hit.cost > 0 && random.one_in(8) {
+            asked.min = Some(1 + some(random, hit.cost.unsigned_abs() - 1));
+        }
+        if random.one_in(6) {
+            asked.block_ms = (0..=random.below(3))
+                .map(|_| 1 + some(random, 3 * window_ms))
+                .collect();
+            asked
+                .block_ms
+                .iter_mut()
+                .for_each(|ms| *ms = (*ms).min(90 * DAY_MS));
+        }
+        if asked.is_peek {
+            return asked;
+        }
+        asked.stamp = random.one_in(4);
+        if random.one_in(5) {
+            asked.at_ms = Some(match random.below(8) {
+                0 => 0,
+                1 => now_ms + some(random, window_ms),
+                2 | 3 => now_ms - some(random, window_ms + window_ms / 4).min(now_ms),
+                _ => stamps.last().copied().unwrap_or(now_ms),
+            });
+        }
+        let is_alone = asked.min.is_none() && asked.block_ms.is_empty() && asked.at_ms.is_none();
+        if hit.algorithm == Algorithm::Bucket && !hit.force && is_alone && random.one_in(2) {
+            asked.reserve_ms = Some(1 + some(random, 2 * window_ms));
+        }
+        asked
+    }
+
+    /// The command line.
+    fn line(&self, key: &str, hit: &Hit) -> String {
+        let algorithm = hit.algorithm.name();
+        let mut line = match self.is_peek {
+            true => format!("RL.PEEK {algorithm} {key}"),
+            false => format!("RL.{algorithm} {key}"),
+        };
+        for limit in hit.limits {
+            line += &format!(" {}", limit.limit());
+            if hit.algorithm == Algorithm::Bucket {
+                line += &format!(" {}", limit.refill());
+            }
+            line += &format!(" {}", limit.window_text(hit.algorithm));
+        }
+        if hit.algorithm == Algorithm::Lease {
+            line += &format!(" {}", self.id);
+        }
+        line += &format!(" COST {}", hit.cost);
+        let duration = |ms: u64| Human::new(ms).to_string();
+        line += if hit.force { " FORCE" } else { "" };
+        line += if self.stamp { " STAMP" } else { "" };
+        line += &self
+            .at_ms
+            .map_or(String::new(), |at_ms| format!(" AT {at_ms}"));
+        line += &self.min.map_or(String::new(), |min| format!(" MIN {min}"));
+        line += &self
+            .reserve_ms
+            .map_or(String::new(), |ms| format!(" RESERVE {}", duration(ms)));
+        if !self.block_ms.is_empty() {
+            line += " BLOCK";
+            self.block_ms
+                .iter()
+                .for_each(|ms| line += &format!(" {}", duration(*ms)));
+        }
+        line
+    }
+
+    /// The reply that the contract draws.
+    fn reply(&self, quote: &Quote, now_ms: u64) -> Reply {
+        let decision = &quote.decision;
+        let mut reply = five(&Verdict {
+            retry: decision.longest_wait(),
+            ..*decision.binding().unwrap()
+        });
+        if decision.verdicts().len() > 1 {
+            let each = decision.verdicts().iter().map(five).map(Reply::Array);
+            reply.push(Reply::Array(each.collect()));
+        }
+        if self.min.is_some() {
+            reply.push(Reply::Int(quote.taken.max(0)));
+        }
+        if self.stamp {
+            let charged_ms = if quote.taken > 0 { now_ms } else { 0 };
+            let stamp = self.at_ms.unwrap_or(charged_ms);
+            reply.push(Reply::Int(i64::try_from(stamp).unwrap()));
+        }
+        Reply::Array(reply)
+    }
 }
 
 fn five(verdict: &Verdict) -> Vec<Reply> {
@@ -161,83 +248,80 @@ fn five(verdict: &Verdict) -> Vec<Reply> {
     ]
 }
 
-/// The reply that the contract draws.
-fn reply(decision: &Decision) -> Reply {
-    let mut reply = five(decision.binding().unwrap());
-    if decision.verdicts().len() > 1 {
-        let each = decision.verdicts().iter().map(five).map(Reply::Array);
-        reply.push(Reply::Array(each.collect()));
-    }
-    Reply::Array(reply)
-}
-
 #[test]
 fn a_server_answers_what_the_core_decides_however_the_clock_jumps() {
     let traces = std::env::var("CLOCK_TRACES").map_or(150, |text| text.parse().expect("a number"));
     let mut random = Random::new(90);
     // 2023-11-14 22:13:20 UTC, far enough from either end.
-    let mut clock = Clock::at(1_700_000_000_000);
-    clock.govern_servers();
-    let server = Server::start();
-    let mut connection = Connection::open(server.port()).unwrap();
-    if connection.call("TIME").unwrap().array()[1].text() != "0" {
-        support::skipped(
-            "this server reads the wall clock now and then, and counts on from there (Valkey 9)",
-        );
+    let clock = Clock::at(1_700_000_000_000);
+    let Some(server) = clock.server(&[]) else {
         return;
-    }
-    let (mut admitted, mut denied, mut expired) = (0, 0, 0);
+    };
+    let mut connection = Connection::open(server.port()).unwrap();
+    let (mut admitted, mut denied, mut expired, mut refused) = (0, 0, 0, 0);
     for trace in 0..traces {
         clock.set(1_700_000_000_000 + random.next() % (1_000 * DAY_MS));
         let key = format!("trace:{trace}");
         let algorithm = *random.pick(&Algorithm::ALL);
-        let mut asked = limits(&mut random, algorithm);
+        let mut asked_limits = limits(&mut random, algorithm);
         // What the key holds, and when Redis takes it away.
         let mut state: Option<Limiter> = None;
         let mut expires_ms = u64::MAX;
         let mut story = String::new();
+        let mut stamps = Vec::new();
         for _ in 0..60 {
             if random.one_in(15) {
-                asked = limits(&mut random, algorithm);
+                asked_limits = limits(&mut random, algorithm);
             }
-            if clock.now_ms > expires_ms && state.take().is_some() {
+            let now_ms = clock.now_ms();
+            if now_ms > expires_ms && state.take().is_some() {
                 expired += 1;
             }
-            let hit = Hit {
-                algorithm,
-                limits: &asked,
-                cost: match random.below(6) {
-                    0 => random.within(-5..=0),
-                    1 => random.within(2..=25),
-                    _ => 1,
-                },
-                force: random.one_in(12),
-                entries: 128,
+            let is_lease = algorithm == Algorithm::Lease;
+            let mut hit = Hit::new(algorithm, &asked_limits, 1);
+            hit.cost = match random.below(6) {
+                0 => random.within(if is_lease { 0 } else { -5 }..=0),
+                1 => random.within(2..=25),
+                _ => 1,
             };
-            let is_peek = !hit.force && random.one_in(6);
-            let line = line(&key, &hit, is_peek);
-            story += &format!("at {}: {line}\n", clock.now_ms);
-            let decided = if is_peek {
-                Limiter::peek(state.as_ref(), &hit, clock.now_ms)
+            hit.force = !is_lease && random.one_in(12);
+            let asked = Asked::random(&mut random, &hit, &stamps, now_ms);
+            let windows = windows(&asked_limits, now_ms);
+            let rare = Rare {
+                windows: &windows,
+                at_ms: asked.at_ms,
+                stamp: asked.stamp && algorithm == Algorithm::Bucket,
+                min: asked.min,
+                reserve_ms: asked.reserve_ms,
+                block_ms: &asked.block_ms,
+                id: asked.id.as_bytes(),
+                ..Rare::NONE
+            };
+            hit.rare = &rare;
+            let line = asked.line(&key, &hit);
+            story += &format!("at {now_ms}: {line}\n");
+            let decided = if asked.is_peek {
+                quote::peek(state.as_mut(), &hit, now_ms)
             } else {
-                Limiter::hit(&mut state, &hit, clock.now_ms).map(|(decision, _)| decision)
+                quote::hit(&mut state, &hit, now_ms)
             };
             let answered = connection.call(&line).unwrap();
             let mut retry_ms = 0;
             match decided {
-                Err(error) => assert_eq!(answered, Reply::Error(error.to_string()), "{story}"),
-                Ok(decision) => {
-                    assert_eq!(answered, reply(&decision), "{story}");
-                    admitted += usize::from(decision.allowed());
-                    denied += usize::from(!decision.allowed());
-                    let retries = decision.verdicts().iter().map(|verdict| verdict.retry);
-                    retry_ms = retries
-                        .map(|retry| match retry {
-                            Retry::After(ms) => ms,
-                            Retry::Never => 0,
-                        })
-                        .max()
-                        .unwrap();
+                Err(error) => {
+                    assert_eq!(answered, Reply::Error(error.to_string()), "{story}");
+                    refused += 1;
+                }
+                Ok(quote) => {
+                    assert_eq!(answered, asked.reply(&quote, now_ms), "{story}");
+                    admitted += usize::from(quote.fits);
+                    denied += usize::from(!quote.fits);
+                    if quote.taken > 0 {
+                        stamps.push(now_ms);
+                    }
+                    if let Retry::After(ms) = quote.decision.longest_wait() {
+                        retry_ms = ms;
+                    }
                     // The TTL outlives what is used, and there is one wherever there is a key.
                     let at = connection
                         .call(&format!("PEXPIRETIME {key}"))
@@ -245,13 +329,10 @@ fn a_server_answers_what_the_core_decides_however_the_clock_jumps() {
                         .int();
                     assert_eq!(at == -2, state.is_none(), "{at} {state:?}\n{story}");
                     expires_ms = u64::try_from(at).unwrap_or(u64::MAX);
-                    if let (Some(state), false) = (&state, is_peek) {
-                        let readings = state.reading(clock.now_ms);
+                    if let Some(state) = state.as_mut().filter(|_| !asked.is_peek) {
+                        let readings = state.held().reading(now_ms);
                         let reset_ms = readings.iter().map(|reading| reading.reset_after_ms).max();
-                        assert!(
-                            expires_ms >= clock.now_ms + reset_ms.unwrap(),
-                            "{at}\n{story}"
-                        );
+                        assert!(expires_ms >= now_ms + reset_ms.unwrap(), "{at}\n{story}");
                     }
                 }
             }
@@ -260,12 +341,12 @@ fn a_server_answers_what_the_core_decides_however_the_clock_jumps() {
                 let reloaded = connection.call("DEBUG RELOAD").unwrap();
                 assert_eq!(reloaded, Reply::Text(b"OK".to_vec()), "{story}");
             }
-            let next = next_ms(&mut random, &clock, &asked, retry_ms);
-            clock.set(next);
+            clock.set(next_ms(&mut random, now_ms, &asked_limits, retry_ms));
         }
     }
     println!(
-        "{traces} traces: {admitted} admitted, {denied} denied, {expired} keys expired on the way"
+        "{traces} traces: {admitted} admitted, {denied} denied, {refused} refused, \
+         {expired} keys expired on the way"
     );
     assert!(admitted > 0 && denied > 0 && expired > 0);
 }

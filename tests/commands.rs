@@ -386,7 +386,7 @@ fn changed_limits_apply_from_the_next_hit_and_usage_is_kept() {
 }
 
 #[test]
-fn a_new_window_starts_unused_and_a_window_no_longer_named_is_dropped() {
+fn a_new_window_starts_unused_and_a_window_no_longer_named_keeps_its_usage() {
     let server = Server::start();
     for (command, refill) in [("RL.FIXED", ""), ("RL.SLIDING", ""), ("RL.BUCKET", "1 ")] {
         let call = |limits: &[(i64, &str)]| {
@@ -403,12 +403,12 @@ fn a_new_window_starts_unused_and_a_window_no_longer_named_is_dropped() {
             (9, 8),
             "matched by window, not by place"
         );
-        assert_eq!(call(&[(10, "60d")]).remaining, 8, "30d is dropped");
+        assert_eq!(call(&[(10, "60d")]).remaining, 8, "30d is not charged");
         let again = call(&[(10, "30d"), (10, "60d")]);
         assert_eq!(
             (again.each[0].remaining, again.each[1].remaining),
-            (9, 7),
-            "30d starts again"
+            (7, 7),
+            "30d has kept what it had"
         );
     }
 }
@@ -712,7 +712,8 @@ fn what_is_refused_is_named_and_changes_nothing() {
         ("RL.SLIDING k 5 -1s", &["window", "positive integer"]),
         ("RL.SLIDING k 5 1.5s", &["window", "positive integer"]),
         ("RL.SLIDING k 5 \"1 s\"", &["window", "unit"]),
-        ("RL.SLIDING k 5 1y", &["window", "unit"]),
+        ("RL.SLIDING k 5 1y", &["window", "calendar windows are for FIXED"]),
+        ("RL.FIXED k 5 2y", &["window", "1mo, 3mo or 1y"]),
         ("RL.SLIDING k 5 s", &["window", "unit"]),
         ("RL.SLIDING k 5 \"\"", &["window", "unit"]),
         (
@@ -734,7 +735,7 @@ fn what_is_refused_is_named_and_changes_nothing() {
         ("RL.BUCKET k 5 1 30d 6 2 30d", &["interval", "differ"]),
         (
             "RL.FIXED k 1 1d 1 2d 1 3d 1 4d 1 5d 1 6d 1 7d 1 8d 1 9d",
-            &["8 limits"],
+            &["too many limits (maximum 8)"],
         ),
         ("RL.FIXED k 5 30d COST", &["cost"]),
         ("RL.FIXED k 5 30d COST x", &["cost", "integer"]),

@@ -112,12 +112,12 @@ fn names_are_any_bytes_up_to_a_length() {
 const REFUSED: [(&str, &[&str]); 23] = [
     (
         "SET p NONE 5 60s",
-        &["argument 3 (algorithm)", "FIXED, SLIDING or BUCKET"],
+        &["argument 3 (algorithm)", "FIXED, SLIDING, BUCKET or LEASE"],
     ),
     ("SET p FIXED 5 60", &["argument 5 (window)", "needs a unit"]),
     (
-        "SET p FIXED 5 1mo",
-        &["argument 5 (window)", "a unit (ms, s, m, h, d or w)"],
+        "SET p SLIDING 5 1mo",
+        &["argument 5 (window)", "must be a duration"],
     ),
     (
         "SET p FIXED 5 0s",
@@ -141,10 +141,7 @@ const REFUSED: [(&str, &[&str]); 23] = [
         "SET p FIXED 5 60s 6 1m",
         &["argument 7 (window)", "must differ"],
     ),
-    (
-        "SET p FIXED 5 60s COST 1",
-        &["argument 6 (limit)", "integer"],
-    ),
+    ("SET p FIXED 5 60s COST 1", &["argument 6", "only limits"]),
     ("SET p BUCKET 5 1", &["argument 6", "expected interval"]),
     (
         "SET p BUCKET 5 0 1s",
@@ -156,14 +153,17 @@ const REFUSED: [(&str, &[&str]); 23] = [
         &["argument 7 (ttl)", "needs a unit"],
     ),
     ("SET p SLIDING 5 1h TTL", &["argument 7 is missing", "TTL"]),
-    ("SET p SLIDING 5 1h COST 1 TTL 1h", &["argument 6 (limit)"]),
+    (
+        "SET p SLIDING 5 1h COST 1 TTL 1h",
+        &["argument 6", "only limits"],
+    ),
     (
         "SET p BUCKET 5 1 1s",
         &["sliding limiters", "delete it before"],
     ),
     (
         "SET p FIXED 1 1s 1 2s 1 3s 1 4s 1 5s 1 6s 1 7s 1 8s 1 9s",
-        &["argument 20", "at most 8 limits"],
+        &["argument 20", "maximum 8"],
     ),
     ("SET p FIXED 5", &["wrong number of arguments"]),
     ("GET", &["wrong number of arguments"]),
@@ -485,8 +485,8 @@ fn a_policy_of_another_algorithm_is_an_error_that_changes_nothing() {
         &["argument 5 is missing", "policy"],
     );
     assert_error(
-        &server.call("RL.FIXED k 5 30d POLICY f POLICY f"),
-        &["argument 6", "POLICY"],
+        &server.call("RL.FIXED k 5 30d POLICY f POLICY f POLICY f POLICY f POLICY f"),
+        &["argument 12", "policies", "maximum 4"],
     );
     assert_eq!(server.digest(), before.0);
 }

@@ -10,63 +10,18 @@
 
 mod support;
 
+use support::pair::{self, assert_equal, offset, wait_for};
 use support::{eventually, traffic, Random, Reply, Server};
 
-/// A pair. The replica stops on any error in the stream, so an effect that it refuses fails the test.
+/// A pair of a primary with these lines in its configuration, and a replica.
 fn pair(primary_lines: &[&str]) -> (Server, Server) {
-    // A ping would move the offset that the tests watch. Without one, a link on which nothing is sent must not time out.
-    let lines = [
-        &[
-            "repl-ping-replica-period 3600",
-            "repl-timeout 7200",
-            "repl-diskless-sync-delay 0",
-        ],
-        primary_lines,
-    ]
-    .concat();
-    let primary = Server::with(&lines);
+    let primary = Server::with(&[&pair::PRIMARY, primary_lines].concat());
     let replica = replica_of(&primary, &[]);
     (primary, replica)
 }
 
 fn replica_of(primary: &Server, lines: &[&str]) -> Server {
-    let follow = format!("replicaof 127.0.0.1 {}", primary.port());
-    let own: &[&str] = &[
-        &follow,
-        "propagation-error-behavior panic",
-        "repl-diskless-sync-delay 0",
-        "repl-timeout 7200",
-    ];
-    let replica = Server::with(&[own, lines].concat());
-    eventually("the replica is in sync", || {
-        replica.info_field("replication", "master_link_status") == "up"
-    });
-    replica
-}
-
-fn offset(primary: &Server) -> i64 {
-    primary.info_number("replication", "master_repl_offset")
-}
-
-/// Waits until the replica has applied everything that the primary sent.
-fn wait_for(replica: &Server, primary: &Server) {
-    eventually("the replica has caught up", || {
-        replica.info_number("replication", "slave_repl_offset") == offset(primary)
-    });
-}
-
-/// Both hold the same. An expiry may be on its way, so once is enough.
-fn assert_equal(primary: &Server, replica: &Server) {
-    wait_for(replica, primary);
-    eventually("both digests are equal", || {
-        primary.digest() == replica.digest()
-    });
-    for key in primary.call("KEYS *").texts() {
-        // A key may end between the two questions: then it has no digest on the primary any more.
-        eventually(&format!("{key} is equal"), || {
-            primary.digest_value(&key) == replica.digest_value(&key)
-        });
-    }
+    pair::replica_of(primary, |own| Server::with(&[own, lines].concat()))
 }
 
 /// Commands of the module that the server ran since the last CONFIG RESETSTAT, but for the statistics, which follow once a

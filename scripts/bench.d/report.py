@@ -11,6 +11,10 @@ def instruction_checks(row, counted):
     multiple = lambda name: counted[name]["multiple"]["median"]
     if row.bound:
         yield at_most(f"{row.name}: instructions", row.bound, multiple(row.name), "x INCR")
+    if row.share and row.share[0] in counted:
+        base, times, bound = row.share
+        share = multiple(row.name) / (times * multiple(base))
+        yield at_most(f"{row.name}: instructions", bound, share, f"of {times} x {base}")
     if row.over and row.over[0] in counted:
         base, steps, bound = row.over
         each = f", each of {steps}" if steps > 1 else ""

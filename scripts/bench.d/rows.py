@@ -31,6 +31,7 @@ class Row:
     setup: tuple = ()  # commands that the server needs once
     bound: float | None = None  # at most this multiple of INCR's instructions
     over: tuple | None = None  # (row, steps, bound): at most that much over that row for each of the steps
+    share: tuple | None = None  # (row, times, bound): at most that part of so many commands of that row
     empty: str | None = None  # the row of an empty command with as many words and a reply of the same shape
     ratio_bound: float | None = None  # at least this part of INCR's throughput with -P 64
     writes: bool = True  # also measured with AOF and with a replica
@@ -63,6 +64,15 @@ BUCKET = words("RL.BUCKET KEY 1000000 1000 1d")  # one token in 86 s: in use whe
 BUCKET_DENIED = words("RL.BUCKET KEY 1 1 30d")
 SLIDING = words(f"RL.SLIDING KEY 1000000 {STEADY_WINDOW}")
 SLIDING_FULL = words("RL.SLIDING KEY 100 1h")
+SEVERAL = [f"k:__rand_int__:{letter}" for letter in "abcde"]
+
+
+def several(keys, clause, last=None):
+    """RL.ALL over so many keys with the same clause; the last one's may be another."""
+    clauses = [words(clause)] * (keys - 1) + [words(last or clause)]
+    return ("RL.ALL", str(keys), *SEVERAL[:keys], *(word for each in clauses for word in each))
+
+
 LUA_COUNTERS = (KEY, "p:__rand_int__")
 LUA_PREVIOUS = ("SET", "p:__rand_int__", "3", "PX", str(2 * HOUR_MS))
 
@@ -109,6 +119,26 @@ ROWS = (
         empty="RL.EMPTY, 6 words"),
     Row("RL.FIXED allowed, DENY one address", words("RL.FIXED KEY 1000000 1h DENY bench 192.0.2.1"), "native",
         allowed=1, setup=DENY_LIST, over=("RL.FIXED allowed", 1, 0.3), empty="RL.EMPTY, as with DENY"),
+    Row("RL.FIXED allowed, MIN", words("RL.FIXED KEY 1000000 1h COST 5 MIN 1"), "native", allowed=1),
+    Row("RL.FIXED allowed, 1d@Europe/Berlin", words("RL.FIXED KEY 1000000 1d@Europe/Berlin"), "native", allowed=1,
+        over=("RL.FIXED allowed", 1, 0.3)),
+    Row("RL.FIXED allowed, BLOCK", words("RL.FIXED KEY 1000000 1h BLOCK 1h"), "native", allowed=1),
+    Row("RL.FIXED denied by a block", words("RL.FIXED KEY 1 30d BLOCK 30d"), "native", allowed=0,
+        fill=(words("RL.FIXED KEY 1 30d BLOCK 30d"),) * 2),
+    Row("RL.BUCKET allowed, STAMP", (*BUCKET, "STAMP"), "native", allowed=1),
+    Row("RL.SLIDING settled by AT", words("RL.SLIDING KEY 1000000 30d COST -1 AT 1700000000000"), "native", allowed=1,
+        fill=(words("RL.SLIDING KEY 1000000 30d"),) * 5),
+    Row("RL.LEASE renewed, of 1,000", words("RL.LEASE jobs 2000 1h req-__rand_int__"), "native", allowed=1, bound=3.0),
+    Row("RL.ALL 1 key, allowed", several(1, "FIXED 1000000 1h"), "native", allowed=1),
+    Row("RL.ALL 2 keys, allowed", several(2, "FIXED 1000000 1h"), "native", allowed=1, share=("RL.FIXED allowed", 2, 1.0)),
+    Row("RL.ALL 3 keys, allowed", several(3, "FIXED 1000000 1h"), "native", allowed=1, share=("RL.FIXED allowed", 3, 0.8)),
+    Row("RL.ALL 5 keys, allowed", several(5, "FIXED 1000000 1h"), "native", allowed=1, share=("RL.FIXED allowed", 5, 0.8)),
+    Row("RL.ALL 3 keys, denied", several(3, "FIXED 1000000 30d", "FIXED 1 30d"), "native", allowed=0,
+        fill=(several(3, "FIXED 1000000 30d", "FIXED 1 30d"),), share=("RL.FIXED denied", 3, 0.7)),
+    Row("RL.ALL 5 keys, denied", several(5, "FIXED 1000000 30d", "FIXED 1 30d"), "native", allowed=0,
+        fill=(several(5, "FIXED 1000000 30d", "FIXED 1 30d"),), share=("RL.FIXED denied", 5, 0.7)),
+    Row("Lua 3 fixed windows, allowed", lua("several", SEVERAL[:3], 1_000_000, HOUR_MS, 1, NOW_MS), "lua", allowed=1),
+    Row("Lua 3 fixed windows, denied", lua("several", SEVERAL[:3], 1, HOUR_MS, 1, NOW_MS), "lua", allowed=0),
     Row("Lua fixed window, allowed", lua("fixed", [KEY], 1_000_000, HOUR_MS, 1, NOW_MS), "lua", allowed=1),
     Row("Lua fixed window, denied", lua("fixed", [KEY], 1, HOUR_MS, 1, NOW_MS), "lua", allowed=0),
     Row("Lua token bucket, allowed", lua("bucket", [KEY], 1_000_000, 1000, 24 * HOUR_MS, 1, NOW_MS), "lua", allowed=1),

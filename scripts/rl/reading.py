@@ -25,7 +25,8 @@ class Counts(NamedTuple):
 
 class DenyList(NamedTuple):
     entries: int
-    fingerprint: str | None  # of what it holds for good; None where the server does not tell
+    fingerprint: str  # of what it holds for good
+    changed_ms: int  # when that changed last, in Unix milliseconds
 
 
 class Overview(NamedTuple):
@@ -65,7 +66,8 @@ def overview(node, *sections):
             names[_name(field, "name_")] = _counts(value)
         elif field.startswith(PREFIX + "list_"):
             parts = _parts(value)
-            lists[_name(field, "list_")] = DenyList(_number(parts.get("entries", value)), parts.get("fingerprint"))
+            entries, changed_ms = (_number(parts.get(key, "")) for key in ("entries", "changed_ms"))
+            lists[_name(field, "list_")] = DenyList(entries, parts.get("fingerprint", ""), changed_ms)
     for algorithm in ALGORITHMS:
         if PREFIX + algorithm in fields:
             algorithms[algorithm] = _counts(fields[PREFIX + algorithm])

@@ -43,6 +43,7 @@ use super::duration;
 use super::limit::{Algorithm, Limit, Limits, MAX_COUNT, MAX_LIMITS, MAX_TIME_MS, MAX_WINDOWS};
 use super::limiter::{Block, Blocked, Held, Kept, Limiter, Meters};
 use super::quote::{Change, Hit, Rare, Windows};
+use arrayvec::ArrayVec;
 use smallvec::SmallVec;
 
 const FIRST: u8 = 1;
@@ -68,8 +69,7 @@ const HAS_WINDOWS: u8 = 8;
 ///
 /// (A `SmallVec` that grows byte by byte took five times the instructions.)
 pub struct EffectBytes {
-    bytes: [u8; Self::MAX],
-    length: usize,
+    bytes: ArrayVec<u8, { Self::MAX }>,
     long: Vec<u8>,
 }
 
@@ -84,10 +84,7 @@ impl Extend<u8> for EffectBytes {
     #[inline]
     fn extend<I: IntoIterator<Item = u8>>(&mut self, bytes: I) {
         for byte in bytes {
-            if let Some(place) = self.bytes.get_mut(self.length) {
-                *place = byte;
-                self.length += 1;
-            }
+            let _ = self.bytes.try_push(byte); // there is room for the longest
         }
     }
 }
@@ -98,7 +95,7 @@ impl std::ops::Deref for EffectBytes {
     #[inline]
     fn deref(&self) -> &[u8] {
         if self.long.is_empty() {
-            self.bytes.get(..self.length).unwrap_or_default()
+            &self.bytes
         } else {
             &self.long
         }
@@ -245,8 +242,7 @@ fn write_state(limiter: &Held, out: &mut Vec<u8>) {
 #[inline(always)]
 pub fn encode_charge(hit: &Hit, cost: i64, now_ms: u64) -> EffectBytes {
     let mut out = EffectBytes {
-        bytes: [0; EffectBytes::MAX],
-        length: 0,
+        bytes: ArrayVec::new(),
         long: Vec::new(),
     };
     let rare = hit.rare;
@@ -514,7 +510,7 @@ impl Encoding for Leases {
         let mut used: u64 = 0;
         let mut before: Option<(u64, &[u8])> = None;
         for _ in 0..source.count(MAX_LEASES)? {
-            let ends_ms = source.at_most(MAX_TIME_MS)?;
+            let ends_ms = source.at_most(MAX_TIME_MS + duration::MAX_MS)?;
             let ttl_ms = source.at_most(duration::MAX_MS)?;
             let cost = source.at_most(MAX_COUNT)?;
             let id = source.string(MAX_ID_BYTES)?;
@@ -523,6 +519,7 @@ impl Encoding for Leases {
             before = Some((ends_ms, id));
             let is_sound = is_sorted
                 && (duration::MIN_MS..=ends_ms).contains(&ttl_ms)
+                && ends_ms - ttl_ms <= MAX_TIME_MS
                 && cost > 0
                 && used <= MAX_COUNT
                 && !id.is_empty()
@@ -543,8 +540,10 @@ impl Encoding for Leases {
 impl Source<'_> {
     fn window(&mut self) -> Option<Window> {
         let start_ms = self.at_most(MAX_TIME_MS)?;
-        let end_ms = self.at_most(MAX_TIME_MS + duration::MAX_MS)?;
-        let is_sound = start_ms < end_ms && end_ms - start_ms <= duration::MAX_MS;
+        // The longest window is longer still where its zone sets its clocks back.
+        const LONGEST_MS: u64 = duration::MAX_MS + 2 * 86_400_000;
+        let end_ms = self.at_most(MAX_TIME_MS + LONGEST_MS)?;
+        let is_sound = start_ms < end_ms && end_ms - start_ms <= LONGEST_MS;
         is_sound.then_some(Window { start_ms, end_ms })
     }
 
@@ -716,431 +715,4 @@ impl Source<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::core::duration;
-    use crate::core::oracle::{self, Step};
-    use crate::core::random::Random;
-    use std::fmt::Write;
-    use std::path::PathBuf;
-
-    /// A state that a random trace reaches, some with a log that has merged, and the trace's last call.
-    fn reachable(random: &mut Random, algorithm: Algorithm) -> (Option<Limiter>, Step) {
-        let steps = oracle::trace(random, algorithm);
-        let entries = random.pick(&[MIN_ENTRIES, steps[0].entries]);
-        let mut steps = oracle::with_entries(steps, entries);
-        steps.truncate(random.index(steps.len()) + 1);
-        let mut state = None;
-        for step in &steps {
-            let _ = Limiter::hit(&mut state, &step.hit(), step.now_ms);
-        }
-        (state, steps.pop().unwrap())
-    }
-
-    /// A state or a charge.
-    fn payload(random: &mut Random) -> Vec<u8> {
-        let algorithm = random.pick(&Algorithm::ALL);
-        let (state, step) = reachable(random, algorithm);
-        match state {
-            Some(limiter) if random.percent(70) => encode_state(&limiter),
-            _ => encode_charge(&step.hit(), step.now_ms).to_vec(),
-        }
-    }
-
-    fn instant(random: &mut Random) -> u64 {
-        let any = random.magnitude(MAX_TIME_MS);
-        random.pick(&[
-            any,
-            any,
-            MAX_TIME_MS - any,
-            0,
-            MAX_TIME_MS,
-            1_700_000_000_000,
-        ])
-    }
-
-    /// Uses whatever `decode` accepts: it must be the bytes of what it was read as, and every question and charge that
-    /// a client could send next must have an answer (the tests are built with overflow checks).
-    fn use_accepted(random: &mut Random, bytes: &[u8]) -> bool {
-        let (mut state, limits) = match decode(bytes) {
-            None => return false,
-            Some(Effect::State(limiter)) => {
-                assert_eq!(encode_state(&limiter).as_slice(), bytes);
-                let limits = limiter.limits();
-                (Some(limiter), limits)
-            }
-            Some(Effect::Charge(charge)) => {
-                let hit = charge.hit();
-                assert_eq!(&*encode_charge(&hit, charge.now_ms), bytes);
-                let mut state = reachable(random, charge.algorithm).0;
-                let _ = Limiter::charge(&mut state, &hit, charge.now_ms);
-                (state, charge.limits)
-            }
-        };
-        for _ in 0..6 {
-            let Some(algorithm) = state.as_ref().map(Limiter::algorithm) else {
-                break;
-            };
-            let mut step = oracle::trace(random, algorithm).swap_remove(0);
-            step.now_ms = instant(random);
-            if random.percent(70) {
-                step.limits = limits.clone();
-            }
-            let peeked = Limiter::peek(state.as_ref(), &step.hit(), step.now_ms);
-            let done = Limiter::hit(&mut state, &step.hit(), step.now_ms);
-            assert_eq!(peeked, done.map(|(decision, _)| decision), "{bytes:?}");
-            if let Some(limiter) = &state {
-                limiter.reading(step.now_ms);
-                limiter.expires_ms();
-                // What it has become is still what a replica accepts.
-                assert_eq!(
-                    decode_state(&encode_state(limiter)).as_ref(),
-                    Some(limiter),
-                    "{bytes:?}"
-                );
-            }
-        }
-        true
-    }
-
-    #[test]
-    fn what_is_encoded_is_decoded() {
-        let mut random = Random(1);
-        for algorithm in Algorithm::ALL {
-            for _ in 0..10_000 {
-                let (state, step) = reachable(&mut random, algorithm);
-                if let Some(limiter) = state {
-                    assert_eq!(decode_state(&encode_state(&limiter)), Some(limiter));
-                }
-                let charge = Charge {
-                    algorithm,
-                    limits: step.limits.clone(),
-                    cost: step.cost,
-                    entries: step.entries,
-                    now_ms: step.now_ms,
-                };
-                let bytes = encode_charge(&step.hit(), step.now_ms);
-                assert_eq!(decode(&bytes), Some(Effect::Charge(charge)));
-                assert_eq!(decode_state(&bytes), None);
-            }
-        }
-    }
-
-    #[test]
-    fn a_payload_cut_anywhere_or_followed_by_anything_is_refused() {
-        let mut random = Random(2);
-        for _ in 0..3_000 {
-            let mut bytes = payload(&mut random);
-            for end in 0..bytes.len() {
-                assert_eq!(decode(&bytes[..end]), None, "{end} of {bytes:?}");
-            }
-            bytes.push(random.byte());
-            assert_eq!(decode(&bytes), None, "{bytes:?}");
-        }
-    }
-
-    #[test]
-    fn mutated_payloads_are_refused_or_sound() {
-        let mut random = Random(3);
-        let (mut accepted, mut refused) = (0, 0);
-        while accepted + refused < 200_000 {
-            let original = payload(&mut random);
-            for _ in 0..20 {
-                let mut bytes = original.to_vec();
-                for _ in 0..random.from(1, 3) {
-                    let place = random.index(bytes.len());
-                    match random.below(8) {
-                        0..=2 => bytes[place] ^= 1 << random.below(8),
-                        3 => bytes[place] = random.pick(&[0, 1, 0x7f, 0x80, 0xff]),
-                        4 => bytes[place] = random.byte(),
-                        5 => bytes.insert(place, random.byte()),
-                        6 if bytes.len() > 1 => drop(bytes.remove(place)),
-                        _ => bytes.swap(place, 0),
-                    }
-                }
-                if use_accepted(&mut random, &bytes) {
-                    accepted += 1;
-                } else {
-                    refused += 1;
-                }
-            }
-        }
-        assert!(
-            accepted > 10_000 && refused > 10_000,
-            "{accepted} accepted, {refused} refused"
-        );
-    }
-
-    /// Every number at, just within and just past its bounds.
-    #[test]
-    fn numbers_at_their_bounds_are_refused_or_sound() {
-        let mut random = Random(4);
-        let mut accepted = [0, 0];
-        for _ in 0..150_000 {
-            let mut extreme = |bound: u64| {
-                let inside = random.magnitude(bound);
-                let past = random.pick(&[bound.saturating_add(1), u64::MAX]);
-                match random.below(16) {
-                    0 => past,
-                    1..=5 => bound,
-                    6..=7 => bound - 1,
-                    8..=9 => 0,
-                    10..=11 => 1,
-                    _ => inside,
-                }
-            };
-            let algorithm = Algorithm::ALL[usize::try_from(extreme(2).min(2)).unwrap()];
-            let kind = if extreme(9) == 9 { CHARGE } else { STATE };
-            let mut out = header(kind, algorithm).to_vec();
-            let mut numbers = Vec::new();
-            if kind == CHARGE {
-                numbers.extend([
-                    extreme(MAX_TIME_MS),
-                    extreme(2 * MAX_COUNT),
-                    extreme(u64::from(MAX_ENTRIES)).max(8),
-                ]);
-            }
-            numbers.extend([1, extreme(MAX_COUNT)]);
-            if algorithm == Algorithm::Bucket {
-                numbers.push(extreme(MAX_COUNT).max(1));
-            }
-            let window_ms = extreme(duration::MAX_MS).max(1);
-            numbers.push(window_ms);
-            let mut log = Vec::new();
-            match (kind, algorithm) {
-                (STATE, Algorithm::Fixed) => {
-                    let start_ms = extreme(MAX_TIME_MS);
-                    numbers.extend([start_ms - start_ms % window_ms, extreme(MAX_COUNT)]);
-                }
-                (STATE, Algorithm::Bucket) => {
-                    numbers.extend([
-                        extreme(MAX_COUNT),
-                        extreme(window_ms - u64::from(window_ms > 1)),
-                        extreme(MAX_TIME_MS),
-                    ]);
-                }
-                (STATE, Algorithm::Sliding) => {
-                    for entry in 0..extreme(3).min(9) {
-                        let gap = if entry == 0 {
-                            extreme(MAX_TIME_MS)
-                        } else {
-                            extreme(window_ms)
-                        };
-                        let cost = extreme(MAX_COUNT);
-                        varint::write(&mut log, (gap << 1) | u64::from(cost != 1));
-                        if cost != 1 {
-                            varint::write(&mut log, cost);
-                        }
-                    }
-                    numbers.extend([
-                        extreme(u64::from(MAX_ENTRIES)).max(8),
-                        extreme(MAX_TIME_MS) / 2,
-                        log.len() as u64,
-                    ]);
-                }
-                _ => {}
-            }
-            for number in numbers {
-                varint::write(&mut out, number);
-            }
-            out.extend_from_slice(&log);
-            if use_accepted(&mut random, &out) {
-                accepted[usize::from(kind)] += 1;
-            }
-        }
-        assert!(
-            accepted.iter().all(|accepted| *accepted > 10_000),
-            "{accepted:?}"
-        );
-    }
-
-    /// What no limiter can come to hold, whether or not anything would break on it.
-    #[test]
-    fn a_log_that_no_limiter_writes_is_refused() {
-        let read = |entries: &[(u64, u64)], capacity: u64| {
-            let mut log = Vec::new();
-            for (gap, cost) in entries {
-                varint::write(&mut log, (gap << 1) | u64::from(*cost != 1));
-                if *cost != 1 {
-                    varint::write(&mut log, *cost);
-                }
-            }
-            let mut out = header(STATE, Algorithm::Sliding).to_vec();
-            for number in [1, 5, 1_000, capacity, 1_700_000_000_000, log.len() as u64] {
-                varint::write(&mut out, number);
-            }
-            out.extend_from_slice(&log);
-            decode_state(&out).is_some()
-        };
-        assert!(read(&[(7, 2), (999, 1)], 8));
-        assert!(!read(&[(7, 2), (1_000, 1)], 8), "as long as its window");
-        assert!(
-            !read(&[(7, 2), (0, 1)], 8),
-            "two entries of one millisecond"
-        );
-        assert!(!read(&[(7, 0)], 8), "an entry of nothing");
-        assert!(read(&[(0, MAX_COUNT - 1), (1, 1)], 8));
-        assert!(!read(&[(0, MAX_COUNT), (1, 1)], 8), "more than is counted");
-        assert!(!read(&[(MAX_TIME_MS, 1)], 8), "later than time is counted");
-        assert!(read(&[(1, 1); 8], 8));
-        assert!(!read(&[(1, 1); 9], 8), "more entries than its capacity");
-        assert!(
-            !read(&[], 7) && !read(&[], u64::from(MAX_ENTRIES) + 1),
-            "a capacity out of bounds"
-        );
-    }
-
-    #[test]
-    fn numbers_that_no_limiter_writes_are_refused() {
-        let read = |kind, algorithm, numbers: &[u64]| {
-            let mut out = header(kind, algorithm).to_vec();
-            numbers
-                .iter()
-                .for_each(|number| varint::write(&mut out, *number));
-            decode(&out).is_some()
-        };
-        let fixed = |numbers: &[u64]| read(STATE, Algorithm::Fixed, numbers);
-        assert!(fixed(&[1, 5, 1_000, 7_000, 3]));
-        assert!(!fixed(&[1, 5, 1_000, 7_001, 3]), "a start that is none");
-        assert!(!fixed(&[0]), "no limit");
-        assert!(
-            !fixed(&[2, 5, 1_000, 7_000, 3, 6, 1_000, 7_000, 3]),
-            "one window twice"
-        );
-        let nine: Vec<u64> = std::iter::once(9)
-            .chain((1..=9).flat_map(|ms| [5, ms, 0, 0]))
-            .collect();
-        assert!(!fixed(&nine), "nine limits");
-        let bucket = |numbers: &[u64]| read(STATE, Algorithm::Bucket, numbers);
-        assert!(bucket(&[1, 5, 1, 1_000, 3, 999, 0]));
-        assert!(
-            !bucket(&[1, 5, 1, 1_000, 3, 1_000, 0]),
-            "a fraction that is a token"
-        );
-        assert!(
-            !bucket(&[1, 5, 1, 1_000, MAX_COUNT, 1, 0]),
-            "more than is counted"
-        );
-        assert!(!bucket(&[1, 5, 0, 1_000, 3, 0, 0]), "no refill");
-        let charge = |numbers: &[u64]| read(CHARGE, Algorithm::Fixed, numbers);
-        assert!(charge(&[7, 2, 128, 1, 5, 1_000]));
-        assert!(
-            !charge(&[MAX_TIME_MS + 1, 2, 128, 1, 5, 1_000]),
-            "later than time is counted"
-        );
-        assert!(
-            !charge(&[7, 2 * MAX_COUNT + 2, 128, 1, 5, 1_000]),
-            "a cost out of bounds"
-        );
-        assert!(!charge(&[7, 2, 7, 1, 5, 1_000]), "a log size out of bounds");
-        assert!(
-            !read(2, Algorithm::Fixed, &[1, 5, 1_000, 7_000, 3]),
-            "a kind that is none"
-        );
-        assert_eq!(decode(&[VERSION + 1, STATE, 0, 1, 5, 10, 0, 3]), None);
-        assert_eq!(decode(&[VERSION, STATE, 3, 1, 5, 10, 0, 3]), None);
-    }
-
-    /// The payloads that every later version must still read, one of each algorithm and kind.
-    fn golden() -> Vec<(&'static str, &'static str, Vec<u8>)> {
-        let hour = |limit| Limit::window(limit, 3_600_000).unwrap();
-        let day = |limit| Limit::window(limit, 86_400_000).unwrap();
-        let windows = [hour(100), day(9_007_199_254_740_991)];
-        let buckets = [
-            Limit::bucket(50, 7, 1_000).unwrap(),
-            Limit::bucket(1_000, 1, 86_400_000).unwrap(),
-        ];
-        let now_ms = 1_700_000_000_123;
-        let hit = |algorithm, cost| Hit {
-            algorithm,
-            limits: if algorithm == Algorithm::Bucket {
-                &buckets
-            } else {
-                &windows
-            },
-            cost,
-            force: false,
-            entries: 8,
-        };
-        // Hits of cost 1 to 4 that fill a log of eight and leave a bucket with a fraction.
-        let state = |algorithm| {
-            let mut state = None;
-            for (at_ms, cost) in (now_ms..).step_by(333).zip([1, 1, 2, 3, 4, 1, 1, 2]) {
-                Limiter::hit(&mut state, &hit(algorithm, cost), at_ms).unwrap();
-            }
-            encode_state(&state.unwrap())
-        };
-        let charge = |algorithm, cost| encode_charge(&hit(algorithm, cost), now_ms).to_vec();
-        vec![
-            (
-                "fixed-state",
-                "two windows, 15 used of each",
-                state(Algorithm::Fixed),
-            ),
-            (
-                "fixed-charge",
-                "a charge of 1 against two windows",
-                charge(Algorithm::Fixed, 1),
-            ),
-            (
-                "sliding-state",
-                "two windows, each a full log of 8 entries",
-                state(Algorithm::Sliding),
-            ),
-            (
-                "sliding-charge",
-                "3 given back to two windows",
-                charge(Algorithm::Sliding, -3),
-            ),
-            (
-                "bucket-state",
-                "two buckets, some whole tokens and a fraction out of each",
-                state(Algorithm::Bucket),
-            ),
-            (
-                "bucket-charge",
-                "a charge of 2^53 - 1 against two buckets",
-                charge(Algorithm::Bucket, MAX_COUNT.cast_signed()),
-            ),
-        ]
-    }
-
-    /// `REGENERATE_GOLDEN=1 cargo test --no-default-features golden` writes the files anew: only for a new version.
-    #[test]
-    fn golden_payloads_are_written_and_read_as_ever() {
-        for (name, what, bytes) in golden() {
-            let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests", "golden", name]
-                .iter()
-                .collect();
-            let path = path.with_extension("hex");
-            if std::env::var_os("REGENERATE_GOLDEN").is_some() {
-                let mut text = format!("# version {VERSION}, {name}: {what}\n");
-                for line in bytes.chunks(32) {
-                    line.iter()
-                        .for_each(|byte| write!(text, "{byte:02x}").unwrap());
-                    text.push('\n');
-                }
-                std::fs::write(&path, text).unwrap();
-            }
-            let text = std::fs::read_to_string(&path).unwrap();
-            let lines = text.lines().filter(|line| !line.starts_with('#'));
-            let digits: Vec<char> = lines.flat_map(str::chars).collect();
-            let byte = |pair: &[char]| u8::from_str_radix(&String::from_iter(pair), 16).unwrap();
-            let read: Vec<u8> = digits.chunks(2).map(byte).collect();
-            assert_eq!(
-                bytes.as_slice(),
-                read,
-                "{name} is written otherwise than it was"
-            );
-            let again = match decode(&read).unwrap() {
-                Effect::State(limiter) => encode_state(&limiter),
-                Effect::Charge(charge) => encode_charge(&charge.hit(), charge.now_ms).to_vec(),
-            };
-            assert_eq!(
-                again.as_slice(),
-                read,
-                "{name} is read otherwise than it was"
-            );
-        }
-    }
-}
+mod tests;

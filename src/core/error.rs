@@ -5,7 +5,7 @@
 //! name being 0.
 
 use super::duration::DurationError;
-use super::limit::{Algorithm, MAX_COUNT, MAX_LIMITS, MAX_TIME_MS, MAX_WINDOWS};
+use super::limit::{Algorithm, MAX_COUNT, MAX_KEYS, MAX_LIMITS, MAX_TIME_MS, MAX_WINDOWS};
 use super::span::SpanError;
 use std::fmt;
 use std::net::IpAddr;
@@ -279,7 +279,7 @@ impl fmt::Display for Error {
             Error::NumKeys { at } => write!(
                 out,
                 "ERR argument {at} (numkeys) must be an integer from 1 to {}, and so many keys behind it",
-                super::request::MAX_KEYS
+                MAX_KEYS
             ),
             Error::SameKey { at } => {
                 write!(out, "ERR argument {at} (key) repeats a key: put its limits into one clause")

@@ -14,6 +14,10 @@ pub const MAX_COUNT: u64 = (1 << 53) - 1;
 pub const MAX_TIME_MS: u64 = (1 << 53) - 1;
 /// Limits in one clause.
 pub const MAX_LIMITS: usize = 8;
+/// Keys in one call.
+pub const MAX_KEYS: usize = 16;
+/// Policies of one node: a tenant's limits belong into the call; this many take 4 MiB.
+pub const MAX_POLICIES: usize = 10_000;
 /// Windows that one key counts: those of a call, and those of other calls as long as something of them is used.
 pub const MAX_WINDOWS: usize = 16;
 
@@ -125,7 +129,7 @@ impl Limit {
 
     /// Appends its bytes: the limit, a bucket's refill, and the window: its milliseconds, or 0 and a calendar window's
     /// text.
-    #[inline]
+    #[inline(always)]
     pub fn write(&self, algorithm: Algorithm, out: &mut impl Extend<u8>) {
         varint::write(out, self.limit);
         if algorithm == Algorithm::Bucket {

@@ -1,30 +1,40 @@
-//! What the contract promises, on random calls: the instant of a retry, peeks, replicas, no admission past a limit, what
-//! a merged log still admits, and a grammar that no argument breaks.
+//! What the contract promises, on random calls: the instant of a retry, replicas, no admission past a limit, and what a
+//! merged log still admits.
 
-use super::algorithm::sliding::MIN_ENTRIES;
-use super::codec::{self, Effect};
+use super::algorithm::log::MIN_ENTRIES;
+use super::codec;
 use super::decision::{Decision, Retry};
-use super::duration::{self, Human};
-use super::error::MAX_NAME_BYTES;
-use super::limit::{Algorithm, Limit, Limits, MAX_COUNT, MAX_LIMITS, MAX_TIME_MS};
-use super::limiter::{Change, Hit, Limiter};
-use super::oracle::{for_traces, with_entries, Step};
+use super::limit::{Algorithm, Limit, Limits, MAX_COUNT, MAX_TIME_MS};
+use super::limiter::Limiter;
+use super::oracle::{self, for_traces, with_log_size, Step};
+use super::quote::{self, Change, Hit};
 use super::random::Random;
-use super::request::{self, Deny, Request, Verb};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Every other trace on a log that has to merge.
 fn merging_or_not(random: &mut Random, steps: Vec<Step>) -> Vec<Step> {
-    let entries = random.pick(&[MIN_ENTRIES, steps[0].entries]);
-    with_entries(steps, entries)
+    let log_size = random.pick(&[MIN_ENTRIES, steps[0].log_size]);
+    with_log_size(steps, log_size)
 }
 
-fn peek(state: Option<&Limiter>, step: &Step, now_ms: u64) -> Decision {
-    let unforced = Hit {
+/// What a call would be answered, were it made at that time and not forced.
+fn peek(state: &mut Option<Limiter>, step: &Step, now_ms: u64) -> Decision {
+    let step = Step {
         force: false,
-        ..step.hit()
+        ..step.at(now_ms)
     };
-    Limiter::peek(state, &unforced, now_ms).unwrap()
+    let quoted = quote::peek(state.as_mut(), &step.hit(), now_ms).unwrap();
+    assert_eq!(quoted.fits, quoted.decision.allowed());
+    quoted.decision
+}
+
+/// Makes the call of a step. `None` where it is an error, or nothing that is answered.
+fn make(state: &mut Option<Limiter>, step: &Step) -> Option<quote::Quote> {
+    if step.release {
+        oracle::release(state, &step.id, step.now_ms);
+        return None;
+    }
+    quote::hit(state, &step.hit(), step.now_ms).ok()
 }
 
 /// Denied a millisecond before the promised retry and allowed at it, each limit by itself and all together; nothing is
@@ -32,12 +42,18 @@ fn peek(state: Option<&Limiter>, step: &Step, now_ms: u64) -> Decision {
 fn keeps_its_times(steps: &[Step]) -> Result<(), String> {
     let mut state: Option<Limiter> = None;
     for (index, step) in steps.iter().enumerate() {
-        let Ok((decision, change)) = Limiter::hit(&mut state, &step.hit(), step.now_ms) else {
+        let Some(quoted) = make(&mut state, step) else {
             continue;
         };
-        let ask = |wait_ms| peek(state.as_ref(), step, step.now_ms + wait_ms);
+        let (decision, change) = (quoted.decision, quoted.change);
+        // Past the calendar's last year nobody can ask.
+        let last_ms = match step.windows.is_empty() {
+            true => u64::MAX,
+            false => 253_000_000_000_000,
+        };
+        let mut ask = |wait_ms: u64| peek(&mut state, step, (step.now_ms + wait_ms).min(last_ms));
         let broken = |what: &str| Err(format!("step {index}: {what} of {decision:?}"));
-        if !decision.allowed() {
+        if !quoted.fits {
             match decision.binding().unwrap().retry {
                 Retry::After(0) => return broken("denied, but to be tried at once,"),
                 Retry::After(MAX_TIME_MS) => {} // longer than is reported
@@ -48,20 +64,29 @@ fn keeps_its_times(steps: &[Step]) -> Result<(), String> {
                     return broken("denied at its retry")
                 }
                 Retry::After(_) => {}
+                // A cost that is to count at a later time does so until then.
+                Retry::Never if step.at_ms.is_some_and(|at_ms| at_ms > step.now_ms) => {}
                 Retry::Never => {
-                    let empty = peek(None, step, step.now_ms);
                     let ever = [0, 1, 86_400_000, MAX_TIME_MS]
                         .iter()
                         .any(|wait_ms| ask(*wait_ms).allowed());
-                    if ever || empty.allowed() {
+                    let on_nothing = Step {
+                        at_ms: None,
+                        ..step.clone()
+                    };
+                    if ever || peek(&mut None, &on_nothing, step.now_ms).allowed() {
                         return broken("allowed after never");
                     }
                 }
             }
         }
+        let is_blocked = state
+            .as_mut()
+            .is_some_and(|limiter| limiter.held().block(step.now_ms).is_some());
         for (place, verdict) in decision.verdicts().iter().enumerate() {
             match verdict.retry {
-                Retry::After(wait_ms @ 1..MAX_TIME_MS) => {
+                Retry::After(wait_ms @ 1..MAX_TIME_MS) if !quoted.fits && !is_blocked => {
+                    let mut ask = |wait_ms: u64| peek(&mut state, step, step.now_ms + wait_ms);
                     let (before, due) = (ask(wait_ms - 1), ask(wait_ms));
                     if before.verdicts()[place].allowed || !due.verdicts()[place].allowed {
                         return broken("a limit's own retry");
@@ -70,14 +95,15 @@ fn keeps_its_times(steps: &[Step]) -> Result<(), String> {
                 Retry::After(_) | Retry::Never => {}
             }
             // An allowed hit of cost 0 writes nothing, so a clock that had stepped back is still behind the usage.
-            let settled = change == Change::Charged || !decision.allowed();
+            let settled = matches!(change, Change::Charge(_)) || !quoted.fits;
             if let (true, reset_ms @ 1..MAX_TIME_MS) = (settled, verdict.reset_after_ms) {
                 let nothing = Step {
                     cost: 0,
+                    at_ms: None,
                     ..step.clone()
                 };
-                let left_ms = |wait_ms| {
-                    peek(state.as_ref(), &nothing, step.now_ms + wait_ms).verdicts()[place]
+                let mut left_ms = |wait_ms| {
+                    peek(&mut state, &nothing, step.now_ms + wait_ms).verdicts()[place]
                         .reset_after_ms
                 };
                 if left_ms(reset_ms - 1) != 1 || left_ms(reset_ms) != 0 {
@@ -96,31 +122,48 @@ fn a_retry_is_denied_just_before_and_allowed_at_its_time() {
     }
 }
 
-/// Whatever the clock did: a window denies no longer than it lasts, and a bucket no longer than what is used takes to
-/// come back.
+/// Whatever the clock did: a window denies no longer than it lasts (a fixed one that had begun, no longer than two), a
+/// bucket no longer than what is used takes to come back, a lease no longer than the longest that was given, a block no
+/// longer than it was given.
 fn locks_nobody_out(steps: &[Step]) -> Result<(), String> {
     let mut state: Option<Limiter> = None;
+    let (mut longest_ttl_ms, mut longest_block_ms) = (0, 0);
     for (index, step) in steps.iter().enumerate() {
-        let Ok((decision, _)) = Limiter::hit(&mut state, &step.hit(), step.now_ms) else {
+        longest_ttl_ms = longest_ttl_ms.max(step.limits[0].window_ms());
+        longest_block_ms = longest_block_ms.max(step.block_ms.iter().copied().max().unwrap_or(0));
+        let Some(quoted) = make(&mut state, step) else {
             continue;
         };
-        let readings = state.as_ref().map(|limiter| limiter.reading(step.now_ms));
-        for (verdict, limit) in decision.verdicts().iter().zip(&step.limits) {
+        let readings = state
+            .as_mut()
+            .map(|limiter| limiter.held().reading(step.now_ms));
+        let verdicts = quoted.decision.verdicts().iter().zip(&step.limits);
+        for (place, (verdict, limit)) in verdicts.enumerate() {
             let used = readings
                 .iter()
                 .flatten()
-                .find(|read| read.limit.window_ms() == limit.window_ms())
+                .find(|read| read.limit.span() == limit.span())
                 .map_or(0, |read| read.used);
             let longest_ms = match step.algorithm {
-                Algorithm::Fixed | Algorithm::Sliding => u128::from(limit.window_ms()),
+                Algorithm::Fixed => match step.windows.get(place) {
+                    Some(window) if window.end_ms > 0 => {
+                        let next = oracle::resolved(limit.span(), window.end_ms);
+                        u128::from(next.end_ms - step.now_ms)
+                    }
+                    _ => u128::from(2 * limit.window_ms()),
+                },
+                Algorithm::Sliding => u128::from(limit.window_ms()),
                 Algorithm::Bucket => (u128::from(used) * u128::from(limit.window_ms()))
                     .div_ceil(u128::from(limit.refill())),
+                Algorithm::Lease => u128::from(longest_ttl_ms),
             };
             let retry_ms = match verdict.retry {
-                Retry::After(retry_ms) => retry_ms,
+                Retry::After(retry_ms) => u128::from(retry_ms),
                 Retry::Never => 0,
             };
-            if u128::from(retry_ms.max(verdict.reset_after_ms)) > longest_ms {
+            let is_long = retry_ms > longest_ms.max(u128::from(longest_block_ms))
+                || u128::from(verdict.reset_after_ms) > longest_ms;
+            if is_long && !quoted.fits {
                 return Err(format!(
                     "step {index}: longer than {longest_ms} ms: {verdict:?}"
                 ));
@@ -138,20 +181,17 @@ fn a_clock_step_locks_nobody_out() {
 }
 
 /// Larger limits, and larger refills.
-fn raised(random: &mut Random, limits: &Limits) -> Limits {
+fn raised(random: &mut Random, algorithm: Algorithm, limits: &Limits) -> Limits {
     let mut more = |value: u64| value + random.magnitude(MAX_COUNT - value);
     limits
         .iter()
         .map(|limit| {
-            let window = Limit::window(more(limit.limit()), limit.window_ms()).unwrap();
-            match limit.refill() == limit.limit() {
-                true => window,
-                false => Limit::bucket(
-                    window.limit(),
-                    more(limit.refill()).max(1),
-                    limit.window_ms(),
-                )
-                .unwrap(),
+            let amount = more(limit.limit());
+            match algorithm {
+                Algorithm::Bucket => {
+                    Limit::bucket(amount, more(limit.refill()), limit.window_ms()).unwrap()
+                }
+                _ => Limit::spanning(amount, limit.span()).unwrap(),
             }
         })
         .collect()
@@ -164,78 +204,54 @@ fn raising_a_limit_never_denies_what_would_have_been_allowed() {
             let mut random = Random(steps.len() as u64);
             let mut state: Option<Limiter> = None;
             for (index, step) in steps.iter().enumerate() {
-                let higher = Step {
-                    limits: raised(&mut random, &step.limits),
-                    ..step.clone()
+                let higher = step.of(raised(&mut random, algorithm, &step.limits));
+                let ask = |state: &mut Option<Limiter>, step: &Step| {
+                    let quoted = quote::peek(state.as_mut(), &step.hit(), step.now_ms).ok()?;
+                    Some(quoted.decision)
                 };
-                let (low, high) = (
-                    peek(state.as_ref(), step, step.now_ms),
-                    peek(state.as_ref(), &higher, step.now_ms),
-                );
-                let more = low.verdicts().iter().zip(high.verdicts());
-                for (low, high) in more {
-                    if low.allowed && !high.allowed {
-                        return Err(format!("step {index}: {low:?}, but raised {high:?}"));
+                let (low, high) = (ask(&mut state, step), ask(&mut state, &higher));
+                if let (Some(low), Some(high)) = (low, high) {
+                    for (low, high) in low.verdicts().iter().zip(high.verdicts()) {
+                        if low.allowed && !high.allowed && !step.force {
+                            return Err(format!("step {index}: {low:?}, but raised {high:?}"));
+                        }
                     }
                 }
-                let _ = Limiter::hit(&mut state, &step.hit(), step.now_ms);
+                make(&mut state, step);
             }
             Ok(())
         });
     }
 }
 
-/// A peek answers as the hit does, errors included; a second state that receives the effects is the same bytes after
-/// each step, also when it is reloaded on the way.
+/// A second state that receives the effects is the same bytes after each step, also when it is reloaded on the way, and on
+/// a log that has to merge.
 fn replicates(steps: &[Step]) -> Result<(), String> {
     let mut random = Random(steps.len() as u64);
     let (mut primary, mut replica): (Option<Limiter>, Option<Limiter>) = (None, None);
     for (index, step) in steps.iter().enumerate() {
-        let (hit, before) = (step.hit(), primary.clone());
-        let peeked = Limiter::peek(primary.as_ref(), &hit, step.now_ms);
-        let done = Limiter::hit(&mut primary, &hit, step.now_ms);
-        if peeked != done.clone().map(|(decision, _)| decision) {
-            return Err(format!("step {index}: peeked {peeked:?}, then {done:?}"));
+        if let Some(quoted) = make(&mut primary, step) {
+            oracle::replicate(&mut primary, &mut replica, step, quoted.change)
+                .map_err(|why| format!("step {index}: {why}"))?;
         }
-        match done.map(|(_, change)| change) {
-            Ok(Change::Charged) => {
-                let sent = codec::encode_charge(&hit, step.now_ms);
-                let Some(Effect::Charge(charge)) = codec::decode(&sent) else {
-                    return Err(format!("step {index}: {:?} is no charge", &*sent));
-                };
-                let applied = Limiter::charge(&mut replica, &charge.hit(), charge.now_ms);
-                if applied != Ok(Change::Charged) {
-                    return Err(format!("step {index}: the replica did {applied:?}"));
-                }
-            }
-            Ok(Change::Rewound) => {
-                replica = primary
-                    .as_ref()
-                    .and_then(|limiter| codec::decode_state(&codec::encode_state(limiter)));
-            }
-            Ok(Change::None) | Err(_) => {
-                if primary != before {
-                    return Err(format!("step {index}: said to have changed nothing, but {before:?} became {primary:?}"));
-                }
-            }
-        }
-        if primary.as_ref().map(codec::encode_state) != replica.as_ref().map(codec::encode_state) {
+        if oracle::encoded(&mut primary) != oracle::encoded(&mut replica) {
             return Err(format!(
                 "step {index}: {primary:?}, but on the replica {replica:?}"
             ));
         }
         if random.percent(10) {
-            replica =
-                replica.and_then(|limiter| codec::decode_state(&codec::encode_state(&limiter)));
+            let bytes = oracle::encoded(&mut replica);
+            replica = bytes.and_then(|bytes| codec::decode_state(&bytes));
         }
     }
     Ok(())
 }
 
 #[test]
-fn a_peek_answers_as_the_hit_and_a_replica_holds_the_same_bytes() {
-    for algorithm in Algorithm::ALL {
-        for_traces(algorithm, 30_000, merging_or_not, replicates);
+fn a_replica_that_merges_and_reloads_holds_the_same_bytes() {
+    let merging = |_: &mut Random, steps| with_log_size(steps, MIN_ENTRIES);
+    for algorithm in [Algorithm::Fixed, Algorithm::Sliding, Algorithm::Bucket] {
+        for_traces(algorithm, 20_000, merging, replicates);
     }
 }
 
@@ -245,23 +261,30 @@ fn a_key_of_another_algorithm_is_refused_and_left_alone() {
         for_traces(held, 200, merging_or_not, |steps| {
             let mut state: Option<Limiter> = None;
             for step in steps {
-                let _ = Limiter::hit(&mut state, &step.hit(), step.now_ms);
+                make(&mut state, step);
             }
+            let Some(limiter) = &state else {
+                return Ok(());
+            };
+            let before = limiter.clone();
             for asked in Algorithm::ALL.into_iter().filter(|asked| *asked != held) {
-                let (before, hit) = (
-                    state.clone(),
-                    Hit {
-                        algorithm: asked,
-                        ..steps[0].hit()
-                    },
-                );
-                let done = Limiter::hit(&mut state, &hit, steps[0].now_ms);
-                let peeked = Limiter::peek(state.as_ref(), &hit, steps[0].now_ms);
-                let refused = before.is_none() || (done.is_err() && peeked.is_err());
-                if !refused || (before.is_some() && state != before) {
-                    return Err(format!("{asked:?}: {done:?}, {peeked:?}"));
+                let limits = [match asked {
+                    Algorithm::Bucket => Limit::bucket(5, 5, 1_000).unwrap(),
+                    _ => Limit::window(5, 1_000).unwrap(),
+                }];
+                for stamp in [false, true] {
+                    let mut hit = Hit::new(asked, &limits, 1);
+                    hit.rare.stamp = stamp && asked == Algorithm::Bucket;
+                    hit.rare.id = b"id";
+                    let now_ms = steps[0].now_ms;
+                    let peeked = quote::peek(state.as_mut(), &hit, now_ms);
+                    let done = quote::hit(&mut state, &hit, now_ms);
+                    let applied = quote::apply(&mut state, &hit, Change::Charge(1), now_ms);
+                    let refused = peeked.is_err() && done.is_err() && applied.is_err();
+                    if !refused || state.as_ref() != Some(&before) {
+                        return Err(format!("{asked:?}: {done:?}, {applied:?}"));
+                    }
                 }
-                state = before;
             }
             Ok(())
         });
@@ -274,22 +297,19 @@ fn admits(
     limit: &Limit,
     algorithm: Algorithm,
     cost: i64,
-    entries: u16,
+    log_size: u16,
     now_ms: u64,
 ) -> Result<(), Retry> {
+    let limits = std::slice::from_ref(limit);
     let hit = Hit {
-        algorithm,
-        limits: std::slice::from_ref(limit),
-        cost,
-        force: false,
-        entries,
+        log_size,
+        ..Hit::new(algorithm, limits, cost)
     };
-    let (decision, _) = Limiter::hit(state, &hit, now_ms).unwrap();
-    let verdict = decision.binding().unwrap();
-    if verdict.allowed {
+    let quoted = quote::hit(state, &hit, now_ms).unwrap();
+    if quoted.fits {
         Ok(())
     } else {
-        Err(verdict.retry)
+        Err(quoted.decision.binding().unwrap().retry)
     }
 }
 
@@ -543,192 +563,4 @@ fn efficiency_by_log_size() {
             }
         }
     }
-}
-
-/// Words that mean something, words that almost do, and noise.
-fn word(random: &mut Random) -> Vec<u8> {
-    let any = random.next();
-    let mut word = match random.below(12) {
-        0..=2 => random.below(50).to_string().into_bytes(),
-        3..=5 => format!(
-            "{}{}",
-            random.below(50),
-            random.pick(&["ms", "s", "m", "h", "d", "w", "S", "Ms", "y", ""])
-        )
-        .into_bytes(),
-        6..=7 => random
-            .pick(&[
-                "COST", "cost", "FORCE", "Force", "POLICY", "policy", "DENY", "deny", "DEN",
-                "COSTS",
-            ])
-            .as_bytes()
-            .to_vec(),
-        8 => random
-            .pick(&[
-                "9007199254740991",
-                "9007199254740992",
-                "-9007199254740991",
-                "9223372036854775807",
-                "-9223372036854775808",
-                "18446744073709551616",
-                "3660d",
-                "3661d",
-                "0",
-                "-0",
-                "00",
-                "+1",
-                "1e3",
-                "-",
-                "",
-            ])
-            .as_bytes()
-            .to_vec(),
-        9 => (any.cast_signed() >> random.below(64))
-            .to_string()
-            .into_bytes(),
-        10 => format!("{}ms", any >> random.below(64)).into_bytes(),
-        _ => (0..random.magnitude(200)).map(|_| random.byte()).collect(),
-    };
-    if random.percent(5) && !word.is_empty() {
-        let place = random.index(word.len());
-        word[place] = random.byte();
-    }
-    word
-}
-
-/// The bounds that a request documents.
-fn assert_bounds(algorithm: Algorithm, limits: &[Limit]) {
-    assert!((1..=MAX_LIMITS).contains(&limits.len()));
-    for (place, limit) in limits.iter().enumerate() {
-        assert!(limit.limit() <= MAX_COUNT);
-        assert!((duration::MIN_MS..=duration::MAX_MS).contains(&limit.window_ms()));
-        match algorithm {
-            Algorithm::Bucket => assert!((1..=MAX_COUNT).contains(&limit.refill())),
-            Algorithm::Fixed | Algorithm::Sliding => assert_eq!(limit.refill(), limit.limit()),
-        }
-        assert!(limits[..place]
-            .iter()
-            .all(|other| other.window_ms() != limit.window_ms()));
-    }
-}
-
-/// A request as a client would write it: its options in any order, its words in any case.
-fn written(random: &mut Random, algorithm: Algorithm, request: &Request) -> Vec<Vec<u8>> {
-    let mut words: Vec<Vec<u8>> = Vec::new();
-    let mut cased = |word: &str| -> Vec<u8> {
-        let case = |byte: u8| {
-            if random.percent(50) {
-                byte.to_ascii_lowercase()
-            } else {
-                byte
-            }
-        };
-        word.bytes().map(case).collect()
-    };
-    for limit in &request.limits {
-        words.push(limit.limit().to_string().into_bytes());
-        if algorithm == Algorithm::Bucket {
-            words.push(limit.refill().to_string().into_bytes());
-        }
-        words.push(Human(limit.window_ms()).to_string().into_bytes());
-    }
-    let mut options = vec![vec![cased("COST"), request.cost.to_string().into_bytes()]];
-    options.extend(request.force.then(|| vec![cased("FORCE")]));
-    options.extend(
-        request
-            .policy
-            .map(|name| vec![cased("POLICY"), name.to_vec()]),
-    );
-    let deny = cased("DENY");
-    let turn = random.index(options.len());
-    options.rotate_left(turn);
-    words.extend(options.into_iter().flatten());
-    if let Some(Deny { list, values }) = request.deny {
-        words.extend([deny, list.to_vec()]);
-        words.extend(values.iter().map(|value| value.to_vec()));
-    }
-    words
-}
-
-#[test]
-fn no_arguments_break_the_grammar_and_what_it_accepts_is_within_bounds() {
-    let mut random = Random(7);
-    let (mut accepted, mut refused) = (0, 0);
-    for _ in 0..240_000 {
-        let algorithm = random.pick(&Algorithm::ALL);
-        let verb = random.pick(&[Verb::Charge, Verb::Peek]);
-        let mut words: Vec<Vec<u8>> = Vec::new();
-        for _ in 0..random.magnitude(MAX_LIMITS as u64 + 2) {
-            words.push(random.below(50).to_string().into_bytes());
-            if algorithm == Algorithm::Bucket {
-                words.push(random.from(1, 9).to_string().into_bytes());
-            }
-            words.push(
-                format!(
-                    "{}{}",
-                    random.from(1, 40),
-                    random.pick(&["ms", "s", "m", "h", "d"])
-                )
-                .into_bytes(),
-            );
-        }
-        for _ in 0..random.below(3) {
-            match random.below(5) {
-                0 => words.extend([b"COST".to_vec(), random.below(9).to_string().into_bytes()]),
-                1 => words.push(b"force".to_vec()),
-                2 => words.extend([b"Policy".to_vec(), word(&mut random)]),
-                3 => words.extend([b"DENY".to_vec(), word(&mut random), word(&mut random)]),
-                _ => words.push(word(&mut random)),
-            }
-        }
-        for _ in 0..random.below(3) {
-            if !words.is_empty() {
-                let place = random.index(words.len());
-                match random.below(3) {
-                    0 => drop(words.remove(place)),
-                    1 => words[place] = word(&mut random),
-                    _ => words.insert(place, word(&mut random)),
-                }
-            }
-        }
-        let args: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
-        if let Ok(limits) = request::parse_limits(algorithm, &args, 4) {
-            assert_bounds(algorithm, &limits);
-        }
-        let request = match request::parse(algorithm, verb, &args, 2) {
-            Ok(request) => request,
-            Err(error) => {
-                let text = error.to_string();
-                let plain = text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
-                assert!(
-                    text.starts_with("ERR argument ") && plain,
-                    "{words:?}: {text}"
-                );
-                refused += 1;
-                continue;
-            }
-        };
-        accepted += 1;
-        assert_bounds(algorithm, &request.limits);
-        assert!(request.cost.unsigned_abs() <= MAX_COUNT);
-        assert!(!request.force || verb == Verb::Charge);
-        let is_name = |name: &[u8]| (1..=MAX_NAME_BYTES).contains(&name.len());
-        assert!(request.policy.is_none_or(is_name));
-        assert!(request
-            .deny
-            .is_none_or(|deny| is_name(deny.list) && !deny.values.is_empty()));
-        // What was understood, written down in other words, is understood the same.
-        let words = written(&mut random, algorithm, &request);
-        let again: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
-        assert_eq!(
-            request::parse(algorithm, verb, &again, 2),
-            Ok(request),
-            "{words:?}"
-        );
-    }
-    // Neither side of the grammar is left out.
-    assert!(
-        accepted > 20_000 && refused > 20_000,
-        "{accepted} accepted, {refused} refused"
-    );
 }

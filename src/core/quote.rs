@@ -351,7 +351,7 @@ impl<M: Meter> Meters<M> {
         if !quote.fits && hit.cost > 0 {
             if let Some(min) = hit.rare.min {
                 needed = min;
-                Self::take_part(hit, min, quote);
+                Self::take_part(this, hit, min, now_ms, quote);
             } else if let Some(reserve_ms) = hit.rare.reserve_ms {
                 turn_ms = Self::reserve(this, hit, reserve_ms, now_ms, quote)?;
             }
@@ -361,7 +361,7 @@ impl<M: Meter> Meters<M> {
             (quote.fits, turn_ms) = (false, 0);
         }
         let lets_through = quote.fits && others;
-        if !lets_through && !(hit.force && hit.cost > 0) {
+        if !(lets_through || hit.force && hit.cost > 0) {
             quote.taken = 0;
         }
         quote.change = Change::None;
@@ -377,6 +377,9 @@ impl<M: Meter> Meters<M> {
         }
         if turn_ms > 0 || (hit.rare.reserve_ms.is_some() && hit.cost > 0) {
             Self::judge_turns(this, hit, now_ms, quote);
+        }
+        if hit.rare.at_ms.is_some() && !quote.fits {
+            Self::judge_late(this, hit, now_ms, quote);
         }
         if shut_ms > 0 && hit.cost >= 0 {
             Self::shut(shut_ms, quote);
@@ -401,9 +404,13 @@ impl<M: Meter> Meters<M> {
         for (index, limit) in hit.limits.iter().enumerate() {
             let ask = hit.ask(index, limit, now_ms);
             let meter = this.and_then(|meters| meters.find(index, limit));
-            let (used, own) = meter.map_or((0, 0), |meter| (meter.used(&ask), meter.own(&ask)));
+            // (A closure is called here, where a match is not.)
+            let (used, own) = match meter {
+                Some(meter) => (meter.used(&ask), meter.own(&ask)),
+                None => (0, 0),
+            };
             let after = used.saturating_sub(own).saturating_add(cost);
-            let is_late = hit.rare.at_ms.is_some() && !M::counts(meter, &ask, hit.at_ms());
+            let is_late = hit.rare.at_ms.is_some() && Self::counts_ms(meter, &ask, hit) == 0;
             // What is given back always fits, or a debt could never be reduced; so does what is renewed, and what would
             // not be counted.
             fits &= hit.cost < 0 || after <= limit.limit() || (cost > 0 && cost <= own) || is_late;
@@ -447,12 +454,27 @@ impl<M: Meter> Meters<M> {
         Ok(())
     }
 
-    /// As much of the cost as fits every limit, if that is enough.
+    /// For how many milliseconds more the hit counts, by a limit: 0 where it no longer does.
     #[cold]
-    fn take_part(hit: &Hit, min: u64, quote: &mut Quote) {
-        let verdicts = quote.decision.verdicts.iter();
-        let room = verdicts.map(Verdict::remaining).min().unwrap_or(0);
-        let room = room.min(hit.cost.unsigned_abs());
+    fn counts_ms(meter: Option<&M>, ask: &Ask, hit: &Hit) -> u64 {
+        match hit.rare.at_ms {
+            None => u64::MAX,
+            Some(0) => 0, // the stamp of a hit that was denied
+            Some(at_ms) => M::counts_ms(meter, ask, at_ms),
+        }
+    }
+
+    /// As much of the cost as fits every limit that it counts by, if that is enough.
+    #[cold]
+    fn take_part(this: Option<&Self>, hit: &Hit, min: u64, now_ms: u64, quote: &mut Quote) {
+        let mut room = hit.cost.unsigned_abs();
+        for (index, (limit, verdict)) in hit.limits.iter().zip(&quote.decision.verdicts).enumerate()
+        {
+            let meter = this.and_then(|meters| meters.find(index, limit));
+            if Self::counts_ms(meter, &hit.ask(index, limit, now_ms), hit) > 0 {
+                room = room.min(verdict.remaining());
+            }
+        }
         if room >= min {
             quote.fits = true;
             quote.taken = i64::try_from(room).unwrap_or(i64::MAX);
@@ -469,17 +491,19 @@ impl<M: Meter> Meters<M> {
         quote: &mut Quote,
     ) -> Result<u64, Error> {
         let mut turn_ms = 0;
+        let mut most = 0;
         for (index, (limit, verdict)) in hit.limits.iter().zip(&quote.decision.verdicts).enumerate()
         {
             match Self::turn(this, hit, index, limit, now_ms) {
                 Retry::After(ms) => turn_ms = turn_ms.max(ms),
                 Retry::Never => return Ok(0),
             }
-            if verdict.used.saturating_add(hit.cost.unsigned_abs()) > MAX_COUNT {
-                return Err(Error::Overflow);
-            }
+            most = most.max(verdict.used.saturating_add(hit.cost.unsigned_abs()));
         }
         quote.fits = turn_ms <= reserve_ms;
+        if quote.fits && most > MAX_COUNT {
+            return Err(Error::Overflow);
+        }
         Ok(turn_ms)
     }
 
@@ -511,6 +535,20 @@ impl<M: Meter> Meters<M> {
         }
     }
 
+    /// Of a denied hit of an earlier time: by when it would no longer count, it would be allowed, and not charged.
+    #[cold]
+    fn judge_late(this: Option<&Self>, hit: &Hit, now_ms: u64, quote: &mut Quote) {
+        let verdicts = hit.limits.iter().zip(&mut quote.decision.verdicts);
+        for (index, (limit, verdict)) in verdicts.enumerate() {
+            let meter = this.and_then(|meters| meters.find(index, limit));
+            let counts_ms = Self::counts_ms(meter, &hit.ask(index, limit, now_ms), hit);
+            if counts_ms < u64::MAX {
+                verdict.retry = verdict.retry.min(Retry::After(counts_ms));
+                verdict.allowed = verdict.retry == Retry::After(0);
+            }
+        }
+    }
+
     /// Whether charging what is taken would change anything: a refund on an unused limit is a no-op, and so is what no
     /// longer counts.
     #[inline(always)]
@@ -530,7 +568,7 @@ impl<M: Meter> Meters<M> {
                 let ask = hit.ask(index, limit, now_ms);
                 let meter = this.and_then(|meters| meters.find(index, limit));
                 if hit.cost > 0 {
-                    M::counts(meter, &ask, at_ms)
+                    Self::counts_ms(meter, &ask, hit) > 0
                 } else {
                     meter.is_some_and(|meter| meter.refundable(&ask, at_ms) > 0)
                 }
@@ -545,7 +583,10 @@ impl<M: Meter> Meters<M> {
         for (index, (limit, verdict)) in verdicts.enumerate() {
             let meter = this.and_then(|meters| meters.find(index, limit));
             let ask = hit.ask(index, limit, now_ms);
-            verdict.reset_after_ms = meter.map_or(0, |meter| meter.reset(&ask));
+            verdict.reset_after_ms = match meter {
+                Some(meter) => meter.reset(&ask),
+                None => 0,
+            };
             if !fits {
                 verdict.wait(meter, &ask, needed);
             }
@@ -566,7 +607,10 @@ impl<M: Meter> Meters<M> {
         for (index, (limit, verdict)) in verdicts.enumerate() {
             let meter = this.and_then(|meters| meters.find(index, limit));
             let ask = hit.ask(index, limit, now_ms);
-            let own = meter.map_or(0, |meter| meter.own(&ask));
+            let own = match meter {
+                Some(meter) => meter.own(&ask),
+                None => 0,
+            };
             verdict.used = verdict.used.saturating_sub(own).saturating_add(cost);
             verdict.reset_after_ms = M::reset_after(meter, &ask, cost);
         }
@@ -702,15 +746,15 @@ impl<M: Meter> Meters<M> {
         }
     }
 
-    /// Forgets what is used of some limits.
+    /// Gives back all that is used of some limits.
     #[cold]
     fn empty_limits(&mut self, hit: &Hit, emptied: u8, now_ms: u64) {
+        const ALL: i64 = -MAX_COUNT.cast_signed();
         self.rewind(hit, now_ms);
         for (bit, limit) in hit.limits.iter().enumerate() {
             let meter = self.0.iter_mut().find(|meter| meter.is_for(limit));
             if let (Some(meter), 1) = (meter, (emptied >> bit) & 1) {
-                let log_size = meter.log(0).map_or(hit.log_size, |(_, capacity)| capacity);
-                *meter = M::unused(limit, log_size);
+                meter.charge(&hit.ask(bit, limit, now_ms), ALL, u64::MAX);
             }
         }
     }
@@ -721,7 +765,10 @@ impl Verdict {
     #[inline(always)]
     fn wait<M: Meter>(&mut self, meter: Option<&M>, ask: &Ask, needed: u64) {
         self.retry = match self.limit.checked_sub(needed) {
-            Some(target) => Retry::After(meter.map_or(0, |meter| meter.wait(ask, target))),
+            Some(target) => Retry::After(match meter {
+                Some(meter) => meter.wait(ask, target),
+                None => 0,
+            }),
             None => Retry::Never,
         };
         self.allowed = self.retry == Retry::After(0);

@@ -15,15 +15,13 @@
 use super::algorithm::lease::MAX_ID_BYTES;
 use super::duration;
 use super::error::{Error, MAX_NAME_BYTES};
-use super::limit::{Algorithm, Limit, Limits, MAX_COUNT, MAX_LIMITS, MAX_TIME_MS};
+use super::limit::{Algorithm, Limit, Limits, MAX_COUNT, MAX_KEYS, MAX_LIMITS, MAX_TIME_MS};
 use super::span::{Span, SpanError};
 use arrayvec::ArrayVec;
 use smallvec::SmallVec;
 
-/// The most keys of one call.
-pub const MAX_KEYS: usize = 16;
 /// The most names of policies in one clause.
-pub const MAX_POLICIES: usize = 4;
+pub const MAX_NAMES: usize = 4;
 /// The most durations of one BLOCK.
 pub const MAX_BLOCKS: usize = 8;
 
@@ -35,7 +33,7 @@ pub struct Clause<'a> {
     /// Within ±[`MAX_COUNT`]; 1 unless said.
     pub cost: i64,
     /// The policies whose limits go before the clause's own: the first that exists.
-    pub policies: ArrayVec<&'a [u8], MAX_POLICIES>,
+    pub policies: ArrayVec<&'a [u8], MAX_NAMES>,
     /// What few clauses say. Where nothing of it is said, this is `false`, and the rest need not be looked at.
     pub is_rare: bool,
     /// Take a part of the cost, this at the least: 1 ..= the cost.
@@ -216,17 +214,24 @@ pub fn parse_into<'a>(
     seen.check(algorithm, clause, options)
 }
 
+/// How many keys a call has, which the first of `args` says, and which stand behind it.
+pub fn numkeys(args: &[&[u8]]) -> Option<usize> {
+    let (numkeys, rest) = args.split_first()?;
+    let numkeys = usize::try_from(integer(numkeys)?).ok()?;
+    (1..=MAX_KEYS.min(rest.len()))
+        .contains(&numkeys)
+        .then_some(numkeys)
+}
+
 /// Reads everything behind RL.ALL's or RL.PEEKALL's name; `at` is the place of the first of `args`.
 ///
 /// # Errors
 /// What is wrong with the first word that is.
 pub fn parse_all<'a>(verb: Verb, args: &'a [&'a [u8]], at: usize) -> Result<All<'a>, Error> {
     let mut words = Words::new(args, at);
-    let numkeys = words.next("numkeys")?;
-    let keys = integer(numkeys)
-        .and_then(|numkeys| usize::try_from(numkeys).ok())
-        .filter(|numkeys| (1..=MAX_KEYS).contains(numkeys))
-        .and_then(|numkeys| words.args.split_at_checked(numkeys));
+    let numkeys = numkeys(words.args);
+    words.next("numkeys")?;
+    let keys = numkeys.and_then(|numkeys| words.args.split_at_checked(numkeys));
     let Some((keys, rest)) = keys else {
         return Err(Error::NumKeys { at: words.last() });
     };
@@ -405,11 +410,11 @@ fn option<'a>(
         in_clause(place, options, at, "COST")
     } else if is("POLICY") {
         let name = name(words, "policy")?;
-        if clause.policies.len() == MAX_POLICIES {
+        if clause.policies.len() == MAX_NAMES {
             return Err(Error::TooMany {
                 at,
                 what: "policies",
-                max: MAX_POLICIES,
+                max: MAX_NAMES,
             });
         }
         clause.policies.push(name);
@@ -439,6 +444,7 @@ fn rare_option<'a>(
     options: &mut Options<'a>,
     seen: &mut Seen,
 ) -> Result<(), Error> {
+    clause.is_rare = true;
     let at = words.last();
     let is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
     let charges = |option| match verb {
@@ -477,7 +483,6 @@ fn rare_option<'a>(
         options.stamp = true;
         return in_call(place, at, "STAMP");
     }
-    clause.is_rare = true;
     if is("BLOCK") {
         once(&mut seen.block, at, "BLOCK")?;
         loop {
@@ -696,123 +701,4 @@ pub fn integer(text: &[u8]) -> Option<i64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn words(line: &str) -> Vec<&[u8]> {
-        line.split_whitespace().map(str::as_bytes).collect()
-    }
-
-    /// Reads a line as the arguments behind `RL.X key`.
-    fn refusal(algorithm: Algorithm, verb: Verb, line: &str) -> String {
-        match parse(algorithm, verb, &words(line), 2) {
-            Ok(request) => format!("accepted {request:?}"),
-            Err(error) => error.to_string(),
-        }
-    }
-
-    #[test]
-    fn a_whole_line_is_read() {
-        let args = words("5 15m 20 1d cost -3 Force POLICY login DENY bots 1.2.3.4 cost");
-        let request = parse(Algorithm::Sliding, Verb::Charge, &args, 2).unwrap();
-        assert_eq!(
-            request.limits.as_slice(),
-            [
-                Limit::window(5, 900_000).unwrap(),
-                Limit::window(20, 86_400_000).unwrap()
-            ]
-        );
-        assert_eq!(request.cost, -3);
-        assert!(request.force);
-        assert_eq!(request.policy, Some(b"login".as_slice()));
-        let deny = request.deny.unwrap();
-        assert_eq!(deny.list, b"bots");
-        assert_eq!(deny.values, [b"1.2.3.4".as_slice(), b"cost"]);
-    }
-
-    #[test]
-    fn a_bucket_has_three_numbers() {
-        let args = words("100 10 1s");
-        let request = parse(Algorithm::Bucket, Verb::Peek, &args, 2).unwrap();
-        assert_eq!(
-            request.limits.as_slice(),
-            [Limit::bucket(100, 10, 1000).unwrap()]
-        );
-        assert_eq!((request.cost, request.force), (1, false));
-    }
-
-    #[test]
-    fn every_refusal_names_the_argument_and_what_it_should_be() {
-        use Algorithm::{Bucket, Fixed, Sliding};
-        let nine: String = (1..=9).map(|n| format!("1 {n}s ")).collect();
-        for (algorithm, line, text) in [
-            (Fixed, "", "ERR argument 2 is missing: expected limit"),
-            (Fixed, "5", "ERR argument 3 is missing: expected window"),
-            (Bucket, "5 1", "ERR argument 4 is missing: expected interval"),
-            (Fixed, "x 1s", "ERR argument 2 (limit) must be an integer from 0 to 9007199254740991"),
-            (Fixed, "-1 1s", "ERR argument 2 (limit) must be an integer from 0 to 9007199254740991"),
-            (Fixed, "9007199254740992 1s", "ERR argument 2 (limit) must be an integer from 0 to 9007199254740991"),
-            (Bucket, "x 1 1s", "ERR argument 2 (capacity) must be an integer from 0 to 9007199254740991"),
-            (Bucket, "5 0 1s", "ERR argument 3 (refill) must be an integer from 1 to 9007199254740991"),
-            (Sliding, "5 60", "ERR argument 3 (window) needs a unit, such as 60s or 500ms"),
-            (Bucket, "5 1 60", "ERR argument 4 (interval) needs a unit, such as 60s or 500ms"),
-            (Sliding, "5 0s", "ERR argument 3 (window) must be from 1ms to 3660d"),
-            (Sliding, "5 1y", "ERR argument 3 (window) must be a positive integer and a unit (ms, s, m, h, d or w), such as 60s or 500ms"),
-            (Sliding, "5 60s 9 1m", "ERR argument 5 (window) must differ from the window of every other limit in the call"),
-            (Sliding, nine.as_str(), "ERR argument 18 starts a limit too many: expected at most 8 limits in one call"),
-            (Fixed, "5 1s COST", "ERR argument 5 is missing: expected the cost"),
-            (Fixed, "5 1s COST 1.5", "ERR argument 5 (cost) must be an integer from -9007199254740991 to 9007199254740991"),
-            (Fixed, "5 1s COST 9007199254740992", "ERR argument 5 (cost) must be an integer from -9007199254740991 to 9007199254740991"),
-            (Fixed, "5 1s COST 1 cost 2", "ERR argument 6 repeats COST: expected each option at most once"),
-            (Fixed, "5 1s FORCE FORCE", "ERR argument 5 repeats FORCE: expected each option at most once"),
-            (Fixed, "5 1s NOW", "ERR argument 4 must be one of COST, FORCE, POLICY, DENY, or a further limit"),
-            (Fixed, "5 1s POLICY", "ERR argument 5 is missing: expected policy"),
-            (Fixed, "5 1s DENY", "ERR argument 5 is missing: expected deny list"),
-            (Fixed, "5 1s DENY bots", "ERR argument 6 is missing: expected a value to look for in the deny list"),
-        ] {
-            assert_eq!(refusal(algorithm, Verb::Charge, line), text, "{line}");
-        }
-        assert_eq!(
-            refusal(Fixed, Verb::Peek, "5 1s FORCE"),
-            "ERR argument 4 must not be FORCE: a peek charges nothing"
-        );
-    }
-
-    #[test]
-    fn a_name_is_neither_empty_nor_endless() {
-        let long = [b'x'; MAX_NAME_BYTES + 1];
-        for name in [b"".as_slice(), &long] {
-            let args = [b"5".as_slice(), b"1s", b"POLICY", name];
-            let error = parse(Algorithm::Fixed, Verb::Charge, &args, 2).unwrap_err();
-            assert_eq!(
-                error,
-                Error::Name {
-                    at: 5,
-                    what: "policy"
-                }
-            );
-        }
-        let args = [b"5".as_slice(), b"1s", b"POLICY", &long[1..]];
-        assert!(parse(Algorithm::Fixed, Verb::Charge, &args, 2).is_ok());
-    }
-
-    #[test]
-    fn integers_are_read_as_redis_reads_them() {
-        for value in [0, 1, -1, 42, i64::MAX, i64::MIN] {
-            assert_eq!(integer(value.to_string().as_bytes()), Some(value));
-        }
-        for text in [
-            "",
-            "-",
-            "+1",
-            "01",
-            "-0",
-            " 1",
-            "1 ",
-            "1x",
-            "9223372036854775808",
-        ] {
-            assert_eq!(integer(text.as_bytes()), None, "{text:?}");
-        }
-    }
-}
+mod tests;

@@ -3,8 +3,9 @@
 
 use super::raw::{Call, Loading};
 use crate::core::algorithm::log::{DEFAULT_ENTRIES, MAX_ENTRIES, MIN_ENTRIES};
+use crate::core::limit::MAX_POLICIES;
 use crate::core::node::deny;
-use crate::core::node::policy::{DEFAULT_POLICIES, MAX_POLICIES};
+use crate::core::node::policy::DEFAULT_POLICIES;
 use crate::core::node::stats::top::{DEFAULT_IDENTIFIERS, MAX_IDENTIFIERS, MIN_IDENTIFIERS};
 use crate::core::node::stats::{self, DEFAULT_NAMES, MAX_NAMES};
 use std::sync::atomic::{AtomicI64, Ordering};

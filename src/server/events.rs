@@ -54,11 +54,10 @@ fn on_fork(call: &Call) {
 /// The server's clock has ticked.
 #[cron_event_handler]
 fn on_tick(context: &Context, _ticks_a_second: u64) {
-    let ended = registry::node(|node| {
+    registry::node(|node| {
         node.deny.sweep(now_ms(), SWEEP_SLOTS);
         node.stats.set_bounds(config::stats_bounds());
-        node.policies.end(now_ms())
     });
-    policy::log_ended(&ended);
+    policy::end_due(now_ms());
     journal::tick(&Call::of(context));
 }

@@ -19,26 +19,6 @@ use super::registry::{self, Registry, NODE};
 /// Milliseconds between two records: with the clock's own step no more than a second.
 const RECORD_MS: u64 = 900;
 
-/// What replicas and the AOF were told lately, and what is to come.
-pub struct Told {
-    /// When the last record was sent.
-    at_ms: u64,
-    /// Whether a file has been begun that has nothing of the node yet.
-    lacks_everything: bool,
-    /// Whether this server was a primary at the last tick. To begin with it was: it tells nothing anew of what it loads.
-    was_primary: bool,
-}
-
-impl Default for Told {
-    fn default() -> Self {
-        Self {
-            at_ms: 0,
-            lacks_everything: false,
-            was_primary: true,
-        }
-    }
-}
-
 /// The clock has ticked.
 pub fn tick(call: &Call) {
     // While clients are paused, as for a failover, nothing may be sent: the server would abort. The clock comes back to it.

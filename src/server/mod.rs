@@ -20,7 +20,6 @@ mod zones;
 
 use data_type::RATELIMIT;
 use raw::Loading;
-use redis_module::alloc::RedisAlloc;
 use redis_module::raw::{RedisModuleCtx, RedisModuleString};
 use std::ffi::c_int;
 use std::panic;
@@ -43,7 +42,7 @@ const VERSION: c_int = {
 };
 
 #[global_allocator]
-static ALLOCATOR: RedisAlloc = RedisAlloc;
+static ALLOCATOR: raw::ServerMemory = raw::ServerMemory;
 
 /// # Safety
 /// The server calls it, once, when it has loaded the library.

@@ -31,6 +31,10 @@ const ADMIN: &str = "admin write slow dangerous ratelimit";
 /// Of what only the server itself is to send: in no category that an application is given.
 const INTERNAL: &str = "admin dangerous";
 const READ_SLOW: &CStr = c"readonly";
+// A cluster's node that is a Redis of before 7.2 reads no key specification that counts keys when it looks for their slot: it
+// asks the command.
+const WRITE_NUMBERED: &CStr = c"write fast getkeys-api";
+const READ_NUMBERED: &CStr = c"readonly fast getkeys-api";
 
 fn table() -> Vec<Command> {
     vec![
@@ -92,7 +96,7 @@ fn table() -> Vec<Command> {
         Command {
             name: "rl.all",
             handler: callback(all),
-            flags: WRITE,
+            flags: WRITE_NUMBERED,
             categories: "write fast ratelimit",
             arity: -6,
             summary: c"Charges several keys, each by a clause of its own, if all of them let the call through; else none.",
@@ -103,7 +107,7 @@ fn table() -> Vec<Command> {
         Command {
             name: "rl.peekall",
             handler: callback(peek_all),
-            flags: READ,
+            flags: READ_NUMBERED,
             categories: "read fast ratelimit",
             arity: -6,
             summary: c"Answers what RL.ALL would answer now, and changes nothing.",

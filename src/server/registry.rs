@@ -1,7 +1,6 @@
 //! What belongs to the node and not to a key, [`Node`], behind one guard; and what was told of it lately.
 
 use super::config;
-use super::journal::Told;
 use super::raw::{is_main_thread, random_seeds};
 use crate::core::node::{Bounds, Node};
 use std::cell::RefCell;
@@ -18,6 +17,26 @@ pub struct Registry {
     pub told: Told,
 }
 
+/// What replicas and the AOF were told lately, and what is to come.
+pub struct Told {
+    /// When the last record was sent.
+    pub at_ms: u64,
+    /// Whether a file has been begun that has nothing of the node yet.
+    pub lacks_everything: bool,
+    /// Whether this server was a primary at the last tick. To begin with it was: it tells nothing anew of what it loads.
+    pub was_primary: bool,
+}
+
+impl Default for Told {
+    fn default() -> Self {
+        Self {
+            at_ms: 0,
+            lacks_everything: false,
+            was_primary: true,
+        }
+    }
+}
+
 struct Guarded(RefCell<Option<Registry>>);
 
 // SAFETY: the server runs commands, callbacks and the loading of an RDB file on one thread, or, where it has others,
@@ -28,12 +47,18 @@ static REGISTRY: Guarded = Guarded(RefCell::new(None));
 
 /// Gives access to the registry. `body` calls nothing that could come back here: no function of the server's that runs
 /// commands or notifies anyone.
+#[inline(always)]
 pub fn with<T>(body: impl FnOnce(&mut Registry) -> T) -> T {
     debug_assert!(is_main_thread());
-    body(REGISTRY.0.borrow_mut().get_or_insert_with(Registry::new))
+    let mut registry = REGISTRY.0.borrow_mut();
+    body(match &mut *registry {
+        Some(registry) => registry,
+        none => none.insert(Registry::new()),
+    })
 }
 
 /// Gives access to the node, as [`with`] does.
+#[inline(always)]
 pub fn node<T>(body: impl FnOnce(&mut Node) -> T) -> T {
     with(|registry| body(&mut registry.node))
 }

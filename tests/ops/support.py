@@ -66,8 +66,12 @@ class Server:
     def start(self):
         command = shlex.split(os.environ.get("RATELIMIT_SERVER", "redis-server"))
         self.process = subprocess.Popen([*command, str(self.dir / "redis.conf")], stdin=subprocess.DEVNULL)
-        self.node = Node(Address("127.0.0.1", self.port), Access(timeout=30))
+        self.node = self.connect()
         eventually("the server answers", self.answers)
+
+    def connect(self):
+        """A connection, for one thread."""
+        return Node(Address("127.0.0.1", self.port), Access(timeout=30))
 
     def answers(self):
         if self.process.poll() is not None:

@@ -158,14 +158,14 @@ class Traffic(threading.Thread):
 
     def __init__(self, servers):
         super().__init__()
-        self.servers, self.is_over = servers, threading.Event()
+        self.nodes, self.is_over = [server.connect() for server in servers], threading.Event()
 
     def run(self):
         count = 0
         while not self.is_over.wait(0.02):
             count += 1
-            for server in self.servers:
-                server.node.pipeline(
+            for node in self.nodes:
+                node.pipeline(
                     ["RL.SLIDING login:203.0.113.77 5 15m POLICY login DENY bad 203.0.113.77".split()] * 4
                     + [f"RL.SLIDING login:198.51.100.{count % 40} 1000 15m POLICY login DENY bad 198.51.100.9".split()]
                     + [f"RL.BUCKET user:{count % 25} 100000 10 1s POLICY api".split()] * 3
@@ -174,6 +174,8 @@ class Traffic(threading.Thread):
     def stop(self):
         self.is_over.set()
         self.join()
+        for node in self.nodes:
+            node.close()
 
 
 @unittest.skipUnless(HAS_BROWSER, "Chromium cannot be had")

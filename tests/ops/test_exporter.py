@@ -90,6 +90,7 @@ class Exporter(unittest.TestCase):
         self.assertEqual(self.get(url, "ratelimit_deny_list_entries", list="bad"), 2)
         self.assertEqual(self.get(url, "ratelimit_deny_list_entries", list="other"), 1)
         self.assertIsNone(self.get(url, "ratelimit_deny_list_entries", list="bad.synced"))
+        self.assertGreaterEqual(self.get(url, "ratelimit_deny_list_changed_timestamp_seconds", list="bad"), before)
         self.assertEqual(self.get(url, "ratelimit_deny_sync_entries", list="bad"), 2)
         at = self.get(url, "ratelimit_deny_sync_timestamp_seconds", list="bad")
         self.assertTrue(before <= at <= time.time(), at)
@@ -165,11 +166,11 @@ class Traffic(threading.Thread):
 
     def __init__(self, server):
         super().__init__()
-        self.server, self.is_over = server, threading.Event()
+        self.node, self.is_over = server.connect(), threading.Event()
 
     def run(self):
         while not self.is_over.wait(0.05):
-            self.server.node.pipeline(
+            self.node.pipeline(
                 [
                     "RL.SLIDING user:1 3 1h POLICY login".split(),
                     "RL.FIXED user:2 1000000 1h POLICY api".split(),
@@ -182,6 +183,7 @@ class Traffic(threading.Thread):
     def stop(self):
         self.is_over.set()
         self.join()
+        self.node.close()
 
 
 class Prometheus(unittest.TestCase):
@@ -281,6 +283,7 @@ class Prometheus(unittest.TestCase):
         for key in ("allowed", "denied", "deny_listed", "sliding:denied", "fixed:allowed", "policy:api:allowed", "policies"):
             self.assertGreater(found[key], 0, key)
         self.assertEqual(found["list:bad"], 1)
+        self.assertFalse([key for key in found if "fingerprint" in key])
 
 
 if __name__ == "__main__":

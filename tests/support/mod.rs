@@ -25,6 +25,8 @@
 
 pub mod aof;
 pub mod cli;
+pub mod clock;
+pub mod pair;
 pub mod payload;
 pub mod random;
 pub mod reply;
@@ -35,6 +37,8 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 pub use cli::Cli;
+#[allow(unused_imports, reason = "few test files set the clock")]
+pub use clock::Clock;
 pub use random::Random;
 pub use reply::{Decision, Reply};
 pub use server::Server;

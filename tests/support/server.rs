@@ -17,7 +17,11 @@ pub struct Server {
     port: u16,
     child: Child,
     cli: Mutex<Option<Cli>>,
+    environment: Environment,
 }
+
+/// Variables that a server is started with, beside the test's own.
+pub type Environment = Vec<(&'static str, PathBuf)>;
 
 /// A server that ended by itself instead of starting.
 #[derive(Debug)]
@@ -47,30 +51,40 @@ impl Server {
 
     /// A server whose module is loaded with `arguments`, where it accepts them.
     pub fn try_with_module_arguments(arguments: &str, lines: &[&str]) -> Result<Self, Refusal> {
+        Self::try_in(&Environment::new(), arguments, lines)
+    }
+
+    /// The same, started with these variables.
+    pub fn try_in(
+        environment: &Environment,
+        arguments: &str,
+        lines: &[&str],
+    ) -> Result<Self, Refusal> {
         let load = format!("loadmodule \"{}\" {arguments}", module().display());
-        Self::launch(&[&[load.as_str()], lines].concat())
+        Self::launch(environment, &[&[load.as_str()], lines].concat())
     }
 
     /// A server with another build of the module.
     pub fn with_module(module: &Path, lines: &[&str]) -> Self {
         let load = format!("loadmodule \"{}\"", module.display());
-        Self::launch(&[&[load.as_str()], lines].concat())
+        Self::launch(&Environment::new(), &[&[load.as_str()], lines].concat())
             .unwrap_or_else(|refusal| panic!("the server did not start: {refusal:?}"))
     }
 
     /// A server without the module.
     pub fn without_module(lines: &[&str]) -> Self {
-        Self::launch(lines).unwrap_or_else(|refusal| panic!("no server: {refusal:?}"))
+        Self::launch(&Environment::new(), lines)
+            .unwrap_or_else(|refusal| panic!("no server: {refusal:?}"))
     }
 
-    fn launch(lines: &[&str]) -> Result<Self, Refusal> {
+    fn launch(environment: &Environment, lines: &[&str]) -> Result<Self, Refusal> {
         await_a_day_that_lasts();
         // Another process may take a port between its choice and its use; then another is chosen.
-        let mut launched = Self::launch_on(free_port(), lines);
+        let mut launched = Self::launch_on(free_port(), environment, lines);
         for _ in 0..4 {
             match &launched {
                 Err(refusal) if refusal.log.contains("in use") => {
-                    launched = Self::launch_on(free_port(), lines);
+                    launched = Self::launch_on(free_port(), environment, lines);
                 }
                 _ => break,
             }
@@ -78,7 +92,7 @@ impl Server {
         launched
     }
 
-    fn launch_on(port: u16, lines: &[&str]) -> Result<Self, Refusal> {
+    fn launch_on(port: u16, environment: &Environment, lines: &[&str]) -> Result<Self, Refusal> {
         let dir = new_dir();
         // A histogram for each command that is called would look like a leak.
         let base = format!(
@@ -89,12 +103,13 @@ impl Server {
         );
         std::fs::write(dir.join("redis.conf"), base + &lines.join("\n") + "\n")
             .expect("a configuration file");
-        match launch(&dir) {
+        match launch(&dir, environment) {
             Ok(child) => Ok(Server {
                 dir,
                 port,
                 child,
                 cli: Mutex::new(None),
+                environment: environment.clone(),
             }),
             Err(refusal) => {
                 let _ = std::fs::remove_dir_all(&dir);
@@ -249,7 +264,7 @@ impl Server {
 
     /// Starts the server that has ended again on what it left in its directory.
     pub fn start_again(&mut self) -> Result<(), Refusal> {
-        self.child = launch(&self.dir)?;
+        self.child = launch(&self.dir, &self.environment)?;
         Ok(())
     }
 
@@ -258,7 +273,7 @@ impl Server {
     /// Once Redis has logged that it refuses the file, it runs its own `redis-check-rdb` before it exits. On a file that
     /// ends inside a module's value that check does not end (seen with 7.0), so the server is not waited for but killed.
     pub fn starts_on_damaged_rdb(&mut self) -> bool {
-        self.child = spawn(&self.dir);
+        self.child = spawn(&self.dir, &self.environment);
         let start = Instant::now();
         loop {
             let status = self.child.try_wait().expect("the server was started here");
@@ -419,12 +434,13 @@ pub fn module() -> PathBuf {
 }
 
 /// Starts a server on `dir/redis.conf`.
-fn spawn(dir: &Path) -> Child {
+fn spawn(dir: &Path, environment: &Environment) -> Child {
     let _ = std::fs::remove_file(dir.join("socket"));
     // Each start has a log of its own.
     let _ = std::fs::remove_file(dir.join("log"));
     command_from("RATELIMIT_SERVER", "redis-server")
         .arg(dir.join("redis.conf"))
+        .envs(environment.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -433,8 +449,8 @@ fn spawn(dir: &Path) -> Child {
 }
 
 /// Starts a server on `dir/redis.conf` and waits until it answers PING.
-fn launch(dir: &Path) -> Result<Child, Refusal> {
-    let mut child = spawn(dir);
+fn launch(dir: &Path, environment: &Environment) -> Result<Child, Refusal> {
+    let mut child = spawn(dir, environment);
     let start = Instant::now();
     loop {
         if let Some(status) = child.try_wait().expect("the server was started here") {

@@ -24,6 +24,16 @@ pub fn call(random: &mut Random, windows: &[&str]) -> String {
     } else {
         algorithm(key)
     };
+    let (limits, cost) = (limits(random, algorithm, windows), cost(random));
+    if random.one_in(20) {
+        return format!("RL.PEEK {algorithm} k:{key}{limits}{cost}");
+    }
+    let force = if random.one_in(10) { " FORCE" } else { "" };
+    format!("RL.{algorithm} k:{key}{limits}{cost}{force}")
+}
+
+/// One to three limits.
+fn limits(random: &mut Random, algorithm: &str, windows: &[&str]) -> String {
     let mut limits = String::new();
     let first = random.below(windows.len());
     // Neighbours in the table are distinct windows.
@@ -36,17 +46,94 @@ pub fn call(random: &mut Random, windows: &[&str]) -> String {
             limits += &format!(" {limit} {window}");
         }
     }
-    let cost = match random.below(12) {
+    limits
+}
+
+fn cost(random: &mut Random) -> String {
+    match random.below(12) {
         0..=5 => String::new(),
         6..=9 => format!(" COST {}", random.within(-5..=20)),
         10 => format!(" COST {}", random.within(0..=9_007_199_254_740_991)),
         _ => " COST 0".to_string(),
-    };
-    if random.one_in(20) {
-        return format!("RL.PEEK {algorithm} k:{key}{limits}{cost}");
     }
-    let force = if random.one_in(10) { " FORCE" } else { "" };
-    format!("RL.{algorithm} k:{key}{limits}{cost}{force}")
+}
+
+/// One random call of what few callers say: of one key or of several, with leases, blocks, calendar windows, parts, turns
+/// and settlements of what was charged up to a minute before `now_ms`.
+pub fn rare_call(random: &mut Random, windows: &[&str], now_ms: i64) -> String {
+    if random.one_in(12) {
+        return format!(
+            "RL.RELEASE l:{} {} {}",
+            random.below(9),
+            random.below(30),
+            random.below(30)
+        );
+    }
+    let charges = !random.one_in(20);
+    let mut options = String::new();
+    if charges && random.one_in(5) {
+        options += &format!(
+            " AT {}",
+            [0, now_ms - random.within(0..=60_000), now_ms][random.below(3)]
+        );
+    }
+    if charges && random.one_in(3) {
+        options += " STAMP";
+    }
+    if charges && random.one_in(10) {
+        options += " FORCE";
+    }
+    if random.one_in(3) {
+        let key = random.below(KEYS);
+        let algorithm = algorithm(key);
+        let limits = limits(random, algorithm, windows);
+        options += match random.below(8) {
+            0 if charges && algorithm == "BUCKET" => {
+                return format!("RL.BUCKET k:{key}{limits} COST 3 RESERVE 1h")
+            }
+            1 if !options.contains("FORCE") => " COST 9 MIN 2",
+            2 => " BLOCK 10ms 1s 1h",
+            _ => "",
+        };
+        let verb = if charges { "RL." } else { "RL.PEEK " };
+        return format!("{verb}{algorithm} k:{key}{limits}{options}");
+    }
+    let mut keys = String::new();
+    let mut clauses = String::new();
+    let (first, count) = (random.below(KEYS), 1 + random.below(5));
+    // Neither time nor FORCE goes with a lease.
+    let mut may_lease = !options.contains("AT ") && !options.contains("FORCE");
+    for place in 0..count {
+        let key = (first + place * 7) % KEYS;
+        if may_lease && random.one_in(4) {
+            may_lease = false; // a key once in a call
+            keys += &format!(" l:{}", random.below(9));
+            clauses += &format!(
+                " LEASE {} {} {}",
+                random.within(1..=20),
+                random.pick(windows),
+                random.below(30)
+            );
+            clauses += if random.one_in(2) { "" } else { " COST 2" };
+            continue;
+        }
+        keys += &format!(" k:{key}");
+        let algorithm = algorithm(key);
+        clauses += &format!(" {algorithm}{}", limits(random, algorithm, windows));
+        clauses += if algorithm == "FIXED" && random.one_in(3) {
+            " 50 1mo@15,Europe/Berlin"
+        } else {
+            ""
+        };
+        clauses += &cost(random);
+        clauses += if random.one_in(12) {
+            " BLOCK 5ms 1m"
+        } else {
+            ""
+        };
+    }
+    let verb = if charges { "RL.ALL" } else { "RL.PEEKALL" };
+    format!("{verb} {count}{keys}{clauses}{options}")
 }
 
 /// `count` random calls.

@@ -52,6 +52,7 @@ const REFUSALS = new Set(["ERR", "WRONGTYPE", "CROSSSLOT", "NOPERM", "NOAUTH", "
 
 /** The error as a refusal, or undefined where Redis is away, busy, loading or full: where another try may succeed. */
 export function refusal(error: unknown): RefusedError | undefined {
+  if (error instanceof RefusedError) return error;
   const message = error instanceof Error ? error.message : String(error);
   const code = /^([A-Z]+) /.exec(message)?.[1];
   if (code === undefined || !REFUSALS.has(code) || message.startsWith("ERR max number of clients")) return undefined;

@@ -1,5 +1,7 @@
 // What the server answered. The numbers are the ones of the limit that binds; `limits` has each one's.
 
+import { RefusedError } from "./client.js";
+
 export interface Numbers {
   readonly allowed: boolean;
   /** The limit in force; a bucket's capacity. */
@@ -49,9 +51,12 @@ export interface Described {
   readonly windowSeconds?: number;
 }
 
+/** Of another server than this package is for: no reason to let anybody through. */
+const unread = (reply: unknown): RefusedError => new RefusedError(`not a reply of RL.*: ${JSON.stringify(reply)}`, "ERR", undefined);
+
 function integerOf(value: unknown): number {
   const number = typeof value === "number" ? value : Number(value); // a client may bring texts or bigints
-  if (!Number.isInteger(number)) throw new Error(`not a reply of RL.*: ${JSON.stringify(value)} is no integer`);
+  if (!Number.isInteger(number)) throw unread(value);
   return number;
 }
 
@@ -61,7 +66,7 @@ function numbers(reply: readonly unknown[]): Numbers {
 }
 
 function list(reply: unknown): readonly unknown[] {
-  if (!Array.isArray(reply) || reply.length < 5) throw new Error(`not a reply of RL.*: ${JSON.stringify(reply)}`);
+  if (!Array.isArray(reply) || reply.length < 5) throw unread(reply);
   return reply;
 }
 
@@ -102,7 +107,7 @@ function describe({ described, name }: Asked, index: number, count: number): Des
 export function allVerdict(reply: unknown, asked: readonly Asked[], { stamp = false, deny = false }): AllVerdict {
   const values = list(reply);
   const each = values[5];
-  if (!Array.isArray(each)) throw new Error(`not a reply of RL.ALL: ${JSON.stringify(reply)}`);
+  if (!Array.isArray(each)) throw unread(reply);
   const own = numbers(values);
   const forced = asked[0]?.force === true && !(deny && denied(values.at(-1)).deniedValue !== undefined);
   const keys = asked.map((one, index) => ({

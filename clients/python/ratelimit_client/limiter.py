@@ -255,18 +255,25 @@ class AsyncLimiter(_Limiter):
         integer("cost", cost, 1)
         integer("timeout_ms", timeout_ms, 1)
         if self._reserves_places():
-            answer = await self._ask([self._command], key, {"cost": cost, "reserve_ms": timeout_ms})
-            if answer.allowed and not answer.error:
-                try:
+            asking = asyncio.ensure_future(self._ask([self._command], key, {"cost": cost, "reserve_ms": timeout_ms}))
+            try:
+                answer = await asyncio.shield(asking)
+                if answer.allowed:
                     await asyncio.sleep(answer.retry_after_ms / 1000)
-                except asyncio.CancelledError:
-                    await asyncio.shield(self.hit(key, cost=-cost))  # its place is given back
-                    raise
-            return answer
+                return answer
+            except asyncio.CancelledError:
+                await asyncio.shield(self._give_back(asking, key, cost))
+                raise
         deadline = time.monotonic() + timeout_ms / 1000
         while not _too_long(answer := await self.hit(key, cost=cost), deadline):
             await asyncio.sleep(answer.retry_after_ms / 1000)
         return answer
+
+    async def _give_back(self, asking: "asyncio.Future[Verdict]", key: str, cost: int) -> None:
+        """The place of one who waits no longer, also where it had not been answered yet."""
+        answer = await asking
+        if answer.allowed and answer.error is None:
+            await self.hit(key, cost=-cost)
 
     async def reset(self, key: str) -> bool:
         full = self.plan.key(key)

@@ -60,7 +60,10 @@ class Asked:
 def _numbers(reply: Any) -> dict[str, Any]:
     if not isinstance(reply, list) or len(reply) < 5:
         raise ValueError(f"not a reply of RL.*: {reply!r}")
-    allowed, limit, remaining, retry_after_ms, reset_after_ms = (int(value) for value in reply[:5])
+    try:
+        allowed, limit, remaining, retry_after_ms, reset_after_ms = (int(value) for value in reply[:5])
+    except (TypeError, ValueError):
+        raise ValueError(f"not a reply of RL.*: {reply!r}") from None
     return {
         "allowed": allowed == 1,
         "limit": limit,
@@ -88,6 +91,8 @@ def _limits(replies: Sequence[Any], asked: Asked) -> tuple[LimitState, ...]:
 def verdict(reply: Any, asked: Asked) -> Verdict:
     own = _numbers(reply)
     rest = list(reply[5:])
+    if len(rest) < asked.min + asked.stamp + asked.deny:
+        raise ValueError(f"not a reply of RL.*: {reply!r}")
     each = rest.pop(0) if rest and isinstance(rest[0], list) else [reply]
     denied_value = _denied(rest.pop()) if asked.deny else None
     charged = own["allowed"] or (asked.force and denied_value is None)

@@ -176,7 +176,8 @@ impl Meter for Bucket {
     }
 
     fn is_unused(&self, now_ms: u64) -> bool {
-        self.unused_at_ms() <= now_ms
+        // One that was given back in full is so too where the clock has stepped back.
+        (self.tokens == 0 && self.fraction == 0) || self.unused_at_ms() <= now_ms
     }
 
     fn charged_ms(&self) -> u64 {
@@ -242,7 +243,7 @@ impl Meter for Stamped {
     }
 
     fn refundable(&self, ask: &Ask, at_ms: u64) -> u64 {
-        if at_ms.min(ask.now_ms) >= self.since_ms {
+        if at_ms >= self.since_ms.min(ask.now_ms) {
             self.bucket.used(ask)
         } else {
             0
@@ -251,7 +252,8 @@ impl Meter for Stamped {
 
     fn charge(&mut self, ask: &Ask, cost: i64, at_ms: u64) {
         let is_full = self.bucket.used(ask) == 0;
-        let is_forgiven = cost < 0 && at_ms.min(ask.now_ms) < self.since_ms;
+        self.since_ms = self.since_ms.min(ask.now_ms); // the clock may have stepped back
+        let is_forgiven = cost < 0 && at_ms < self.since_ms;
         let cost = if is_forgiven { 0 } else { cost };
         self.bucket.charge(ask, cost, ask.now_ms);
         if is_full {

@@ -81,9 +81,15 @@ fn binding(charged: Window, current: Window) -> Window {
     }
 }
 
-/// Whether something that was charged at `at_ms` is counted in the window that binds.
-fn is_counted(binds: Window, at_ms: u64, now_ms: u64) -> bool {
-    at_ms >= now_ms || at_ms >= binds.start_ms
+/// For how many milliseconds more a charge of `at_ms` counts, where `current` is the window that the clock is in.
+fn counts_ms(current: Window, at_ms: u64, now_ms: u64) -> u64 {
+    if at_ms.min(now_ms) < current.start_ms {
+        0
+    } else if at_ms < current.end_ms {
+        current.end_ms - now_ms
+    } else {
+        u64::MAX // until the end of a window to come
+    }
 }
 
 impl Fixed {
@@ -116,7 +122,7 @@ impl Fixed {
     }
 
     fn refundable_in(&self, binds: Window, at_ms: u64, now_ms: u64) -> u64 {
-        if is_counted(binds, at_ms, now_ms) {
+        if at_ms >= now_ms || at_ms >= binds.start_ms {
             self.used_in(binds)
         } else {
             0
@@ -181,12 +187,9 @@ impl Meter for Fixed {
         self.refundable_in(self.binding(ask.now_ms), at_ms, ask.now_ms)
     }
 
-    fn counts(_this: Option<&Self>, ask: &Ask, at_ms: u64) -> bool {
-        is_counted(
-            aligned(ask.limit.span().ms(), ask.now_ms),
-            at_ms,
-            ask.now_ms,
-        )
+    fn counts_ms(_this: Option<&Self>, ask: &Ask, at_ms: u64) -> u64 {
+        let current = aligned(ask.limit.span().ms(), ask.now_ms);
+        counts_ms(current, at_ms, ask.now_ms)
     }
 
     #[inline(always)]
@@ -256,7 +259,8 @@ impl Meter for Dated {
     fn unused(limit: &Limit, log_size: u16) -> Self {
         Self {
             fixed: Fixed::unused(limit, log_size),
-            end_ms: limit.window_ms(),
+            // Of a calendar window, the calendar was not asked; but an end lies behind its start, or no file would be read.
+            end_ms: limit.window_ms().max(1),
         }
     }
 
@@ -286,8 +290,8 @@ impl Meter for Dated {
         self.fixed.refundable_in(binds, at_ms, ask.now_ms)
     }
 
-    fn counts(this: Option<&Self>, ask: &Ask, at_ms: u64) -> bool {
-        is_counted(Self::current(this, ask), at_ms, ask.now_ms)
+    fn counts_ms(this: Option<&Self>, ask: &Ask, at_ms: u64) -> u64 {
+        counts_ms(Self::current(this, ask), at_ms, ask.now_ms)
     }
 
     fn charge(&mut self, ask: &Ask, cost: i64, at_ms: u64) {

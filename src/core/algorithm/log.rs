@@ -173,6 +173,7 @@ impl Log {
         self.bytes.clear();
         self.entries = 0;
         self.used = 0;
+        self.last_ms = self.origin_ms; // all that its bytes say
         self.last_bytes = 0;
     }
 

@@ -42,6 +42,7 @@ pub trait Meter: Clone {
     fn used(&self, ask: &Ask) -> u64;
 
     /// Of [`Meter::used`], what is the asker's own and will be replaced by what it asks for.
+    #[inline(always)]
     fn own(&self, _ask: &Ask) -> u64 {
         0
     }
@@ -51,6 +52,7 @@ pub trait Meter: Clone {
     fn wait(&self, ask: &Ask, target: u64) -> u64;
 
     /// Milliseconds until nothing is used, if nothing else happens.
+    #[inline(always)]
     fn reset(&self, ask: &Ask) -> u64 {
         self.wait(ask, 0)
     }
@@ -61,9 +63,9 @@ pub trait Meter: Clone {
     /// How many of the units that are used a refund of what was charged at `at_ms` may give back.
     fn refundable(&self, ask: &Ask, at_ms: u64) -> u64;
 
-    /// Whether a charge of `at_ms` would still count now.
-    fn counts(_this: Option<&Self>, _ask: &Ask, _at_ms: u64) -> bool {
-        true
+    /// For how many milliseconds more a charge of `at_ms` counts: 0 where it no longer does.
+    fn counts_ms(_this: Option<&Self>, _ask: &Ask, _at_ms: u64) -> u64 {
+        u64::MAX
     }
 
     /// Adds `cost` units as charged at `at_ms`, or takes them off, down to nothing used: what no longer counts is not

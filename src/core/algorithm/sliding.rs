@@ -126,8 +126,9 @@ impl Meter for Sliding {
         self.log.used_until(at_ms).saturating_sub(gone)
     }
 
-    fn counts(_this: Option<&Self>, ask: &Ask, at_ms: u64) -> bool {
-        at_ms.saturating_add(ask.limit.span().ms()) > ask.now_ms
+    fn counts_ms(_this: Option<&Self>, ask: &Ask, at_ms: u64) -> u64 {
+        let leaves_ms = at_ms.saturating_add(ask.limit.span().ms());
+        leaves_ms.saturating_sub(ask.now_ms)
     }
 
     fn charge(&mut self, ask: &Ask, cost: i64, at_ms: u64) {
@@ -143,7 +144,7 @@ impl Meter for Sliding {
                     self.log.merge();
                 }
             }
-            (1, false) if Self::counts(None, ask, at_ms) => self.log.insert(amount, at_ms),
+            (1, false) if Self::counts_ms(None, ask, at_ms) > 0 => self.log.insert(amount, at_ms),
             (-1, true) => self.log.give_back(amount),
             (-1, false) => self.log.give_back_until(amount, at_ms),
             _ => {}

@@ -5,7 +5,7 @@
 pub const MAX_BYTES: usize = 10;
 
 /// Appends `value` to `out`.
-#[inline]
+#[inline(always)]
 pub fn write(out: &mut impl Extend<u8>, mut value: u64) {
     while value >= 0x80 {
         out.extend([(value & 0x7f) as u8 | 0x80]);

@@ -121,7 +121,7 @@ impl Node {
 
     /// Counts a hit on the key `identifier`, under the name of its policy if it has one. `identifier` is asked for only where
     /// it is counted apart.
-    #[inline]
+    #[inline(always)]
     pub fn count<'a>(
         &mut self,
         name: Option<&[u8]>,
@@ -221,7 +221,7 @@ impl Node {
         let Sender::Client(bounds) = sender else {
             return Ok(self.policies.load(bytes));
         };
-        let mut policies = Policies::new(policy::MAX_POLICIES, self.policies.hashing());
+        let mut policies = Policies::new(crate::core::limit::MAX_POLICIES, self.policies.hashing());
         if !policies.load(bytes) {
             return Ok(false);
         }

@@ -12,7 +12,7 @@ use super::stats::Slot;
 use crate::core::bytes::source::{write_string, Source};
 use crate::core::bytes::varint;
 use crate::core::error::{Error, MAX_NAME_BYTES};
-use crate::core::limit::{Algorithm, Limit, Limits, MAX_LIMITS, MAX_TIME_MS};
+use crate::core::limit::{Algorithm, Limit, Limits, MAX_LIMITS, MAX_POLICIES, MAX_TIME_MS};
 use crate::core::span::Span;
 use ahash::RandomState;
 use sha2::{Digest, Sha256};
@@ -20,8 +20,6 @@ use std::collections::HashMap;
 
 /// Policies if not configured: more than a person keeps an overview of.
 pub const DEFAULT_POLICIES: usize = 1_000;
-/// The most policies: a tenant's limits belong into the call; this many take 4 MiB.
-pub const MAX_POLICIES: usize = 10_000;
 /// Where RL.POLICY SET has the name on its command line.
 pub const NAME_AT: usize = 2;
 
@@ -38,9 +36,14 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// `None` unless there are 1 ..= [`MAX_LIMITS`] limits, each of the algorithm's shape, no two of one window.
+    /// `None` unless there are 1 ..= [`MAX_LIMITS`] limits, one for leases, each of the algorithm's shape, no two of one
+    /// window.
     pub fn new(algorithm: Algorithm, limits: Limits) -> Option<Self> {
-        let count = (1..=MAX_LIMITS).contains(&limits.len());
+        let most = match algorithm {
+            Algorithm::Fixed | Algorithm::Sliding | Algorithm::Bucket => MAX_LIMITS,
+            Algorithm::Lease => 1,
+        };
+        let count = (1..=most).contains(&limits.len());
         let sound = limits.iter().enumerate().all(|(index, limit)| {
             let shape = match algorithm {
                 Algorithm::Fixed | Algorithm::Sliding | Algorithm::Lease => {
@@ -372,13 +375,14 @@ impl Policies {
             0 => 0,
             capacity => (capacity * 8 / 7).next_power_of_two(),
         };
-        let entry_bytes = |(name, entry): (&Box<[u8]>, &Box<Entry>)| {
-            let temporary = entry.held.temporary.as_ref();
-            name.len() + size_of::<Entry>() + temporary.map_or(0, |_| size_of::<Temporary>())
-        };
+        let names: usize = self.entries.keys().map(|name| name.len()).sum();
+        let entries = self.entries.values();
+        let temporary = entries.filter(|entry| entry.held.temporary.is_some());
         size_of::<Self>()
             + places * (size_of::<(Box<[u8]>, Box<Entry>)>() + 1)
-            + self.entries.iter().map(entry_bytes).sum::<usize>()
+            + names
+            + self.entries.len() * size_of::<Entry>()
+            + temporary.count() * size_of::<Temporary>()
     }
 
     /// Every policy that counts at `now_ms` or is to be back, as bytes: the same for equal policies, in whatever order they
@@ -389,7 +393,7 @@ impl Policies {
     /// held     = 1 policy | 2 temporary | 3 policy temporary
     /// temporary = policy, the millisecond since the Unix epoch at which it ends
     /// policy   = the algorithm's place in [`Algorithm::ALL`] (one byte), number { limit }
-    /// limit    = limit window | capacity refill interval
+    /// limit    = limit window | capacity refill interval    see [`Limit::write`]
     /// encoding = 1  number { name policy }                  the first version
     /// ```
     ///

@@ -4,10 +4,10 @@
 use super::hit::DENIED;
 use super::look_up::{look_up_all, Listed};
 use crate::core::error::Error;
-use crate::core::limit::Algorithm;
+use crate::core::limit::{Algorithm, MAX_KEYS};
 use crate::core::node::stats::Outcome;
 use crate::core::quote::{self, Change, Hit, Quote, Rare, Windows};
-use crate::core::request::{parse_all, All, Clause, Verb, MAX_KEYS};
+use crate::core::request::{numkeys, parse_all, All, Clause, Verb};
 use crate::server::raw::{now_ms, Args, Call, Key};
 use crate::server::slot::Slot;
 use crate::server::{config, registry, reply, zones};
@@ -32,6 +32,11 @@ pub fn peek_all(call: &Call) -> Result<(), Error> {
 fn decide(call: &Call, verb: Verb) -> Result<(), Error> {
     let mut words = Args::new();
     call.read_args(NUMKEYS, &mut words);
+    if call.asks_for_keys() {
+        let keys = numkeys(&words).unwrap_or(0); // what is refused has none
+        (FIRST_KEY..FIRST_KEY + keys).for_each(|index| call.tell_key(index));
+        return Ok(());
+    }
     let mut all = parse_all(verb, &words, NUMKEYS)?;
     let now_ms = now_ms();
     let clauses = all

@@ -11,12 +11,13 @@ use crate::server::raw::{notice, now_ms, Call};
 use crate::server::registry::{self, NODE};
 use crate::server::zones;
 
-/// `RL.POLICY SET name FIXED|SLIDING|BUCKET limits... [TTL duration]`
+/// `RL.POLICY SET name FIXED|SLIDING|BUCKET|LEASE limits... [TTL duration]`
 pub fn set(call: &Call) -> Result<(), Error> {
     let args = call.args();
     let name = args.get(NAME).copied().unwrap_or_default();
     let now_ms = now_ms();
     let mut setting = read_setting(&args, now_ms)?;
+    end_due(now_ms);
     if call.is_replayed() {
         setting.read_as_first_version();
     } else {
@@ -90,6 +91,7 @@ pub fn get(call: &Call) -> Result<(), Error> {
 pub fn del(call: &Call) -> Result<(), Error> {
     let args = call.args();
     let now_ms = now_ms();
+    end_due(now_ms);
     let mut deleted = 0;
     for name in args.iter().skip(NAME) {
         let before = registry::node(|node| node.policies.del(name, now_ms));
@@ -157,10 +159,10 @@ fn log_change(call: &Call, what: &str, name: &[u8], before: &Held, after: &Held,
     ));
 }
 
-/// The temporary policies that have ended, each as a line in the server's log.
-pub fn log_ended(ended: &[(Box<[u8]>, Temporary, Option<Policy>)]) {
-    for (name, temporary, lasting) in ended {
-        let name = String::from_utf8_lossy(name);
+/// Forgets the temporary policies that have ended: each is a line in the server's log.
+pub fn end_due(now_ms: u64) {
+    for (name, temporary, lasting) in registry::node(|node| node.policies.end(now_ms)) {
+        let name = String::from_utf8_lossy(&name);
         let back = lasting.as_ref().map(Policy::words);
         notice(&format!(
             "ratelimit: policy '{name}' ended: from {} to {}",

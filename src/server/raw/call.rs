@@ -98,6 +98,22 @@ impl<'a> Call<'a> {
         unsafe { Key::open(self.ctx, name, mode) }
     }
 
+    /// Whether the server only asks which arguments are keys, by [`Call::tell_key`]; then nothing is to be done, nor replied.
+    pub fn asks_for_keys(&self) -> bool {
+        let asks = function!(RedisModule_IsKeysPositionRequest);
+        // SAFETY: the call's own context.
+        unsafe { asks(self.ctx) != 0 }
+    }
+
+    /// Argument `index` is a key.
+    pub fn tell_key(&self, index: usize) {
+        let tell = function!(RedisModule_KeyAtPos);
+        if let Ok(index) = c_int::try_from(index) {
+            // SAFETY: the call's own context, of which the server has asked for its keys.
+            unsafe { tell(self.ctx, index) };
+        }
+    }
+
     /// Whether the call is not a client's of this server, but comes from its primary or from the AOF.
     pub fn is_replayed(&self) -> bool {
         const REPLAYED: u32 =

@@ -7,8 +7,10 @@
 //!
 //! ```text
 //! call          a callback of the server's: a command's arguments, its reply, its effect
+//! client        who has sent a call, and what the server lets that user see
 //! key           an open key, and a closed one whose events may be notified
 //! io            a value on its way: RDB, AOF, digest, defragmentation
+//! memory        the server's allocator
 //! log           a line in the server's log
 //! loading       the module is being loaded: its settings, type and options
 //! registration  a command, its documentation and its ACL categories
@@ -32,6 +34,7 @@ mod io;
 mod key;
 mod loading;
 mod log;
+mod memory;
 mod registration;
 
 pub use call::{Args, Call, ROOM};
@@ -40,6 +43,7 @@ pub use io::{digest_bytes, emit_aof, load_bytes, relocate, save_bytes};
 pub use key::{ClosedKey, Key};
 pub use loading::{is_main_thread, load, Loading};
 pub use log::{notice, warning};
+pub use memory::ServerMemory;
 pub use registration::{callback, Command, KeySpec};
 
 use redis_module::raw;

@@ -64,6 +64,15 @@ describe("exchanges", () => {
   }
 });
 
+describe("replies of another server", () => {
+  for (const reply of table.unread) {
+    it(`${JSON.stringify(reply)} is an error, and no open door`, async () => {
+      const limiter = createLimiter({ client: answering(reply).client, algorithm: "fixed", limits: { limit: 5, window: "1h" } });
+      await assert.rejects(limiter.hit("k", { stamp: true }), { message: /^not a reply of RL/ });
+    });
+  }
+});
+
 describe("refused before anything is sent", () => {
   for (const { limiter = {}, call: [method, key, options] = ["hit", "k", {}], says } of table.refused) {
     it(`${JSON.stringify({ ...limiter, key, options })}: ${says}`, async () => {

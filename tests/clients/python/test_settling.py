@@ -201,27 +201,26 @@ class Asyncio(unittest.IsolatedAsyncioTestCase):
         self.assertEqual(await self.used("async-cancelled"), 300)
 
     async def test_20_waiters_are_20_commands_served_in_order(self):
-        sent, served = [], []
+        answered, served = [], []
 
         class Counting:
             async def execute_command(_, *args):
-                sent.append(args)
-                return await self.client.execute_command(*args)
+                answered.append(await self.client.execute_command(*args))
+                return answered[-1]
 
         lane = AsyncLimiter(Counting(), prefix="py-wait", algorithm="bucket", limits=Bucket(1, 1, "100ms"))
 
         async def wait(waiter):
-            # One connection each, so each has asked before the next one does.
             self.assertTrue((await lane.wait("lane")).allowed)
             served.append(waiter)
 
         tasks = []
-        for waiter in range(20):
+        for waiter in range(20):  # each has its place before the next one asks
             tasks.append(asyncio.create_task(wait(waiter)))
-            while len(sent) <= waiter:
-                await asyncio.sleep(0)
+            while len(answered) <= waiter:
+                await asyncio.sleep(0.001)
         await asyncio.gather(*tasks)
-        self.assertEqual((len(sent), served), (20, list(range(20))))
+        self.assertEqual((len(answered), served), (20, list(range(20))))
 
     async def test_a_waiter_that_is_cancelled_gives_its_place_back(self):
         lane = AsyncLimiter(self.client, prefix="py-wait", algorithm="bucket", limits=Bucket(1, 1, "1h"))

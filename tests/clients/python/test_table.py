@@ -152,6 +152,15 @@ class Table(unittest.TestCase):
                     self.assertEqual([key.taken for key in answer.keys], case["taken"])
                     self.assertEqual(rate_limit_headers(answer, NOW_MS), case["fields"])
 
+    def test_replies_of_another_server_are_an_error_and_no_open_door(self):
+        given = {"algorithm": "fixed", "limits": Window(5, "1h")}
+        for reply in TABLE["unread"]:
+            with self.subTest(reply=reply):
+                with self.assertRaisesRegex(ValueError, "^not a reply of RL"):
+                    Limiter(Answering(reply), **given).hit("k", stamp=True)
+                with self.assertRaisesRegex(ValueError, "^not a reply of RL"):
+                    asyncio.run(AsyncLimiter(AsyncAnswering(reply), **given).hit("k", stamp=True))
+
     def test_refused_before_anything_is_sent(self):
         for case in TABLE["refused"]:
             call = case.get("call", ["hit", "k", {}])

@@ -214,7 +214,7 @@ fn read<'a>(bytes: &'a [u8], mut visit: impl FnMut(&'a [u8], usize, &'a [u8])) -
 }
 
 /// The next entry; the inner `None` is the end of the list.
-#[allow(clippy::option_option)] // refused, or no more
+#[allow(clippy::option_option, reason = "refused, or no more")]
 fn read_entry<'a>(source: &mut Source<'a>) -> Option<Option<(Value<'a>, Until)>> {
     let tag = source.byte()?;
     let value = match tag & !TEMPORARY {

@@ -36,7 +36,10 @@ fn limit(policies: &Policies, name: &[u8], now_ms: u64) -> Option<u64> {
 
 fn any(random: &mut Random) -> Policy {
     let algorithm = Algorithm::ALL[random.index(Algorithm::ALL.len())];
-    let count = 1 + random.below(8);
+    let count = match algorithm {
+        Algorithm::Lease => 1,
+        _ => 1 + random.below(8),
+    };
     let limits = (1..=count).map(|window_ms| {
         let limit = random.next() >> (11 + random.below(53));
         match algorithm {
@@ -174,9 +177,10 @@ fn a_policy_needs_a_name_and_sound_limits() {
             false,
         ),
         (Algorithm::Fixed, (1..=8).map(window).collect(), true),
-        (Algorithm::Fixed, (1..=9).map(window).collect(), false),
         (Algorithm::Fixed, vec![bucket], false),
         (Algorithm::Bucket, vec![bucket], true),
+        (Algorithm::Lease, vec![window(1)], true),
+        (Algorithm::Lease, vec![window(1), window(2)], false),
         (Algorithm::Bucket, vec![Limit::window(0, 1).unwrap()], false),
     ] {
         let policy = Policy::new(algorithm, limits.iter().copied().collect());

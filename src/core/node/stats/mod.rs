@@ -35,7 +35,7 @@ pub const DEFAULT_NAMES: usize = 1_000;
 /// The most of them. A name can take 0.1 MiB, so this is already 1 GiB at the worst.
 pub const MAX_NAMES: usize = 10_000;
 /// The most names that are, or were, a policy's: then those of policies that are gone make room.
-pub const MAX_POLICY_NAMES: usize = super::policy::MAX_POLICIES;
+pub const MAX_POLICY_NAMES: usize = crate::core::limit::MAX_POLICIES;
 /// Where names past the bound count. A policy of this very name shares it.
 pub const OTHER: &[u8] = b"other";
 
@@ -213,7 +213,7 @@ impl Stats {
     }
 
     /// Counts a hit that names no policy. `identifier` is asked for only where the hit is in the sample.
-    #[inline]
+    #[inline(always)]
     pub fn count_unnamed<'a>(
         &mut self,
         identifier: impl FnOnce() -> &'a [u8],
@@ -276,7 +276,7 @@ impl Stats {
         top.count(identifier, 1, self.bounds.identifiers, &self.hashing);
     }
 
-    #[inline]
+    #[inline(always)]
     fn count(&mut self, algorithm: Algorithm, outcome: Outcome, now_ms: u64) {
         if let Some(series) = self.algorithms.get_mut(algorithm as usize) {
             series.count(outcome, now_ms / HOUR_MS);

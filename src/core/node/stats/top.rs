@@ -332,7 +332,7 @@ impl Top {
     }
 
     /// What [`Top::write_change`] of a stream of at most `hits` makes of this one; the inner `None` is that it stays as it is.
-    #[allow(clippy::option_option)] // refused, or nothing to do
+    #[allow(clippy::option_option, reason = "refused, or nothing to do")]
     pub(super) fn changed(
         &self,
         source: &mut Source,
