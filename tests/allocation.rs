@@ -2,11 +2,11 @@
 #![cfg(not(feature = "server"))] // with it, the crate brings the server's allocator
 
 use ratelimit::core::codec;
-use ratelimit::core::decision::Decision;
 use ratelimit::core::error::Error;
 use ratelimit::core::limit::Algorithm;
-use ratelimit::core::limiter::{Change, Hit, Limiter};
-use ratelimit::core::request::{self, Verb};
+use ratelimit::core::limiter::Limiter;
+use ratelimit::core::quote::{self, Change, Hit, Quote};
+use ratelimit::core::request::{self, Clause, Request, Verb};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
@@ -44,33 +44,39 @@ struct Outcomes {
     allocations: usize,
 }
 
+/// The hit of a request that asks for nothing rare.
+fn hit_of<'a>(algorithm: Algorithm, request: &'a Request) -> Hit<'a> {
+    Hit {
+        force: request.options.force,
+        ..Hit::new(algorithm, &request.clause.limits, request.clause.cost)
+    }
+}
+
 /// Sends hits of these arguments, a hundred a second: first for a while unobserved, so that the key exists and its log
 /// has its size, and then counted.
 fn run(algorithm: Algorithm, line: &str) -> Result<Outcomes, Error> {
     let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
     let mut state: Option<Limiter> = None;
-    let mut decision = Decision::default();
     let mut outcomes = Outcomes::default();
     for turn in 0..6_000_u64 {
         let now_ms = 1_700_000_000_000 + turn * 10;
         let before = CALLS.get();
         let request = request::parse(algorithm, Verb::Charge, &words, 2)?;
-        let hit = Hit {
-            algorithm,
-            limits: &request.limits,
-            cost: request.cost,
-            force: request.force,
-            entries: 128,
+        let hit = hit_of(algorithm, &request);
+        let mut quoted = Quote::default();
+        let mut held = state.as_mut().map(Limiter::held);
+        quote::quote(held.as_ref(), &hit, now_ms, true, &mut quoted)?;
+        let made = quote::commit(held.as_mut(), &hit, quoted.change, now_ms)?;
+        let bytes = match quoted.change {
+            Change::Charge(cost) => codec::encode_charge(&hit, cost, now_ms).len(),
+            _ => 0,
         };
-        let change = Limiter::decide(&mut state, &hit, now_ms, &mut decision)?;
-        let bytes = match change {
-            Change::Charged => codec::encode_charge(&hit, now_ms).len(),
-            Change::None | Change::Rewound => 0,
-        };
+        let decision = quoted.decision;
         let allowed = decision.allowed();
         let binding = decision.binding().map(|verdict| verdict.allowed);
         let allocations = CALLS.get() - before;
         assert_eq!((binding, bytes > 0), (Some(allowed), allowed));
+        state = made.or(state);
         if turn >= 3_000 {
             outcomes.allowed += u32::from(allowed);
             outcomes.denied += u32::from(!allowed);
@@ -89,6 +95,10 @@ fn a_hit_on_a_key_that_exists_allocates_nothing() {
         (Algorithm::Sliding, "300 5s"), // past 128 entries: merging
         (Algorithm::Sliding, "50 1s 400 10s 1000000 1d"),
         (Algorithm::Bucket, "50 50 1s"),
+        (
+            Algorithm::Fixed,
+            "50 1s POLICY a POLICY b POLICY c POLICY d",
+        ),
         (
             Algorithm::Bucket,
             "50 50 1s 2000 9007199254740991 1m 9007199254740991 1000 1d",
@@ -119,18 +129,13 @@ fn the_longest_charge_allocates_nothing_and_is_whole() {
     let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
     let before = CALLS.get();
     let request = request::parse(Algorithm::Bucket, Verb::Charge, &words, 2).unwrap();
-    let hit = Hit {
-        algorithm: Algorithm::Bucket,
-        limits: &request.limits,
-        cost: request.cost,
-        force: request.force,
-        entries: 4096,
-    };
-    let bytes = codec::encode_charge(&hit, 9_007_199_254_740_991);
+    let hit = hit_of(Algorithm::Bucket, &request);
+    let bytes = codec::encode_charge(&hit, hit.cost, 9_007_199_254_740_991);
     assert_eq!(CALLS.get(), before);
     match codec::decode(&bytes) {
         Some(codec::Effect::Charge(charge)) => {
-            assert_eq!((charge.limits, charge.cost), (request.limits, request.cost))
+            let Clause { limits, cost, .. } = request.clause;
+            assert_eq!((charge.limits, charge.cost), (limits, cost))
         }
         other => panic!("{other:?}"),
     }
@@ -141,14 +146,8 @@ fn the_longest_charge_allocates_nothing_and_is_whole() {
 fn the_first_hit_of_a_key_allocates_once() {
     let words = [b"5".as_slice(), b"1s"];
     let request = request::parse(Algorithm::Fixed, Verb::Charge, &words, 2).unwrap();
-    let hit = Hit {
-        algorithm: Algorithm::Fixed,
-        limits: &request.limits,
-        cost: 1,
-        force: false,
-        entries: 128,
-    };
+    let hit = hit_of(Algorithm::Fixed, &request);
     let (mut state, before) = (None, CALLS.get());
-    Limiter::hit(&mut state, &hit, 1_700_000_000_000).unwrap();
+    quote::hit(&mut state, &hit, 1_700_000_000_000).unwrap();
     assert_eq!(CALLS.get() - before, 1);
 }

@@ -20,16 +20,21 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use random::Random;
+use ratelimit::core::bytes::source::Source;
 use ratelimit::core::bytes::varint;
-use ratelimit::core::codec::{self, Effect};
+use ratelimit::core::calendar::Window;
+use ratelimit::core::codec::{self, Charge, Effect};
 use ratelimit::core::duration::{self, Human};
+use ratelimit::core::error::Error;
 use ratelimit::core::limit::{Algorithm, Limit, Limits, MAX_COUNT, MAX_LIMITS, MAX_TIME_MS};
-use ratelimit::core::limiter::{Change, Hit, Limiter};
+use ratelimit::core::limiter::Limiter;
 use ratelimit::core::node::deny::{Bounds, Lists, Net, Seed, Until, Value, Values};
 use ratelimit::core::node::policy::{self, Policies, Policy, Setting, Temporary};
 use ratelimit::core::node::stats::{self, Outcome, Stats};
 use ratelimit::core::node::{encode_rename, Bounds as NodeBounds, Node, Part, Sender};
-use ratelimit::core::request::{self, Request, Verb};
+use ratelimit::core::quote::{self, Change, Hit, Quote, Rare, Windows};
+use ratelimit::core::request::{self, Clause, Options, Request, Verb};
+use ratelimit::core::span::Span;
 
 /// Runs `execute` again and again, each time with randomness of its own.
 fn fuzz(target: &str, executions: u64, mut execute: impl FnMut(&mut Random)) {
@@ -141,9 +146,24 @@ fn algorithm(random: &mut Random) -> Algorithm {
     *random.pick(&Algorithm::ALL)
 }
 
-/// One to eight limits, no two of one window.
+/// A window that only FIXED may have.
+fn calendar_span(random: &mut Random) -> Span {
+    let text = random.pick(&[
+        "1w",
+        "2w@sun",
+        "1mo",
+        "1mo@31,Asia/Kathmandu",
+        "3mo@-09:30",
+        "1y",
+        "5d@Europe/Berlin",
+        "3660d@Mars/Olympus_Mons",
+    ]);
+    Span::parse(text.as_bytes()).expect("a window")
+}
+
+/// One to eight limits, no two of one window; of a lease one.
 fn limits(random: &mut Random, algorithm: Algorithm) -> Limits {
-    let count = if random.one_in(2) {
+    let count = if random.one_in(2) || algorithm == Algorithm::Lease {
         1
     } else {
         1 + random.below(MAX_LIMITS)
@@ -151,16 +171,18 @@ fn limits(random: &mut Random, algorithm: Algorithm) -> Limits {
     let mut limits = Limits::new();
     while limits.len() < count {
         let window_ms = 1 + number(random) % duration::MAX_MS;
-        let (limit, refill) = (
+        let (amount, refill) = (
             number(random) % (MAX_COUNT + 1),
             1 + number(random) % MAX_COUNT,
         );
         let limit = match algorithm {
-            Algorithm::Bucket => Limit::bucket(limit, refill, window_ms),
-            Algorithm::Fixed | Algorithm::Sliding => Limit::window(limit, window_ms),
+            Algorithm::Bucket => Limit::bucket(amount, refill, window_ms),
+            Algorithm::Fixed if random.one_in(6) => Limit::spanning(amount, calendar_span(random)),
+            _ => Limit::window(amount, window_ms),
         };
-        if limits.iter().all(|other| other.window_ms() != window_ms) {
-            limits.push(limit.expect("within the bounds"));
+        let limit = limit.expect("within the bounds");
+        if limits.iter().all(|other| other.span() != limit.span()) {
+            limits.push(limit);
         }
     }
     limits
@@ -179,11 +201,108 @@ fn time_ms(random: &mut Random) -> u64 {
     number(random) % (MAX_TIME_MS / 2)
 }
 
+/// A hit with everything that it may ask for, whether or not the grammar lets it stand together.
+struct Call {
+    algorithm: Algorithm,
+    limits: Limits,
+    windows: Windows,
+    cost: i64,
+    force: bool,
+    log_size: u16,
+    at_ms: Option<u64>,
+    stamp: bool,
+    min: Option<u64>,
+    reserve_ms: Option<u64>,
+    block_ms: Vec<u64>,
+    id: Vec<u8>,
+    now_ms: u64,
+}
+
+impl Call {
+    fn new(random: &mut Random, algorithm: Algorithm, limits: Limits, now_ms: u64) -> Self {
+        let is_bucket = algorithm == Algorithm::Bucket;
+        let is_lease = algorithm == Algorithm::Lease;
+        let maybe = |random: &mut Random| !is_lease && random.one_in(4);
+        let any_ms = |random: &mut Random| 1 + number(random) % duration::MAX_MS;
+        let cost = cost(random);
+        let mut call = Self {
+            algorithm,
+            limits,
+            windows: Windows::new(),
+            cost: if is_lease { cost.abs() } else { cost },
+            force: maybe(random),
+            log_size: *random.pick(&[8, 9, 16, 128]),
+            at_ms: maybe(random).then(|| time_ms(random)),
+            stamp: is_bucket && random.one_in(3),
+            min: maybe(random).then(|| 1 + number(random) % MAX_COUNT),
+            reserve_ms: (is_bucket && random.one_in(4)).then(|| any_ms(random)),
+            block_ms: Vec::new(),
+            id: if is_lease { id(random, 64) } else { Vec::new() },
+            now_ms,
+        };
+        if maybe(random) {
+            call.block_ms = (0..=random.below(3)).map(|_| any_ms(random)).collect();
+        }
+        let is_calendar = |limit: &Limit| limit.span().plain_ms().is_none();
+        if call.limits.iter().any(is_calendar) {
+            let window = |limit: &Limit| {
+                let before_ms = number(random) % (duration::MAX_MS / 2);
+                if is_calendar(limit) {
+                    Window {
+                        start_ms: now_ms.saturating_sub(before_ms),
+                        end_ms: now_ms + 1 + number(random) % (duration::MAX_MS / 2),
+                    }
+                } else {
+                    Window::default()
+                }
+            };
+            call.windows = call.limits.iter().map(window).collect();
+        }
+        call
+    }
+
+    fn hit<R>(&self, then: impl FnOnce(&Hit) -> R) -> R {
+        then(&Hit {
+            algorithm: self.algorithm,
+            limits: &self.limits,
+            cost: self.cost,
+            force: self.force,
+            log_size: self.log_size,
+            rare: &Rare {
+                windows: &self.windows,
+                at_ms: self.at_ms,
+                stamp: self.stamp,
+                min: self.min,
+                reserve_ms: self.reserve_ms,
+                block_ms: &self.block_ms,
+                id: &self.id,
+                drops_unnamed: false,
+            },
+        })
+    }
+
+    fn make(&self, state: &mut Option<Limiter>) -> Result<Quote, Error> {
+        self.hit(|hit| quote::hit(state, hit, self.now_ms))
+    }
+
+    /// The bytes of its effect, had it been charged.
+    fn effect(&self, cost: i64) -> Vec<u8> {
+        self.hit(|hit| codec::encode_charge(hit, cost, self.now_ms).to_vec())
+    }
+}
+
+/// 1 to `most` bytes.
+fn id(random: &mut Random, most: usize) -> Vec<u8> {
+    let mut name = bytes(random, most);
+    name.push(random.byte());
+    name.truncate(most);
+    name
+}
+
 /// A limiter as hits leave it, at times that mostly go forward.
 fn state(random: &mut Random) -> Option<Limiter> {
     let algorithm = algorithm(random);
     let mut limits = limits(random, algorithm);
-    let entries = *random.pick(&[8, 9, 16, 128]);
     let mut state = None;
     let mut now_ms = time_ms(random);
     let most = if random.one_in(10) { 40 } else { 6 };
@@ -191,135 +310,196 @@ fn state(random: &mut Random) -> Option<Limiter> {
         if random.one_in(8) {
             limits = self::limits(random, algorithm);
         }
-        let hit = Hit {
-            algorithm,
-            limits: &limits,
-            cost: cost(random) % 100,
-            force: random.one_in(2),
-            entries,
-        };
+        let mut call = Call::new(random, algorithm, limits.clone(), now_ms);
+        call.cost %= 100;
+        call.force |= random.one_in(2) && algorithm != Algorithm::Lease;
         // A refusal leaves the state as it was.
-        let _ = Limiter::hit(&mut state, &hit, now_ms);
+        let _ = call.make(&mut state);
+        let window_ms = limits[0].span().plain_ms().unwrap_or(86_400_000);
         now_ms = if random.one_in(20) {
             time_ms(random)
         } else {
-            now_ms + number(random) % limits[0].window_ms()
+            now_ms + number(random) % window_ms
         };
     }
     state
 }
 
+fn encoded(limiter: &Limiter) -> Vec<u8> {
+    codec::encode_state(&limiter.clone().held())
+}
+
 /// What must hold of any state, whatever is asked of it at any time.
 fn assert_state_holds(random: &mut Random, state: &Limiter) {
-    let encoded = codec::encode_state(state);
+    let bytes = encoded(state);
     assert_eq!(
-        codec::decode_state(&encoded).as_ref(),
+        codec::decode_state(&bytes).as_ref(),
         Some(state),
         "decode(encode(state))"
     );
-    let (now_ms, algorithm) = (time_ms(random), state.algorithm());
+    let mut owned = Some(state.clone());
+    let mut held = owned.as_mut().expect("it is there").held();
+    let (now_ms, algorithm) = (time_ms(random), held.algorithm());
     let asked = if random.one_in(2) {
-        state.limits()
+        held.limits()
     } else {
         limits(random, algorithm)
     };
-    let _ = (state.reading(now_ms), state.expires_ms(), state.bytes());
-    let hit = Hit {
-        algorithm,
-        limits: &asked,
-        cost: cost(random),
-        force: random.one_in(4),
-        entries: 128,
-    };
-    let peeked = Limiter::peek(Some(state), &hit, now_ms);
-    let mut after = Some(state.clone());
-    match Limiter::hit(&mut after, &hit, now_ms) {
-        Err(_) => assert_eq!(after.as_ref(), Some(state), "a refused hit changes nothing"),
-        Ok((decision, change)) => {
-            assert_eq!(decision.verdicts().len(), asked.len());
-            for (verdict, limit) in decision.verdicts().iter().zip(&asked) {
+    let _ = (held.reading(now_ms), held.block(now_ms), held.bytes());
+    assert!(held.expires_ms() > held.unused_at_ms());
+    let call = Call::new(random, algorithm, asked, now_ms);
+    let peeked = call.hit(|hit| quote::peek(owned.as_mut(), hit, now_ms));
+    let done = call.make(&mut owned);
+    assert_eq!(peeked, done, "a peek answers as the hit does");
+    let after = owned.expect("a hit deletes nothing");
+    match done {
+        Err(_) => assert_eq!(&after, state, "a refused hit changes nothing"),
+        Ok(quoted) => {
+            let verdicts = quoted.decision.verdicts();
+            assert_eq!(verdicts.len(), call.limits.len());
+            for (verdict, limit) in verdicts.iter().zip(&call.limits) {
                 assert_eq!(verdict.limit, limit.limit());
                 assert!(verdict.remaining() <= verdict.limit, "{verdict:?}");
             }
-            if !hit.force {
-                assert_eq!(
-                    peeked.expect("a peek is refused where a hit is").allowed(),
-                    decision.allowed()
-                );
+            if quoted.change == Change::None {
+                assert_eq!(&after, state, "nothing was changed");
             }
-            if change == Change::None {
-                assert_eq!(after.as_ref(), Some(state), "nothing was changed");
-            }
-            if change == Change::Charged {
+            if let Change::Charge(cost) = quoted.change {
+                let Some(Effect::Charge(charge)) = codec::decode(&call.effect(cost)) else {
+                    panic!("{:?} is no charge", call.effect(cost));
+                };
                 let mut replica = Some(state.clone());
-                Limiter::charge(&mut replica, &hit, now_ms)
-                    .expect("what was charged here is charged there");
-                assert_eq!(replica, after, "a replica makes the same of it");
+                apply(&mut replica, &charge).expect("what was charged here is charged there");
+                assert_eq!(
+                    replica.as_ref(),
+                    Some(&after),
+                    "a replica makes the same of it"
+                );
             }
         }
     }
-    if let Some(after) = after {
-        assert_eq!(
-            codec::decode_state(&codec::encode_state(&after)),
-            Some(after)
-        );
+    assert_eq!(codec::decode_state(&encoded(&after)), Some(after));
+}
+
+/// What RL.APPLY makes of a charge.
+fn apply(state: &mut Option<Limiter>, charge: &Charge) -> Result<(), Error> {
+    let rare = charge.rare();
+    let hit = charge.hit(&rare);
+    quote::peek(state.as_mut(), &hit, charge.now_ms)?;
+    quote::apply(state, &hit, charge.change(), charge.now_ms)
+}
+
+/// A charge as the first version wrote it.
+fn first_charge(random: &mut Random) -> Vec<u8> {
+    let algorithm = *random.pick(&Algorithm::ALL[..3]);
+    let limits = limits(random, algorithm);
+    let mut out = vec![1, 1, algorithm as u8];
+    varint::write(&mut out, time_ms(random));
+    varint::write(&mut out, varint::zigzag(cost(random)));
+    varint::write(&mut out, 128);
+    varint::write(&mut out, limits.len() as u64);
+    for limit in &limits {
+        limit.write(algorithm, &mut out);
     }
+    out
 }
 
 #[test]
 fn payloads() {
     fuzz("codec", 100_000, |random| {
-        let mut payload = match random.below(4) {
-            0 => bytes(random, 64),
-            1 => {
-                let algorithm = algorithm(random);
+        let mut payload = match random.below(8) {
+            0 | 1 => bytes(random, 64),
+            2 => {
+                let (algorithm, now_ms) = (algorithm(random), time_ms(random));
                 let limits = limits(random, algorithm);
-                let hit = Hit {
-                    algorithm,
-                    limits: &limits,
-                    cost: cost(random),
-                    force: true,
-                    entries: 128,
-                };
-                codec::encode_charge(&hit, time_ms(random)).to_vec()
+                let call = Call::new(random, algorithm, limits, now_ms);
+                call.effect(call.cost)
             }
-            _ => state(random).map_or(Vec::new(), |state| codec::encode_state(&state)),
+            3 => first_charge(random),
+            4 => {
+                let ids: Vec<Vec<u8>> = (0..random.below(4)).map(|_| id(random, 64)).collect();
+                let ids: Vec<&[u8]> = ids.iter().map(Vec::as_slice).collect();
+                codec::encode_release(&ids, time_ms(random))
+            }
+            _ => state(random).map_or(Vec::new(), |state| encoded(&state)),
         };
         mutate(random, &mut payload);
         match codec::decode(&payload) {
             None => {}
             Some(Effect::State(state)) => {
-                assert_eq!(
-                    codec::encode_state(&state),
-                    payload,
-                    "a state has one encoding"
-                );
+                assert_eq!(encoded(&state), payload, "a state has one encoding");
                 assert_state_holds(random, &state);
             }
             Some(Effect::Charge(charge)) => {
-                assert_eq!(
-                    *codec::encode_charge(&charge.hit(), charge.now_ms),
-                    payload,
-                    "a charge has one encoding"
-                );
+                if !charge.drops_unnamed {
+                    let (rare, cost) = (charge.rare(), charge.cost);
+                    let again = codec::encode_charge(&charge.hit(&rare), cost, charge.now_ms);
+                    assert_eq!(*again, payload, "a charge has one encoding");
+                }
                 let mut state = state(random);
                 let before = state.clone();
-                match Limiter::charge(&mut state, &charge.hit(), charge.now_ms) {
+                match apply(&mut state, &charge) {
                     Err(_) => assert_eq!(state, before, "a refused charge changes nothing"),
-                    Ok(_) => {
-                        if let Some(state) = &state {
-                            assert_state_holds(random, state);
-                        }
-                    }
+                    Ok(()) => assert_state_holds(random, &state.expect("it was charged")),
+                }
+            }
+            Some(Effect::Release { ids, now_ms }) => {
+                let ids: Vec<&[u8]> = ids.iter().map(|id| &**id).collect();
+                let again = codec::encode_release(&ids, now_ms);
+                assert_eq!(again, payload, "a release has one encoding");
+                let Some(mut state) = state(random) else {
+                    return;
+                };
+                if let Some(leases) = state.held().leases() {
+                    let held = leases.count_held(ids.iter().copied(), now_ms);
+                    assert_eq!(leases.release(ids.iter().copied(), now_ms), held);
+                    assert_eq!(leases.count_held(ids.into_iter(), now_ms), 0);
+                    assert_state_holds(random, &state);
                 }
             }
         }
     });
 }
 
+/// Texts of windows, or nearly.
+#[test]
+fn windows() {
+    fuzz("windows", 300_000, |random| {
+        let unit = *random.pick(&["d", "w", "mo", "y", "D", "MO", "h", "m"]);
+        let day = *random.pick(&["", "15", "31", "32", "thu", "SUN", "+05:45", "UTC", "01"]);
+        let zone = *random.pick(&[
+            "",
+            ",UTC",
+            ",-18:00",
+            ",+18:01",
+            ",Europe/Berlin",
+            ",Nowhere",
+        ]);
+        let count = *random.pick(&[0, 1, 1, 1, 2, 3, 12, 522, 523, 3660, 3661]);
+        let at = if random.one_in(2) { "@" } else { "" };
+        let mut text = format!("{count}{unit}{at}{day}{zone}").into_bytes();
+        mutate(random, &mut text);
+        let Ok(span) = Span::parse(&text) else {
+            return;
+        };
+        let canonical = span.text();
+        assert_eq!(Span::parse(canonical.as_bytes()), Ok(span), "{canonical}");
+        assert_eq!(Span::parse_canonical(canonical.as_bytes()), Some(span));
+        let is_canonical = canonical.as_bytes() == text;
+        assert_eq!(Span::parse_canonical(&text).is_some(), is_canonical);
+        let limit = Limit::spanning(5, span).expect("within the bounds");
+        let mut bytes = Vec::new();
+        limit.write(Algorithm::Fixed, &mut bytes);
+        assert_eq!(
+            Limit::read(Algorithm::Fixed, &mut Source(&bytes)),
+            Some(limit)
+        );
+    });
+}
+
 /// Words that the grammar knows, words at its bounds, and words that it does not know.
 fn word(random: &mut Random) -> Vec<u8> {
-    const KNOWN: [&str; 20] = [
+    const KNOWN: [&str; 34] = [
         "COST",
         "cost",
         "FORCE",
@@ -327,21 +507,35 @@ fn word(random: &mut Random) -> Vec<u8> {
         "POLICY",
         "DENY",
         "deny",
+        "MIN",
+        "AT",
+        "STAMP",
+        "RESERVE",
+        "BLOCK",
         "FIXED",
+        "sliding",
+        "Bucket",
+        "LEASE",
         "1",
         "0",
         "5",
+        "16",
         "60s",
         "1d",
         "15m",
         "500ms",
         "3660d",
+        "1w",
+        "1mo@15",
+        "3mo@+02:00",
+        "1y@Europe/Berlin",
+        "2y",
         "-1",
         "",
         "9007199254740991",
         "9007199254740992",
     ];
-    const UNITS: [&str; 9] = ["", "ms", "s", "m", "h", "d", "w", "S", "x"];
+    const UNITS: [&str; 11] = ["", "ms", "s", "m", "h", "d", "w", "mo", "y", "S", "x"];
     let mut word = match random.below(8) {
         0..=3 => random.pick(&KNOWN).as_bytes().to_vec(),
         4 => number(random).to_string().into_bytes(),
@@ -355,17 +549,47 @@ fn word(random: &mut Random) -> Vec<u8> {
     word
 }
 
-/// The words of a valid call, in some order.
-fn call(random: &mut Random, algorithm: Algorithm) -> Vec<Vec<u8>> {
+/// The words of a valid clause, or nearly, in some order.
+fn clause(random: &mut Random, algorithm: Algorithm) -> Vec<Vec<u8>> {
     let mut words = limit_words(&limits(random, algorithm), algorithm);
+    if algorithm == Algorithm::Lease {
+        words.push(id(random, 70));
+    }
+    let duration_of = |random: &mut Random| {
+        Human::new(1 + number(random) % duration::MAX_MS)
+            .to_string()
+            .into_bytes()
+    };
     if random.one_in(2) {
         words.extend([b"COST".to_vec(), cost(random).to_string().into_bytes()]);
     }
+    for _ in 0..random.below(3) {
+        words.extend([b"policy".to_vec(), bytes(random, 130)]);
+    }
+    if random.one_in(6) {
+        words.extend([b"MIN".to_vec(), number(random).to_string().into_bytes()]);
+    }
+    if random.one_in(6) {
+        words.extend([b"Reserve".to_vec(), duration_of(random)]);
+    }
+    if random.one_in(6) {
+        words.push(b"BLOCK".to_vec());
+        words.extend((0..random.below(10)).map(|_| duration_of(random)));
+    }
+    words
+}
+
+/// The words of a whole call's options.
+fn options(random: &mut Random) -> Vec<Vec<u8>> {
+    let mut words = Vec::new();
     if random.one_in(4) {
         words.push(b"Force".to_vec());
     }
     if random.one_in(4) {
-        words.extend([b"policy".to_vec(), bytes(random, 130)]);
+        words.push(b"stamp".to_vec());
+    }
+    if random.one_in(4) {
+        words.extend([b"at".to_vec(), number(random).to_string().into_bytes()]);
     }
     if random.one_in(4) {
         words.extend([b"DENY".to_vec(), b"list".to_vec(), bytes(random, 40)]);
@@ -380,26 +604,73 @@ fn limit_words(limits: &Limits, algorithm: Algorithm) -> Vec<Vec<u8>> {
         if algorithm == Algorithm::Bucket {
             words.push(limit.refill().to_string().into_bytes());
         }
-        words.push(Human(limit.window_ms()).to_string().into_bytes());
+        words.push(limit.window_text(algorithm).into_bytes());
     }
     words
 }
 
-/// A request, written down in one order.
-fn request_words(request: &Request, algorithm: Algorithm) -> Vec<Vec<u8>> {
-    let mut words = limit_words(&request.limits, algorithm);
-    words.extend([b"COST".to_vec(), request.cost.to_string().into_bytes()]);
-    if request.force {
-        words.push(b"FORCE".to_vec());
+/// A clause, written down in one order.
+fn clause_words(clause: &Clause, algorithm: Algorithm) -> Vec<Vec<u8>> {
+    let mut words = limit_words(&clause.limits, algorithm);
+    if algorithm == Algorithm::Lease {
+        words.push(clause.id.to_vec());
     }
-    if let Some(policy) = request.policy {
+    words.extend([b"COST".to_vec(), clause.cost.to_string().into_bytes()]);
+    for policy in &clause.policies {
         words.extend([b"POLICY".to_vec(), policy.to_vec()]);
     }
-    if let Some(deny) = request.deny {
+    if let Some(min) = clause.min {
+        words.extend([b"MIN".to_vec(), min.to_string().into_bytes()]);
+    }
+    let duration_of = |ms: &u64| Human::new(*ms).to_string().into_bytes();
+    if let Some(ms) = clause.reserve_ms {
+        words.extend([b"RESERVE".to_vec(), duration_of(&ms)]);
+    }
+    if !clause.block_ms.is_empty() {
+        words.push(b"BLOCK".to_vec());
+        words.extend(clause.block_ms.iter().map(duration_of));
+    }
+    words
+}
+
+fn options_words(options: &Options) -> Vec<Vec<u8>> {
+    let mut words = Vec::new();
+    if options.force {
+        words.push(b"FORCE".to_vec());
+    }
+    if options.stamp {
+        words.push(b"STAMP".to_vec());
+    }
+    if let Some(at_ms) = options.at_ms {
+        words.extend([b"AT".to_vec(), at_ms.to_string().into_bytes()]);
+    }
+    if let Some(deny) = options.deny {
         words.extend([b"DENY".to_vec(), deny.list.to_vec()]);
         words.extend(deny.values.iter().map(|value| value.to_vec()));
     }
     words
+}
+
+/// Changes a few words, or their order.
+fn scramble(random: &mut Random, words: &mut Vec<Vec<u8>>) {
+    for _ in 0..random.below(3) {
+        let at = random.below(words.len() + 1);
+        match random.below(4) {
+            0 => words.insert(at, word(random)),
+            1 if at < words.len() => drop(words.remove(at)),
+            2 if at < words.len() => words[at] = word(random),
+            3 if at < words.len() => {
+                let other = random.below(words.len());
+                words.swap(at, other);
+            }
+            _ => {}
+        }
+    }
+}
+
+fn assert_clause(clause: &Clause) {
+    assert!((1..=MAX_LIMITS).contains(&clause.limits.len()));
+    assert!(clause.cost.unsigned_abs() <= MAX_COUNT);
 }
 
 #[test]
@@ -408,21 +679,9 @@ fn requests() {
         let algorithm = algorithm(random);
         let mut words = match random.below(3) {
             0 => (0..random.below(12)).map(|_| word(random)).collect(),
-            _ => call(random, algorithm),
+            _ => [clause(random, algorithm), options(random)].concat(),
         };
-        for _ in 0..random.below(3) {
-            let at = random.below(words.len() + 1);
-            match random.below(4) {
-                0 => words.insert(at, word(random)),
-                1 if at < words.len() => drop(words.remove(at)),
-                2 if at < words.len() => words[at] = word(random),
-                3 if at < words.len() => {
-                    let other = random.below(words.len());
-                    words.swap(at, other);
-                }
-                _ => {}
-            }
-        }
+        scramble(random, &mut words);
         let verb = *random.pick(&[Verb::Charge, Verb::Peek]);
         let args: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
         match request::parse(algorithm, verb, &args, 2) {
@@ -431,10 +690,10 @@ fn requests() {
                 assert!(text.starts_with("ERR argument "), "{text}");
             }
             Ok(request) => {
-                assert!((1..=MAX_LIMITS).contains(&request.limits.len()));
-                assert!(request.cost.unsigned_abs() <= MAX_COUNT);
-                assert!(verb == Verb::Charge || !request.force);
-                let again = request_words(&request, algorithm);
+                let Request { clause, options } = &request;
+                assert_clause(clause);
+                assert!(verb == Verb::Charge || !options.force);
+                let again = [clause_words(clause, algorithm), options_words(options)].concat();
                 let again: Vec<&[u8]> = again.iter().map(Vec::as_slice).collect();
                 assert_eq!(
                     request::parse(algorithm, verb, &again, 2).as_ref(),
@@ -444,9 +703,52 @@ fn requests() {
             }
         }
         if let Ok(limits) = request::parse_limits(algorithm, &args, 2) {
-            let whole =
-                request::parse(algorithm, verb, &args, 2).expect("limits alone are a request");
-            assert_eq!(limits, whole.limits);
+            assert!((1..=MAX_LIMITS).contains(&limits.len()));
+            if algorithm != Algorithm::Lease {
+                let whole = request::parse(algorithm, verb, &args, 2);
+                let whole = whole.expect("limits alone are a request");
+                assert_eq!(limits, whole.clause.limits);
+            }
+        }
+    });
+}
+
+#[test]
+fn requests_of_several_keys() {
+    fuzz("grammar of several keys", 100_000, |random| {
+        let count = *random.pick(&[0, 1, 1, 2, 3, 16, 17]);
+        let mut words = vec![count.to_string().into_bytes()];
+        words.extend((0..count).map(|key| format!("key{key}").into_bytes()));
+        for _ in 0..count {
+            let algorithm = algorithm(random);
+            words.push(algorithm.name().as_bytes().to_vec());
+            words.extend(clause(random, algorithm));
+        }
+        words.extend(options(random));
+        scramble(random, &mut words);
+        let verb = *random.pick(&[Verb::Charge, Verb::Peek]);
+        let args: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
+        let read = request::parse_all(verb, &args, 1);
+        match read {
+            Err(error) => {
+                let text = error.to_string();
+                assert!(text.starts_with("ERR argument "), "{text}");
+            }
+            Ok(all) => {
+                assert!((1..=request::MAX_KEYS).contains(&all.keys.len()));
+                assert_eq!(all.keys.len(), all.clauses.len());
+                let mut again = vec![all.keys.len().to_string().into_bytes()];
+                again.extend(all.keys.iter().map(|key| key.to_vec()));
+                for (algorithm, clause) in &all.clauses {
+                    assert_clause(clause);
+                    again.push(algorithm.name().as_bytes().to_vec());
+                    again.extend(clause_words(clause, *algorithm));
+                }
+                again.extend(options_words(&all.options));
+                let again: Vec<&[u8]> = again.iter().map(Vec::as_slice).collect();
+                let read = request::parse_all(verb, &again, 1).expect("what it wrote down");
+                assert_eq!(format!("{read:?}"), format!("{all:?}"));
+            }
         }
     });
 }

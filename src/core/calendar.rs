@@ -129,3 +129,6 @@ fn instant(date: Date, zone: &TimeZone) -> Option<u64> {
     }
     Some(u64::try_from(at.as_millisecond()).unwrap_or(0))
 }
+
+#[cfg(test)]
+mod tests;

@@ -684,7 +684,7 @@ impl Source<'_> {
         let has = |flag: u8| more & flag != 0;
         charge.stamp = has(IS_STAMPED);
         charge.at_ms = if has(HAS_TIME) {
-            Some(self.at_most(MAX_TIME_MS)?)
+            Some(self.at_most(MAX_TIME_MS).filter(|at_ms| *at_ms > 0)?) // AT 0 charges nothing
         } else {
             None
         };

@@ -208,13 +208,13 @@ impl fmt::Display for Error {
                 write!(out, "ERR argument {at} (window) ")?;
                 match why {
                     SpanError::Duration(why) => duration_error(*why, "d, w, mo or y", out),
-                    SpanError::Minutes => out.write_str("reads m as minutes: a month is 1mo"),
+                    SpanError::Minutes => out.write_str("must say mo for months: m is for minutes"),
                     SpanError::NoCalendar => {
-                        out.write_str("must count d, w, mo or y where it says a day or a time zone")
+                        out.write_str("must count d, w, mo or y to have a day or a time zone")
                     }
                     SpanError::Multiple => out.write_str("must be 1mo, 3mo or 1y: no other number of months or years"),
                     SpanError::Anchor => out.write_str(
-                        "must have a day (1mo@15, 1w@thu), a time zone (1d@Europe/Berlin, 1d@+02:00) or both (1mo@15,Europe/Berlin) behind its @",
+                        "must have a day (1mo@15, 1w@thu), a time zone (1d@Europe/Berlin, 1d@+02:00) or both (1mo@15,Europe/Berlin) after its @",
                     ),
                     SpanError::OnlyFixed => out.write_str("must be a duration, such as 30d: calendar windows are for FIXED"),
                 }
@@ -260,11 +260,11 @@ impl fmt::Display for Error {
                 write!(out, "ERR argument {at}: {option} does not go with {with}")
             }
             Error::CallOption { at, option } => {
-                write!(out, "ERR argument {at}: {option} is for the whole call and stands behind the last clause")
+                write!(out, "ERR argument {at}: {option} applies to the whole call: it goes after the last clause")
             }
             Error::ClauseOption { at, option } => write!(
                 out,
-                "ERR argument {at}: {option} is for one clause and stands before the options of the whole call"
+                "ERR argument {at}: {option} belongs to a clause: it goes before the options of the whole call"
             ),
             Error::TooMany { at, what, max } => {
                 write!(out, "ERR argument {at}: too many {what} (maximum {max})")
@@ -278,7 +278,7 @@ impl fmt::Display for Error {
             ),
             Error::NumKeys { at } => write!(
                 out,
-                "ERR argument {at} (numkeys) must be an integer from 1 to {}, and so many keys behind it",
+                "ERR argument {at} (numkeys) must be an integer from 1 to {}, followed by that many keys",
                 MAX_KEYS
             ),
             Error::SameKey { at } => {

@@ -15,6 +15,7 @@ use super::calendar::{self, Window};
 use super::codec::{self, Effect};
 use super::decision::{Retry, Verdict};
 use super::duration;
+use super::error::Error;
 use super::limit::{Algorithm, Limit, Limits, MAX_COUNT, MAX_LIMITS, MAX_TIME_MS, MAX_WINDOWS};
 use super::limiter::{Block, Limiter};
 use super::quote::{self, Change, Hit, Quote, Rare, Windows};
@@ -48,14 +49,15 @@ pub struct Step {
 }
 
 impl Step {
-    pub fn hit(&self) -> Hit<'_> {
-        Hit {
+    /// The hit that it is.
+    pub fn hit<R>(&self, then: impl FnOnce(&Hit) -> R) -> R {
+        then(&Hit {
             algorithm: self.algorithm,
             limits: &self.limits,
             cost: self.cost,
             force: self.force,
             log_size: self.log_size,
-            rare: Rare {
+            rare: &Rare {
                 windows: &self.windows,
                 at_ms: self.at_ms,
                 stamp: self.stamp,
@@ -65,7 +67,22 @@ impl Step {
                 id: &self.id,
                 drops_unnamed: false,
             },
-        }
+        })
+    }
+
+    /// What it would be answered.
+    pub fn ask(&self, state: &mut Option<Limiter>) -> Result<Quote, Error> {
+        self.hit(|hit| quote::peek(state.as_mut(), hit, self.now_ms))
+    }
+
+    /// Makes it.
+    pub fn make(&self, state: &mut Option<Limiter>) -> Result<Quote, Error> {
+        self.hit(|hit| quote::hit(state, hit, self.now_ms))
+    }
+
+    /// The bytes of the effect that it has, where so much is charged.
+    pub fn effect(&self, cost: i64) -> Vec<u8> {
+        self.hit(|hit| codec::encode_charge(hit, cost, self.now_ms).to_vec())
     }
 
     /// The same call at another time.
@@ -1166,17 +1183,19 @@ pub fn replicate(
     match change {
         Change::None => {}
         Change::Charge(cost) => {
-            let sent = codec::encode_charge(&step.hit(), cost, step.now_ms);
+            let sent = step.effect(cost);
             let Some(Effect::Charge(charge)) = codec::decode(&sent) else {
-                return Err(format!("{:?} is no charge", &*sent));
+                return Err(format!("{sent:?} is no charge"));
             };
-            let again = codec::encode_charge(&charge.hit(), charge.cost, charge.now_ms);
+            let rare = charge.rare();
+            let hit = charge.hit(&rare);
+            let again = codec::encode_charge(&hit, charge.cost, charge.now_ms);
             if *again != *sent {
-                return Err(format!("{:?} is written again as {:?}", &*sent, &*again));
+                return Err(format!("{sent:?} is written again as {:?}", &*again));
             }
-            quote::peek(replica.as_mut(), &charge.hit(), charge.now_ms)
-                .and_then(|_| quote::apply(replica, &charge.hit(), charge.change(), charge.now_ms))
-                .map_err(|error| format!("a replica refuses {:?}: {error}", &*sent))?;
+            quote::peek(replica.as_mut(), &hit, charge.now_ms)
+                .and_then(|_| quote::apply(replica, &hit, charge.change(), charge.now_ms))
+                .map_err(|error| format!("a replica refuses {sent:?}: {error}"))?;
         }
         Change::Rewind | Change::Block { .. } => {
             let sent = encoded(primary).unwrap();
@@ -1209,13 +1228,12 @@ fn compare(steps: &[Step]) -> Result<(), String> {
                 return differs("release", got.to_string(), expected.to_string());
             }
         } else {
-            let hit = step.hit();
             let expected = if step.peek {
                 model.quote(step, true).map(|(answer, _)| answer)
             } else {
                 model.hit(step)
             };
-            let got = quote::peek(state.as_mut(), &hit, step.now_ms);
+            let got = step.ask(&mut state);
             match (got, expected) {
                 (Err(_), None) => {}
                 (Ok(quoted), Some(answer)) => {
@@ -1243,7 +1261,8 @@ fn compare(steps: &[Step]) -> Result<(), String> {
                     }
                     if !step.peek {
                         let before = (quoted.change == Change::None).then(|| encoded(&mut state));
-                        quote::apply(&mut state, &hit, quoted.change, step.now_ms).unwrap();
+                        step.hit(|hit| quote::apply(&mut state, hit, quoted.change, step.now_ms))
+                            .unwrap();
                         if before.is_some_and(|before| before != encoded(&mut state)) {
                             return differs("state", "changed".to_owned(), "unchanged".to_owned());
                         }
@@ -1426,7 +1445,7 @@ fn story(steps: &[Step]) -> String {
 }
 
 /// Traces per algorithm.
-const TRACES: u64 = 110_000;
+const TRACES: u64 = 100_000;
 
 #[test]
 fn fixed_answers_as_its_oracle() {
@@ -1455,7 +1474,7 @@ fn past_n_entries_sliding_never_counts_less_than_its_oracle() {
         let mut state: Option<Limiter> = None;
         let mut model = Model::default();
         for (index, step) in steps.iter().enumerate() {
-            match quote::hit(&mut state, &step.hit(), step.now_ms) {
+            match step.make(&mut state) {
                 Ok(Quote {
                     change: Change::Charge(cost),
                     ..
@@ -1491,4 +1510,272 @@ fn past_n_entries_sliding_never_counts_less_than_its_oracle() {
         }
         Ok(())
     });
+}
+
+/// Several keys and what is asked of them in one call.
+mod several {
+    use super::*;
+
+    /// One call of some keys.
+    struct Call {
+        /// Which keys, and what of each; all at one time, forced or not, as of one time.
+        steps: Vec<(usize, Step)>,
+        is_listed: bool,
+    }
+
+    /// A few calls of up to sixteen keys.
+    fn calls(random: &mut Random) -> Vec<Call> {
+        let keys = random.pick(&[1, 2, 2, 3, 3, 5, 16]);
+        let traces: Vec<Vec<Step>> = (0..keys)
+            .map(|_| {
+                let algorithm = random.pick(&Algorithm::ALL);
+                let scale = match algorithm {
+                    Algorithm::Fixed => random.pick(&[Scale::Days, Scale::Calendar]),
+                    _ => random.pick(&[Scale::Hours, Scale::Days]),
+                };
+                trace_of(random, algorithm, scale)
+            })
+            .collect();
+        let mut now_ms = random.from(1_600_000_000_000, 1_900_000_000_000);
+        let mut earlier_ms = vec![now_ms];
+        (0..8)
+            .map(|index| {
+                let first = &traces[random.index(keys)][index];
+                now_ms = next_ms(random, &first.limits, now_ms, CALENDAR_ENDS_MS);
+                let at_ms = random.pick(&earlier_ms);
+                earlier_ms.push(now_ms);
+                let mut order: Vec<usize> = (0..keys).collect();
+                order.rotate_left(random.index(keys));
+                order.truncate(random.index(keys) + 1);
+                let (force, stamp) = (random.percent(15), random.percent(20));
+                let at_ms = Some(at_ms).filter(|_| random.percent(20));
+                let has_lease = order.iter().any(|key| !traces[*key][0].id.is_empty());
+                let step = |key: usize| {
+                    let mut step = traces[key][index].at(now_ms);
+                    (step.min, step.reserve_ms) = (None, None);
+                    (step.peek, step.release) = (false, false);
+                    step.force = force && !has_lease;
+                    step.at_ms = at_ms.filter(|_| !has_lease);
+                    step.stamp = stamp && step.algorithm == Algorithm::Bucket;
+                    (key, step)
+                };
+                Call {
+                    steps: order.into_iter().map(step).collect(),
+                    is_listed: random.percent(5),
+                }
+            })
+            .collect()
+    }
+
+    /// How a key stands, where a deny list has stopped the call.
+    fn standing(step: &Step) -> Step {
+        Step {
+            cost: 0,
+            force: false,
+            ..step.clone()
+        }
+    }
+
+    /// What the model says of each key, and what it is afterwards; `None` where any of them is an error.
+    fn expected(models: &[Model], call: &Call) -> Option<Vec<(Answer, Model)>> {
+        let quote = |(key, step): &(usize, Step), others| {
+            if call.is_listed {
+                let (mut answer, _) = models[*key].quote(&standing(step), true)?;
+                answer.change = Change::None;
+                return Some((answer, models[*key].clone()));
+            }
+            models[*key].quote(step, others)
+        };
+        let alone: Option<Vec<_>> = call.steps.iter().map(|step| quote(step, true)).collect();
+        let alone = alone?;
+        let fits: Vec<bool> = alone.iter().map(|(answer, _)| answer.fits).collect();
+        let is_forced = call.steps.iter().any(|(_, step)| step.force);
+        if is_forced || call.is_listed || fits.iter().all(|fits| *fits) {
+            return Some(alone);
+        }
+        call.steps
+            .iter()
+            .zip(fits)
+            .map(|(step, fits)| quote(step, !fits))
+            .collect()
+    }
+
+    /// Which key binds, and its verdict: of those that deny the longest wait; if none does, the least left for its cost.
+    fn binds(answers: &[(Answer, Model)], call: &Call) -> (usize, Verdict) {
+        let all: Vec<(usize, Verdict)> = answers
+            .iter()
+            .map(|(answer, _)| binding(&answer.verdicts))
+            .enumerate()
+            .collect();
+        let denies = |place: &usize| !answers[*place].0.fits;
+        let denied: Vec<_> = all.iter().filter(|(place, _)| denies(place)).collect();
+        if let Some(longest) = denied.iter().map(|(_, verdict)| verdict.retry).max() {
+            return **denied
+                .iter()
+                .find(|(_, verdict)| verdict.retry == longest)
+                .unwrap();
+        }
+        let least = |(place, verdict): &(usize, Verdict)| {
+            let cost = call.steps[*place].1.cost.max(1);
+            let share = |other: &(usize, Verdict)| {
+                let other_cost = call.steps[other.0].1.cost.max(1);
+                u128::from(other.1.remaining()) * u128::from(cost.unsigned_abs())
+                    >= u128::from(verdict.remaining()) * u128::from(other_cost.unsigned_abs())
+            };
+            all.iter().all(share)
+        };
+        *all.iter().find(|each| least(each)).unwrap()
+    }
+
+    /// What RL.ALL does, but for opening keys and telling anybody.
+    fn quote_all(
+        states: &mut [Option<Limiter>],
+        call: &Call,
+    ) -> Result<(Vec<Quote>, Option<(usize, Verdict)>), Error> {
+        let rares: Vec<Rare> = call
+            .steps
+            .iter()
+            .map(|(_, step)| Rare {
+                windows: &step.windows,
+                at_ms: step.at_ms,
+                stamp: step.stamp,
+                block_ms: &step.block_ms,
+                id: &step.id,
+                ..Rare::NONE
+            })
+            .collect();
+        let hits: Vec<Hit> = call
+            .steps
+            .iter()
+            .zip(&rares)
+            .map(|((_, step), rare)| Hit {
+                algorithm: step.algorithm,
+                limits: &step.limits,
+                cost: step.cost,
+                force: step.force,
+                log_size: step.log_size,
+                rare,
+            })
+            .collect();
+        let mut owned: Vec<Option<Limiter>> = call
+            .steps
+            .iter()
+            .map(|(key, _)| states[*key].clone())
+            .collect();
+        let held: Vec<_> = owned
+            .iter_mut()
+            .map(|state| state.as_mut().map(Limiter::held))
+            .collect();
+        let now_ms = call.steps[0].1.now_ms;
+        let held = |index: usize| held[index].as_ref();
+        let quotes = quote::quote_all(held, &hits, call.is_listed, now_ms)?;
+        let binds = quote::binding(&quotes, &hits);
+        Ok((quotes.into_vec(), binds))
+    }
+
+    fn check(seed: u64) -> Result<u64, String> {
+        let mut random = Random(seed);
+        let calls = calls(&mut random);
+        let mut states: Vec<Option<Limiter>> = vec![None; 16];
+        let mut models: Vec<Model> = vec![Model::default(); 16];
+        for (index, call) in calls.iter().enumerate() {
+            let steps: Vec<Step> = call.steps.iter().map(|(_, step)| step.clone()).collect();
+            let wrong = |what: String| {
+                Err(format!(
+                    "call {index}, listed {}: {what}\n{}",
+                    call.is_listed,
+                    story(&steps)
+                ))
+            };
+            let (quotes, bound) = match (quote_all(&mut states, call), expected(&models, call)) {
+                (Err(_), None) => continue, // and nothing is changed anywhere
+                (Ok(got), Some(answers)) => {
+                    for (quoted, (answer, _)) in got.0.iter().zip(&answers) {
+                        let same = quoted.decision.verdicts() == answer.verdicts
+                            && quoted.fits == answer.fits
+                            && quoted.change == answer.change
+                            && (quoted.taken == answer.taken || call.is_listed);
+                        if !same {
+                            return wrong(format!("{quoted:?}, expected {answer:?}"));
+                        }
+                    }
+                    let expected = binds(&answers, call);
+                    if got.1 != Some(expected) {
+                        return wrong(format!("binds {:?}, expected {expected:?}", got.1));
+                    }
+                    let charges =
+                        |(answer, _): &(Answer, Model)| matches!(answer.change, Change::Charge(_));
+                    let all_fit = answers.iter().all(|(answer, _)| answer.fits);
+                    if !(all_fit || steps[0].force) && answers.iter().any(charges) {
+                        return wrong("charged a part".to_owned());
+                    }
+                    for ((key, _), (_, next)) in call.steps.iter().zip(answers) {
+                        models[*key] = next;
+                    }
+                    got
+                }
+                (got, expected) => {
+                    let expected = expected.map(|answers| answers.len());
+                    return wrong(format!("{got:?}, expected {expected:?}"));
+                }
+            };
+            for ((key, step), quoted) in call.steps.iter().zip(&quotes) {
+                let state = &mut states[*key];
+                step.hit(|hit| quote::apply(state, hit, quoted.change, step.now_ms))
+                    .unwrap();
+                let expected: Vec<_> = models[*key].reading(step.now_ms);
+                let reading = state
+                    .iter_mut()
+                    .flat_map(|limiter| limiter.held().reading(step.now_ms));
+                let reading: Vec<_> = reading
+                    .map(|read| {
+                        let entries = read.log.map(|(entries, _)| usize::from(entries));
+                        (read.limit, read.used, read.reset_after_ms, entries)
+                    })
+                    .collect();
+                if reading != expected {
+                    return wrong(format!("key {key}: {reading:?}, expected {expected:?}"));
+                }
+            }
+            // Denied a millisecond before the promised time, and allowed at it. (A renewal above a limit that was lowered is
+            // allowed only while the lease lasts.)
+            let is_renewal = steps.iter().any(|step| step.algorithm == Algorithm::Lease);
+            let is_denied = quotes.iter().any(|quoted| !quoted.fits);
+            if let (true, Some((_, verdict)), false) = (is_denied, bound, call.is_listed) {
+                let Retry::After(wait_ms @ 1..=1_000_000_000_000) = verdict.retry else {
+                    continue;
+                };
+                let mut allows = |wait_ms: u64| {
+                    let unforced = |(key, step): &(usize, Step)| {
+                        let mut step = step.at(step.now_ms + wait_ms);
+                        step.force = false;
+                        (*key, step)
+                    };
+                    let later = Call {
+                        steps: call.steps.iter().map(unforced).collect(),
+                        is_listed: false,
+                    };
+                    let (quotes, _) = quote_all(&mut states, &later).unwrap();
+                    quotes.iter().all(|quoted| quoted.fits)
+                };
+                let is_forced = steps[0].force;
+                if allows(wait_ms - 1) || (!allows(wait_ms) && !is_renewal && !is_forced) {
+                    return wrong(format!("not exact: {verdict:?}"));
+                }
+            }
+        }
+        Ok(calls.len() as u64)
+    }
+
+    #[test]
+    fn a_call_of_several_keys_answers_as_its_oracle() {
+        let mut calls = 0;
+        for seed in 0.. {
+            let checked = catch_unwind(|| check(seed)).unwrap_or(Err("a panic".to_owned()));
+            calls += checked.unwrap_or_else(|why| panic!("seed {seed}: {why}"));
+            if calls >= 100_000 {
+                break;
+            }
+        }
+    }
 }

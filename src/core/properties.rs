@@ -4,10 +4,11 @@
 use super::algorithm::log::MIN_ENTRIES;
 use super::codec;
 use super::decision::{Decision, Retry};
+use super::duration;
 use super::limit::{Algorithm, Limit, Limits, MAX_COUNT, MAX_TIME_MS};
 use super::limiter::Limiter;
 use super::oracle::{self, for_traces, with_log_size, Step};
-use super::quote::{self, Change, Hit};
+use super::quote::{self, Change, Hit, Rare};
 use super::random::Random;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -23,7 +24,7 @@ fn peek(state: &mut Option<Limiter>, step: &Step, now_ms: u64) -> Decision {
         force: false,
         ..step.at(now_ms)
     };
-    let quoted = quote::peek(state.as_mut(), &step.hit(), now_ms).unwrap();
+    let quoted = step.ask(state).unwrap();
     assert_eq!(quoted.fits, quoted.decision.allowed());
     quoted.decision
 }
@@ -34,8 +35,11 @@ fn make(state: &mut Option<Limiter>, step: &Step) -> Option<quote::Quote> {
         oracle::release(state, &step.id, step.now_ms);
         return None;
     }
-    quote::hit(state, &step.hit(), step.now_ms).ok()
+    step.make(state).ok()
 }
+
+/// From here on, longer than is reported, or it less what would be waited for a turn.
+const LONGEST_MS: u64 = MAX_TIME_MS - duration::MAX_MS;
 
 /// Denied a millisecond before the promised retry and allowed at it, each limit by itself and all together; nothing is
 /// used at the promised reset and something is a millisecond before; never is never.
@@ -56,7 +60,7 @@ fn keeps_its_times(steps: &[Step]) -> Result<(), String> {
         if !quoted.fits {
             match decision.binding().unwrap().retry {
                 Retry::After(0) => return broken("denied, but to be tried at once,"),
-                Retry::After(MAX_TIME_MS) => {} // longer than is reported
+                Retry::After(LONGEST_MS..) => {}
                 Retry::After(wait_ms) if ask(wait_ms - 1).allowed() => {
                     return broken("allowed too early")
                 }
@@ -85,8 +89,14 @@ fn keeps_its_times(steps: &[Step]) -> Result<(), String> {
             .is_some_and(|limiter| limiter.held().block(step.now_ms).is_some());
         for (place, verdict) in decision.verdicts().iter().enumerate() {
             match verdict.retry {
-                Retry::After(wait_ms @ 1..MAX_TIME_MS) if !quoted.fits && !is_blocked => {
-                    let mut ask = |wait_ms: u64| peek(&mut state, step, step.now_ms + wait_ms);
+                Retry::After(wait_ms @ 1..LONGEST_MS) if !quoted.fits && !is_blocked => {
+                    // A block that the same call would start has every limit deny it.
+                    let unblocking = Step {
+                        block_ms: Vec::new(),
+                        ..step.clone()
+                    };
+                    let mut ask =
+                        |wait_ms: u64| peek(&mut state, &unblocking, step.now_ms + wait_ms);
                     let (before, due) = (ask(wait_ms - 1), ask(wait_ms));
                     if before.verdicts()[place].allowed || !due.verdicts()[place].allowed {
                         return broken("a limit's own retry");
@@ -161,7 +171,12 @@ fn locks_nobody_out(steps: &[Step]) -> Result<(), String> {
                 Retry::After(retry_ms) => u128::from(retry_ms),
                 Retry::Never => 0,
             };
-            let is_long = retry_ms > longest_ms.max(u128::from(longest_block_ms))
+            // Until a charge of a time to come counts no more.
+            let ahead_ms = step
+                .at_ms
+                .map_or(0, |at_ms| at_ms.saturating_sub(step.now_ms));
+            let longest_retry_ms = longest_ms + u128::from(ahead_ms);
+            let is_long = retry_ms > longest_retry_ms.max(u128::from(longest_block_ms))
                 || u128::from(verdict.reset_after_ms) > longest_ms;
             if is_long && !quoted.fits {
                 return Err(format!(
@@ -205,16 +220,13 @@ fn raising_a_limit_never_denies_what_would_have_been_allowed() {
             let mut state: Option<Limiter> = None;
             for (index, step) in steps.iter().enumerate() {
                 let higher = step.of(raised(&mut random, algorithm, &step.limits));
-                let ask = |state: &mut Option<Limiter>, step: &Step| {
-                    let quoted = quote::peek(state.as_mut(), &step.hit(), step.now_ms).ok()?;
-                    Some(quoted.decision)
-                };
-                let (low, high) = (ask(&mut state, step), ask(&mut state, &higher));
-                if let (Some(low), Some(high)) = (low, high) {
-                    for (low, high) in low.verdicts().iter().zip(high.verdicts()) {
-                        if low.allowed && !high.allowed && !step.force {
-                            return Err(format!("step {index}: {low:?}, but raised {high:?}"));
-                        }
+                if let (Ok(low), Ok(high)) = (step.ask(&mut state), higher.ask(&mut state)) {
+                    // A block that a hit starts has every limit deny it.
+                    let each = low.decision.verdicts().iter().zip(high.decision.verdicts());
+                    let is_each = step.block_ms.is_empty()
+                        && each.clone().any(|(low, high)| low.allowed && !high.allowed);
+                    if (low.fits && !high.fits) || (is_each && !step.force) {
+                        return Err(format!("step {index}: {low:?}, but raised {high:?}"));
                     }
                 }
                 make(&mut state, step);
@@ -273,9 +285,13 @@ fn a_key_of_another_algorithm_is_refused_and_left_alone() {
                     _ => Limit::window(5, 1_000).unwrap(),
                 }];
                 for stamp in [false, true] {
+                    let rare = Rare {
+                        stamp: stamp && asked == Algorithm::Bucket,
+                        id: b"id",
+                        ..Rare::NONE
+                    };
                     let mut hit = Hit::new(asked, &limits, 1);
-                    hit.rare.stamp = stamp && asked == Algorithm::Bucket;
-                    hit.rare.id = b"id";
+                    hit.rare = &rare;
                     let now_ms = steps[0].now_ms;
                     let peeked = quote::peek(state.as_mut(), &hit, now_ms);
                     let done = quote::hit(&mut state, &hit, now_ms);
@@ -560,6 +576,200 @@ fn efficiency_by_log_size() {
                 println!(
                     "N {entries:4} {style:8?} demand {demand:5}:{ratios}   (limits {AMOUNTS:?})"
                 );
+            }
+        }
+    }
+}
+
+/// Reservations of one limit and what they truly cost: as of when, and how much.
+struct Settlement {
+    at_ms: u64,
+    reserved: u64,
+    cost: u64,
+    is_settled: bool,
+}
+
+impl Settlement {
+    /// What an oracle that knows the true cost has charged by now, at the least.
+    fn counted(&self) -> u64 {
+        if self.is_settled {
+            self.cost
+        } else {
+            self.cost.min(self.reserved)
+        }
+    }
+}
+
+/// What is used where the true costs were charged in the first place; of a bucket in units of 1/interval token.
+fn truly_used(algorithm: Algorithm, limit: &Limit, all: &[Settlement], now_ms: u64) -> u128 {
+    let window_ms = limit.window_ms();
+    let counts = |each: &&Settlement| match algorithm {
+        Algorithm::Fixed => each.at_ms / window_ms == now_ms / window_ms,
+        _ => each.at_ms + window_ms > now_ms,
+    };
+    if algorithm != Algorithm::Bucket {
+        let counted = all.iter().filter(counts);
+        return counted.map(|each| u128::from(each.counted())).sum();
+    }
+    let (mut level, mut last_ms) = (0_u128, 0);
+    for each in all {
+        let refilled = u128::from(each.at_ms - last_ms) * u128::from(limit.refill());
+        level = level.saturating_sub(refilled) + u128::from(each.counted()) * u128::from(window_ms);
+        last_ms = each.at_ms;
+    }
+    level.saturating_sub(u128::from(now_ms - last_ms) * u128::from(limit.refill()))
+}
+
+/// Fixed and sliding exactly. A bucket by no more than what was given back since the oracle's was full last: the bound that
+/// its file states.
+fn settles(algorithm: Algorithm, seed: u64) {
+    let mut random = Random(seed);
+    let (amount, window_ms) = (random.from(1, 200), 10 + random.magnitude(1 << 20));
+    let limits = [match algorithm {
+        Algorithm::Bucket => Limit::bucket(amount, random.from(1, 200), window_ms),
+        _ => Limit::window(amount, window_ms),
+    }
+    .unwrap()];
+    let limit = &limits[0];
+    let log_size = random.pick(&[MIN_ENTRIES, 128]);
+    let mut state = None;
+    let mut now_ms = random.below(1 << 41);
+    let mut all: Vec<Settlement> = Vec::new();
+    let mut given_back = 0_u128; // since that oracle's bucket was full last
+    let hit = |state: &mut Option<Limiter>, cost, force, at_ms, now_ms| {
+        let rare = Rare {
+            at_ms,
+            stamp: algorithm == Algorithm::Bucket,
+            ..Rare::NONE
+        };
+        let hit = Hit {
+            force,
+            log_size,
+            rare: &rare,
+            ..Hit::new(algorithm, &limits, cost)
+        };
+        quote::hit(state, &hit, now_ms).unwrap()
+    };
+    for turn in 0..80 {
+        now_ms += match random.below(4) {
+            0 => 0,
+            1 => random.from(0, window_ms / 16),
+            2 => random.from(0, window_ms / 2),
+            _ => random.from(0, window_ms),
+        };
+        let mut open: Vec<usize> = (0..all.len()).collect();
+        open.retain(|place| !all[*place].is_settled);
+        if random.percent(55) || open.is_empty() {
+            let reserved = random.from(1, 1 + amount / 2);
+            if hit(&mut state, reserved.cast_signed(), false, None, now_ms).fits {
+                all.push(Settlement {
+                    at_ms: now_ms,
+                    reserved,
+                    cost: random.below(reserved + 1 + reserved / 4),
+                    is_settled: false,
+                });
+            }
+        } else {
+            let each = &mut all[random.pick(&open)];
+            each.is_settled = true;
+            let cost = each.cost.cast_signed() - each.reserved.cast_signed();
+            hit(&mut state, cost, true, Some(each.at_ms), now_ms);
+            given_back += u128::from(cost.min(0).unsigned_abs());
+        }
+        let used = hit(&mut state, 0, false, None, now_ms).decision.verdicts()[0].used;
+        let truly = truly_used(algorithm, limit, &all, now_ms);
+        match algorithm {
+            Algorithm::Bucket => {
+                let bound = (u128::from(used) + given_back) * u128::from(window_ms);
+                assert!(bound >= truly, "seed {seed}, turn {turn}: {used} used, {truly} truly, {given_back} given back");
+                if truly == 0 {
+                    given_back = 0;
+                }
+            }
+            _ => assert!(
+                u128::from(used) >= truly,
+                "{algorithm:?}, seed {seed}, turn {turn}: {used} used, {truly} truly, N = {log_size}"
+            ),
+        }
+    }
+}
+
+#[test]
+fn a_refund_as_of_its_charge_lets_no_more_through_than_the_true_cost_would_have() {
+    for algorithm in [Algorithm::Fixed, Algorithm::Sliding, Algorithm::Bucket] {
+        for seed in 0..10_000 {
+            settles(algorithm, seed);
+        }
+    }
+}
+
+/// By the milliseconds in which they act, in every interval no more than the capacity and what refills in it; nobody is let
+/// wait longer than that takes; and they act one after another.
+#[test]
+fn those_who_wait_for_their_turn_take_no_more_than_capacity_and_refill() {
+    for seed in 0..3_000 {
+        let mut random = Random(seed);
+        let (capacity, refill) = (random.from(1, 300), random.magnitude(300).max(1));
+        let interval_ms = 10 + random.magnitude(1 << 20);
+        let limits = [Limit::bucket(capacity, refill, interval_ms).unwrap()];
+        let mut state = None;
+        let mut now_ms = random.below(1 << 41);
+        let mut acts: Vec<(u64, u64)> = Vec::new();
+        for _ in 0..60 {
+            now_ms += match random.percent(70) {
+                true => 0,
+                false => random.from(0, interval_ms),
+            };
+            let share = random.from(1, 8);
+            let cost = random.from(1, 1 + capacity / share);
+            let rare = Rare {
+                reserve_ms: Some(1 + random.magnitude(30 * interval_ms)),
+                ..Rare::NONE
+            };
+            let hit = Hit {
+                rare: if random.percent(85) {
+                    &rare
+                } else {
+                    &Rare::NONE
+                },
+                ..Hit::new(Algorithm::Bucket, &limits, cost.cast_signed())
+            };
+            let quoted = quote::hit(&mut state, &hit, now_ms).unwrap();
+            let retry = quoted.decision.longest_wait();
+            // Whether the fullest interval that ends when it acts is full, where its first millisecond counts, or not.
+            let fits_in = |acts_ms: u64, first_ms: u64| {
+                let mut sum = u128::from(cost);
+                let mut fits = cost <= capacity;
+                for (at_ms, before) in acts.iter().rev() {
+                    sum += u128::from(*before);
+                    let refilled = u128::from(refill) * u128::from(acts_ms - at_ms + first_ms);
+                    fits &= sum * u128::from(interval_ms)
+                        <= u128::from(capacity) * u128::from(interval_ms) + refilled;
+                }
+                fits
+            };
+            let fits = |acts_ms: u64| fits_in(acts_ms, 0);
+            let last_ms = acts.last().map_or(0, |(at_ms, _)| *at_ms);
+            match (quoted.fits, retry) {
+                (true, Retry::After(wait_ms)) => {
+                    let acts_ms = now_ms + wait_ms;
+                    assert!(acts_ms >= last_ms, "seed {seed}: out of order");
+                    let is_sound = fits_in(acts_ms, 1);
+                    assert!(is_sound, "seed {seed}: {cost} at {acts_ms} after {acts:?}");
+                    let is_early = wait_ms > 0 && acts_ms > last_ms && fits(acts_ms - 1);
+                    assert!(!is_early, "seed {seed}: {cost} may act before {acts_ms}");
+                    let reserve_ms = hit.rare.reserve_ms.unwrap_or(0);
+                    assert!(wait_ms <= reserve_ms, "seed {seed}");
+                    acts.push((acts_ms, cost));
+                }
+                (false, Retry::After(wait_ms)) => {
+                    let reserve_ms = hit.rare.reserve_ms.unwrap_or(0);
+                    assert!(wait_ms > 0);
+                    assert!(fits_in((now_ms + wait_ms + reserve_ms).max(last_ms), 1));
+                    let before_ms = now_ms + wait_ms + reserve_ms - 1;
+                    assert!(before_ms < last_ms || !fits(before_ms), "seed {seed}");
+                }
+                (fits, Retry::Never) => assert!(!fits && cost > capacity),
             }
         }
     }

@@ -24,6 +24,7 @@ use super::error::Error;
 use super::limit::{Algorithm, Limit, MAX_COUNT, MAX_LIMITS, MAX_WINDOWS};
 use super::limiter::{Block, Blocked, Held, Kept, Limiter, Meters};
 use arrayvec::ArrayVec;
+use smallvec::SmallVec;
 
 /// What a hit asks of one key.
 #[derive(Clone, Copy, Debug)]
@@ -167,6 +168,67 @@ pub fn quote(
         other => (other, None),
     };
     quote_form(state, block, hit, now_ms, others, quote)
+}
+
+/// A few keys on the stack, more on the heap.
+pub type Few<T> = SmallVec<[T; 3]>;
+
+/// Answers a call of several keys, a hit each: first as if all the others let the call through; where one does not, and
+/// it is not forced, those that do once more. `is_listed` says that a deny list has stopped it: then nothing is charged,
+/// and each says how it stands.
+///
+/// # Errors
+/// As [`quote`]'s, of any key.
+pub fn quote_all<'a, 'b: 'a>(
+    held: impl Fn(usize) -> Option<&'a Held<'b>>,
+    hits: &[Hit],
+    is_listed: bool,
+    now_ms: u64,
+) -> Result<Few<Quote>, Error> {
+    let mut quotes: Few<Quote> = SmallVec::new();
+    for (index, hit) in hits.iter().enumerate() {
+        let mut quoted = Quote::default();
+        let hit = if is_listed { hit.standing() } else { *hit };
+        quote(held(index), &hit, now_ms, true, &mut quoted)?;
+        if is_listed {
+            quoted.change = Change::None;
+        }
+        quotes.push(quoted);
+    }
+    let is_charged = hits.iter().any(|hit| hit.force) || quotes.iter().all(|quoted| quoted.fits);
+    if !is_charged && !is_listed {
+        for (index, (hit, quoted)) in hits.iter().zip(&mut quotes).enumerate() {
+            if quoted.fits {
+                quote(held(index), hit, now_ms, false, quoted)?;
+            }
+        }
+    }
+    Ok(quotes)
+}
+
+/// The limit that binds of several keys', and the place of its key. Denied: the longest wait, of the keys that deny. Allowed:
+/// the least that is left for the cost of its key.
+pub fn binding(quotes: &[Quote], hits: &[Hit]) -> Option<(usize, Verdict)> {
+    let is_denied = quotes.iter().any(|quoted| !quoted.fits);
+    let keys = quotes.iter().zip(hits).enumerate();
+    let bindings = keys.filter_map(|(place, (quoted, hit))| {
+        let cost = u128::from(u64::try_from(hit.cost).unwrap_or(0).max(1));
+        let verdict = *quoted.decision.binding()?;
+        (quoted.fits != is_denied).then_some((place, verdict, cost))
+    });
+    let tightest = bindings.reduce(|binds, other| {
+        let is_tighter = if is_denied {
+            other.1.retry > binds.1.retry
+        } else {
+            u128::from(other.1.remaining()) * binds.2 < u128::from(binds.1.remaining()) * other.2
+        };
+        if is_tighter {
+            other
+        } else {
+            binds
+        }
+    });
+    tightest.map(|(place, verdict, _)| (place, verdict))
 }
 
 #[cold]
@@ -820,3 +882,6 @@ pub fn apply(
 
 /// The windows of a clause's limits.
 pub type Windows = ArrayVec<Window, MAX_LIMITS>;
+
+#[cfg(test)]
+mod tests;

@@ -338,7 +338,7 @@ impl Seen {
     ) -> Result<(), Error> {
         let conflict = |at: usize, option, with| Err(Error::Conflict { at, option, with });
         if self.reserve > 0 && algorithm != Algorithm::Bucket {
-            return conflict(self.reserve, "RESERVE", "other algorithms than BUCKET");
+            return conflict(self.reserve, "RESERVE", "FIXED, SLIDING or LEASE");
         }
         for (at, option) in [
             (self.force, "FORCE"),

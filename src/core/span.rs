@@ -171,8 +171,9 @@ impl Span {
         text: &[u8],
         parsed: Result<u64, duration::DurationError>,
     ) -> Result<Self, SpanError> {
+        // Where it is a duration, it is of weeks, and one that begins with a 0.
         let refused =
-            SpanError::Duration(parsed.err().unwrap_or(duration::DurationError::OutOfRange));
+            SpanError::Duration(parsed.err().unwrap_or(duration::DurationError::Malformed));
         let mut sides = text.splitn(2, |byte| *byte == b'@');
         let base = sides.next().unwrap_or_default();
         let place = sides.next();

@@ -6,8 +6,8 @@ use crate::core::algorithm::lease::Leases;
 use crate::core::decision::{Decision, Retry, Verdict};
 use crate::core::limit::Algorithm;
 use crate::core::limiter::{Held, Reading};
-use crate::core::quote::Quote;
-use crate::core::request::{All, Options, Request};
+use crate::core::quote::{self, Hit, Quote};
+use crate::core::request::{Options, Request};
 
 /// Five integers, and then, each where its cause is there: several limits, an array of one such array per limit; MIN, what
 /// was taken; STAMP, the time of the charge; DENY, nil, as no value was in the list.
@@ -83,9 +83,15 @@ fn listed_verdict(standing: &Verdict, listed: &Listed) -> Verdict {
 
 /// Of a call of several keys: the five integers of the limit that binds; one reply per key; the number, from 1, of the key
 /// that binds, 0 where a deny list has stopped the call; and as above the time of the charge and the value listed.
-pub fn all(call: &Call, quotes: &[Quote], all: &All, listed: Option<&Listed>, now_ms: u64) {
-    let options = &all.options;
-    let Some((place, binding)) = binding(quotes, all) else {
+pub fn all(
+    call: &Call,
+    quotes: &[Quote],
+    hits: &[Hit],
+    options: &Options,
+    listed: Option<&Listed>,
+    now_ms: u64,
+) {
+    let Some((place, binding)) = quote::binding(quotes, hits) else {
         return call.reply_null(); // there is always a key
     };
     call.reply_array(7 + usize::from(options.stamp) + usize::from(options.deny.is_some()));
@@ -111,35 +117,6 @@ pub fn all(call: &Call, quotes: &[Quote], all: &All, listed: Option<&Listed>, no
         (Some(_), None) => call.reply_null(),
         (Some(_), Some(listed)) => call.reply_bytes(listed.value),
     }
-}
-
-/// The limit that binds of all keys', and the place of its key. Denied: the longest wait, of the keys that deny. Allowed: the
-/// least that is left for the cost of its key.
-fn binding(quotes: &[Quote], all: &All) -> Option<(usize, Verdict)> {
-    let is_denied = quotes.iter().any(|quote| !quote.fits);
-    let bindings =
-        quotes
-            .iter()
-            .zip(&all.clauses)
-            .enumerate()
-            .filter_map(|(place, (quote, (_, clause)))| {
-                let cost = u128::from(u64::try_from(clause.cost).unwrap_or(0).max(1));
-                let verdict = *quote.decision.binding()?;
-                (quote.fits != is_denied).then_some((place, verdict, cost))
-            });
-    let tightest = bindings.reduce(|binds, other| {
-        let is_tighter = if is_denied {
-            other.1.retry > binds.1.retry
-        } else {
-            u128::from(other.1.remaining()) * binds.2 < u128::from(binds.1.remaining()) * other.2
-        };
-        if is_tighter {
-            other
-        } else {
-            binds
-        }
-    });
-    tightest.map(|(place, verdict, _)| (place, verdict))
 }
 
 /// Five integers and, with several limits, one more element; so many more will follow.

@@ -23,10 +23,15 @@
 //!   has not been full ([`Stamped`]), from its first stamped charge on; a refund of an earlier charge gives back nothing, one
 //!   of a later charge up to what is used. Bound: let `m` be charged at `t` and settled to the true cost `n`. Where the bucket
 //!   would have been full in between, had `n` been charged at `t`, the refill that it would have missed is kept, `m - n`
-//!   units at the most: so at any time at most `m - n` units more are there than in that bucket, and never more than `C`.
+//!   units at the most: so at any time at most `m - n` units more are there than in that bucket, and never more than `C`. (Of
+//!   several, the sum of those since that bucket was full last.)
 //!   A charge is always one of now, as what was not used at `t` has been there for others since.
 //! * **Reserved.** A charge that does not fit yet is a debt: `v` rises above `C * I`, and `wait(C - n)` before the charge is
-//!   when the caller's turn comes. Turns come one after another, as each sees the debts before it.
+//!   when the caller's turn comes. Turns come one after another, as each sees the debts before it. By the milliseconds in
+//!   which they act, the first and the last included, no interval has more than `C` and what refills in it: a turn is rounded
+//!   up to a whole millisecond, and what refills in the rest of it is not lost. So it is of one limit. Where a call names
+//!   several, each is charged at once and all are waited for: a limit that would have let the caller act earlier goes on
+//!   refilling until it does, so of that limit it is so by the instants at which they would have acted.
 //! * Bounds: `v < 2^53 * 2^39 = 2^92` and `(now - t) * r < 2^53 * 2^53 = 2^106`, both within `u128`.
 //!
 //! ```

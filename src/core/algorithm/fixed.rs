@@ -238,11 +238,16 @@ impl Dated {
         }
     }
 
+    /// Whether something is used of a window that has begun and is not over. (One of which nothing is used is nobody's.)
+    fn is_in_force(&self, now_ms: u64) -> bool {
+        self.fixed.used > 0 && self.charged().contains(now_ms)
+    }
+
     /// The window in force: one that has begun ends when it was said to.
     fn current(this: Option<&Self>, ask: &Ask) -> Window {
         match (this, ask.limit.span().plain_ms()) {
             (_, Some(span_ms)) => aligned(span_ms, ask.now_ms),
-            (Some(dated), None) if dated.charged().contains(ask.now_ms) => dated.charged(),
+            (Some(dated), None) if dated.is_in_force(ask.now_ms) => dated.charged(),
             (_, None) => ask.window,
         }
     }

@@ -37,7 +37,7 @@ fn reachable(random: &mut Random, algorithm: Algorithm) -> (Option<Limiter>, Ste
     steps.truncate(random.index(steps.len()) + 1);
     let mut state = None;
     for step in &steps {
-        let _ = quote::hit(&mut state, &step.hit(), step.now_ms);
+        let _ = step.make(&mut state);
     }
     (state, steps.pop().unwrap())
 }
@@ -48,7 +48,12 @@ fn charge_of(step: &Step) -> Vec<u8> {
         Algorithm::Lease => step.cost.max(1),
         _ => step.cost,
     };
-    encode_charge(&step.hit(), cost, step.now_ms).to_vec()
+    let at_ms = step.at_ms.map(|at_ms| at_ms.max(1));
+    let step = Step {
+        at_ms,
+        ..step.clone()
+    };
+    step.effect(cost)
 }
 
 /// A state, a charge of either version, or a release.
@@ -58,7 +63,7 @@ fn payload(random: &mut Random) -> Vec<u8> {
     let is_plain = step.windows.is_empty() && algorithm != Algorithm::Lease;
     match (state, random.below(10)) {
         (Some(limiter), 0..=5) => bytes_of(&limiter),
-        (_, 6) if is_plain => first_charge(&step.hit(), step.cost, step.now_ms),
+        (_, 6) if is_plain => step.hit(|hit| first_charge(hit, step.cost, step.now_ms)),
         (_, 7) if algorithm == Algorithm::Lease => {
             encode_release(&[b"a", &step.id, b"an id of some length"], step.now_ms)
         }
@@ -103,7 +108,8 @@ fn use_accepted(random: &mut Random, bytes: &[u8]) -> bool {
             (Some(limiter), limits)
         }
         Some(Effect::Charge(charge)) => {
-            let hit = charge.hit();
+            let rare = charge.rare();
+            let hit = charge.hit(&rare);
             let again = match bytes[0] {
                 VERSION_1 => first_charge(&hit, charge.cost, charge.now_ms),
                 _ => encode_charge(&hit, charge.cost, charge.now_ms).to_vec(),
@@ -146,8 +152,8 @@ fn use_accepted(random: &mut Random, bytes: &[u8]) -> bool {
             step.limits = named;
         }
         let step = asked_at(random, &step);
-        let peeked = quote::peek(state.as_mut(), &step.hit(), step.now_ms);
-        let done = quote::hit(&mut state, &step.hit(), step.now_ms);
+        let peeked = step.ask(&mut state);
+        let done = step.make(&mut state);
         assert_eq!(peeked, done, "{bytes:?}");
         if let Some(limiter) = &mut state {
             let mut held = limiter.held();
@@ -188,7 +194,7 @@ fn what_is_encoded_is_decoded() {
                     _ => DEFAULT_ENTRIES,
                 },
                 now_ms: step.now_ms,
-                at_ms: step.at_ms,
+                at_ms: step.at_ms.map(|at_ms| at_ms.max(1)),
                 stamp: step.stamp,
                 id: SmallVec::from_slice(&step.id),
                 drops_unnamed: false,
@@ -213,7 +219,8 @@ fn a_charge_of_the_first_version_drops_the_windows_that_it_does_not_name() {
         let Some(Effect::Charge(charge)) = decode(&sent) else {
             panic!("{sent:?}");
         };
-        quote::apply(&mut state, &charge.hit(), charge.change(), 1_000).unwrap();
+        let rare = charge.rare();
+        quote::apply(&mut state, &charge.hit(&rare), charge.change(), 1_000).unwrap();
         assert_eq!(state.as_mut().unwrap().held().limits().as_slice(), limits);
     }
     let hit = Hit::new(Algorithm::Fixed, std::slice::from_ref(&hour), 2);
@@ -746,6 +753,29 @@ fn states_of_the_second_version_that_no_limiter_writes_are_refused() {
     assert!(!blocked([9_000, 9_000, 1], 6, twice), "blocked twice");
 }
 
+/// As in Asia/Almaty, which set its clocks back for good in 2024.
+#[test]
+fn a_window_that_its_zone_makes_longer_than_any_is_read_back() {
+    let span = Span::parse(b"3660d@Asia/Almaty").unwrap();
+    let limits = [Limit::spanning(5, span).unwrap()];
+    let windows = [Window {
+        start_ms: NOW_MS,
+        end_ms: NOW_MS + duration::MAX_MS + HOUR_MS,
+    }];
+    let rare = Rare {
+        windows: &windows,
+        ..Rare::NONE
+    };
+    let hit = Hit {
+        rare: &rare,
+        ..Hit::new(Algorithm::Fixed, &limits, 1)
+    };
+    let sent = encode_charge(&hit, 1, NOW_MS);
+    assert!(matches!(decode(&sent), Some(Effect::Charge(_))));
+    let state = state_of(&hit);
+    assert!(decode_state(&state).is_some());
+}
+
 #[test]
 fn effects_that_no_hit_has_are_refused() {
     use Part::{Byte, Number, Text};
@@ -796,6 +826,7 @@ fn effects_that_no_hit_has_are_refused() {
     let at = |at_ms| [Number(7_000), Number(5), Number(1_000), Number(at_ms)];
     assert!(charge(fixed | MORE, Some(HAS_TIME), &at(6_000)));
     assert!(!charge(fixed | MORE, Some(HAS_TIME), &at(MAX_TIME_MS + 1)));
+    assert!(!charge(fixed | MORE, Some(HAS_TIME), &at(0)), "a no-op");
     let stamped = [7_000, 5, 1, 1_000].map(Number);
     assert!(charge(bucket | MORE, Some(IS_STAMPED), &stamped));
     let held = |id: &'static [u8]| [Number(7_000), Number(5), Number(1_000), Text(id)];
@@ -950,7 +981,7 @@ fn first_golden() -> Golden {
 /// States of the second version, one of each form.
 fn second_states() -> Golden {
     let nine = |algorithm: Algorithm| -> Vec<u8> {
-        let limits: Limits = (1..=9)
+        let limits: Vec<Limit> = (1..=9)
             .map(|hours| match algorithm {
                 Algorithm::Bucket => Limit::bucket(60, hours, hours * HOUR_MS).unwrap(),
                 _ => Limit::window(60, hours * HOUR_MS).unwrap(),
@@ -975,27 +1006,37 @@ fn second_states() -> Golden {
         ("\0\u{ff}", 1, 500),
     ] {
         let limits = [Limit::window(10, ttl_ms).unwrap()];
+        let rare = Rare {
+            id: id.as_bytes(),
+            ..Rare::NONE
+        };
         let mut hit = Hit::new(Algorithm::Lease, &limits, cost);
-        hit.rare.id = id.as_bytes();
+        hit.rare = &rare;
         quote::hit(&mut leases, &hit, NOW_MS).unwrap();
     }
     let span = Span::parse(b"1mo@15,Europe/Berlin").unwrap();
     let dated = [Limit::spanning(1_000, span).unwrap(), day(100)];
     let windows = [november(), Window::default()];
+    let in_november = Rare {
+        windows: &windows,
+        ..Rare::NONE
+    };
     let mut calendar = Hit::new(Algorithm::Fixed, &dated, 1);
-    calendar.rare.windows = &windows;
+    calendar.rare = &in_november;
     let buckets = buckets();
     let mut stamped = Hit::new(Algorithm::Bucket, &buckets, 1);
-    stamped.rare.stamp = true;
+    stamped.rare = &STAMPED;
     let blocked = |hit: &Hit, times: u64| {
         let mut state = None;
         for time in 0..times {
             let mut over = *hit;
-            over.cost = 101;
-            over.rare.block_ms = &[900_000, HOUR_MS];
+            let rare = Rare {
+                block_ms: &[900_000, HOUR_MS],
+                ..*hit.rare
+            };
+            over.rare = &rare;
             hits(&mut state, hit);
-            let limits: Limits = hit.limits.to_vec().into();
-            over.cost = limits[0].limit().cast_signed();
+            over.cost = hit.limits[0].limit().cast_signed();
             quote::hit(&mut state, &over, NOW_MS + 3_000 + time * 900_000).unwrap();
         }
         bytes_of(&state.unwrap())
@@ -1059,8 +1100,13 @@ fn second_states() -> Golden {
     ]
 }
 
+const STAMPED: Rare<'static> = Rare {
+    stamp: true,
+    ..Rare::NONE
+};
+
 /// From the 15th of October to the 15th of November 2023 in Berlin, across the end of summer time.
-fn november() -> Window {
+const fn november() -> Window {
     Window {
         start_ms: 1_697_320_800_000,
         end_ms: 1_700_002_800_000,
@@ -1071,19 +1117,36 @@ fn november() -> Window {
 fn second_effects() -> Golden {
     let windows = [hour(100), day(MAX_COUNT)];
     let buckets = buckets();
-    let mut at = Hit::new(Algorithm::Sliding, &windows[..1], 1);
-    at.rare.at_ms = Some(NOW_MS - 5_000);
-    let mut stamped = Hit::new(Algorithm::Bucket, &buckets[..1], 1);
-    stamped.rare.stamp = true;
-    let mut settled = Hit::new(Algorithm::Bucket, &buckets, 1);
-    (settled.rare.stamp, settled.rare.at_ms) = (true, Some(NOW_MS - 5_000));
-    let mut lease = Hit::new(Algorithm::Lease, &windows[..1], 1);
-    lease.rare.id = b"req-77";
     let span = Span::parse(b"1mo@15,Europe/Berlin").unwrap();
     let dated = [day(100), Limit::spanning(1_000, span).unwrap()];
-    let calendar = [Window::default(), november()];
-    let mut month = Hit::new(Algorithm::Fixed, &dated, 1);
-    (month.rare.windows, month.rare.at_ms) = (&calendar, Some(NOW_MS - 1));
+    let rares = [
+        Rare {
+            at_ms: Some(NOW_MS - 5_000),
+            ..Rare::NONE
+        },
+        Rare {
+            at_ms: Some(NOW_MS - 5_000),
+            ..STAMPED
+        },
+        Rare {
+            id: b"req-77",
+            ..Rare::NONE
+        },
+        Rare {
+            windows: &[Window::default(), november()],
+            at_ms: Some(NOW_MS - 1),
+            ..Rare::NONE
+        },
+    ];
+    let with = |algorithm, limits, rare| Hit {
+        rare,
+        ..Hit::new(algorithm, limits, 1)
+    };
+    let at = with(Algorithm::Sliding, &windows[..1], &rares[0]);
+    let stamped = with(Algorithm::Bucket, &buckets[..1], &STAMPED);
+    let settled = with(Algorithm::Bucket, &buckets, &rares[1]);
+    let lease = with(Algorithm::Lease, &windows[..1], &rares[2]);
+    let month = with(Algorithm::Fixed, &dated, &rares[3]);
     let of = |hit: &Hit, cost: i64| encode_charge(hit, cost, NOW_MS).to_vec();
     let sized = Hit {
         log_size: 8,
@@ -1180,11 +1243,11 @@ fn golden_payloads_are_written_and_read_as_ever() {
             Effect::State(limiter) => bytes_of(&limiter),
             Effect::Charge(charge) if version == 1 => {
                 assert!(charge.drops_unnamed);
-                first_charge(&charge.hit(), charge.cost, charge.now_ms)
+                first_charge(&charge.hit(&charge.rare()), charge.cost, charge.now_ms)
             }
             Effect::Charge(charge) => {
                 assert!(!charge.drops_unnamed);
-                encode_charge(&charge.hit(), charge.cost, charge.now_ms).to_vec()
+                encode_charge(&charge.hit(&charge.rare()), charge.cost, charge.now_ms).to_vec()
             }
             Effect::Release { ids, now_ms } => {
                 let ids: Vec<&[u8]> = ids.iter().map(|id| &**id).collect();

@@ -6,18 +6,14 @@ use super::look_up::{look_up_all, Listed};
 use crate::core::error::Error;
 use crate::core::limit::{Algorithm, MAX_KEYS};
 use crate::core::node::stats::Outcome;
-use crate::core::quote::{self, Change, Hit, Quote, Rare, Windows};
+use crate::core::quote::{self, Few, Hit, Quote, Rare, Windows};
 use crate::core::request::{numkeys, parse_all, All, Clause, Verb};
 use crate::server::raw::{now_ms, Args, Call, Key};
 use crate::server::slot::Slot;
 use crate::server::{config, registry, reply, zones};
-use smallvec::SmallVec;
 
 const NUMKEYS: usize = 1;
 const FIRST_KEY: usize = 2;
-
-/// A few keys on the stack, more on the heap.
-type Few<T> = SmallVec<[T; 3]>;
 
 /// `RL.ALL numkeys key [key ...] clause [clause ...] [options]`
 pub fn all(call: &Call) -> Result<(), Error> {
@@ -52,7 +48,8 @@ fn decide(call: &Call, verb: Verb) -> Result<(), Error> {
     let rares = rares(&all, &windows);
     let hits = hits(&all, &rares);
     let mut slots = open(call, verb, all.keys.len())?;
-    let quotes = quote_all(&slots, &hits, &all, listed.is_some(), now_ms)?;
+    let held = |index: usize| slots.get(index)?.as_ref()?.held();
+    let quotes = quote::quote_all(held, &hits, listed.is_some(), now_ms)?;
     if verb == Verb::Charge {
         let mut changes = slots.iter().zip(&quotes);
         if changes.any(|(slot, quote)| {
@@ -67,7 +64,7 @@ fn decide(call: &Call, verb: Verb) -> Result<(), Error> {
             }
         }
     }
-    reply::all(call, &quotes, &all, listed.as_ref(), now_ms);
+    reply::all(call, &quotes, &hits, &all.options, listed.as_ref(), now_ms);
     if verb == Verb::Charge {
         tell(slots, &quotes, &all, listed.as_ref(), now_ms);
     }
@@ -111,37 +108,6 @@ fn open<'a>(call: &Call<'a>, verb: Verb, keys: usize) -> Result<Few<Option<Slot<
     (0..keys.min(MAX_KEYS))
         .map(|index| open(index).map(Slot::of).transpose())
         .collect()
-}
-
-/// What every key says: first as if all others let the call through; where one does not, the others again.
-fn quote_all(
-    slots: &[Option<Slot>],
-    hits: &[Hit],
-    all: &All,
-    is_listed: bool,
-    now_ms: u64,
-) -> Result<Few<Quote>, Error> {
-    let mut quotes: Few<Quote> = SmallVec::new();
-    for (slot, hit) in slots.iter().zip(hits) {
-        let mut quote = Quote::default();
-        let held = slot.as_ref().and_then(Slot::held);
-        let hit = if is_listed { hit.standing() } else { *hit };
-        quote::quote(held, &hit, now_ms, true, &mut quote)?;
-        if is_listed {
-            quote.change = Change::None;
-        }
-        quotes.push(quote);
-    }
-    let is_charged = all.options.force || quotes.iter().all(|quote| quote.fits);
-    if !is_charged && !is_listed {
-        for ((slot, hit), quote) in slots.iter().zip(hits).zip(&mut quotes) {
-            if quote.fits {
-                let held = slot.as_ref().and_then(Slot::held);
-                quote::quote(held, hit, now_ms, false, quote)?;
-            }
-        }
-    }
-    Ok(quotes)
 }
 
 /// Publishes and counts, once every key is closed.
