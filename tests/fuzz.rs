@@ -735,7 +735,7 @@ fn requests_of_several_keys() {
                 assert!(text.starts_with("ERR argument "), "{text}");
             }
             Ok(all) => {
-                assert!((1..=request::MAX_KEYS).contains(&all.keys.len()));
+                assert!((1..=ratelimit::core::limit::MAX_KEYS).contains(&all.keys.len()));
                 assert_eq!(all.keys.len(), all.clauses.len());
                 let mut again = vec![all.keys.len().to_string().into_bytes()];
                 again.extend(all.keys.iter().map(|key| key.to_vec()));

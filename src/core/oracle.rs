@@ -1627,11 +1627,11 @@ mod several {
         *all.iter().find(|each| least(each)).unwrap()
     }
 
+    /// What each key says, and which binds.
+    type Quotes = (Vec<Quote>, Option<(usize, Verdict)>);
+
     /// What RL.ALL does, but for opening keys and telling anybody.
-    fn quote_all(
-        states: &mut [Option<Limiter>],
-        call: &Call,
-    ) -> Result<(Vec<Quote>, Option<(usize, Verdict)>), Error> {
+    fn quote_all(states: &mut [Option<Limiter>], call: &Call) -> Result<Quotes, Error> {
         let rares: Vec<Rare> = call
             .steps
             .iter()

@@ -3,7 +3,7 @@
 
 use super::algorithm::log::MIN_ENTRIES;
 use super::codec;
-use super::decision::{Decision, Retry};
+use super::decision::{Decision, Retry, Verdict};
 use super::duration;
 use super::limit::{Algorithm, Limit, Limits, MAX_COUNT, MAX_TIME_MS};
 use super::limiter::Limiter;
@@ -50,6 +50,12 @@ fn keeps_its_times(steps: &[Step]) -> Result<(), String> {
             continue;
         };
         let (decision, change) = (quoted.decision, quoted.change);
+        // A turn whose debt would be past what is counted is refused when it comes.
+        let is_uncounted =
+            |verdict: &Verdict| verdict.used.saturating_add(step.cost.unsigned_abs()) > MAX_COUNT;
+        if step.reserve_ms.is_some() && decision.verdicts().iter().any(is_uncounted) {
+            continue;
+        }
         // Past the calendar's last year nobody can ask.
         let last_ms = match step.windows.is_empty() {
             true => u64::MAX,
