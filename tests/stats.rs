@@ -815,7 +815,7 @@ fn a_caller_sees_only_identifiers_that_its_acl_lets_it_read() {
         let mut list: Vec<_> = list.map(|one| one.array()[0].text()).collect();
         list.sort();
         list.iter()
-            .map(|name| name[..3].to_string())
+            .map(|name| name.chars().take(3).collect::<String>())
             .collect::<Vec<_>>()
     };
     for (name, rules, sees, values) in [
