@@ -1,7 +1,6 @@
 // LLM tokens and the like: an estimate is charged before the call, and settled with what was really used. What is never
 // settled stays charged as estimated, so a crash, an abort or a lost count gives nothing away.
 
-import type { Limiter } from "./limiter.js";
 import type { Verdict } from "./verdict.js";
 
 const isAmount = (used: number | undefined): used is number => used !== undefined && Number.isFinite(used) && used >= 0;
@@ -112,8 +111,13 @@ export type Spent<T> =
   | { readonly allowed: true; readonly result: T; readonly verdict: Verdict }
   | { readonly allowed: false; readonly result?: undefined; readonly verdict: Verdict };
 
+/** Who reserves: a limiter. */
+export interface Reserves {
+  reserve(key: string, estimate: number): Promise<Reservation>;
+}
+
 /** Reserves, calls, settles. The model's own error is passed on; an error of settling is not. */
-export async function spend<T>(limiter: Limiter, key: string, { estimate, call, used }: SpendOptions<T>): Promise<Spent<T>> {
+export async function spend<T>(limiter: Reserves, key: string, { estimate, call, used }: SpendOptions<T>): Promise<Spent<T>> {
   const reservation = await limiter.reserve(key, estimate);
   if (!reservation.allowed) return { allowed: false, verdict: reservation.verdict };
   let result: T;
