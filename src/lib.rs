@@ -77,7 +77,7 @@
 //! AOF rewrite, migration   ─▶                  RL.APPLY login:alice <state>
 //! RDB, DUMP                ─▶                  the bytes of the same state
 //! policies, deny lists     ─▶ replicas, AOF    RL.NODE <what has changed>
-//! statistics               ─▶ AOF              RL.NODE <what has changed since the last record>
+//! statistics               ─▶ replicas, AOF    RL.NODE <what has changed since the last record>, once a second
 //! ```
 //!
 //! It is always the effect, with absolute times, never the call: whoever applies it, whenever, gets the same state.
