@@ -93,7 +93,7 @@
 //! | bytes of a state and of an effect | `core/codec` |
 //! | policies, deny lists, names, identifiers: defaults, least and most | `server/config` |
 //! | hours of statistics, and the error of the top lists | `core/node/stats` |
-//! | records of the node's data in the AOF, in bytes and a second | `server/journal` |
+//! | records of the node's data, in bytes; how often they go out | `core/node`, `server/journal` |
 
 pub mod core;
 #[cfg(feature = "server")]
