@@ -158,7 +158,7 @@ fn calendar_span(random: &mut Random) -> Span {
         "5d@Europe/Berlin",
         "3660d@Mars/Olympus_Mons",
     ]);
-    Span::parse(text.as_bytes()).expect("a window")
+    Span::parse_canonical(text.as_bytes()).expect("a window")
 }
 
 /// One to eight limits, no two of one window; of a lease one.

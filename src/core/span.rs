@@ -11,7 +11,7 @@
 //! `1mo@1` is `1mo` and `@UTC` is none; `30d`, `1mo` and `1mo@15` are three.
 
 use super::duration::{self, Human};
-use super::zone::Zone;
+use super::zone::{self, Zone};
 use std::fmt;
 
 /// The identity of a window. See the head of this file.
@@ -159,10 +159,15 @@ impl Span {
     /// ```
     #[inline(always)]
     pub fn parse(text: &[u8]) -> Result<Self, SpanError> {
+        Self::read(text, zone::MAX_ASKED)
+    }
+
+    #[inline(always)]
+    fn read(text: &[u8], most_zones: usize) -> Result<Self, SpanError> {
         match duration::parse(text) {
             // A week is one of the calendar's here, which begins on Monday.
             Ok(ms) if !matches!(text, [.., b'w' | b'W']) => Ok(Self(ms)),
-            parsed => Self::parse_calendar(text, parsed),
+            parsed => Self::parse_calendar(text, parsed, most_zones),
         }
     }
 
@@ -170,6 +175,7 @@ impl Span {
     fn parse_calendar(
         text: &[u8],
         parsed: Result<u64, duration::DurationError>,
+        most_zones: usize,
     ) -> Result<Self, SpanError> {
         // Where it is a duration, it is of weeks, and one that begins with a 0.
         let refused =
@@ -214,7 +220,7 @@ impl Span {
                 (None, Some(_)) => return Err(SpanError::Anchor),
             };
             if let Some(zone) = zone {
-                calendar.zone = Zone::parse(zone).ok_or(SpanError::Anchor)?;
+                calendar.zone = Zone::parse(zone, most_zones).ok_or(SpanError::Anchor)?;
             }
             if parts.next().is_some() {
                 return Err(SpanError::Anchor);
@@ -227,9 +233,9 @@ impl Span {
         })
     }
 
-    /// Reads what [`Span::text`] writes, and nothing else.
+    /// Reads what [`Span::text`] writes, and nothing else: what a file or a primary sends.
     pub fn parse_canonical(text: &[u8]) -> Option<Self> {
-        let span = Self::parse(text).ok()?;
+        let span = Self::read(text, zone::MAX_FOREIGN).ok()?;
         (span.text().as_bytes() == text).then_some(span)
     }
 

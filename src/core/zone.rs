@@ -11,7 +11,8 @@
 //! ```
 //!
 //! The list of names only grows, as a number that was given must keep its meaning while the process runs. So it is bounded:
-//! [`MAX_FOREIGN`] names beyond the compiled-in database. Real databases differ from it by a handful.
+//! [`MAX_FOREIGN`] names beyond the compiled-in database. Real databases differ from it by a handful. A call may add
+//! [`MAX_ASKED`] of them, so that no caller who makes up names takes the place of those that a file or a primary sends.
 
 use std::fmt;
 use std::sync::{LazyLock, Mutex, PoisonError};
@@ -20,6 +21,8 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 pub const MAX_NAME_BYTES: usize = 48;
 /// How many names that the compiled-in database lacks are kept, whoever sent them.
 pub const MAX_FOREIGN: usize = 2_048;
+/// How many of them calls may have added.
+pub const MAX_ASKED: usize = 1_024;
 
 const MAX_OFFSET_MINUTES: i32 = 18 * 60;
 const OFFSET_BASE: i32 = 1_081;
@@ -50,13 +53,13 @@ impl Zone {
     pub const UTC: Self = Self(0);
 
     /// Reads `UTC`, an offset such as `+02:00`, or a name, which need not be one of the database's. `None` where it is
-    /// none of these, or a name too many.
-    pub fn parse(text: &[u8]) -> Option<Self> {
+    /// none of these, or a name more than `most` that are not.
+    pub fn parse(text: &[u8], most: usize) -> Option<Self> {
         match text {
             b"UTC" => Some(Self::UTC),
             [b'+' | b'-', ..] => Self::offset(text),
             [first, ..] if first.is_ascii_alphabetic() => {
-                Self::named(std::str::from_utf8(text).ok()?)
+                Self::named(std::str::from_utf8(text).ok()?, most)
             }
             _ => None,
         }
@@ -79,7 +82,7 @@ impl Zone {
         u16::try_from(total + OFFSET_BASE).ok().map(Self)
     }
 
-    fn named(name: &str) -> Option<Self> {
+    fn named(name: &str, most: usize) -> Option<Self> {
         let is_sound = name.len() <= MAX_NAME_BYTES
             && name
                 .bytes()
@@ -94,7 +97,7 @@ impl Zone {
         let mut foreign = FOREIGN.lock().unwrap_or_else(PoisonError::into_inner);
         let index = match foreign.iter().position(|known| *known == name) {
             Some(index) => index,
-            None if foreign.len() < MAX_FOREIGN => {
+            None if foreign.len() < most.min(MAX_FOREIGN) => {
                 foreign.push(Box::leak(name.into()));
                 foreign.len() - 1
             }
@@ -170,10 +173,10 @@ mod tests {
             ("Etc/GMT+1", "Etc/GMT+1"),
             ("Mars/Olympus_Mons", "Mars/Olympus_Mons"),
         ] {
-            let zone = Zone::parse(text.as_bytes()).unwrap();
+            let zone = Zone::parse(text.as_bytes(), MAX_FOREIGN).unwrap();
             assert_eq!(zone.to_string(), written, "{text}");
             assert_eq!(Zone::of(zone.code()), zone);
-            assert_eq!(Zone::parse(written.as_bytes()), Some(zone));
+            assert_eq!(Zone::parse(written.as_bytes(), MAX_FOREIGN), Some(zone));
         }
     }
 
@@ -195,9 +198,10 @@ mod tests {
             "Europe/Berlin\0",
             "Z\u{fc}rich",
         ] {
-            assert_eq!(Zone::parse(text.as_bytes()), None, "{text:?}");
+            assert_eq!(Zone::parse(text.as_bytes(), MAX_FOREIGN), None, "{text:?}");
         }
-        assert_eq!(Zone::parse(&[b'A'; MAX_NAME_BYTES + 1]), None);
-        assert_eq!(Zone::parse(&[0xff, 0xfe]), None);
+        let long = [b'A'; MAX_NAME_BYTES + 1];
+        assert_eq!(Zone::parse(&long, MAX_FOREIGN), None);
+        assert_eq!(Zone::parse(&[0xff, 0xfe], MAX_FOREIGN), None);
     }
 }

@@ -236,14 +236,15 @@ impl Leases {
 
     /// How many of these ids hold anything.
     pub fn count_held<'a>(&self, ids: impl Iterator<Item = &'a [u8]>, now_ms: u64) -> usize {
-        let mut seen: Vec<u16> = Vec::new();
+        let mut is_seen = vec![false; self.leases.len()];
         for id in ids {
             let held = self.holds(id, now_ms).and_then(|_| self.find(id));
-            if let Some(at) = held.filter(|at| !seen.contains(at)) {
-                seen.push(at);
+            let place = held.and_then(|at| is_seen.get_mut(usize::from(at)));
+            if let Some(place) = place {
+                *place = true;
             }
         }
-        seen.len()
+        is_seen.into_iter().filter(|is_seen| *is_seen).count()
     }
 
     /// When it ends, seen from `now_ms`: never more left than it was given.
