@@ -594,7 +594,12 @@ fn a_promoted_replica_holds_the_same_and_goes_on_counting() {
     under_load(&cluster, &mut tenants, |met| {
         for port in [replica, primary] {
             await_calls(met, 1000);
-            // It is refused while the replica is not in step with the primary's newest change of role.
+            let other = if port == replica { primary } else { replica };
+            // It ignores the request of one that it does not know for its replica yet.
+            eventually("the primary knows its replica", || {
+                let server = cluster.server(other);
+                cluster.find_by(server, port).primary == cluster.find_by(server, other).id
+            });
             cluster.await_serving();
             cluster.server(port).ok("CLUSTER FAILOVER");
             eventually("all know that the replica took over", || {
@@ -604,7 +609,6 @@ fn a_promoted_replica_holds_the_same_and_goes_on_counting() {
                     .all(|node| cluster.find_by(node, port).is_primary)
             });
             eventually("all know the replica that the primary came to be", || {
-                let other = if port == replica { primary } else { replica };
                 cluster
                     .living()
                     .iter()
