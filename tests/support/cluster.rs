@@ -1,5 +1,10 @@
 //! A real cluster, and a client that follows it: a map of the slots, redirections, reconnections.
 
+#![allow(
+    dead_code,
+    reason = "each test file is a crate of its own and uses a part of this"
+)]
+
 use std::collections::hash_map::{Entry, HashMap};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -36,9 +41,14 @@ impl Cluster {
     /// A cluster of three primaries with a replica each, in which every node serves. A node that says nothing for
     /// `timeout` is taken for dead.
     pub fn start(timeout: Duration) -> Self {
+        Self::with(timeout, &[])
+    }
+
+    /// The same, with these lines in every node's configuration file.
+    pub fn with(timeout: Duration, lines: &[&str]) -> Self {
         let nodes: Vec<Server> = std::thread::scope(|scope| {
             let starts: Vec<_> = (0..6)
-                .map(|_| scope.spawn(|| Self::node(timeout)))
+                .map(|_| scope.spawn(|| Self::node(timeout, lines)))
                 .collect();
             starts
                 .into_iter()
@@ -55,16 +65,12 @@ impl Cluster {
         cluster
     }
 
-    fn node(timeout: Duration) -> Server {
+    fn node(timeout: Duration, lines: &[&str]) -> Server {
         let start = || {
-            Server::try_with_module_arguments(
-                "",
-                &[
-                    "cluster-enabled yes",
-                    &format!("cluster-port {}", free_port()),
-                    &format!("cluster-node-timeout {}", timeout.as_millis()),
-                ],
-            )
+            let port = format!("cluster-port {}", free_port());
+            let timeout = format!("cluster-node-timeout {}", timeout.as_millis());
+            let own = ["cluster-enabled yes", &port, &timeout];
+            Server::try_with_module_arguments("", &[&own, lines].concat())
         };
         // Another process may take the second port between its choice and its use.
         let mut node = start();
@@ -79,7 +85,7 @@ impl Cluster {
 
     /// Starts one more node and makes it a primary without slots. Returns its port.
     pub fn add_node(&mut self, timeout: Duration) -> u16 {
-        let node = Self::node(timeout);
+        let node = Self::node(timeout, &[]);
         let port = node.port();
         self.manage(&["add-node", &address(&node), &address(&self.nodes[0])]);
         self.nodes.push(node);
@@ -181,7 +187,7 @@ impl Cluster {
     }
 
     /// The node of this port, as `server` sees it.
-    fn find_by(&self, server: &Server, port: u16) -> Node {
+    pub fn find_by(&self, server: &Server, port: u16) -> Node {
         let found = nodes(server).into_iter().find(|node| node.port == port);
         found.unwrap_or_else(|| panic!("no node with port {port}"))
     }
@@ -412,9 +418,14 @@ fn port_of(address: &str) -> u16 {
     port.unwrap_or_else(|| panic!("an address ends in a port: {address}"))
 }
 
-/// The slot of a key without braces: its CRC-16 (XMODEM: polynomial 1021, from 0) modulo 16384.
-fn slot(key: &str) -> usize {
-    let crc = key.bytes().fold(0u16, |crc, byte| {
+/// The slot of a key: the CRC-16 (XMODEM: polynomial 1021, from 0), modulo 16384, of what its first braces hold, else of all.
+pub fn slot(key: &str) -> usize {
+    let tag = key
+        .split_once('{')
+        .and_then(|(_, rest)| rest.split_once('}'))
+        .map(|(tag, _)| tag)
+        .filter(|tag| !tag.is_empty());
+    let crc = tag.unwrap_or(key).bytes().fold(0u16, |crc, byte| {
         (0..8).fold(crc ^ (u16::from(byte) << 8), |crc, _| {
             (crc << 1) ^ if crc & 0x8000 == 0 { 0 } else { 0x1021 }
         })
@@ -426,4 +437,6 @@ fn slot(key: &str) -> usize {
 fn the_slot_is_the_one_of_cluster_keyslot() {
     // The check value of CRC-16/XMODEM is 31c3.
     assert_eq!(slot("123456789"), 0x31c3);
+    assert_eq!(slot("a{123456789}b{c}"), 0x31c3);
+    assert_ne!(slot("{}123456789"), slot(""));
 }
