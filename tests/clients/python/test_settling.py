@@ -200,19 +200,21 @@ class Asyncio(unittest.IsolatedAsyncioTestCase):
             await task
         self.assertEqual(await self.used("async-cancelled"), 300)
 
-    async def test_20_waiters_are_20_commands_served_in_order(self):
-        answered, served = [], []
+    async def test_20_waiters_are_20_commands_each_served_at_its_turn(self):
+        answered, served = [], {}
+        clock = asyncio.get_running_loop().time
 
         class Counting:
             async def execute_command(_, *args):
-                answered.append(await self.client.execute_command(*args))
-                return answered[-1]
+                reply = await self.client.execute_command(*args)
+                answered.append((clock(), reply[3]))
+                return reply
 
         lane = AsyncLimiter(Counting(), timeout_ms=60_000, prefix="py-wait", algorithm="bucket", limits=Bucket(1, 1, "100ms"))
 
         async def wait(waiter):
             self.assertTrue((await lane.wait("lane")).allowed)
-            served.append(waiter)
+            served[waiter] = clock()
 
         tasks = []
         for waiter in range(20):  # each has its place before the next one asks
@@ -220,7 +222,10 @@ class Asyncio(unittest.IsolatedAsyncioTestCase):
             while len(answered) <= waiter:
                 await asyncio.sleep(0.001)
         await asyncio.gather(*tasks)
-        self.assertEqual((len(answered), served), (20, list(range(20))))
+        self.assertEqual(len(answered), 20)
+        for waiter, (at, wait_ms) in enumerate(answered):
+            # To the clock's own resolution. (How late a busy machine wakes one up says nothing of the turns.)
+            self.assertGreaterEqual(served[waiter], at + wait_ms / 1000 - 0.002)
 
     async def test_a_waiter_that_is_cancelled_gives_its_place_back(self):
         lane = AsyncLimiter(self.client, timeout_ms=60_000, prefix="py-wait", algorithm="bucket", limits=Bucket(1, 1, "1h"))
