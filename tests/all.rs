@@ -585,31 +585,31 @@ fn numkeys_and_options_are_in_their_places_or_refused() {
         ),
         (
             "RL.ALL 2 a b FIXED 5 30d FORCE FIXED 5 30d".into(),
-            "FORCE is for the whole call",
+            "FORCE applies to the whole call",
         ),
         (
             "RL.ALL 2 a b FIXED 5 30d STAMP FIXED 5 30d".into(),
-            "STAMP is for the whole call",
+            "STAMP applies to the whole call",
         ),
         (
             "RL.ALL 2 a b FIXED 5 30d AT 5 FIXED 5 30d".into(),
-            "AT is for the whole call",
+            "AT applies to the whole call",
         ),
         (
             "RL.ALL 2 a b FIXED 5 30d DENY l FIXED 5 30d".into(),
-            "DENY is for the whole call",
+            "DENY applies to the whole call",
         ),
         (
             format!("RL.ALL 2 a b {two} FORCE COST 2"),
-            "COST is for one clause",
+            "COST belongs to a clause",
         ),
         (
             format!("RL.ALL 2 a b {two} STAMP POLICY p"),
-            "POLICY is for one clause",
+            "POLICY belongs to a clause",
         ),
         (
             format!("RL.ALL 2 a b {two} FORCE BLOCK 1s"),
-            "BLOCK is for one clause",
+            "BLOCK belongs to a clause",
         ),
         (
             format!("RL.ALL 2 a b {two} MIN 1"),

@@ -213,13 +213,16 @@ fn what_is_no_calendar_window_says_what_to_write() {
         return;
     };
     for (line, says) in [
-        ("RL.FIXED k 5 1M@15", "reads m as minutes: a month is 1mo"),
+        (
+            "RL.FIXED k 5 1M@15",
+            "must say mo for months: m is for minutes",
+        ),
         ("RL.FIXED k 5 2mo", "must be 1mo, 3mo or 1y"),
         ("RL.FIXED k 5 2y", "must be 1mo, 3mo or 1y"),
         ("RL.FIXED k 5 1h@Europe/Berlin", "must count d, w, mo or y"),
-        ("RL.FIXED k 5 1mo@32", "behind its @"),
-        ("RL.FIXED k 5 1d@../../etc/passwd", "behind its @"),
-        ("RL.FIXED k 5 1d@+25:00", "behind its @"),
+        ("RL.FIXED k 5 1mo@32", "after its @"),
+        ("RL.FIXED k 5 1d@../../etc/passwd", "after its @"),
+        ("RL.FIXED k 5 1d@+25:00", "after its @"),
         ("RL.SLIDING k 5 1mo", "calendar windows are for FIXED"),
         ("RL.BUCKET k 5 1 1mo", "interval"),
         ("RL.LEASE k 5 1mo id", "ttl"),
