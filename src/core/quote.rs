@@ -409,18 +409,17 @@ impl<M: Meter> Meters<M> {
     ) -> Result<(), Error> {
         Self::measure(this, hit, now_ms, quote)?;
         let mut needed = hit.cost.unsigned_abs(); // what has to fit
-        let mut turn_ms = 0; // when a reserved hit's turn comes
         if !quote.fits && hit.cost > 0 {
             if let Some(min) = hit.rare.min {
                 needed = min;
                 Self::take_part(this, hit, min, now_ms, quote);
             } else if let Some(reserve_ms) = hit.rare.reserve_ms {
-                turn_ms = Self::reserve(this, hit, reserve_ms, now_ms, quote)?;
+                Self::reserve(this, hit, reserve_ms, now_ms, quote)?;
             }
         }
         let shut_ms = block.map_or(0, |block| block.left_ms(now_ms));
         if shut_ms > 0 && hit.cost >= 0 {
-            (quote.fits, turn_ms) = (false, 0);
+            quote.fits = false;
         }
         let lets_through = quote.fits && others;
         if !(lets_through || hit.force && hit.cost > 0) {
@@ -437,7 +436,7 @@ impl<M: Meter> Meters<M> {
             }
             Self::judge_before(this, hit, needed, now_ms, quote);
         }
-        if turn_ms > 0 || (hit.rare.reserve_ms.is_some() && hit.cost > 0) {
+        if hit.rare.reserve_ms.is_some() && hit.cost > 0 {
             Self::judge_turns(this, hit, now_ms, quote);
         }
         if hit.rare.at_ms.is_some() && !quote.fits {
@@ -543,7 +542,7 @@ impl<M: Meter> Meters<M> {
         }
     }
 
-    /// Lets through what will fit soon enough. When that is.
+    /// Lets through what will fit soon enough.
     #[cold]
     fn reserve(
         this: Option<&Self>,
@@ -551,14 +550,14 @@ impl<M: Meter> Meters<M> {
         reserve_ms: u64,
         now_ms: u64,
         quote: &mut Quote,
-    ) -> Result<u64, Error> {
+    ) -> Result<(), Error> {
         let mut turn_ms = 0;
         let mut most = 0;
         for (index, (limit, verdict)) in hit.limits.iter().zip(&quote.decision.verdicts).enumerate()
         {
             match Self::turn(this, hit, index, limit, now_ms) {
                 Retry::After(ms) => turn_ms = turn_ms.max(ms),
-                Retry::Never => return Ok(0),
+                Retry::Never => return Ok(()),
             }
             most = most.max(verdict.used.saturating_add(hit.cost.unsigned_abs()));
         }
@@ -566,7 +565,7 @@ impl<M: Meter> Meters<M> {
         if quote.fits && most > MAX_COUNT {
             return Err(Error::Overflow);
         }
-        Ok(turn_ms)
+        Ok(())
     }
 
     /// When a cost fits one limit, if nothing else happens.
