@@ -17,6 +17,7 @@
 //! | `src/core/` | |
 //! |---|---|
 //! | `request` | the grammar: what a client may write behind a command's name, and what it means |
+//! | `throttle` | redis-cell's command: its words and its reply, on our bucket |
 //! | `codec` | the bytes of a limiter and of its effects, by version |
 //! | `quote` | what a hit would be answered and what it would change; `commit` makes the change |
 //! | `decision` | the five fields, and which of several limits speaks for them all |

@@ -29,6 +29,12 @@ pub enum Error {
     Refill {
         at: usize,
     },
+    Range {
+        at: usize,
+        what: &'static str,
+        least: i64,
+        most: i64,
+    },
     Duration {
         at: usize,
         what: &'static str,
@@ -199,6 +205,9 @@ impl fmt::Display for Error {
             }
             Error::Refill { at } => {
                 write!(out, "ERR argument {at} (refill) must be an integer from 1 to {MAX_COUNT}")
+            }
+            Error::Range { at, what, least, most } => {
+                write!(out, "ERR argument {at} ({what}) must be an integer from {least} to {most}")
             }
             Error::Duration { at, what, why } => {
                 write!(out, "ERR argument {at} ({what}) ")?;

@@ -23,4 +23,5 @@ pub mod quote;
 mod random;
 pub mod request;
 pub mod span;
+pub mod throttle;
 pub mod zone;

@@ -8,7 +8,7 @@ use crate::core::node::deny;
 use crate::core::node::policy::DEFAULT_POLICIES;
 use crate::core::node::stats::top::{DEFAULT_IDENTIFIERS, MAX_IDENTIFIERS, MIN_IDENTIFIERS};
 use crate::core::node::stats::{self, DEFAULT_NAMES, MAX_NAMES};
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 /// A setting: an integer within bounds, which the server holds.
 pub struct Setting {
@@ -80,6 +80,15 @@ static SETTINGS: [&Setting; 7] = [
     &STATS_IDENTIFIERS,
 ];
 
+/// Whether the module brings redis-cell's command too: `yes` or `no`, once it is loaded.
+static CL_THROTTLE: AtomicBool = AtomicBool::new(false);
+const CL_THROTTLE_NAME: &str = "cl-throttle";
+
+/// See [`CL_THROTTLE`].
+pub fn has_cl_throttle() -> bool {
+    CL_THROTTLE.load(Ordering::Relaxed)
+}
+
 /// See [`SLIDING_ENTRIES`].
 pub fn sliding_entries() -> u16 {
     u16::try_from(SLIDING_ENTRIES.get()).unwrap_or(DEFAULT_ENTRIES)
@@ -119,6 +128,7 @@ pub fn load(loading: &Loading) -> Result<(), String> {
         let bounds = [setting.least, setting.most];
         loading.add_setting(setting.name, &setting.value, setting.default, bounds);
     }
+    loading.add_switch(CL_THROTTLE_NAME, &CL_THROTTLE);
     loading.load_settings()?;
     if loading.has_unknown_settings() {
         return Err(format!(
@@ -126,45 +136,54 @@ pub fn load(loading: &Loading) -> Result<(), String> {
             names("ratelimit.")
         ));
     }
-    for (setting, value) in parse(&loading.args())? {
-        setting.value.store(value, Ordering::Relaxed);
+    for pair in loading.args().chunks(2) {
+        let [name, value] = pair else {
+            return Err("ratelimit: load arguments are pairs of a name and a value".to_owned());
+        };
+        set(name, value)?;
     }
     Ok(())
 }
 
 /// The names of all settings, for an error.
 fn names(prefix: &str) -> String {
-    SETTINGS
-        .map(|setting| format!("{prefix}{}", setting.name))
-        .join(", ")
+    let names = SETTINGS.iter().map(|setting| setting.name);
+    let names = names.chain([CL_THROTTLE_NAME]);
+    let names: Vec<String> = names.map(|name| format!("{prefix}{name}")).collect();
+    names.join(", ")
 }
 
-/// The load arguments, pairs of a name and a value.
-fn parse(args: &[&[u8]]) -> Result<Vec<(&'static Setting, i64)>, String> {
-    let mut values = Vec::new();
-    for pair in args.chunks(2) {
-        let [name, value] = pair else {
-            return Err("ratelimit: load arguments are pairs of a name and a value".to_owned());
-        };
-        let named = |setting: &&Setting| setting.name.as_bytes() == *name;
-        let Some(setting) = SETTINGS.into_iter().find(named) else {
-            return Err(format!(
-                "ratelimit: no setting is named '{}': expected {}",
-                String::from_utf8_lossy(name),
-                names("")
-            ));
-        };
-        let value = std::str::from_utf8(value).ok();
-        let value = value.and_then(|value| value.parse().ok());
-        match value.filter(|value| (setting.least..=setting.most).contains(value)) {
-            Some(value) => values.push((setting, value)),
-            None => {
-                return Err(format!(
-                    "ratelimit: {} must be an integer from {} to {}",
-                    setting.name, setting.least, setting.most
-                ))
-            }
-        }
+/// Does what a load argument says.
+fn set(name: &[u8], value: &[u8]) -> Result<(), String> {
+    if name == CL_THROTTLE_NAME.as_bytes() {
+        return set_cl_throttle(value);
     }
-    Ok(values)
+    let named = |setting: &&Setting| setting.name.as_bytes() == name;
+    let Some(setting) = SETTINGS.into_iter().find(named) else {
+        return Err(format!(
+            "ratelimit: no setting is named '{}': expected {}",
+            String::from_utf8_lossy(name),
+            names("")
+        ));
+    };
+    let value = std::str::from_utf8(value).ok();
+    let value = value.and_then(|value| value.parse().ok());
+    let value = value.filter(|value| (setting.least..=setting.most).contains(value));
+    let value = value.ok_or_else(|| {
+        format!(
+            "ratelimit: {} must be an integer from {} to {}",
+            setting.name, setting.least, setting.most
+        )
+    })?;
+    setting.value.store(value, Ordering::Relaxed);
+    Ok(())
+}
+
+fn set_cl_throttle(value: &[u8]) -> Result<(), String> {
+    let is = |word: &str| value.eq_ignore_ascii_case(word.as_bytes());
+    if !is("yes") && !is("no") {
+        return Err(format!("ratelimit: {CL_THROTTLE_NAME} must be yes or no"));
+    }
+    CL_THROTTLE.store(is("yes"), Ordering::Relaxed);
+    Ok(())
 }

@@ -64,8 +64,8 @@ fn init(loading: &Loading) -> Result<(), String> {
     loading.check_server()?;
     loading.set_options();
     config::load(loading)?;
-    loading.create_type(&RATELIMIT)?;
     register::commands(loading)?;
+    loading.create_type(&RATELIMIT)?;
     events::subscribe(loading)
 }
 

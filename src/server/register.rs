@@ -7,8 +7,9 @@ mod arguments;
 use super::commands::probe;
 use super::commands::{
     all, apply, bucket, deny, fixed, info, lease, node, peek, peek_all, policy, release, sliding,
-    stats,
+    stats, throttle,
 };
+use super::config;
 use super::raw::{callback, Call, Command, KeySpec, Loading, ROOM};
 use crate::core::error::Error;
 use arguments::{integer, key, several, string, INTEGER, STRING};
@@ -19,7 +20,19 @@ const CATEGORY: &str = "ratelimit";
 
 /// Registers every command; the error says what the server refused.
 pub fn commands(loading: &Loading) -> Result<(), String> {
-    loading.add_commands(&table(), CATEGORY)
+    let mut table = table();
+    if config::has_cl_throttle() {
+        // A guess would be wrong either way: the operator has asked for one that applications now do not get, or they would
+        // be limited by whichever module came first.
+        if loading.has_command("CL.THROTTLE", &[b"key", b"15", b"30", b"60"]) {
+            return Err(
+                "ratelimit: cl-throttle yes, but another module has CL.THROTTLE: unload that one, or leave cl-throttle out"
+                    .to_owned(),
+            );
+        }
+        table.push(cl_throttle());
+    }
+    loading.add_commands(&table, CATEGORY)
 }
 
 // Where memory is full, what is there goes on counting and can be changed: so none of them is `deny-oom`. What would make a
@@ -357,6 +370,25 @@ fn table() -> Vec<Command> {
             args: Vec::new,
         },
     ]
+}
+
+/// Only where an operator asks for it: the name is redis-cell's.
+fn cl_throttle() -> Command {
+    Command {
+        name: "cl.throttle",
+        handler: callback(throttle),
+        flags: WRITE,
+        categories: "write fast ratelimit",
+        arity: -5,
+        summary: c"redis-cell's command, on a token bucket: replies whether the call is limited, and seconds.",
+        complexity: c"O(1)",
+        keys: KeySpec::Updates(1),
+        args: || {
+            let [max_burst, count, period] = ["max_burst", "count", "period"].map(integer);
+            let quantity = arguments::optional("quantity", INTEGER, None);
+            vec![key(), max_burst, count, period, quantity]
+        },
+    }
 }
 
 /// `RL.ROOM`: that the server has called it is the answer.

@@ -13,6 +13,7 @@ pub mod policy;
 #[cfg(feature = "probe")]
 pub mod probe;
 pub mod stats;
+mod throttle;
 
 pub use all::{all, peek_all};
 pub use apply::apply;
@@ -22,6 +23,7 @@ pub use lease::release;
 pub use look_up::Listed;
 pub use node::node;
 pub use peek::peek;
+pub use throttle::throttle;
 
 /// Which argument the key is.
 const KEY: usize = 1;

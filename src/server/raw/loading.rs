@@ -1,7 +1,9 @@
 //! The module is being loaded: what the server is told of it, in an order in which nothing is left behind where it fails.
 
 use super::{function, optional, warning, Args, Call, ERR, OK};
-use redis_module::configuration::{register_i64_configuration, ConfigurationFlags};
+use redis_module::configuration::{
+    register_bool_configuration, register_i64_configuration, ConfigurationFlags,
+};
 use redis_module::native_types::RedisType;
 use redis_module::raw::{self, ModuleOptions};
 use redis_module::server_events::register_server_events;
@@ -127,6 +129,12 @@ impl<'a> Loading<'a> {
         register_i64_configuration(&context, name, value, default, least, most, flags, None);
     }
 
+    /// Adds a setting, `yes` or `no`, that is said when the module is loaded and stays; `no` unless said.
+    pub fn add_switch(&self, name: &str, value: &'static AtomicBool) {
+        let flags = ConfigurationFlags::IMMUTABLE;
+        register_bool_configuration(&self.context(), name, value, false, flags, None);
+    }
+
     /// Gives every setting what the server's configuration file or MODULE LOADEX says, or its default. Where a value is
     /// refused, the server has logged which.
     pub fn load_settings(&self) -> Result<(), String> {
@@ -157,6 +165,12 @@ impl<'a> Loading<'a> {
             self.call.run("MODULE", &[b"UNLOAD", CHECK.to_bytes()]);
         }
         has_run && !is_loaded
+    }
+
+    /// Whether the server has a command already, of which `words` are a call with a key.
+    pub fn has_command(&self, name: &str, words: &[&[u8]]) -> bool {
+        let call = [&[b"GETKEYS", name.as_bytes()], words].concat();
+        self.call.run("COMMAND", &call)
     }
 
     /// Creates the native type.
