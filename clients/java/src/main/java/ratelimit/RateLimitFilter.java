@@ -1,0 +1,63 @@
+package ratelimit;
+
+import jakarta.servlet.Filter;
+import jakarta.servlet.FilterChain;
+import jakarta.servlet.ServletException;
+import jakarta.servlet.ServletRequest;
+import jakarta.servlet.ServletResponse;
+import jakarta.servlet.http.HttpServletRequest;
+import jakarta.servlet.http.HttpServletResponse;
+import java.io.IOException;
+import java.lang.System.Logger.Level;
+import java.util.Objects;
+import java.util.function.Function;
+
+/**
+ * A limiter in front of servlets: 429 where it says no, and 503 where it is closed because Redis is away.
+ *
+ * <pre>
+ * context.addFilter("limit", new RateLimitFilter(api, request -> Callers.byIp(request, 1)))
+ *     .addMappingForUrlPatterns(null, false, "/*");
+ * </pre>
+ */
+public final class RateLimitFilter implements Filter {
+    private static final System.Logger LOG = System.getLogger(RateLimitFilter.class.getName());
+    private static final String EXPOSED = "Retry-After, X-RateLimit-Limit, X-RateLimit-Remaining, RateLimit, RateLimit-Policy";
+    private static final int TOO_MANY_REQUESTS = 429;
+    private final RateLimiter limiter;
+    private final Function<HttpServletRequest, String> key;
+
+    public RateLimitFilter(RateLimiter limiter, Function<HttpServletRequest, String> key) {
+        this.limiter = Objects.requireNonNull(limiter, "limiter");
+        this.key = Objects.requireNonNull(key, "key");
+    }
+
+    @Override
+    public void doFilter(ServletRequest request, ServletResponse response, FilterChain chain) throws IOException, ServletException {
+        var http = (HttpServletResponse) response;
+        var verdict = limiter.hit(key.apply((HttpServletRequest) request));
+        int status = TOO_MANY_REQUESTS;
+        if (verdict.unavailable() != null) {
+            LOG.log(Level.WARNING, "rate limiter: Redis could not be asked", verdict.unavailable());
+            status = HttpServletResponse.SC_SERVICE_UNAVAILABLE;
+            if (!verdict.allowed()) http.setHeader("Retry-After", "1");
+        } else {
+            http.setHeader("X-RateLimit-Limit", Long.toString(verdict.limit()));
+            http.setHeader("X-RateLimit-Remaining", Long.toString(verdict.remaining()));
+            http.setHeader("RateLimit-Policy", "\"default\";q=" + verdict.limit());
+            http.setHeader("RateLimit", "\"default\";r=" + verdict.remaining() + ";t=" + seconds(verdict.resetAfterMs()));
+            if (!verdict.allowed() && verdict.retryAfterMs() > 0) http.setHeader("Retry-After", Long.toString(seconds(verdict.retryAfterMs())));
+        }
+        http.addHeader("Access-Control-Expose-Headers", EXPOSED);
+        if (verdict.allowed()) {
+            chain.doFilter(request, response);
+        } else {
+            http.sendError(status);
+        }
+    }
+
+    /** Rounded up: never an invitation to come too early. */
+    private static long seconds(long ms) {
+        return (ms + 999) / 1000;
+    }
+}

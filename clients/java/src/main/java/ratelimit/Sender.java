@@ -1,0 +1,11 @@
+package ratelimit;
+
+import java.util.List;
+import java.util.concurrent.Future;
+
+/** Sends a command to Redis: {@link JedisSender}, {@link LettuceSender}, or any other client. */
+@FunctionalInterface
+public interface Sender {
+    /** The second of the words is the key. The reply's integers are Longs. */
+    Future<? extends List<?>> send(List<String> words);
+}

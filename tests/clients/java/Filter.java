@@ -1,0 +1,208 @@
+import com.google.gson.JsonElement;
+import com.google.gson.JsonParser;
+import io.lettuce.core.RedisClient;
+import io.lettuce.core.RedisURI;
+import jakarta.servlet.http.HttpServlet;
+import jakarta.servlet.http.HttpServletRequest;
+import jakarta.servlet.http.HttpServletResponse;
+import java.io.IOException;
+import java.net.URI;
+import java.net.http.HttpClient;
+import java.net.http.HttpRequest;
+import java.net.http.HttpResponse;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.List;
+import java.util.logging.LogManager;
+import org.apache.catalina.Context;
+import org.apache.catalina.LifecycleException;
+import org.apache.catalina.startup.Tomcat;
+import org.apache.tomcat.util.descriptor.web.FilterDef;
+import org.apache.tomcat.util.descriptor.web.FilterMap;
+import ratelimit.Callers;
+import ratelimit.JedisSender;
+import ratelimit.LettuceSender;
+import ratelimit.RateLimitFilter;
+import ratelimit.RateLimiter;
+import ratelimit.Sender;
+import redis.clients.jedis.DefaultJedisClientConfig;
+
+/** The filter of clients/java in front of a servlet of a real Tomcat, over Jedis and over Lettuce. */
+public final class Filter {
+    private static final int PORT = Integer.parseInt(System.getenv("RATELIMIT_PORT"));
+    private static final int STALLED_PORT = Integer.parseInt(System.getenv("RATELIMIT_STALLED_PORT"));
+    private static final HttpClient HTTP = HttpClient.newHttpClient();
+    private static int passed;
+    private static int failed;
+
+    private interface Body {
+        void run() throws Exception;
+    }
+
+    private static void test(String name, Body body) {
+        try {
+            body.run();
+            passed++;
+            System.out.println("ok - " + name);
+        } catch (Exception | AssertionError error) {
+            failed++;
+            System.out.println("not ok - " + name + "\n    " + error);
+        }
+    }
+
+    private static void same(Object actual, Object expected, String what) {
+        if (!actual.equals(expected)) throw new AssertionError(what + ": " + actual + " is not " + expected);
+    }
+
+    /** A Tomcat whose one servlet is behind the limiter; the path is the limiter's name. */
+    private static final class Site implements AutoCloseable {
+        private final Tomcat tomcat = new Tomcat();
+        private final Path dir = Files.createTempDirectory("ratelimit-tomcat");
+        private final Context context;
+
+        Site() throws IOException {
+            tomcat.setBaseDir(dir.toString());
+            tomcat.setPort(0);
+            tomcat.getConnector();
+            context = tomcat.addContext("", null);
+            Tomcat.addServlet(context, "hello", new HttpServlet() {
+                private static final long serialVersionUID = 1;
+
+                @Override
+                protected void doGet(HttpServletRequest request, HttpServletResponse response) throws IOException {
+                    response.getWriter().print("hello");
+                }
+            }).addMapping("/*");
+        }
+
+        void guard(String path, RateLimiter limiter) {
+            var definition = new FilterDef();
+            definition.setFilterName(path);
+            definition.setFilter(new RateLimitFilter(limiter, request -> Callers.byIp(request, 1)));
+            context.addFilterDef(definition);
+            var mapping = new FilterMap();
+            mapping.setFilterName(path);
+            mapping.addURLPattern(path);
+            context.addFilterMap(mapping);
+        }
+
+        void start() throws Exception {
+            tomcat.start();
+        }
+
+        HttpResponse<String> get(String path, String forwardedFor) throws Exception {
+            var url = URI.create("http://127.0.0.1:" + tomcat.getConnector().getLocalPort() + path);
+            var request = HttpRequest.newBuilder(url).header("X-Forwarded-For", forwardedFor).timeout(Duration.ofSeconds(60)).build();
+            return HTTP.send(request, HttpResponse.BodyHandlers.ofString());
+        }
+
+        @Override
+        public void close() throws IOException, LifecycleException {
+            tomcat.stop();
+            tomcat.destroy();
+            try (var files = Files.walk(dir)) {
+                for (Path file : files.sorted(java.util.Comparator.reverseOrder()).toList()) Files.delete(file);
+            }
+        }
+    }
+
+    private static String header(HttpResponse<?> response, String name) {
+        return response.headers().firstValue(name).orElse("none");
+    }
+
+    private static void filters(String name, Sender sender, Sender stalled, Sender away) throws Exception {
+        sender.send(List.of("RL.SLIDING", "java-other:ip:203.0.113.9", "5", "1h")).get(); // what RL.FIXED refuses
+        try (var site = new Site()) {
+            site.guard("/five", RateLimiter.of(sender, name + ":", "RL.SLIDING", "5", "15m"));
+            site.guard("/refused", RateLimiter.of(sender, "java-other:", "RL.FIXED", "5", "1h"));
+            site.guard("/away", RateLimiter.of(away, name + ":", "RL.FIXED", "5", "1h"));
+            site.guard("/away-closed", RateLimiter.of(away, name + ":", "RL.FIXED", "5", "1h").closed());
+            site.guard("/stalled", RateLimiter.of(stalled, name + ":", "RL.FIXED", "5", "1h").timeout(Duration.ofMillis(100)));
+            site.start();
+
+            test(name + ": five of six, whatever the caller invents", () -> {
+                var addresses = List.of("203.0.113.9", "203.0.113.9:40001", "::ffff:203.0.113.9", "1.1.1.1, 203.0.113.9", "203.0.113.9", "203.0.113.9");
+                for (int hit = 0; hit < addresses.size(); hit++) {
+                    var response = site.get("/five", addresses.get(hit));
+                    same(response.statusCode(), hit < 5 ? 200 : 429, "hit " + hit);
+                    same(response.body().equals("hello"), hit < 5, "the servlet ran");
+                    same(header(response, "X-RateLimit-Limit"), "5", "limit");
+                    same(header(response, "X-RateLimit-Remaining"), String.valueOf(Math.max(0, 4 - hit)), "remaining");
+                    same(header(response, "RateLimit-Policy"), "\"default\";q=5", "policy");
+                    same(header(response, "RateLimit").startsWith("\"default\";r="), true, "fields");
+                    same(header(response, "Access-Control-Expose-Headers").contains("RateLimit-Policy"), true, "CORS");
+                    same(!header(response, "Retry-After").equals("none"), hit == 5, "Retry-After");
+                }
+                same(site.get("/five", "203.0.113.10").statusCode(), 200, "another caller");
+            });
+            test(name + ": a refusal of the server is an error, and switches nothing off", () ->
+                same(site.get("/refused", "203.0.113.9").statusCode(), 500, "status"));
+            test(name + ": open or closed where Redis is away", () -> {
+                same(site.get("/away", "203.0.113.9").statusCode(), 200, "open");
+                var closed = site.get("/away-closed", "203.0.113.9");
+                same(closed.statusCode(), 503, "closed");
+                same(header(closed, "Retry-After"), "1", "Retry-After");
+            });
+            test(name + ": the deadline holds where Redis hangs", () -> {
+                same(site.get("/stalled", "203.0.113.9").headers().firstValue("RateLimit").isPresent(), true, "asked");
+                signal("STOP");
+                try {
+                    var response = site.get("/stalled", "203.0.113.9");
+                    same(response.statusCode(), 200, "open");
+                    same(response.headers().firstValue("RateLimit").isPresent(), false, "answered by Redis");
+                } finally {
+                    signal("CONT");
+                }
+            });
+        }
+    }
+
+    private static void signal(String name) throws Exception {
+        same(new ProcessBuilder("kill", "-" + name, System.getenv("RATELIMIT_STALLED_PID")).start().waitFor(), 0, "kill");
+    }
+
+    private static RedisClient lettuce(int port) {
+        return RedisClient.create(RedisURI.create("127.0.0.1", port));
+    }
+
+    private static redis.clients.jedis.RedisClient jedis(int port) {
+        // No time-out of its own: the limiter's is what is tested.
+        var config = DefaultJedisClientConfig.builder().timeoutMillis(0).build();
+        return redis.clients.jedis.RedisClient.builder().hostAndPort("127.0.0.1", port).clientConfig(config).build();
+    }
+
+    public static void main(String[] ignored) throws Exception {
+        LogManager.getLogManager().reset(); // refusals and Redis' absence are what is tested
+        var table = JsonParser.parseString(Files.readString(Path.of(System.getenv("RATELIMIT_CLIENT_TESTS"), "inputs.json"))).getAsJsonObject();
+        for (JsonElement row : table.getAsJsonArray("byIp")) {
+            JsonElement written = row.getAsJsonArray().get(0);
+            test("byIp " + written, () -> same(Callers.byIp(written.isJsonNull() ? null : written.getAsString()), row.getAsJsonArray().get(1).getAsString(), "key"));
+        }
+        test("a wrong command or no key is refused", () -> {
+            for (Body body : List.<Body>of(
+                () -> RateLimiter.of(words -> null, "", "RL.SLIDNG", "5", "1h"),
+                () -> RateLimiter.of(words -> null, "", "RL.FIXED", "5", "1h").timeout(Duration.ZERO),
+                () -> RateLimiter.of(words -> null, "", "RL.FIXED", "5", "1h").hit(null))) {
+                try {
+                    body.run();
+                } catch (IllegalArgumentException | NullPointerException expected) {
+                    continue;
+                }
+                throw new AssertionError("nothing was refused");
+            }
+        });
+
+        try (var client = jedis(PORT); var stalled = jedis(STALLED_PORT); var away = jedis(1)) {
+            filters("Jedis", new JedisSender(client), new JedisSender(stalled), new JedisSender(away));
+        }
+        try (var client = lettuce(PORT); var stalled = lettuce(STALLED_PORT); var connection = client.connect(); var other = stalled.connect()) {
+            // A connection that is gone for good.
+            var gone = client.connect();
+            gone.close();
+            filters("Lettuce", new LettuceSender(connection.async()), new LettuceSender(other.async()), new LettuceSender(gone.async()));
+        }
+        System.out.println("\n# " + passed + " passed, " + failed + " failed");
+        System.exit(failed == 0 ? 0 : 1);
+    }
+}
