@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -82,6 +83,9 @@ func isMistake(err error) bool {
 	return false
 }
 
+// What pages of other origins may read.
+const exposed = "X-RateLimit-Limit, X-RateLimit-Remaining, RateLimit-Policy, RateLimit, Retry-After"
+
 // Middleware answers 429 where the limiter says no, and 503 where it is closed because Redis is away.
 func (l *Limiter) Middleware(key func(*http.Request) string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -107,6 +111,7 @@ func (l *Limiter) Middleware(key func(*http.Request) string, next http.Handler) 
 				w.Header().Set("Retry-After", strconv.FormatInt(seconds(verdict.RetryAfter), 10))
 			}
 		}
+		w.Header().Add("Access-Control-Expose-Headers", exposed)
 		if !verdict.Allowed {
 			http.Error(w, http.StatusText(status), status)
 			return
@@ -128,22 +133,38 @@ func ByIP(r *http.Request, hops int) string {
 		}
 	}
 	chain = append(chain, r.RemoteAddr)
-	return byAddress(chain[max(0, len(chain)-1-hops)])
+	return ByAddress(chain[max(0, len(chain)-1-hops)])
 }
 
-func byAddress(written string) string {
-	address, err := netip.ParseAddr(strings.Trim(written, "[]"))
-	if err != nil {
-		withPort, err := netip.ParseAddrPort(written)
-		if err != nil {
-			return "ip:unknown" // a stranger who writes nonsense is no new caller each time
+// ByAddress is the key of an address as it arrives: with a port, in brackets, with a zone, mapped from IPv4. What is no
+// address is "ip:unknown": a stranger who writes nonsense is no new caller each time.
+func ByAddress(written string) string {
+	written = strings.TrimSpace(written)
+	host, hasPort := written, portAtEnd.FindString(written)
+	if strings.HasPrefix(written, "[") {
+		host = strings.TrimSuffix(written, hasPort)
+		if !strings.HasSuffix(host, "]") {
+			return "ip:unknown"
 		}
-		address = withPort.Addr()
+		host = strings.TrimSuffix(host[1:], "]")
+		if !strings.Contains(host, ":") {
+			return "ip:unknown"
+		}
+	} else if strings.Count(written, ":") == 1 {
+		host = strings.TrimSuffix(written, hasPort)
 	}
-	address = address.Unmap().WithZone("")
-	if address.Is4() {
+	host, _, _ = strings.Cut(host, "%")
+	address, err := netip.ParseAddr(host)
+	if err != nil {
+		return "ip:unknown"
+	}
+	if address = address.Unmap(); address.Is4() {
 		return "ip:" + address.String()
 	}
-	prefix, _ := address.Prefix(64)
-	return "ip:" + prefix.String()
+	// As the packages for other languages write it, so that a caller is one to all of them.
+	bytes := address.As16()
+	group := func(i int) uint16 { return uint16(bytes[i])<<8 | uint16(bytes[i+1]) }
+	return fmt.Sprintf("ip:%x:%x:%x:%x::/64", group(0), group(2), group(4), group(6))
 }
+
+var portAtEnd = regexp.MustCompile(`:[0-9]{1,5}$`)

@@ -3,10 +3,13 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"ratelimit"
@@ -33,13 +36,35 @@ func TestMiddlewareFiveOfSixWhateverTheCallerInvents(t *testing.T) {
 	defer server.Close()
 	for hit, forwardedFor := range []string{"203.0.113.9", "203.0.113.9:40001", "::ffff:203.0.113.9", "1.1.1.1, 203.0.113.9", "203.0.113.9", "203.0.113.9"} {
 		response := ask(t, server.URL, forwardedFor)
-		if (response.StatusCode == http.StatusOK) != (hit < 5) || (response.Header.Get("Retry-After") != "") != (hit == 5) {
+		if (response.StatusCode == http.StatusOK) != (hit < 5) || (response.Header.Get("Retry-After") != "") != (hit == 5) ||
+			response.Header.Get("Access-Control-Expose-Headers") == "" {
 			t.Fatalf("hit %d: %d, %v", hit, response.StatusCode, response.Header)
 		}
 	}
 	for _, forwardedFor := range []string{"203.0.113.10", "nonsense", "fe80::1%eth0", "[2001:db8::1]:443"} {
 		if response := ask(t, server.URL, forwardedFor); response.StatusCode != http.StatusOK {
 			t.Fatalf("%s: %d", forwardedFor, response.StatusCode)
+		}
+	}
+}
+
+// The table that the other packages are held to.
+func TestByAddressIsTheSameInEveryLanguage(t *testing.T) {
+	file, err := os.ReadFile(filepath.Join(os.Getenv("RATELIMIT_CLIENT_TESTS"), "inputs.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var inputs struct{ ByIp [][2]*string }
+	if err := json.Unmarshal(file, &inputs); err != nil || len(inputs.ByIp) == 0 {
+		t.Fatal("no rows", err)
+	}
+	for _, row := range inputs.ByIp {
+		written := ""
+		if row[0] != nil {
+			written = *row[0]
+		}
+		if key := ratelimit.ByAddress(written); key != *row[1] {
+			t.Errorf("%q: %s is not %s", written, key, *row[1])
 		}
 	}
 }
