@@ -1,7 +1,12 @@
-"""Applications as people write them: FastAPI and Flask, with a limiter in front. test_apps.py serves them."""
+"""Applications as people write them: FastAPI, Flask and Django, with a limiter in front. test_apps.py serves them."""
 
 import os
 
+import django.conf
+import django.core.asgi
+import django.core.wsgi
+import django.http
+import django.urls
 import redis
 import redis.asyncio
 from fastapi import FastAPI
@@ -42,3 +47,22 @@ flask_app.wsgi_app = wsgi.RateLimitMiddleware(flask_app.wsgi_app, limit=limit_fl
 @flask_app.get("/")
 def hello_flask():
     return {"text": "hello"}
+
+
+# Django, in one file: settings.py, urls.py, wsgi.py and asgi.py.
+django.conf.settings.configure(ROOT_URLCONF=__name__, ALLOWED_HOSTS=["127.0.0.1"])
+urlpatterns = [django.urls.path("", lambda _request: django.http.JsonResponse({"text": "hello"}))]
+django_limiter = Limiter(redis.Redis(port=PORT), prefix="django", **FIVE)
+django_async_limiter = AsyncLimiter(redis.asyncio.Redis(port=PORT), prefix="django-async", **FIVE)
+
+
+def limit_django(environ):
+    return django_limiter.hit(by_ip(address(wsgi.headers_of(environ), wsgi.peer_of(environ))))
+
+
+async def limit_django_async(scope):
+    return await django_async_limiter.hit(by_ip(address(asgi.headers_of(scope), asgi.peer_of(scope))))
+
+
+django_app = wsgi.RateLimitMiddleware(django.core.wsgi.get_wsgi_application(), limit=limit_django)
+django_async_app = asgi.RateLimitMiddleware(django.core.asgi.get_asgi_application(), limit=limit_django_async)

@@ -1,4 +1,4 @@
-"""Real requests, by curl and by urllib, to FastAPI under uvicorn and to Flask under gunicorn; what the middleware adds."""
+"""Real requests, by curl and by urllib, to FastAPI, Flask and Django under uvicorn and gunicorn; what the middleware adds."""
 
 import json
 import socket
@@ -20,7 +20,7 @@ def free_port():
 
 
 class App:
-    """The tests of both; ``command`` serves one of apps.py."""
+    """The tests of each; ``command`` serves one of apps.py."""
 
     command: list[str]
     prefix: str
@@ -88,6 +88,14 @@ class FastApi(App, unittest.TestCase):
 class Flask(App, unittest.TestCase):
     # Two processes with threads: the limiter's own threads must survive the fork.
     command = ["gunicorn", "apps:flask_app", "--bind", "127.0.0.1:PORT", "--workers", "2", "--threads", "4", "--log-level", "warning", "--preload"]
+
+
+class Django(App, unittest.TestCase):
+    command = ["gunicorn", "apps:django_app", "--bind", "127.0.0.1:PORT", "--threads", "4", "--log-level", "warning"]
+
+
+class DjangoAsync(App, unittest.TestCase):
+    command = ["uvicorn", "apps:django_async_app", "--port", "PORT", "--lifespan", "off", "--log-level", "warning"]
 
 
 class Refusals(unittest.IsolatedAsyncioTestCase):
