@@ -218,6 +218,80 @@ fn a_replica_and_an_aof_need_not_know_it() {
     assert_eq!(primary.digest_value("k"), digest);
 }
 
+/// As redis-cell leaves it: a string, the time in nanoseconds at which nothing is used any more, which is when it expires.
+fn leave_behind(server: &Server, key: &str, tat_ms: u64) {
+    server.ok(&format!("SET {key} {tat_ms}000000 PXAT {tat_ms}"));
+}
+
+#[test]
+fn a_key_that_redis_cell_left_goes_on_with_what_was_used() {
+    let clock = Clock::at(1_700_000_000_000);
+    let lines = [
+        &[YES, "appendonly yes", "appendfsync always"],
+        &pair::PRIMARY[..],
+    ]
+    .concat();
+    let Some(mut server) = clock.server(&lines) else {
+        return;
+    };
+    let Some(replica) = clock.server(&[&format!("replicaof 127.0.0.1 {}", server.port())]) else {
+        return;
+    };
+    support::eventually("the replica is in sync", || {
+        replica.info_field("replication", "master_link_status") == "up"
+    });
+    leave_behind(&server, "half", clock.now_ms() + 16_000);
+    leave_behind(&server, "full", clock.now_ms() + 32_000);
+    leave_behind(&server, "looked-at", clock.now_ms() + 500);
+    assert_eq!(throttle(&server, "half 15 30 60"), [0, 16, 7, -1, 18]);
+    assert_eq!(throttle(&server, "full 15 30 60"), [1, 16, 0, 2, 32]);
+    assert_eq!(
+        throttle(&server, "looked-at 15 30 60 0"),
+        [0, 16, 15, -1, 1]
+    );
+    for key in ["half", "full", "looked-at"] {
+        assert_eq!(
+            server.call(&format!("TYPE {key}")).text(),
+            "ratelimit",
+            "{key}"
+        );
+        assert!(server.call(&format!("PTTL {key}")).int() >= 500, "{key}");
+    }
+    pair::assert_equal(&server, &replica);
+    let digest = server.digest();
+    server.kill();
+    server.start_again().unwrap();
+    assert_eq!(server.digest(), digest);
+    clock.step(2_000);
+    assert_eq!(throttle(&server, "full 15 30 60"), [0, 16, 0, -1, 32]);
+}
+
+/// A counter, a time, a session: whatever has not its own end in it stays, and the call is refused.
+#[test]
+fn any_other_string_is_left_alone() {
+    let server = Server::with(&[YES]);
+    let later_ms = server.now_ms() + 86_400_000;
+    server.ok("SET counter 5");
+    server.ok(&format!("SET lasting {later_ms}000000"));
+    server.ok(&format!(
+        "SET shorter {later_ms}000000 PXAT {}",
+        later_ms - 60_000
+    ));
+    server.ok(&format!("SET milliseconds {later_ms} PXAT {later_ms}"));
+    server.ok(&format!("SET text {later_ms}000000x PXAT {later_ms}"));
+    let digest = server.digest();
+    for key in ["counter", "lasting", "shorter", "milliseconds", "text"] {
+        let reply = server.call(&format!("CL.THROTTLE {key} 15 30 60"));
+        assert!(
+            reply
+                .error()
+                .starts_with("WRONGTYPE the key holds a string"),
+            "{reply:?}"
+        );
+    }
+    assert_eq!(server.digest(), digest);
+}
+
 #[test]
 fn it_counts_in_the_statistics_and_a_denial_is_an_event() {
     let server = Server::with(&[YES, "notify-keyspace-events Ed"]);

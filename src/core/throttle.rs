@@ -24,13 +24,19 @@
 //! caller's favour: redis-cell cuts `T` to whole nanoseconds, so that it refills a little too fast, and drops what is less
 //! than a millisecond before it rounds a wait up to seconds, so that it may say a second too little. Here nothing is cut.
 //!
+//! **Keys that redis-cell left** are strings: `TAT` in nanoseconds, and they expire at that time. One is taken over with what is
+//! used of it, as `TAT - now` is the time in which that refills. No other string is touched: none has its own end in it.
+//!
 //! Where a live key is asked with another period, redis-cell goes on from its `TAT`; here that is another limit, unused so
 //! far, as [`super::span`] says.
 
+use super::algorithm::bucket::Bucket;
 use super::decision::{Retry, Verdict};
 use super::duration::MAX_MS;
 use super::error::Error;
 use super::limit::{Limit, MAX_COUNT};
+use super::limiter::{Limiter, Meters};
+use smallvec::smallvec;
 
 /// A call's words, checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +95,24 @@ pub fn parse(args: &[&[u8]], at: usize) -> Result<Throttle, Error> {
         expected: WORDS,
     })?;
     Ok(Throttle { limit, quantity })
+}
+
+/// When what redis-cell left in a key is used up, in Unix milliseconds: `None` where a string is not redis-cell's.
+pub fn left_behind(text: &[u8], expires_ms: Option<u64>) -> Option<u64> {
+    /// The server rounds, and reads its clock a little before or after redis-cell does.
+    const APART_MS: u64 = 10_000;
+    let tat_ns: u64 = std::str::from_utf8(text).ok()?.parse().ok()?;
+    let tat_ms = tat_ns.div_ceil(1_000_000);
+    (tat_ms.abs_diff(expires_ms?) <= APART_MS).then_some(tat_ms)
+}
+
+impl Throttle {
+    /// A bucket that is full again at `tat_ms`; `None` where it is full already.
+    pub fn filling_until(&self, tat_ms: u64, now_ms: u64) -> Option<Limiter> {
+        let left_ms = tat_ms.checked_sub(now_ms).filter(|left_ms| *left_ms > 0)?;
+        let bucket = Bucket::filling(&self.limit, left_ms, now_ms);
+        Some(Limiter::Bucket(Box::new(Meters(smallvec![bucket]))))
+    }
 }
 
 /// As redis-cell reads it: with a plus sign or leading zeros too.

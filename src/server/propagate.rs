@@ -5,6 +5,7 @@
 //! RL.SLIDING login:alice 5 15m                  RL.APPLY login:alice <charge: 1 at 1700000000123, 5 per 900000 ms>
 //! RL.RELEASE jobs req-77                        RL.APPLY jobs <release: req-77 at 1700000000456>
 //! a block begins, a clock has stepped back      RL.APPLY login:alice <state>
+//! redis-cell's key is taken over                DEL login:alice, RL.APPLY login:alice <state>
 //! AOF rewrite, slot migration                   RL.APPLY login:alice <state>
 //! ```
 //!
@@ -20,6 +21,15 @@ use std::ffi::CStr;
 
 /// The internal command.
 pub const APPLY: &CStr = c"rl.apply";
+
+/// Tells watchers and tracking clients, and sends on that the key holds this, and not what it held before.
+pub fn replacement(key: &Key, held: Option<&Held>) {
+    key.replicate_delete();
+    if let Some(held) = held {
+        key.replicate(APPLY, &codec::encode_state(held));
+    }
+    key.signal_modified();
+}
 
 /// Tells watchers and tracking clients, and sends the effect on.
 #[inline(always)]

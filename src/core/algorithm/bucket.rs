@@ -66,6 +66,17 @@ pub struct Bucket {
 }
 
 impl Bucket {
+    /// One that takes `left_ms` to be full.
+    pub(in crate::core) fn filling(limit: &Limit, left_ms: u64, now_ms: u64) -> Self {
+        let mut bucket = Self {
+            at_ms: now_ms,
+            ..Self::unused(limit, 0)
+        };
+        let level = u128::from(left_ms) * u128::from(limit.refill());
+        (bucket.tokens, bucket.fraction) = bucket.split(level.min(bucket.units(MAX_COUNT)));
+        bucket
+    }
+
     fn rate(&self, limit: &Limit) -> u64 {
         self.refill.max(limit.refill())
     }

@@ -133,6 +133,70 @@ fn after_the_seconds_told_the_same_quantity_fits() {
     assert!(waits > 1_000, "{waits}");
 }
 
+/// What redis-cell has counted goes on counting: from any of its states, each call is answered as redis-cell would have.
+#[test]
+fn a_key_that_redis_cell_left_is_taken_over_with_what_is_used() {
+    let mut random = Random(1_600);
+    for _ in 0..2_000 {
+        let (max_burst, count, period_s) = (
+            random.pick(&[0, 4, 15]),
+            random.pick(&[1, 5, 20, 1_000]),
+            60,
+        );
+        let line = format!("{max_burst} {count} {period_s}");
+        let words = [max_burst, count, period_s, 1];
+        let mut now_ms = 1_700_000_000_000;
+        let mut cell = Cell::default();
+        for _ in 0..random.below(20) {
+            now_ms += random.magnitude(5_000);
+            cell.throttle(words, i128::from(now_ms) * 1_000_000);
+        }
+        let Some(tat_ns) = cell.tat_ns else { continue };
+        let tat_ms = left_behind(
+            tat_ns.to_string().as_bytes(),
+            Some(u64::try_from(tat_ns / 1_000_000).unwrap()),
+        );
+        let mut state = read(&line).unwrap().filling_until(tat_ms.unwrap(), now_ms);
+        for _ in 0..5 {
+            let expected = cell.throttle(words, i128::from(now_ms) * 1_000_000);
+            assert_eq!(throttle(&mut state, &line, now_ms), expected, "{line}");
+            now_ms += random.magnitude(5_000);
+        }
+    }
+}
+
+#[test]
+fn another_string_is_not_taken_for_redis_cells() {
+    const TAT_MS: u64 = 1_700_000_000_001;
+    let text = b"1700000000000000001";
+    assert_eq!(left_behind(text, Some(TAT_MS)), Some(TAT_MS));
+    assert_eq!(left_behind(text, Some(TAT_MS - 10_000)), Some(TAT_MS));
+    assert_eq!(left_behind(text, Some(TAT_MS + 10_001)), None);
+    assert_eq!(left_behind(text, None), None);
+    for other in [
+        "",
+        "5",
+        "1700000000000",
+        "-1700000000000000001",
+        "1700000000000000001 ",
+        "18446744073709551616",
+    ] {
+        assert_eq!(left_behind(other.as_bytes(), Some(TAT_MS)), None, "{other}");
+    }
+}
+
+#[test]
+fn a_bucket_of_any_numbers_is_full_at_its_time() {
+    let asked = read("9007199254740990 9007199254740991 1").unwrap();
+    assert_eq!(asked.filling_until(5, 5), None);
+    assert_eq!(asked.filling_until(4, 5), None);
+    let mut state = asked.filling_until(u64::MAX / 1_000_000, 0);
+    assert_eq!(
+        throttle(&mut state, "9007199254740990 9007199254740991 1 0", 0)[2],
+        0
+    );
+}
+
 #[test]
 fn a_burst_of_minus_one_denies_everything() {
     assert_eq!(throttle(&mut None, "-1 30 60", 0), [1, 0, 0, -1, 0]);

@@ -6,10 +6,10 @@ use crate::core::error::Error;
 use crate::core::limit::Algorithm;
 use crate::core::node::stats::Outcome;
 use crate::core::quote::{self, Hit, Quote};
-use crate::core::throttle;
-use crate::server::raw::{now_ms, Args, Call};
-use crate::server::registry;
+use crate::core::throttle::{self, Throttle};
+use crate::server::raw::{now_ms, Args, Call, Key};
 use crate::server::slot::Slot;
+use crate::server::{propagate, registry};
 
 /// `CL.THROTTLE key max_burst count period [quantity]`
 pub fn throttle(call: &Call) -> Result<(), Error> {
@@ -21,7 +21,7 @@ pub fn throttle(call: &Call) -> Result<(), Error> {
     let Some(key) = call.open_to_write(KEY) else {
         return Ok(()); // the server's arity check sees to it that there is a key
     };
-    let mut slot = Slot::of(key)?;
+    let mut slot = open(key, &asked, now_ms)?;
     let limits = [asked.limit];
     let hit = Hit::new(Algorithm::Bucket, &limits, asked.quantity);
     let mut quote = Quote::default();
@@ -50,4 +50,22 @@ pub fn throttle(call: &Call) -> Result<(), Error> {
         });
     }
     Ok(())
+}
+
+/// What the key holds; of one that redis-cell left, what that means here, from now on and for every copy of the key.
+fn open<'key>(mut key: Key<'key>, asked: &Throttle, now_ms: u64) -> Result<Slot<'key>, Error> {
+    let left_behind = key
+        .text()
+        .and_then(|text| throttle::left_behind(text, key.expires_ms()));
+    let Some(tat_ms) = left_behind else {
+        return Slot::of(key);
+    };
+    key.delete();
+    let mut slot = Slot::of(key)?;
+    if let Some(limiter) = asked.filling_until(tat_ms, now_ms) {
+        slot.put(limiter);
+        slot.keep_ttl();
+    }
+    propagate::replacement(slot.key(), slot.held());
+    Ok(slot)
 }

@@ -93,6 +93,23 @@ impl<'a> Key<'a> {
         }
     }
 
+    /// The text, if the key holds a string.
+    pub fn text(&self) -> Option<&[u8]> {
+        let get_type = function!(RedisModule_KeyType);
+        // SAFETY: the key is open.
+        if unsafe { get_type(self.key.as_ptr()) } != KEYTYPE_STRING {
+            return None;
+        }
+        let mut length = 0;
+        let read = raw::REDISMODULE_READ.cast_signed();
+        let get = function!(RedisModule_StringDMA);
+        // SAFETY: the key is open.
+        let text = unsafe { get(self.key.as_ptr(), &raw mut length, read) };
+        // SAFETY: the string's bytes, as many as the server said, which stay as they are while the key is not changed: what
+        // changes it needs it exclusively.
+        (!text.is_null()).then(|| unsafe { std::slice::from_raw_parts(text.cast::<u8>(), length) })
+    }
+
     /// Makes the key hold `value`, of the native type `of`; what it held is freed and its TTL is gone.
     ///
     /// # Safety
@@ -134,6 +151,20 @@ impl<'a> Key<'a> {
         unsafe { signal(self.name.ctx, self.name.string) };
     }
 
+    /// Sends `DEL name` to replicas and the AOF.
+    pub fn replicate_delete(&self) {
+        let replicate = function!(RedisModule_Replicate);
+        // SAFETY: "s" is a string object, which is what follows.
+        unsafe {
+            replicate(
+                self.name.ctx,
+                c"del".as_ptr(),
+                c"s".as_ptr(),
+                self.name.string,
+            )
+        };
+    }
+
     /// Sends `command name payload` to replicas and the AOF.
     pub fn replicate(&self, command: &'static CStr, payload: &[u8]) {
         let replicate = function!(RedisModule_Replicate);
@@ -169,3 +200,4 @@ impl ClosedKey<'_> {
 }
 
 const KEYTYPE_EMPTY: u32 = 0;
+const KEYTYPE_STRING: c_int = 1;
