@@ -504,6 +504,10 @@ fn connections_that_share_ids_hold_each_once_and_never_more_than_the_limit() {
                         let line = format!("RL.LEASE pool {LIMIT} 1h id{id} COST {cost}");
                         let five = connection.call(&line).unwrap().ints();
                         assert!((0..=LIMIT).contains(&five[2]), "{five:?}");
+                        // Of a limit that is not near, so that more than the other would be seen.
+                        let peek = connection.call("RL.PEEK LEASE pool 1000 1h x COST 0");
+                        let held = 1_000 - peek.unwrap().ints()[2];
+                        assert!(held <= LIMIT, "{held} are held");
                         denied += usize::from(five[0] == 0);
                     }
                     (denied, released)
