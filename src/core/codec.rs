@@ -36,13 +36,15 @@ use super::algorithm::lease::{Lease, Leases, MAX_ID_BYTES, MAX_LEASES};
 use super::algorithm::log::{Log, DEFAULT_ENTRIES, MAX_ENTRIES, MIN_ENTRIES};
 use super::algorithm::meter::Meter;
 use super::algorithm::sliding::Sliding;
-use super::bytes::source::{write_string, Source};
+use super::bytes::sink::{write_string, Sink};
+use super::bytes::source::Source;
 use super::bytes::varint;
 use super::calendar::Window;
 use super::duration;
 use super::limit::{Algorithm, Limit, Limits, MAX_COUNT, MAX_LIMITS, MAX_TIME_MS, MAX_WINDOWS};
 use super::limiter::{Block, Blocked, Held, Kept, Limiter, Meters};
 use super::quote::{Change, Hit, Rare, Windows};
+use super::span::MAX_TEXT_BYTES;
 use arrayvec::ArrayVec;
 use smallvec::SmallVec;
 
@@ -64,28 +66,48 @@ const HAS_TIME: u8 = 2;
 const HAS_ID: u8 = 4;
 const HAS_WINDOWS: u8 = 8;
 
-/// The bytes of an effect, which is on the path of every hit: a plain array, as long as the longest usual charge. Others go
-/// to the heap.
+/// The bytes of an effect, which is on the path of every hit: a plain array, as long as the longest charge.
 ///
 /// (A `SmallVec` that grows byte by byte took five times the instructions.)
-pub struct EffectBytes {
-    bytes: ArrayVec<u8, { Self::MAX }>,
-    long: Vec<u8>,
-}
+pub struct EffectBytes(ArrayVec<u8, { Self::MAX }>);
 
 impl EffectBytes {
     /// A number of up to 2^54 takes 8 bytes, and nothing in a charge is larger.
     const NUMBER: usize = 8;
-    const LIMIT: usize = 3 * Self::NUMBER;
-    const MAX: usize = 2 + 4 * Self::NUMBER + MAX_LIMITS * Self::LIMIT;
+    /// Three numbers, or one and a calendar window's text; and that window.
+    const LIMIT: usize = 2 * Self::NUMBER + 1 + MAX_TEXT_BYTES + 2 * Self::NUMBER;
+    const MAX: usize = 2 + 5 * Self::NUMBER + 1 + MAX_ID_BYTES + MAX_LIMITS * Self::LIMIT;
+
+    /// None yet.
+    #[inline(always)]
+    pub fn new() -> Self {
+        Self(ArrayVec::new())
+    }
+
+    /// Appends a charge: to where they are wanted, as they are too many to hand around.
+    #[inline(always)]
+    pub fn charge(&mut self, hit: &Hit, cost: i64, now_ms: u64) {
+        let rare = hit.rare;
+        let is_usual =
+            rare.windows.is_empty() && rare.at_ms.is_none() && !rare.stamp && rare.id.is_empty();
+        if is_usual {
+            write_charge(hit, cost, now_ms, None, self);
+        } else {
+            write_rare_charge(hit, cost, now_ms, self);
+        }
+    }
 }
 
-impl Extend<u8> for EffectBytes {
+// There is room for the longest.
+impl Sink for EffectBytes {
     #[inline]
-    fn extend<I: IntoIterator<Item = u8>>(&mut self, bytes: I) {
-        for byte in bytes {
-            let _ = self.bytes.try_push(byte); // there is room for the longest
-        }
+    fn push(&mut self, byte: u8) {
+        let _ = self.0.try_push(byte);
+    }
+
+    #[inline]
+    fn append(&mut self, bytes: &[u8]) {
+        let _ = self.0.try_extend_from_slice(bytes);
     }
 }
 
@@ -94,11 +116,7 @@ impl std::ops::Deref for EffectBytes {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        if self.long.is_empty() {
-            &self.bytes
-        } else {
-            &self.long
-        }
+        &self.0
     }
 }
 
@@ -239,25 +257,14 @@ fn write_state(limiter: &Held, out: &mut Vec<u8>) {
 }
 
 /// The bytes of a charge.
-#[inline(always)]
 pub fn encode_charge(hit: &Hit, cost: i64, now_ms: u64) -> EffectBytes {
-    let mut out = EffectBytes {
-        bytes: ArrayVec::new(),
-        long: Vec::new(),
-    };
-    let rare = hit.rare;
-    let is_usual =
-        rare.windows.is_empty() && rare.at_ms.is_none() && !rare.stamp && rare.id.is_empty();
-    if is_usual {
-        write_charge(hit, cost, now_ms, None, &mut out);
-    } else {
-        write_rare_charge(hit, cost, now_ms, &mut out.long);
-    }
+    let mut out = EffectBytes::new();
+    out.charge(hit, cost, now_ms);
     out
 }
 
 #[inline(always)]
-fn write_charge(hit: &Hit, cost: i64, now_ms: u64, more: Option<u8>, out: &mut impl Extend<u8>) {
+fn write_charge(hit: &Hit, cost: i64, now_ms: u64, more: Option<u8>, out: &mut impl Sink) {
     let has_log_size = hit.algorithm == Algorithm::Sliding && hit.log_size != DEFAULT_ENTRIES;
     let flag = |is: bool, flag: u8| if is { flag } else { 0 };
     let head = EFFECT
@@ -266,8 +273,10 @@ fn write_charge(hit: &Hit, cost: i64, now_ms: u64, more: Option<u8>, out: &mut i
         | flag(cost != 1, HAS_COST)
         | flag(has_log_size, HAS_LOG_SIZE)
         | flag(hit.limits.len() != 1, HAS_COUNT);
-    out.extend([head]);
-    out.extend(more);
+    out.push(head);
+    if let Some(more) = more {
+        out.push(more);
+    }
     varint::write(out, now_ms);
     if cost != 1 {
         varint::write(out, varint::zigzag(cost));
@@ -284,7 +293,7 @@ fn write_charge(hit: &Hit, cost: i64, now_ms: u64, more: Option<u8>, out: &mut i
 }
 
 #[cold]
-fn write_rare_charge(hit: &Hit, cost: i64, now_ms: u64, out: &mut Vec<u8>) {
+fn write_rare_charge(hit: &Hit, cost: i64, now_ms: u64, out: &mut EffectBytes) {
     let rare = hit.rare;
     let flag = |is: bool, flag: u8| if is { flag } else { 0 };
     let more = flag(rare.stamp, IS_STAMPED)

@@ -1,11 +1,12 @@
 //! A validated limit, and every bound of the project's numbers.
 
-use super::bytes::source::{write_string, Source};
+use super::bytes::sink::{write_string, Sink};
+use super::bytes::source::Source;
 use super::bytes::varint;
 use super::duration::Human;
-use super::span::Span;
-use super::zone;
+use super::span::{Span, Text, MAX_TEXT_BYTES};
 use arrayvec::ArrayVec;
+use std::fmt::Write as _;
 
 /// The largest limit, cost and usage: 2^53 - 1, the largest integer that a JavaScript client reads exactly.
 pub const MAX_COUNT: u64 = (1 << 53) - 1;
@@ -120,17 +121,19 @@ impl Limit {
     }
 
     /// The window as a call of this algorithm writes it.
-    pub fn window_text(&self, algorithm: Algorithm) -> String {
-        match algorithm {
-            Algorithm::Fixed => self.span.text(),
-            _ => Human::new(self.window_ms()).to_string(),
+    pub fn window_text(&self, algorithm: Algorithm) -> Text {
+        if algorithm == Algorithm::Fixed {
+            return self.span.text();
         }
+        let mut text = Text::new_const();
+        let _ = write!(text, "{}", Human::new(self.window_ms())); // there is room for the longest
+        text
     }
 
     /// Appends its bytes: the limit, a bucket's refill, and the window: its milliseconds, or 0 and a calendar window's
     /// text.
     #[inline(always)]
-    pub fn write(&self, algorithm: Algorithm, out: &mut impl Extend<u8>) {
+    pub fn write(&self, algorithm: Algorithm, out: &mut impl Sink) {
         varint::write(out, self.limit);
         if algorithm == Algorithm::Bucket {
             varint::write(out, self.refill);
@@ -142,7 +145,7 @@ impl Limit {
     }
 
     #[cold]
-    fn write_calendar(&self, out: &mut impl Extend<u8>) {
+    fn write_calendar(&self, out: &mut impl Sink) {
         varint::write(out, 0);
         write_string(out, self.span.text().as_bytes());
     }
@@ -155,7 +158,7 @@ impl Limit {
             Algorithm::Sliding | Algorithm::Lease => Self::window(limit, source.number()?),
             Algorithm::Fixed => match source.number()? {
                 0 => {
-                    let text = source.string(MAX_SPAN_BYTES)?;
+                    let text = source.string(MAX_TEXT_BYTES)?;
                     let span =
                         Span::parse_canonical(text).filter(|span| span.plain_ms().is_none())?;
                     Self::spanning(limit, span)
@@ -165,9 +168,6 @@ impl Limit {
         }
     }
 }
-
-/// The longest text of a calendar window, `3660d@` and a zone.
-const MAX_SPAN_BYTES: usize = 12 + zone::MAX_NAME_BYTES;
 
 /// The limits of one call, in the order asked; never on the heap.
 pub type Limits = ArrayVec<Limit, MAX_LIMITS>;

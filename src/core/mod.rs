@@ -11,6 +11,7 @@ pub mod codec;
 pub mod decision;
 pub mod duration;
 pub mod error;
+pub mod hashing;
 pub mod limit;
 pub mod limiter;
 pub mod node;

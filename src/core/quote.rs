@@ -407,7 +407,7 @@ impl<M: Meter> Meters<M> {
         now_ms: u64,
         quote: &mut Quote,
     ) -> Result<(), Error> {
-        Self::measure(this, hit, now_ms, quote)?;
+        let own = Self::measure(this, hit, now_ms, quote)?;
         let mut needed = hit.cost.unsigned_abs(); // what has to fit
         if !quote.fits && hit.cost > 0 {
             if let Some(min) = hit.rare.min {
@@ -428,7 +428,7 @@ impl<M: Meter> Meters<M> {
         quote.change = Change::None;
         if quote.taken != 0 && Self::is_changed(this, hit, now_ms, quote) {
             quote.change = Change::Charge(quote.taken);
-            Self::judge_after(this, hit, now_ms, quote);
+            Self::judge_after(this, hit, own, now_ms, quote);
         } else {
             let is_ahead = this.is_some_and(|meters| meters.is_ahead(hit, now_ms));
             if is_ahead || block.is_some_and(|block| block.is_ahead(now_ms)) {
@@ -450,15 +450,17 @@ impl<M: Meter> Meters<M> {
         Ok(())
     }
 
-    /// Notes what is used of every limit, and whether the cost fits them all.
+    /// Notes what is used of every limit, and whether the cost fits them all. Returns what of the usage is the asker's own:
+    /// of leases, which have one limit.
     #[inline(always)]
     fn measure(
         this: Option<&Self>,
         hit: &Hit,
         now_ms: u64,
         quote: &mut Quote,
-    ) -> Result<(), Error> {
+    ) -> Result<u64, Error> {
         let cost = hit.cost.unsigned_abs();
+        let mut own = 0;
         let mut fits = true;
         let mut is_in_order = true;
         quote.decision.verdicts.clear();
@@ -466,9 +468,12 @@ impl<M: Meter> Meters<M> {
             let ask = hit.ask(index, limit, now_ms);
             let meter = this.and_then(|meters| meters.find(index, limit));
             // (A closure is called here, where a match is not.)
-            let (used, own) = match meter {
-                Some(meter) => (meter.used(&ask), meter.own(&ask)),
-                None => (0, 0),
+            let used = match meter {
+                Some(meter) => {
+                    own = meter.own(&ask);
+                    meter.used(&ask)
+                }
+                None => 0,
             };
             let after = used.saturating_sub(own).saturating_add(cost);
             let is_late = hit.rare.at_ms.is_some() && Self::counts_ms(meter, &ask, hit) == 0;
@@ -495,7 +500,7 @@ impl<M: Meter> Meters<M> {
         }
         quote.fits = fits;
         quote.taken = hit.cost;
-        Ok(())
+        Ok(own)
     }
 
     /// Whether the windows that are in use leave room for those that the hit adds.
@@ -656,7 +661,7 @@ impl<M: Meter> Meters<M> {
 
     /// What each limit says once the hit is charged.
     #[inline(always)]
-    fn judge_after(this: Option<&Self>, hit: &Hit, now_ms: u64, quote: &mut Quote) {
+    fn judge_after(this: Option<&Self>, hit: &Hit, own: u64, now_ms: u64, quote: &mut Quote) {
         if hit.rare.at_ms.is_some()
             || quote.taken < 0
             || !(quote.fits || hit.rare.reserve_ms.is_some())
@@ -668,10 +673,6 @@ impl<M: Meter> Meters<M> {
         for (index, (limit, verdict)) in verdicts.enumerate() {
             let meter = this.and_then(|meters| meters.find(index, limit));
             let ask = hit.ask(index, limit, now_ms);
-            let own = match meter {
-                Some(meter) => meter.own(&ask),
-                None => 0,
-            };
             verdict.used = verdict.used.saturating_sub(own).saturating_add(cost);
             verdict.reset_after_ms = M::reset_after(meter, &ask, cost);
         }

@@ -11,8 +11,15 @@
 //! `1mo@1` is `1mo` and `@UTC` is none; `30d`, `1mo` and `1mo@15` are three.
 
 use super::duration::{self, Human};
-use super::zone::{self, Zone};
-use std::fmt;
+use super::zone::{self, Kind, Zone};
+use arrayvec::ArrayString;
+use std::fmt::{self, Write as _};
+
+/// The longest text of a window: `3660d@`, or `1mo@31,`, and a zone.
+pub const MAX_TEXT_BYTES: usize = 12 + zone::MAX_NAME_BYTES;
+
+/// The text of a window.
+pub type Text = ArrayString<MAX_TEXT_BYTES>;
 
 /// The identity of a window. See the head of this file.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -180,22 +187,20 @@ impl Span {
         // Where it is a duration, it is of weeks, and one that begins with a 0.
         let refused =
             SpanError::Duration(parsed.err().unwrap_or(duration::DurationError::Malformed));
-        let mut sides = text.splitn(2, |byte| *byte == b'@');
-        let base = sides.next().unwrap_or_default();
-        let place = sides.next();
-        let digits = base.iter().take_while(|byte| byte.is_ascii_digit()).count();
-        let (number, unit) = base.split_at_checked(digits).unwrap_or_default();
-        let count: u16 = match number {
-            [b'1'..=b'9', ..] => std::str::from_utf8(number)
-                .ok()
-                .and_then(|number| number.parse().ok())
-                .unwrap_or(u16::MAX),
-            _ => return Err(refused),
-        };
+        let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let (number, rest) = text.split_at_checked(digits).unwrap_or_default();
+        let (unit, place) = halves(rest, b'@');
+        if !matches!(number, [b'1'..=b'9', ..]) {
+            return Err(refused);
+        }
+        let count = number.iter().fold(0_u16, |count, digit| {
+            let digit = u16::from(digit - b'0');
+            count.saturating_mul(10).saturating_add(digit)
+        });
         let named = UNITS
-            .into_iter()
+            .iter()
             .find(|(_, name)| unit.eq_ignore_ascii_case(name.as_bytes()));
-        let Some((unit, _)) = named else {
+        let Some(&(unit, _)) = named else {
             return Err(match place {
                 None => refused,
                 Some(_) if unit.eq_ignore_ascii_case(b"m") => SpanError::Minutes,
@@ -209,9 +214,8 @@ impl Span {
             zone: Zone::UTC,
         };
         if let Some(place) = place {
-            let mut parts = place.split(|byte| *byte == b',');
-            let first = parts.next().unwrap_or_default();
-            let zone = match (anchor(unit, first), parts.next()) {
+            let (first, second) = halves(place, b',');
+            let zone = match (anchor(unit, first), second) {
                 (Some(day), zone) => {
                     calendar.anchor = day;
                     zone
@@ -221,9 +225,6 @@ impl Span {
             };
             if let Some(zone) = zone {
                 calendar.zone = Zone::parse(zone, most_zones).ok_or(SpanError::Anchor)?;
-            }
-            if parts.next().is_some() {
-                return Err(SpanError::Anchor);
             }
         }
         Self::calendar(calendar).ok_or(match unit {
@@ -240,43 +241,58 @@ impl Span {
     }
 
     /// How a FIXED window is written: the one text that windows are told apart by.
-    pub fn text(self) -> String {
-        let Some(Calendar {
+    pub fn text(self) -> Text {
+        let mut text = Text::new_const();
+        let _ = self.write_text(&mut text); // there is room for the longest
+        text
+    }
+
+    fn write_text(self, out: &mut Text) -> fmt::Result {
+        let Some(calendar) = self.as_calendar() else {
+            return write!(out, "{}", Human::without_weeks(self.0));
+        };
+        let Calendar {
             unit,
             count,
             anchor,
             zone,
-        }) = self.as_calendar()
-        else {
-            return Human::without_weeks(self.0).to_string();
-        };
-        let name = UNITS
-            .iter()
-            .find(|(other, _)| *other == unit)
-            .map_or("", |(_, name)| name);
-        let day = match unit {
-            Unit::Week if anchor > 1 => WEEKDAYS
-                .get(usize::from(anchor) - 1)
-                .map_or(String::new(), |day| (*day).to_owned()),
-            Unit::Month if anchor > 1 => anchor.to_string(),
-            _ => String::new(),
-        };
-        let zone = if zone == Zone::UTC {
-            String::new()
-        } else {
-            zone.to_string()
-        };
-        let at = if day.is_empty() && zone.is_empty() {
-            ""
-        } else {
-            "@"
-        };
-        let comma = if day.is_empty() || zone.is_empty() {
-            ""
-        } else {
-            ","
-        };
-        format!("{count}{name}{at}{day}{comma}{zone}")
+        } = calendar;
+        let name = UNITS.get(unit as usize).map_or("", |(_, name)| name);
+        write_number(out, count)?;
+        out.write_str(name)?;
+        let mut before = '@';
+        if anchor > 1 {
+            out.write_char(std::mem::replace(&mut before, ','))?;
+            match WEEKDAYS.get(usize::from(anchor) - 1) {
+                Some(day) if unit == Unit::Week => out.write_str(day)?,
+                _ => write_number(out, u16::from(anchor))?,
+            }
+        }
+        if zone != Zone::UTC {
+            out.write_char(before)?;
+            match zone.kind() {
+                Kind::Name(name) => out.write_str(name)?,
+                Kind::Offset(_) => write!(out, "{zone}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Most windows count one of their unit, and this is on the path of each hit on one.
+fn write_number(out: &mut Text, number: u16) -> fmt::Result {
+    match u8::try_from(number) {
+        Ok(digit @ 0..=9) => out.write_char(char::from(b'0' + digit)),
+        _ => write!(out, "{number}"),
+    }
+}
+
+/// What stands before a byte and, where there is one, behind it.
+fn halves(text: &[u8], byte: u8) -> (&[u8], Option<&[u8]>) {
+    let at = text.iter().position(|other| *other == byte);
+    match at.and_then(|at| text.split_at_checked(at)) {
+        Some((before, behind)) => (before, behind.get(1..)),
+        None => (text, None),
     }
 }
 
@@ -337,7 +353,7 @@ mod tests {
             ("1y@Pacific/Apia", "1y@Pacific/Apia"),
         ] {
             let span = Span::parse(text.as_bytes()).unwrap();
-            assert_eq!(span.text(), canonical, "{text}");
+            assert_eq!(&*span.text(), canonical, "{text}");
             assert_eq!(Span::parse_canonical(canonical.as_bytes()), Some(span));
             if text != canonical {
                 assert_eq!(Span::parse_canonical(text.as_bytes()), None, "{text}");

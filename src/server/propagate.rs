@@ -13,7 +13,7 @@
 //! is sent.
 
 use super::raw::Key;
-use crate::core::codec;
+use crate::core::codec::{self, EffectBytes};
 use crate::core::limiter::Held;
 use crate::core::quote::{Change, Hit};
 use std::ffi::CStr;
@@ -26,7 +26,11 @@ pub const APPLY: &CStr = c"rl.apply";
 pub fn commit(key: &Key, held: &Held, hit: &Hit, change: Change, now_ms: u64) {
     match change {
         Change::None => return,
-        Change::Charge(cost) => key.replicate(APPLY, &codec::encode_charge(hit, cost, now_ms)),
+        Change::Charge(cost) => {
+            let mut bytes = EffectBytes::new();
+            bytes.charge(hit, cost, now_ms);
+            key.replicate(APPLY, &bytes);
+        }
         Change::Rewind | Change::Block { .. } => key.replicate(APPLY, &codec::encode_state(held)),
     }
     key.signal_modified();

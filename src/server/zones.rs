@@ -6,41 +6,46 @@
 
 use crate::core::calendar::{self, Window};
 use crate::core::error::Error;
+use crate::core::hashing;
 use crate::core::limit::Limit;
 use crate::core::quote::Windows;
 use crate::core::span::{Calendar, Span};
 use crate::core::zone::Kind;
+use ahash::RandomState;
+use hashbrown::HashMap;
 use jiff::tz::{Offset, TimeZone};
-use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
 /// How many windows are kept: more than policies there are on most servers. Past it, all are asked for anew.
 const MAX_KEPT: usize = 4_096;
 
-static KEPT: LazyLock<Mutex<HashMap<Span, Window>>> = LazyLock::new(Mutex::default);
+static KEPT: LazyLock<Mutex<HashMap<Span, Window, RandomState>>> =
+    LazyLock::new(|| Mutex::new(HashMap::with_hasher(hashing::seeded())));
 
-/// The window of each limit now, of which a plain one's says nothing; none where there are only plain ones.
+/// Appends the window of each limit now, of which a plain one's says nothing; none where there are only plain ones.
 ///
 /// # Errors
 /// A zone that this node does not know, a time past the calendar's last year.
-pub fn windows(limits: &[Limit], now_ms: u64) -> Result<Windows, Error> {
+pub fn windows(limits: &[Limit], now_ms: u64, out: &mut Windows) -> Result<(), Error> {
     if limits.iter().all(|limit| limit.span().plain_ms().is_some()) {
-        return Ok(Windows::new());
+        return Ok(());
     }
-    let window = |limit: &Limit| match limit.span().as_calendar() {
-        None => Ok(Window::default()),
-        Some(calendar) => window(limit.span(), &calendar, now_ms),
-    };
-    limits.iter().map(window).collect()
+    for limit in limits {
+        out.push(window(limit.span(), now_ms)?);
+    }
+    Ok(())
 }
 
-fn window(span: Span, calendar: &Calendar, now_ms: u64) -> Result<Window, Error> {
+fn window(span: Span, now_ms: u64) -> Result<Window, Error> {
     let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(window) = kept.get(&span).filter(|window| window.contains(now_ms)) {
         return Ok(*window);
     }
-    let zone = zone(calendar)?;
-    let window = calendar::window(calendar, &zone, now_ms).ok_or(Error::PastCalendar)?;
+    let Some(calendar) = span.as_calendar() else {
+        return Ok(Window::default());
+    };
+    let zone = zone(&calendar)?;
+    let window = calendar::window(&calendar, &zone, now_ms).ok_or(Error::PastCalendar)?;
     if kept.len() >= MAX_KEPT {
         kept.clear();
     }

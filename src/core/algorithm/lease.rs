@@ -28,11 +28,11 @@
 
 use super::meter::{Allocations, Ask, Meter};
 use crate::core::calendar::Window;
+use crate::core::hashing::hash;
 use crate::core::limit::{Algorithm, Limit};
 use crate::core::span::Span;
 use hashbrown::HashTable;
 use smallvec::SmallVec;
-use std::hash::{BuildHasher, RandomState};
 
 /// The most leases of one key.
 pub const MAX_LEASES: usize = 4_096;
@@ -70,14 +70,8 @@ pub struct Leases {
     charged_ms: u64,
     leases: SmallVec<[Lease; 1]>,
     order: SmallVec<[u16; 4]>,
-    index: Index,
-}
-
-/// From ids to places. Seeded at random, as ids are a client's.
-#[derive(Clone, Debug)]
-struct Index {
-    table: HashTable<u16>,
-    hashing: RandomState,
+    /// From the hashes of ids to places.
+    index: HashTable<u16>,
 }
 
 impl PartialEq for Leases {
@@ -115,13 +109,12 @@ impl Leases {
         if self.leases.is_empty() || id.is_empty() {
             return None;
         }
-        let hash = self.index.hashing.hash_one(id);
         let is_it = |at: &u16| {
             self.leases
                 .get(usize::from(*at))
                 .is_some_and(|lease| *lease.id == *id)
         };
-        self.index.table.find(hash, is_it).copied()
+        self.index.find(hash(id), is_it).copied()
     }
 
     /// Whether there is a lease of this id, ended or not.
@@ -135,60 +128,86 @@ impl Leases {
         (lease.ends_ms > now_ms).then_some(lease)
     }
 
-    /// Where a lease stands, or would stand, in the order.
-    fn rank(&self, ends_ms: u64, id: &[u8]) -> Result<usize, usize> {
-        self.order
-            .binary_search_by(|at| match self.leases.get(usize::from(*at)) {
-                Some(lease) => (lease.ends_ms, &*lease.id).cmp(&(ends_ms, id)),
-                None => std::cmp::Ordering::Less,
+    fn at(&self, at: u16) -> Option<&Lease> {
+        self.leases.get(usize::from(at))
+    }
+
+    /// Where a lease stands, or would stand, in the order: usually the one that was given last ends last.
+    fn rank(&self, ends_ms: u64, id: &[u8]) -> usize {
+        let is_before = |at: &u16| {
+            self.at(*at).is_some_and(|lease| {
+                lease.ends_ms < ends_ms || lease.ends_ms == ends_ms && *lease.id < *id
             })
+        };
+        if self.order.last().is_none_or(is_before) {
+            return self.order.len();
+        }
+        self.order.partition_point(is_before)
+    }
+
+    /// Puts the lease at a place into the order.
+    fn rank_in(&mut self, at: u16) {
+        let rank = self.at(at).map(|lease| self.rank(lease.ends_ms, &lease.id));
+        self.order.insert(rank.unwrap_or(0), at);
+    }
+
+    /// Takes the lease at a place out of the order.
+    fn rank_out(&mut self, at: u16) {
+        let rank = self.at(at).map(|lease| self.rank(lease.ends_ms, &lease.id));
+        if let Some(rank) = rank.filter(|rank| self.order.get(*rank) == Some(&at)) {
+            self.order.remove(rank);
+        }
     }
 
     /// Adds a lease whose id none has.
     pub(in crate::core) fn insert(&mut self, lease: Lease) {
         let at = place(self.leases.len());
-        let rank = match self.rank(lease.ends_ms, &lease.id) {
-            Ok(rank) | Err(rank) => rank,
-        };
         self.held += lease.cost;
         self.charged_ms = self
             .charged_ms
             .max(lease.ends_ms.saturating_sub(lease.ttl_ms));
-        let Index { table, hashing } = &mut self.index;
-        let hash = hashing.hash_one(&*lease.id);
+        let hashed = hash(&lease.id);
         self.leases.push(lease);
-        self.order.insert(rank, at);
+        self.rank_in(at);
         let leases = &self.leases;
-        table.insert_unique(hash, at, |at| {
+        self.index.insert_unique(hashed, at, |at| {
             leases
                 .get(usize::from(*at))
-                .map_or(0, |lease| hashing.hash_one(&*lease.id))
+                .map_or(0, |lease| hash(&lease.id))
         });
+    }
+
+    /// Gives the lease at a place other units and another end.
+    fn renew(&mut self, at: u16, cost: u64, now_ms: u64, ttl_ms: u64) {
+        self.rank_out(at);
+        if let Some(lease) = self.leases.get_mut(usize::from(at)) {
+            self.held = self.held - lease.cost + cost;
+            (lease.cost, lease.ends_ms, lease.ttl_ms) = (cost, now_ms + ttl_ms, ttl_ms);
+        }
+        self.rank_in(at);
+        self.charged_ms = self.charged_ms.max(now_ms);
     }
 
     /// Takes out the lease at a place.
     fn remove(&mut self, at: u16) {
-        let Some(lease) = self.leases.get(usize::from(at)) else {
+        self.rank_out(at);
+        let Some(lease) = self.at(at) else {
             return;
         };
-        let (hash, cost) = (self.index.hashing.hash_one(&*lease.id), lease.cost);
+        let (hashed, cost) = (hash(&lease.id), lease.cost);
         let is_newest = lease.ends_ms.saturating_sub(lease.ttl_ms) == self.charged_ms;
-        if let Ok(rank) = self.rank(lease.ends_ms, &lease.id) {
-            self.order.remove(rank);
-        }
-        if let Ok(entry) = self.index.table.find_entry(hash, |other| *other == at) {
+        if let Ok(entry) = self.index.find_entry(hashed, |other| *other == at) {
             entry.remove();
         }
         // The last one takes its place.
         let last = place(self.leases.len() - 1);
-        if let Some(moved) = self.leases.get(usize::from(last)).filter(|_| last != at) {
-            if let Ok(rank) = self.rank(moved.ends_ms, &moved.id) {
-                if let Some(place) = self.order.get_mut(rank) {
-                    *place = at;
-                }
+        if let Some(moved) = self.at(last).filter(|_| last != at) {
+            let rank = self.rank(moved.ends_ms, &moved.id);
+            let hashed = hash(&moved.id);
+            if let Some(place) = self.order.get_mut(rank) {
+                *place = at;
             }
-            let hash = self.index.hashing.hash_one(&*moved.id);
-            if let Some(place) = self.index.table.find_mut(hash, |other| *other == last) {
+            if let Some(place) = self.index.find_mut(hashed, |other| *other == last) {
                 *place = at;
             }
         }
@@ -264,10 +283,7 @@ impl Meter for Leases {
             charged_ms: 0,
             leases: SmallVec::new(),
             order: SmallVec::new(),
-            index: Index {
-                table: HashTable::new(),
-                hashing: RandomState::new(),
-            },
+            index: HashTable::new(),
         }
     }
 
@@ -369,15 +385,15 @@ impl Meter for Leases {
             return;
         };
         let ttl_ms = ask.limit.window_ms();
-        if let Some(at) = self.find(ask.id) {
-            self.remove(at);
+        match self.find(ask.id) {
+            Some(at) => self.renew(at, cost, ask.now_ms, ttl_ms),
+            None => self.insert(Lease {
+                id: SmallVec::from_slice(ask.id),
+                cost,
+                ends_ms: ask.now_ms + ttl_ms,
+                ttl_ms,
+            }),
         }
-        self.insert(Lease {
-            id: SmallVec::from_slice(ask.id),
-            cost,
-            ends_ms: ask.now_ms + ttl_ms,
-            ttl_ms,
-        });
     }
 
     fn is_unused(&self, now_ms: u64) -> bool {
@@ -434,7 +450,7 @@ impl Meter for Leases {
         };
         leases * size_of::<Lease>()
             + order * size_of::<u16>()
-            + self.index.table.allocation_size()
+            + self.index.allocation_size()
             + ids.map(|lease| lease.id.capacity()).sum::<usize>()
     }
 

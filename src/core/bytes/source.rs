@@ -57,9 +57,3 @@ impl<'a> Source<'a> {
         (sorted && !name.is_empty()).then_some(name)
     }
 }
-
-/// Appends a string behind its length.
-pub fn write_string(out: &mut impl Extend<u8>, string: &[u8]) {
-    varint::write(out, string.len() as u64);
-    out.extend(string.iter().copied());
-}

@@ -1,17 +1,19 @@
 //! Unsigned LEB128: seven bits a byte, the least significant first, the high bit set on all but the last byte.
 //! Canonical: the shortest form is the only one that is read, so that equal numbers are equal bytes.
 
+use super::sink::Sink;
+
 /// The most bytes a `u64` takes.
 pub const MAX_BYTES: usize = 10;
 
 /// Appends `value` to `out`.
 #[inline(always)]
-pub fn write(out: &mut impl Extend<u8>, mut value: u64) {
+pub fn write(out: &mut impl Sink, mut value: u64) {
     while value >= 0x80 {
-        out.extend([(value & 0x7f) as u8 | 0x80]);
+        out.push((value & 0x7f) as u8 | 0x80);
         value >>= 7;
     }
-    out.extend([(value & 0x7f) as u8]);
+    out.push((value & 0x7f) as u8);
 }
 
 /// Reads a number from the start of `bytes`: the number and how many bytes it took.

@@ -9,7 +9,8 @@
 //! serves both.
 
 use super::stats::Slot;
-use crate::core::bytes::source::{write_string, Source};
+use crate::core::bytes::sink::write_string;
+use crate::core::bytes::source::Source;
 use crate::core::bytes::varint;
 use crate::core::error::{Error, MAX_NAME_BYTES};
 use crate::core::limit::{Algorithm, Limit, Limits, MAX_LIMITS, MAX_POLICIES, MAX_TIME_MS};
@@ -75,7 +76,7 @@ impl Policy {
             if self.algorithm == Algorithm::Bucket {
                 words.push(limit.refill().to_string());
             }
-            words.push(limit.window_text(self.algorithm));
+            words.push(limit.window_text(self.algorithm).to_string());
         }
         words
     }

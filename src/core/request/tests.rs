@@ -523,7 +523,7 @@ fn written(
         if algorithm == Algorithm::Bucket {
             words.push(limit.refill().to_string().into_bytes());
         }
-        words.push(limit.window_text(algorithm).into_bytes());
+        words.push(limit.window_text(algorithm).as_bytes().to_vec());
     }
     if algorithm == Algorithm::Lease {
         words.push(clause.id.to_vec());

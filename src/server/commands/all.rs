@@ -40,11 +40,12 @@ fn decide(call: &Call, verb: Verb) -> Result<(), Error> {
         .iter_mut()
         .map(|(algorithm, clause)| (*algorithm, clause));
     let listed = look_up_all(clauses, all.options.deny, now_ms)?;
-    let windows: Few<Windows> = all
-        .clauses
-        .iter()
-        .map(|(_, clause)| zones::windows(&clause.limits, now_ms))
-        .collect::<Result<_, _>>()?;
+    let mut windows: Few<Windows> = Few::new();
+    for (_, clause) in &all.clauses {
+        let mut each = Windows::new();
+        zones::windows(&clause.limits, now_ms, &mut each)?;
+        windows.push(each);
+    }
     let rares = rares(&all, &windows);
     let hits = hits(&all, &rares);
     let mut slots = open(call, verb, all.keys.len())?;

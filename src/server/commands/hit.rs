@@ -5,7 +5,7 @@ use super::KEY;
 use crate::core::error::Error;
 use crate::core::limit::Algorithm;
 use crate::core::node::stats::Outcome;
-use crate::core::quote::{self, Hit, Quote, Rare};
+use crate::core::quote::{self, Hit, Quote, Rare, Windows};
 use crate::core::request::{self, Request, Verb};
 use crate::server::raw::{now_ms, Args, Call};
 use crate::server::slot::Slot;
@@ -70,7 +70,8 @@ fn rare_hit(
     now_ms: u64,
 ) -> Result<(), Error> {
     let Request { clause, options } = request;
-    let windows = zones::windows(&clause.limits, now_ms)?;
+    let mut windows = Windows::new();
+    zones::windows(&clause.limits, now_ms, &mut windows)?;
     let rare = Rare {
         windows: &windows,
         at_ms: options.at_ms,

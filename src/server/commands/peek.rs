@@ -3,7 +3,7 @@
 use super::look_up::{look_up, Listed};
 use crate::core::error::Error;
 use crate::core::limit::Algorithm;
-use crate::core::quote::{self, Hit, Quote, Rare};
+use crate::core::quote::{self, Hit, Quote, Rare, Windows};
 use crate::core::request::{self, Request, Verb};
 use crate::server::raw::{now_ms, Args, Call};
 use crate::server::slot::Slot;
@@ -36,7 +36,8 @@ pub fn peek(call: &Call) -> Result<(), Error> {
         );
     }
     let clause = &request.clause;
-    let windows = zones::windows(&clause.limits, now_ms)?;
+    let mut windows = Windows::new();
+    zones::windows(&clause.limits, now_ms, &mut windows)?;
     let rare = Rare {
         windows: &windows,
         min: clause.min,
