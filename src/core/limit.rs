@@ -146,8 +146,10 @@ impl Limit {
 
     #[cold]
     fn write_calendar(&self, out: &mut impl Sink) {
-        varint::write(out, 0);
-        write_string(out, self.span.text().as_bytes());
+        let mut text = Text::new_const();
+        let _ = self.span.write_text(&mut text); // there is room for the longest
+        out.push(0);
+        write_string(out, text.as_bytes());
     }
 
     /// Reads what [`Limit::write`] wrote.

@@ -247,7 +247,9 @@ impl Span {
         text
     }
 
-    fn write_text(self, out: &mut Text) -> fmt::Result {
+    /// [`Span::text`] to where it is wanted.
+    #[inline]
+    pub(super) fn write_text(self, out: &mut Text) -> fmt::Result {
         let Some(calendar) = self.as_calendar() else {
             return write!(out, "{}", Human::without_weeks(self.0));
         };
