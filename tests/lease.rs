@@ -153,6 +153,30 @@ fn the_same_id_renews() {
 }
 
 #[test]
+fn a_renewal_that_comes_too_late_takes_nobody_elses() {
+    let Some((clock, server)) = started() else {
+        return;
+    };
+    let renewal = "RL.LEASE jobs 1 10s slow";
+    let other = "RL.LEASE jobs 1 10s next";
+    assert_eq!(five(&server, renewal)[0], 1);
+    // In its last millisecond it is renewed, whoever waits.
+    clock.step(9_999);
+    assert_eq!(five(&server, other)[..4], [0, 1, 0, 1]);
+    assert_eq!(five(&server, renewal), [1, 1, 0, 0, 10_000]);
+    assert_eq!(five(&server, other)[..4], [0, 1, 0, 10_000]);
+    // A millisecond later the first to ask has it.
+    clock.step(10_000);
+    assert_eq!(five(&server, other)[0], 1);
+    assert_eq!(five(&server, renewal)[..4], [0, 1, 0, 10_000]);
+    let both = "RL.ALL 2 jobs hits LEASE 1 10s slow FIXED 5 30d";
+    assert_eq!(five(&server, both)[..4], [0, 1, 0, 10_000]);
+    assert_eq!(server.call("RL.RELEASE jobs slow").int(), 0);
+    assert_eq!(held(&server, "jobs"), [(b"next".to_vec(), 1, 10_000)]);
+    assert_eq!(server.call("EXISTS hits").int(), 0);
+}
+
+#[test]
 fn what_is_said_wrongly_is_refused() {
     let Some((_clock, server)) = started() else {
         return;
@@ -450,4 +474,57 @@ fn fifty_connections_never_hold_more_than_the_limit() {
         assert!(worker.join().unwrap() <= 7);
     }
     assert_eq!(server.call("EXISTS pool").int(), 0, "all were given back");
+}
+
+/// Five connections for each id take, renew and give back one and the same lease.
+#[test]
+fn connections_that_share_ids_hold_each_once_and_never_more_than_the_limit() {
+    const LIMIT: i64 = 12;
+    const IDS: usize = 10;
+    let server = Server::start();
+    let port = server.port();
+    let (denied, released): (usize, usize) = thread::scope(|scope| {
+        let workers: Vec<_> = (0..50)
+            .map(|worker| {
+                scope.spawn(move || {
+                    let mut connection = Connection::open(port).unwrap();
+                    let mut random = Random::from_seed(worker);
+                    let id = usize::try_from(worker).unwrap() % IDS;
+                    let (mut denied, mut released) = (0, 0);
+                    for _ in 0..100 {
+                        if random.one_in(4) {
+                            let line = format!("RL.RELEASE pool id{id}");
+                            released += match connection.call(&line).unwrap() {
+                                Reply::Int(freed @ 0..=1) => usize::from(freed == 1),
+                                other => panic!("{other:?}"),
+                            };
+                            continue;
+                        }
+                        let cost = random.within(1..=3);
+                        let line = format!("RL.LEASE pool {LIMIT} 1h id{id} COST {cost}");
+                        let five = connection.call(&line).unwrap().ints();
+                        assert!((0..=LIMIT).contains(&five[2]), "{five:?}");
+                        // Of a limit that is not near, so that more than the other would be seen.
+                        let peek = connection.call("RL.PEEK LEASE pool 1000 1h x COST 0");
+                        let held = 1_000 - peek.unwrap().ints()[2];
+                        assert!(held <= LIMIT, "{held} are held");
+                        denied += usize::from(five[0] == 0);
+                    }
+                    (denied, released)
+                })
+            })
+            .collect();
+        let counts = workers.into_iter().map(|worker| worker.join().unwrap());
+        counts.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
+    });
+    assert!(denied > 50 && released > 50, "{denied} {released}");
+    let leases = held(&server, "pool");
+    let costs: i64 = leases.iter().map(|(_, cost, _)| cost).sum();
+    assert!(costs <= LIMIT, "{leases:?}");
+    let left = five(&server, &format!("RL.LEASE pool {LIMIT} 1h another COST 0"))[2];
+    assert_eq!(left, LIMIT - costs, "{leases:?}");
+    let ids: Vec<String> = (0..IDS).map(|id| format!("id{id}")).collect();
+    let freed = server.call(&format!("RL.RELEASE pool {}", ids.join(" ")));
+    assert_eq!(freed.int(), i64::try_from(leases.len()).unwrap());
+    assert_eq!(server.call("EXISTS pool").int(), 0);
 }

@@ -1668,7 +1668,8 @@ mod several {
             .collect();
         let now_ms = call.steps[0].1.now_ms;
         let held = |index: usize| held[index].as_ref();
-        let quotes = quote::quote_all(held, &hits, call.is_listed, now_ms)?;
+        let mut quotes = quote::Few::new();
+        quote::quote_all(held, &hits, call.is_listed, now_ms, &mut quotes)?;
         let binds = quote::binding(&quotes, &hits);
         Ok((quotes.into_vec(), binds))
     }

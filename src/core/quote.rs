@@ -170,12 +170,12 @@ pub fn quote(
     quote_form(state, block, hit, now_ms, others, quote)
 }
 
-/// A few keys on the stack, more on the heap.
-pub type Few<T> = SmallVec<[T; 3]>;
+/// As many keys as most calls have on the stack, more on the heap.
+pub type Few<T> = SmallVec<[T; 5]>;
 
 /// Answers a call of several keys, a hit each: first as if all the others let the call through; where one does not, and
 /// it is not forced, those that do once more. `is_listed` says that a deny list has stopped it: then nothing is charged,
-/// and each says how it stands.
+/// and each says how it stands. The quotes are appended.
 ///
 /// # Errors
 /// As [`quote`]'s, of any key.
@@ -184,26 +184,29 @@ pub fn quote_all<'a, 'b: 'a>(
     hits: &[Hit],
     is_listed: bool,
     now_ms: u64,
-) -> Result<Few<Quote>, Error> {
-    let mut quotes: Few<Quote> = SmallVec::new();
+    quotes: &mut Few<Quote>,
+) -> Result<(), Error> {
     for (index, hit) in hits.iter().enumerate() {
-        let mut quoted = Quote::default();
-        let hit = if is_listed { hit.standing() } else { *hit };
-        quote(held(index), &hit, now_ms, true, &mut quoted)?;
+        quotes.push(Quote::default());
+        let Some(quoted) = quotes.last_mut() else {
+            break; // one has just been added
+        };
         if is_listed {
+            quote(held(index), &hit.standing(), now_ms, true, quoted)?;
             quoted.change = Change::None;
+        } else {
+            quote(held(index), hit, now_ms, true, quoted)?;
         }
-        quotes.push(quoted);
     }
     let is_charged = hits.iter().any(|hit| hit.force) || quotes.iter().all(|quoted| quoted.fits);
     if !is_charged && !is_listed {
-        for (index, (hit, quoted)) in hits.iter().zip(&mut quotes).enumerate() {
+        for (index, (hit, quoted)) in hits.iter().zip(quotes).enumerate() {
             if quoted.fits {
                 quote(held(index), hit, now_ms, false, quoted)?;
             }
         }
     }
-    Ok(quotes)
+    Ok(())
 }
 
 /// The limit that binds of several keys', and the place of its key. Denied: the longest wait, of the keys that deny. Allowed:

@@ -69,12 +69,12 @@ pub struct Request<'a> {
 }
 
 /// A call of RL.ALL or RL.PEEKALL.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct All<'a> {
     /// 1 ..= [`MAX_KEYS`] keys, no two the same.
     pub keys: &'a [&'a [u8]],
     /// One for each key, with its algorithm.
-    pub clauses: SmallVec<[(Algorithm, Clause<'a>); 3]>,
+    pub clauses: SmallVec<[(Algorithm, Clause<'a>); 5]>,
     /// What is said of the call.
     pub options: Options<'a>,
 }
@@ -198,19 +198,19 @@ pub fn parse_into<'a>(
     let mut words = Words::new(args, at);
     let Request { clause, options } = request;
     limits_of(algorithm, &mut words, clause)?;
-    let mut seen = Seen::default();
-    while let Some(word) = words.peek() {
-        option(
-            word,
-            algorithm,
-            verb,
-            Place::Single,
-            &mut words,
-            clause,
-            options,
-            &mut seen,
-        )?;
+    let mut reader = Reader {
+        algorithm,
+        verb,
+        place: Place::Single,
+        words: &mut words,
+        clause,
+        options,
+        seen: Seen::default(),
+    };
+    while let Some(word) = reader.words.peek() {
+        reader.option(word)?;
     }
+    let Reader { seen, .. } = reader;
     seen.check(algorithm, clause, options)
 }
 
@@ -228,6 +228,21 @@ pub fn numkeys(args: &[&[u8]]) -> Option<usize> {
 /// # Errors
 /// What is wrong with the first word that is.
 pub fn parse_all<'a>(verb: Verb, args: &'a [&'a [u8]], at: usize) -> Result<All<'a>, Error> {
+    let mut all = All::default();
+    parse_all_into(&mut all, verb, args, at)?;
+    Ok(all)
+}
+
+/// [`parse_all`] to where the caller wants it; `all` is a default one.
+///
+/// # Errors
+/// As [`parse_all`]'s.
+pub fn parse_all_into<'a>(
+    all: &mut All<'a>,
+    verb: Verb,
+    args: &'a [&'a [u8]],
+    at: usize,
+) -> Result<(), Error> {
     let mut words = Words::new(args, at);
     let numkeys = numkeys(words.args);
     words.next("numkeys")?;
@@ -243,50 +258,53 @@ pub fn parse_all<'a>(verb: Verb, args: &'a [&'a [u8]], at: usize) -> Result<All<
         }
     }
     words.args = rest;
-    let mut all = All {
-        keys,
-        clauses: SmallVec::new(),
-        options: Options::default(),
-    };
+    let All {
+        keys: read_keys,
+        clauses,
+        options,
+    } = all;
+    *read_keys = keys;
     for left in (0..keys.len()).rev() {
         let name = words.next("FIXED, SLIDING, BUCKET or LEASE, and its limits")?;
         let algorithm = Algorithm::parse(name).ok_or(Error::Clause { at: words.last() })?;
-        let mut clause = Clause::default();
-        limits_of(algorithm, &mut words, &mut clause)?;
+        clauses.push((algorithm, Clause::default()));
+        let Some((_, clause)) = clauses.last_mut() else {
+            break; // one has just been added
+        };
+        limits_of(algorithm, &mut words, clause)?;
         let place = if left == 0 {
             Place::LastClause
         } else {
             Place::Clause
         };
-        let mut seen = Seen::default();
-        while let Some(word) = words.peek() {
+        let mut reader = Reader {
+            algorithm,
+            verb,
+            place,
+            words: &mut words,
+            clause,
+            options,
+            seen: Seen::default(),
+        };
+        while let Some(word) = reader.words.peek() {
             if Algorithm::parse(word).is_some() {
                 break;
             }
-            option(
-                word,
-                algorithm,
-                verb,
-                place,
-                &mut words,
-                &mut clause,
-                &mut all.options,
-                &mut seen,
-            )?;
+            reader.option(word)?;
         }
-        seen.check(algorithm, &clause, &Options::default())?;
-        all.clauses.push((algorithm, clause));
+        let Reader { seen, .. } = reader;
+        seen.check(algorithm, clause, &Options::default())?;
         if left == 0 {
             if words.peek().is_some() {
                 return Err(Error::TooManyClauses { at: words.at() });
             }
             // The call's options are those of every clause.
-            for (algorithm, _) in &all.clauses {
+            for (algorithm, _) in &*clauses {
                 seen.check_call(*algorithm)?;
             }
         }
     }
-    Ok(all)
+    Ok(())
 }
 
 /// Reads limits and nothing else, as in `RL.POLICY SET name FIXED limits...`; of a lease, its limit and ttl.
@@ -382,148 +400,157 @@ impl Seen {
     }
 }
 
-/// Reads one option.
-#[inline(always)]
-#[allow(
-    clippy::too_many_arguments,
-    reason = "what is read to, and what decides whether it may be"
-)]
-fn option<'a>(
-    word: &'a [u8],
+/// Where options are read from and to, and what decides whether they may stand there.
+struct Reader<'r, 'a> {
     algorithm: Algorithm,
     verb: Verb,
     place: Place,
-    words: &mut Words<'a>,
-    clause: &mut Clause<'a>,
-    options: &mut Options<'a>,
-    seen: &mut Seen,
-) -> Result<(), Error> {
-    words.next("an option")?;
-    let at = words.last();
-    let is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
-    if is("COST") {
-        once(&mut seen.cost, at, "COST")?;
-        let value = words.next("the cost")?;
-        clause.cost = integer(value)
-            .filter(|value| value.unsigned_abs() <= MAX_COUNT)
-            .ok_or(Error::Cost { at: words.last() })?;
-        in_clause(place, options, at, "COST")
-    } else if is("POLICY") {
-        let name = name(words, "policy")?;
-        if clause.policies.len() == MAX_NAMES {
-            return Err(Error::TooMany {
-                at,
-                what: "policies",
-                max: MAX_NAMES,
-            });
-        }
-        clause.policies.push(name);
-        in_clause(place, options, at, "POLICY")
-    } else if is("DENY") {
-        let list = name(words, "deny list")?;
-        let values = words.args;
-        words.next("a value to look for in the deny list")?;
-        words.args = &[];
-        options.deny = Some(Deny { list, values });
-        in_call(place, at, "DENY")
-    } else {
-        seen.is_any_rare = true;
-        rare_option(word, algorithm, verb, place, words, clause, options, seen)
-    }
+    words: &'r mut Words<'a>,
+    clause: &'r mut Clause<'a>,
+    options: &'r mut Options<'a>,
+    seen: Seen,
 }
 
-#[cold]
-#[allow(clippy::too_many_arguments, reason = "as above")]
-fn rare_option<'a>(
-    word: &'a [u8],
-    algorithm: Algorithm,
-    verb: Verb,
-    place: Place,
-    words: &mut Words<'a>,
-    clause: &mut Clause<'a>,
-    options: &mut Options<'a>,
-    seen: &mut Seen,
-) -> Result<(), Error> {
-    clause.is_rare = true;
-    let at = words.last();
-    let is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
-    let charges = |option| match verb {
-        Verb::Charge => Ok(()),
-        Verb::Peek => Err(Error::Conflict {
-            at,
-            option,
-            with: "a peek, which charges nothing",
-        }),
-    };
-    if is("FORCE") {
-        once(&mut seen.force, at, "FORCE")?;
-        charges("FORCE")?;
-        options.force = true;
-        return in_call(place, at, "FORCE");
-    }
-    if is("AT") {
-        once(&mut seen.at, at, "AT")?;
-        charges("AT")?;
-        let at_ms = integer(words.next("a time in Unix milliseconds")?)
-            .and_then(|at_ms| u64::try_from(at_ms).ok())
-            .filter(|at_ms| *at_ms <= MAX_TIME_MS);
-        options.at_ms = Some(at_ms.ok_or(Error::At { at: words.last() })?);
-        return in_call(place, at, "AT");
-    }
-    if is("STAMP") {
-        once(&mut seen.stamp, at, "STAMP")?;
-        charges("STAMP")?;
-        if algorithm == Algorithm::Lease && place == Place::Single {
-            return Err(Error::Conflict {
-                at,
-                option: "STAMP",
-                with: "a lease",
-            });
-        }
-        options.stamp = true;
-        return in_call(place, at, "STAMP");
-    }
-    if is("BLOCK") {
-        once(&mut seen.block, at, "BLOCK")?;
-        loop {
-            if clause.block_ms.len() == MAX_BLOCKS {
+impl<'a> Reader<'_, 'a> {
+    /// Reads the next option, which is this word.
+    #[inline(always)]
+    fn option(&mut self, word: &'a [u8]) -> Result<(), Error> {
+        let Self {
+            place,
+            words,
+            clause,
+            options,
+            seen,
+            ..
+        } = self;
+        let place = *place;
+        words.next("an option")?;
+        let at = words.last();
+        let is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
+        if is("COST") {
+            once(&mut seen.cost, at, "COST")?;
+            let value = words.next("the cost")?;
+            clause.cost = integer(value)
+                .filter(|value| value.unsigned_abs() <= MAX_COUNT)
+                .ok_or(Error::Cost { at: words.last() })?;
+            in_clause(place, options, at, "COST")
+        } else if is("POLICY") {
+            let name = name(words, "policy")?;
+            if clause.policies.len() == MAX_NAMES {
                 return Err(Error::TooMany {
-                    at: words.at(),
-                    what: "durations",
-                    max: MAX_BLOCKS,
+                    at,
+                    what: "policies",
+                    max: MAX_NAMES,
                 });
             }
-            clause.block_ms.push(duration_of(words, "duration")?);
-            if !words.goes_on() {
-                return in_clause(place, options, at, "BLOCK");
-            }
+            clause.policies.push(name);
+            in_clause(place, options, at, "POLICY")
+        } else if is("DENY") {
+            let list = name(words, "deny list")?;
+            let values = words.args;
+            words.next("a value to look for in the deny list")?;
+            words.args = &[];
+            options.deny = Some(Deny { list, values });
+            in_call(place, at, "DENY")
+        } else {
+            seen.is_any_rare = true;
+            self.rare_option(word)
         }
     }
-    if place == Place::Single && is("MIN") {
-        once(&mut seen.min, at, "MIN")?;
-        let min = integer(words.next("the least to take")?)
-            .and_then(|min| u64::try_from(min).ok())
-            .filter(|min| (1..=MAX_COUNT).contains(min));
-        clause.min = Some(min.ok_or(Error::Min { at: words.last() })?);
-        return Ok(());
-    }
-    if place == Place::Single && is("RESERVE") {
-        once(&mut seen.reserve, at, "RESERVE")?;
-        charges("RESERVE")?;
-        clause.reserve_ms = Some(duration_of(words, "max-wait")?);
-        return Ok(());
-    }
-    Err(match (is("MIN") || is("RESERVE"), place) {
-        (true, Place::Clause | Place::LastClause) => {
-            let option = if is("MIN") { "MIN" } else { "RESERVE" };
-            Error::Conflict {
+
+    #[cold]
+    fn rare_option(&mut self, word: &'a [u8]) -> Result<(), Error> {
+        let Self {
+            algorithm,
+            verb,
+            place,
+            words,
+            clause,
+            options,
+            seen,
+        } = self;
+        let (algorithm, verb, place) = (*algorithm, *verb, *place);
+        clause.is_rare = true;
+        let at = words.last();
+        let is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
+        let charges = |option| match verb {
+            Verb::Charge => Ok(()),
+            Verb::Peek => Err(Error::Conflict {
                 at,
                 option,
-                with: "several keys",
+                with: "a peek, which charges nothing",
+            }),
+        };
+        if is("FORCE") {
+            once(&mut seen.force, at, "FORCE")?;
+            charges("FORCE")?;
+            options.force = true;
+            return in_call(place, at, "FORCE");
+        }
+        if is("AT") {
+            once(&mut seen.at, at, "AT")?;
+            charges("AT")?;
+            let at_ms = integer(words.next("a time in Unix milliseconds")?)
+                .and_then(|at_ms| u64::try_from(at_ms).ok())
+                .filter(|at_ms| *at_ms <= MAX_TIME_MS);
+            options.at_ms = Some(at_ms.ok_or(Error::At { at: words.last() })?);
+            return in_call(place, at, "AT");
+        }
+        if is("STAMP") {
+            once(&mut seen.stamp, at, "STAMP")?;
+            charges("STAMP")?;
+            if algorithm == Algorithm::Lease && place == Place::Single {
+                return Err(Error::Conflict {
+                    at,
+                    option: "STAMP",
+                    with: "a lease",
+                });
+            }
+            options.stamp = true;
+            return in_call(place, at, "STAMP");
+        }
+        if is("BLOCK") {
+            once(&mut seen.block, at, "BLOCK")?;
+            loop {
+                if clause.block_ms.len() == MAX_BLOCKS {
+                    return Err(Error::TooMany {
+                        at: words.at(),
+                        what: "durations",
+                        max: MAX_BLOCKS,
+                    });
+                }
+                clause.block_ms.push(duration_of(words, "duration")?);
+                if !words.goes_on() {
+                    return in_clause(place, options, at, "BLOCK");
+                }
             }
         }
-        _ => Error::UnknownOption { at },
-    })
+        if place == Place::Single && is("MIN") {
+            once(&mut seen.min, at, "MIN")?;
+            let min = integer(words.next("the least to take")?)
+                .and_then(|min| u64::try_from(min).ok())
+                .filter(|min| (1..=MAX_COUNT).contains(min));
+            clause.min = Some(min.ok_or(Error::Min { at: words.last() })?);
+            return Ok(());
+        }
+        if place == Place::Single && is("RESERVE") {
+            once(&mut seen.reserve, at, "RESERVE")?;
+            charges("RESERVE")?;
+            clause.reserve_ms = Some(duration_of(words, "max-wait")?);
+            return Ok(());
+        }
+        Err(match (is("MIN") || is("RESERVE"), place) {
+            (true, Place::Clause | Place::LastClause) => {
+                let option = if is("MIN") { "MIN" } else { "RESERVE" };
+                Error::Conflict {
+                    at,
+                    option,
+                    with: "several keys",
+                }
+            }
+            _ => Error::UnknownOption { at },
+        })
+    }
 }
 
 /// Notes where an option stands; it may stand once.

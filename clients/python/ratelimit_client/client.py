@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any, Protocol, TypeVar
 
-from redis.exceptions import AuthenticationError, RedisError, ResponseError
+from redis.exceptions import AuthenticationError, RedisError, ResponseError, SlotNotCoveredError
 
 from .plan import OnError
 
@@ -111,18 +111,30 @@ def _after_fork() -> None:  # threads do not survive a fork, as of gunicorn's wo
 os.register_at_fork(after_in_child=_after_fork)
 
 
+def _told(client: Any, args: list[str | int]) -> dict[str, Any]:
+    """A cluster's node for a call of several keys. By itself redis-py asks one node where such a command has its keys, and
+    fails for as long as that one is away. Before the cluster is known there is none to tell."""
+    if args[0] not in ("RL.ALL", "RL.PEEKALL") or not hasattr(client, "get_node_from_key"):
+        return {}
+    try:
+        return {"target_nodes": client.get_node_from_key(args[2])}
+    except SlotNotCoveredError:
+        return {}
+
+
 def ask(client: Client, args: list[str | int], timeout_s: float | None) -> Any:
-    if timeout_s is None:
-        return client.execute_command(*args)
-    return _workers.run(lambda: client.execute_command(*args), timeout_s)
+    def send() -> Any:
+        return client.execute_command(*args, **_told(client, args))
+
+    return send() if timeout_s is None else _workers.run(send, timeout_s)
 
 
 async def ask_async(client: AsyncClient, args: list[str | int], timeout_s: float | None) -> Any:
     if timeout_s is None:
-        return await client.execute_command(*args)
+        return await client.execute_command(*args, **_told(client, args))
     try:
         async with asyncio.timeout(timeout_s) as deadline:
-            return await client.execute_command(*args)
+            return await client.execute_command(*args, **_told(client, args))
     except TimeoutError:
         if deadline.expired():
             raise _late(timeout_s) from None

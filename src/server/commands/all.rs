@@ -4,11 +4,11 @@
 use super::hit::DENIED;
 use super::look_up::{look_up_all, Listed};
 use crate::core::error::Error;
-use crate::core::limit::{Algorithm, MAX_KEYS};
+use crate::core::limit::Algorithm;
 use crate::core::node::stats::Outcome;
 use crate::core::quote::{self, Few, Hit, Quote, Rare, Windows};
-use crate::core::request::{numkeys, parse_all, All, Clause, Verb};
-use crate::server::raw::{now_ms, Args, Call, Key};
+use crate::core::request::{numkeys, parse_all_into, All, Clause, Options, Verb};
+use crate::server::raw::{now_ms, Args, Call};
 use crate::server::slot::Slot;
 use crate::server::{config, registry, reply, zones};
 
@@ -33,24 +33,45 @@ fn decide(call: &Call, verb: Verb) -> Result<(), Error> {
         (FIRST_KEY..FIRST_KEY + keys).for_each(|index| call.tell_key(index));
         return Ok(());
     }
-    let mut all = parse_all(verb, &words, NUMKEYS)?;
+    let mut all = All::default();
+    parse_all_into(&mut all, verb, &words, NUMKEYS)?;
     let now_ms = now_ms();
-    let clauses = all
-        .clauses
-        .iter_mut()
-        .map(|(algorithm, clause)| (*algorithm, clause));
-    let listed = look_up_all(clauses, all.options.deny, now_ms)?;
+    let listed = if needs_look_up(&all) {
+        let clauses = all.clauses.iter_mut();
+        let clauses = clauses.map(|(algorithm, clause)| (*algorithm, clause));
+        look_up_all(clauses, all.options.deny, now_ms)?
+    } else {
+        None
+    };
     let mut windows: Few<Windows> = Few::new();
-    for (_, clause) in &all.clauses {
-        let mut each = Windows::new();
-        zones::windows(&clause.limits, now_ms, &mut each)?;
-        windows.push(each);
+    let mut rares: Few<Rare> = Few::new();
+    if all.clauses.iter().any(|(_, clause)| clause.is_rare) {
+        read_windows(&all, now_ms, &mut windows)?;
+        rares.extend(
+            all.clauses
+                .iter()
+                .zip(&windows)
+                .map(|(clause, windows)| rare(clause, windows, &all.options)),
+        );
     }
-    let rares = rares(&all, &windows);
-    let hits = hits(&all, &rares);
-    let mut slots = open(call, verb, all.keys.len())?;
+    let mut hits: Few<Hit> = Few::new();
+    for (index, (algorithm, clause)) in all.clauses.iter().enumerate() {
+        hits.push(Hit {
+            algorithm: *algorithm,
+            limits: &clause.limits,
+            cost: clause.cost,
+            force: all.options.force,
+            log_size: config::sliding_entries(),
+            rare: rares.get(index).unwrap_or(&Rare::NONE),
+        });
+    }
+    let mut slots: Few<Option<Slot>> = Few::new();
+    for index in 0..all.keys.len() {
+        slots.push(open(call, verb, index)?);
+    }
+    let mut quotes: Few<Quote> = Few::new();
     let held = |index: usize| slots.get(index)?.as_ref()?.held();
-    let quotes = quote::quote_all(held, &hits, listed.is_some(), now_ms)?;
+    quote::quote_all(held, &hits, listed.is_some(), now_ms, &mut quotes)?;
     if verb == Verb::Charge {
         let mut changes = slots.iter().zip(&quotes);
         if changes.any(|(slot, quote)| {
@@ -67,53 +88,55 @@ fn decide(call: &Call, verb: Verb) -> Result<(), Error> {
     }
     reply::all(call, &quotes, &hits, &all.options, listed.as_ref(), now_ms);
     if verb == Verb::Charge {
-        tell(slots, &quotes, &all, listed.as_ref(), now_ms);
+        tell(&mut slots, &quotes, &all, listed.as_ref(), now_ms);
     }
     Ok(())
 }
 
-/// What few hits say, for each clause.
-fn rares<'a>(all: &'a All, windows: &'a [Windows]) -> Few<Rare<'a>> {
-    let options = &all.options;
-    let rare = |((algorithm, clause), windows): (&'a (Algorithm, Clause), &'a Windows)| Rare {
+/// Whether the call names a policy or a deny list.
+fn needs_look_up(all: &All) -> bool {
+    let mut clauses = all.clauses.iter();
+    all.options.deny.is_some() || clauses.any(|(_, clause)| !clause.policies.is_empty())
+}
+
+#[cold]
+fn read_windows(all: &All, now_ms: u64, out: &mut Few<Windows>) -> Result<(), Error> {
+    for (_, clause) in &all.clauses {
+        let mut windows = Windows::new();
+        zones::windows(&clause.limits, now_ms, &mut windows)?;
+        out.push(windows);
+    }
+    Ok(())
+}
+
+/// What few hits say, of one clause.
+fn rare<'a>(
+    (algorithm, clause): &'a (Algorithm, Clause),
+    windows: &'a Windows,
+    options: &Options,
+) -> Rare<'a> {
+    Rare {
         windows,
         at_ms: options.at_ms,
         stamp: options.stamp && *algorithm == Algorithm::Bucket,
         block_ms: &clause.block_ms,
         id: clause.id,
         ..Rare::NONE
-    };
-    all.clauses.iter().zip(windows).map(rare).collect()
+    }
 }
 
-fn hits<'a>(all: &'a All, rares: &'a [Rare<'a>]) -> Few<Hit<'a>> {
-    let hit = |((algorithm, clause), rare): (&'a (Algorithm, Clause), &'a Rare<'a>)| Hit {
-        algorithm: *algorithm,
-        limits: &clause.limits,
-        cost: clause.cost,
-        force: all.options.force,
-        log_size: config::sliding_entries(),
-        rare,
+/// Opens the key at a place; a peek finds no slot where there is no key.
+fn open<'a>(call: &Call<'a>, verb: Verb, index: usize) -> Result<Option<Slot<'a>>, Error> {
+    let key = match verb {
+        Verb::Charge => call.open_to_write(FIRST_KEY + index),
+        Verb::Peek => call.open_to_read(FIRST_KEY + index),
     };
-    all.clauses.iter().zip(rares).map(hit).collect()
-}
-
-/// Opens every key; a peek finds no slot where there is no key.
-fn open<'a>(call: &Call<'a>, verb: Verb, keys: usize) -> Result<Few<Option<Slot<'a>>>, Error> {
-    let open = |index: usize| -> Option<Key<'a>> {
-        match verb {
-            Verb::Charge => call.open_to_write(FIRST_KEY + index),
-            Verb::Peek => call.open_to_read(FIRST_KEY + index),
-        }
-    };
-    (0..keys.min(MAX_KEYS))
-        .map(|index| open(index).map(Slot::of).transpose())
-        .collect()
+    key.map(Slot::of).transpose()
 }
 
 /// Publishes and counts, once every key is closed.
 fn tell(
-    slots: Few<Option<Slot>>,
+    slots: &mut Few<Option<Slot>>,
     quotes: &[Quote],
     all: &All,
     listed: Option<&Listed>,
@@ -126,26 +149,23 @@ fn tell(
         None if is_allowed || all.options.force => Some(Outcome::Allowed),
         None => None,
     };
-    let closed: Few<_> = slots
-        .into_iter()
-        .map(|slot| slot.map(Slot::close))
-        .collect();
+    let closed: Few<_> = slots.drain(..).map(|slot| slot.map(Slot::close)).collect();
     for (key, quote) in closed.iter().zip(quotes) {
         if let (Some(key), Some(Outcome::Denied | Outcome::DenyListed)) = (key, outcome(quote)) {
             key.notify(DENIED);
         }
     }
-    if let (Some(listed), true) = (
-        listed,
-        all.clauses.iter().any(|(_, clause)| clause.cost > 0),
-    ) {
-        registry::node(|node| node.stats.count_listed(&listed.read_as));
-    }
-    let clauses = all.keys.iter().zip(&all.clauses).zip(quotes);
-    for ((key, (algorithm, clause)), quote) in clauses {
-        if let (Some(outcome), 1..) = (outcome(quote), clause.cost) {
-            let name = clause.policies.last().copied();
-            registry::node(|node| node.count(name, || key, *algorithm, outcome, now_ms));
+    registry::node(|node| {
+        let mut clauses = all.clauses.iter();
+        if let (Some(listed), true) = (listed, clauses.any(|(_, clause)| clause.cost > 0)) {
+            node.stats.count_listed(&listed.read_as);
         }
-    }
+        let clauses = all.keys.iter().zip(&all.clauses).zip(quotes);
+        for ((key, (algorithm, clause)), quote) in clauses {
+            if let (Some(outcome), 1..) = (outcome(quote), clause.cost) {
+                let name = clause.policies.last().copied();
+                node.count(name, || key, *algorithm, outcome, now_ms);
+            }
+        }
+    });
 }

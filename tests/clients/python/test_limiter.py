@@ -8,11 +8,17 @@ from concurrent.futures import ThreadPoolExecutor
 
 import redis
 import redis.asyncio
-from ratelimit_client import AsyncLimiter, BlockedCache, Bucket, Deny, Limiter, Window, presets
+from ratelimit_client import AsyncLimiter, BlockedCache, Bucket, Deny, Limiter, Part, Window, hit_all, hit_all_async, presets
 from redis.asyncio.cluster import RedisCluster as AsyncRedisCluster
 from redis.cluster import RedisCluster
 from redis.exceptions import ResponseError
 from servers import CLUSTER_PORT, PORT, STALLED_PID, STALLED_PORT
+
+
+def asked_for_keys(cluster):
+    """How often any node was asked which keys a command has."""
+    infos = cluster.info("commandstats", target_nodes=RedisCluster.ALL_NODES)
+    return sum(info.get("cmdstat_command|getkeys", {"calls": 0})["calls"] for info in infos.values())
 
 
 class Counting:
@@ -43,6 +49,14 @@ class Sync(unittest.TestCase):
             api = Limiter(client, prefix="py", **PATIENT)
             self.assertEqual([api.hit("five").allowed for _ in range(6)], [True] * 5 + [False])
             self.assertEqual((api.reset("five"), api.reset("five"), api.peek("five").remaining), (True, False, 4))
+
+    def test_on_a_cluster_several_keys_are_one_command_and_no_node_is_asked_where_they_are(self):
+        cluster = RedisCluster(host="127.0.0.1", port=CLUSTER_PORT)
+        self.addCleanup(cluster.close)
+        parts = [Part(Limiter(cluster, prefix=prefix, **PATIENT), "{py:all}") for prefix in ("py-a", "py-b")]
+        before = asked_for_keys(cluster)
+        self.assertEqual([hit_all(parts).allowed for _ in range(6)], [True] * 5 + [False])
+        self.assertEqual(asked_for_keys(cluster), before)
 
     def test_several_limits_force_and_a_deny_list(self):
         api = Limiter(self.client, prefix="py", timeout_ms=60_000, algorithm="fixed", limits=[Window(10, "3650d"), Window(4, "3660d")])
@@ -156,6 +170,17 @@ class Asyncio(unittest.IsolatedAsyncioTestCase):
             api = AsyncLimiter(client, prefix="py-async", **PATIENT)
             self.assertEqual([(await api.hit("five")).allowed for _ in range(6)], [True] * 5 + [False])
             self.assertEqual((await api.reset("five"), (await api.peek("five")).remaining), (True, 4))
+
+    async def test_on_a_cluster_several_keys_are_one_command_and_no_node_is_asked_where_they_are(self):
+        cluster = AsyncRedisCluster(host="127.0.0.1", port=CLUSTER_PORT)
+        self.addAsyncCleanup(cluster.aclose)
+        parts = [Part(AsyncLimiter(cluster, prefix=prefix, **PATIENT), "{py-async:all}") for prefix in ("py-a", "py-b")]
+        self.assertTrue((await hit_all_async(parts)).allowed)  # the cluster is not known before
+        sync = RedisCluster(host="127.0.0.1", port=CLUSTER_PORT)
+        self.addCleanup(sync.close)
+        before = asked_for_keys(sync)
+        self.assertEqual([(await hit_all_async(parts)).allowed for _ in range(5)], [True] * 4 + [False])
+        self.assertEqual(asked_for_keys(sync), before)
 
     async def test_a_refusal_of_the_server_is_an_error_and_no_open_door(self):
         await self.client.set("py-async:text", "text")
