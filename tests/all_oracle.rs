@@ -339,11 +339,13 @@ impl Model {
             .iter_mut()
             .map(|limiter| limiter.as_mut().map(Limiter::held))
             .collect();
-        let quotes = quote::quote_all(
+        let mut quotes = quote::Few::new();
+        quote::quote_all(
             |place| held[place].as_ref(),
             &hits,
             listed.is_some(),
             now_ms,
+            &mut quotes,
         )
         .ok()?;
         let (place, binds) = quote::binding(&quotes, &hits).unwrap();

@@ -604,7 +604,7 @@ fn limit_words(limits: &Limits, algorithm: Algorithm) -> Vec<Vec<u8>> {
         if algorithm == Algorithm::Bucket {
             words.push(limit.refill().to_string().into_bytes());
         }
-        words.push(limit.window_text(algorithm).into_bytes());
+        words.push(limit.window_text(algorithm).as_bytes().to_vec());
     }
     words
 }

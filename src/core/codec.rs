@@ -69,6 +69,7 @@ const HAS_WINDOWS: u8 = 8;
 /// The bytes of an effect, which is on the path of every hit: a plain array, as long as the longest charge.
 ///
 /// (A `SmallVec` that grows byte by byte took five times the instructions.)
+#[derive(Default)]
 pub struct EffectBytes(ArrayVec<u8, { Self::MAX }>);
 
 impl EffectBytes {
@@ -77,12 +78,6 @@ impl EffectBytes {
     /// Three numbers, or one and a calendar window's text; and that window.
     const LIMIT: usize = 2 * Self::NUMBER + 1 + MAX_TEXT_BYTES + 2 * Self::NUMBER;
     const MAX: usize = 2 + 5 * Self::NUMBER + 1 + MAX_ID_BYTES + MAX_LIMITS * Self::LIMIT;
-
-    /// None yet.
-    #[inline(always)]
-    pub fn new() -> Self {
-        Self(ArrayVec::new())
-    }
 
     /// Appends a charge: to where they are wanted, as they are too many to hand around.
     #[inline(always)]
@@ -258,7 +253,7 @@ fn write_state(limiter: &Held, out: &mut Vec<u8>) {
 
 /// The bytes of a charge.
 pub fn encode_charge(hit: &Hit, cost: i64, now_ms: u64) -> EffectBytes {
-    let mut out = EffectBytes::new();
+    let mut out = EffectBytes::default();
     out.charge(hit, cost, now_ms);
     out
 }

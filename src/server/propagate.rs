@@ -37,7 +37,7 @@ pub fn commit(key: &Key, held: &Held, hit: &Hit, change: Change, now_ms: u64) {
     match change {
         Change::None => return,
         Change::Charge(cost) => {
-            let mut bytes = EffectBytes::new();
+            let mut bytes = EffectBytes::default();
             bytes.charge(hit, cost, now_ms);
             key.replicate(APPLY, &bytes);
         }
