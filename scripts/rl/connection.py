@@ -1,5 +1,6 @@
 """A connection to one server, which speaks RESP3. Strings are str whatever bytes they hold ("surrogateescape")."""
 
+import select
 import socket
 import ssl
 
@@ -116,8 +117,50 @@ class Connection:
             self.is_abandoned = True
             raise
 
+    def send(self, commands):
+        """Sends commands whose replies are one line each, and does not wait for them: `arrived` has them."""
+        try:
+            self.socket.sendall(b"".join(map(encode, commands)))
+        except (OSError, AttributeError) as error:
+            self.close()
+            raise Trouble(getattr(error, "strerror", None) or str(error)) from error
+
+    def arrived(self, seconds):
+        """The replies to what was sent, as far as they are there; for the first, waits so long. An error is a Refused."""
+        lines = []
+        try:
+            while not lines:
+                pending = getattr(self.socket, "pending", int)()
+                if not pending and not select.select([self.socket], [], [], seconds)[0]:
+                    break
+                data = self.socket.recv(1 << 16)
+                if not data:
+                    raise Trouble("the server closed the connection")
+                *whole, self.rest = (self.rest + data).split(b"\r\n")
+                lines += whole
+        except ssl.SSLWantReadError:
+            pass
+        except Trouble:
+            self.close()
+            raise
+        except (OSError, ValueError, AttributeError) as error:
+            self.close()
+            raise Trouble(getattr(error, "strerror", None) or str(error)) from error
+        return [self._one_line(line) for line in lines]
+
+    def _one_line(self, line):
+        kind, text = line[:1], line[1:].decode("utf-8", "surrogateescape")
+        if kind == b"-":
+            return Refused(text)
+        if kind == b":" and text.lstrip("-").isdigit():
+            return int(text)
+        if kind == b"+":
+            return text
+        raise Trouble("not a sound reply")
+
     def _open(self):
         access = self.access
+        self.rest = b""
         plain = self.address.connect(access.timeout)
         try:
             if plain.family != socket.AF_UNIX:
@@ -136,13 +179,13 @@ class Connection:
 
     def _exchange(self, commands):
         self.socket.sendall(b"".join(map(encode, commands)))
-        replies = []
-        for _ in commands:
+        return [self._reply() for _ in commands]
+
+    def _reply(self):
+        reply = self._read(0)
+        while isinstance(reply, Push):
             reply = self._read(0)
-            while isinstance(reply, Push):
-                reply = self._read(0)
-            replies.append(reply)
-        return replies
+        return reply
 
     def _line(self):
         line = self.input.readline(MAX_LINE)

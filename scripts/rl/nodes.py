@@ -26,6 +26,12 @@ class Node:
         replies = self._tell(self.connection.pipeline, commands)
         return [Refused(explain(str(reply))) if isinstance(reply, Refused) else reply for reply in replies]
 
+    def send(self, commands):
+        self._tell(self.connection.send, commands)
+
+    def arrived(self, seconds):
+        return self._tell(self.connection.arrived, seconds)
+
     def _tell(self, ask, *words):
         try:
             return ask(*words)
