@@ -21,6 +21,7 @@ mod properties;
 pub mod quote;
 #[cfg(test)]
 mod random;
+pub mod region;
 pub mod request;
 pub mod span;
 pub mod zone;
