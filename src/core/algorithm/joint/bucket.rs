@@ -245,7 +245,7 @@ impl Joint for JointBucket {
         received
     }
 
-    fn reset(&mut self, reset_ms: u64, now_ms: u64) {
+    fn forget(&mut self, reset_ms: u64, now_ms: u64) {
         let before = self.parts.list.len();
         self.parts.retain(|part| part.origin.began_ms > reset_ms);
         if self.parts.list.len() < before {

@@ -330,7 +330,7 @@ impl Joint for JointFixed {
         received
     }
 
-    fn reset(&mut self, reset_ms: u64, _now_ms: u64) {
+    fn forget(&mut self, reset_ms: u64, _now_ms: u64) {
         self.parts.retain(|part| part.origin.began_ms > reset_ms);
     }
 

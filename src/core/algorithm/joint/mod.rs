@@ -229,7 +229,7 @@ pub trait Joint: Meter {
     fn merge(&mut self, copy: &Self, debt_ms: u64, now_ms: u64) -> Received;
 
     /// Forgets what was used by origins that began at `reset_ms` or before.
-    fn reset(&mut self, reset_ms: u64, now_ms: u64);
+    fn forget(&mut self, reset_ms: u64, now_ms: u64);
 
     /// A copy for other regions: of some origins, those that count. `None` where there are none.
     fn export(&self, sends: impl Fn(Region) -> bool, now_ms: u64) -> Option<Self>;

@@ -307,7 +307,7 @@ impl Joint for JointSliding {
         received
     }
 
-    fn reset(&mut self, reset_ms: u64, _now_ms: u64) {
+    fn forget(&mut self, reset_ms: u64, _now_ms: u64) {
         self.parts.retain(|part| part.origin.began_ms > reset_ms);
     }
 
