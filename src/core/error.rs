@@ -126,6 +126,9 @@ pub enum Error {
     Payload {
         at: usize,
     },
+    Parts {
+        at: usize,
+    },
     PolicyAlgorithm {
         is: Algorithm,
         asked: Algorithm,
@@ -321,6 +324,10 @@ impl fmt::Display for Error {
             Error::Payload { at } => write!(
                 out,
                 "ERR argument {at} (payload) must be a state or an effect as this module encodes it"
+            ),
+            Error::Parts { at } => write!(
+                out,
+                "ERR argument {at} (payload) must be what RL.CHANGES of another region returned"
             ),
             Error::PolicyAlgorithm { is, asked } => write!(
                 out,

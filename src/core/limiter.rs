@@ -395,6 +395,18 @@ impl Held<'_> {
         }
     }
 
+    /// Whether its last charge began a new origin in the place of another run's.
+    pub fn is_renewed(&self) -> bool {
+        match self {
+            Held::Regional(regional) => regional.local.renewed,
+            Held::Blocked(blocked) => match &blocked.limiter {
+                Limiter::Regional(regional) => regional.local.renewed,
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+
     /// What several regions share of it, if they do.
     pub fn regional(&mut self) -> Option<&mut Regional> {
         match self {

@@ -13,6 +13,7 @@ mod journal;
 mod propagate;
 mod raw;
 mod register;
+mod regions;
 mod registry;
 mod reply;
 mod slot;

@@ -366,9 +366,8 @@ impl Regional {
             return received;
         }
         if reset_ms > self.reset_ms {
-            let had = each!(&self.body, meters => !meters.0.is_empty());
             self.reset(reset_ms, setting.now_ms);
-            received.news = had;
+            received.news = true;
         }
         let reset_ms = self.reset_ms;
         received.add(match (&mut self.body, body) {
@@ -473,7 +472,36 @@ pub fn merge(
         None => Marks::begin(setting.now_ms),
     };
     let mut regional = Regional::new(body, marks);
-    let received = regional.merge(&payload.body, payload.reset_ms, setting, own);
+    let mut received = regional.merge(&payload.body, payload.reset_ms, setting, own);
+    received.news &= !regional.is_unused(setting.now_ms); // or there would be a key of which nothing counts
     let limiter = received.news.then(|| Limiter::Regional(Box::new(regional)));
     Ok((limiter, received))
+}
+
+/// What a reset leaves of a key.
+#[derive(Debug)]
+pub enum Left {
+    /// Nothing: the key goes.
+    Nothing,
+    /// The same, changed in place.
+    Same,
+    /// This.
+    Other(Limiter),
+}
+
+/// Forgets what was used until `reset_ms`, and any block.
+pub fn reset(held: &mut Held, reset_ms: u64, now_ms: u64) -> Left {
+    let is_blocked = matches!(held, Held::Blocked(_));
+    let Some(regional) = held.regional() else {
+        return Left::Nothing;
+    };
+    regional.reset(reset_ms, now_ms);
+    if regional.is_unused(now_ms) {
+        return Left::Nothing;
+    }
+    if is_blocked {
+        Left::Other(Limiter::Regional(Box::new(regional.clone())))
+    } else {
+        Left::Same
+    }
 }

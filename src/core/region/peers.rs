@@ -9,6 +9,7 @@
 
 use super::origin::Region;
 use super::share::Share;
+use crate::core::algorithm::joint::Received;
 use crate::core::error::Error;
 
 /// The most regions that are kept.
@@ -138,6 +139,20 @@ impl Peers {
     /// Forgets what was heard and acknowledged: this server is not the one any more that it was said to.
     pub fn clear(&mut self) {
         self.list.clear();
+    }
+
+    /// Notes what became of a key that a region has sent. (One for which there is no room any more is not told of.)
+    pub fn count(&mut self, sender: Region, own: Region, received: &Received) {
+        if let Some(peer) = self.of(sender) {
+            peer.merges += 1;
+            peer.news += u64::from(received.news);
+            peer.refused += received.refused;
+        }
+        if received.own_news && sender != own {
+            if let Some(peer) = self.of(own) {
+                peer.news += 1;
+            }
+        }
     }
 
     /// What the share rule goes by now; `None` where it holds nothing.

@@ -10,7 +10,7 @@ use crate::core::quote::{self, Few, Hit, Quote, Rare, Windows};
 use crate::core::request::{numkeys, parse_all, All, Clause, Verb};
 use crate::server::raw::{now_ms, Args, Call, Key};
 use crate::server::slot::Slot;
-use crate::server::{config, registry, reply, zones};
+use crate::server::{config, regions, registry, reply, zones};
 
 const NUMKEYS: usize = 1;
 const FIRST_KEY: usize = 2;
@@ -45,7 +45,7 @@ fn decide(call: &Call, verb: Verb) -> Result<(), Error> {
         .iter()
         .map(|(_, clause)| zones::windows(&clause.limits, now_ms))
         .collect::<Result<_, _>>()?;
-    let rares = rares(&all, &windows);
+    let rares = rares(&all, &windows, now_ms);
     let hits = hits(&all, &rares);
     let mut slots = open(call, verb, all.keys.len())?;
     let held = |index: usize| slots.get(index)?.as_ref()?.held();
@@ -72,7 +72,7 @@ fn decide(call: &Call, verb: Verb) -> Result<(), Error> {
 }
 
 /// What few hits say, for each clause.
-fn rares<'a>(all: &'a All, windows: &'a [Windows]) -> Few<Rare<'a>> {
+fn rares<'a>(all: &'a All, windows: &'a [Windows], now_ms: u64) -> Few<Rare<'a>> {
     let options = &all.options;
     let rare = |((algorithm, clause), windows): (&'a (Algorithm, Clause), &'a Windows)| Rare {
         windows,
@@ -80,6 +80,7 @@ fn rares<'a>(all: &'a All, windows: &'a [Windows]) -> Few<Rare<'a>> {
         stamp: options.stamp && *algorithm == Algorithm::Bucket,
         block_ms: &clause.block_ms,
         id: clause.id,
+        here: regions::here(*algorithm, now_ms),
         ..Rare::NONE
     };
     all.clauses.iter().zip(windows).map(rare).collect()
