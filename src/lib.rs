@@ -21,8 +21,10 @@
 //! | `codec` | the bytes of a limiter and of its effects, by version |
 //! | `quote` | what a hit would be answered and what it would change; `commit` makes the change |
 //! | `decision` | the five fields, and which of several limits speaks for them all |
-//! | `limiter` | what one key holds. The one place that lists the algorithms |
+//! | `limiter` | what one key holds. The one place that lists the algorithms; `limiter/regional`: what several regions share |
 //! | `algorithm/{fixed,sliding,bucket,lease}` | one algorithm a file, the maths first; `log` holds the sliding window's bytes, `meter` what they have in common |
+//! | `algorithm/joint/{fixed,sliding,bucket}` | the same, counted for several regions: parts per origin, and how copies merge |
+//! | `region/{origin,share,peers,ring}` | who has used it, how much may be used before others have heard, who was heard, what has changed |
 //! | `node/{policy,deny,stats}` | what belongs to the node and not to a key |
 //! | `error` | every refusal: one variant and one text each |
 //! | `calendar` | where days, weeks and months begin and end in a time zone |
@@ -37,6 +39,7 @@
 //! | `register`, `config`, `info`, `events` | the command table, settings, `INFO`, what the server tells of itself |
 //! | `registry`, `journal` | the node's data behind one guard, and how it gets into the AOF |
 //! | `data_type` | the native type `ratelimit`: RDB, AOF rewrite, digest, defragmentation, lazy free |
+//! | `regions` | who of other regions was heard, and which keys have changed for them |
 //! | `slot` | the key of a call, absent or held, and its TTL |
 //! | `propagate`, `reply` | effects, replies |
 //! | `zones` | the time zone database, asked on the primary alone |
@@ -75,6 +78,7 @@
 //!
 //! ```text
 //! a hit that charged       ─▶ replicas, AOF    RL.APPLY login:alice <charge of 1 at t2, 5 per 15m>
+//! a merge that was news    ─▶                  RL.APPLY login:alice <merge of another region's parts at t2>
 //! AOF rewrite, migration   ─▶                  RL.APPLY login:alice <state>
 //! RDB, DUMP                ─▶                  the bytes of the same state
 //! policies, deny lists     ─▶ replicas, AOF    RL.NODE <what has changed>
@@ -94,6 +98,8 @@
 //! | bytes of a state and of an effect | `core/codec` |
 //! | policies, deny lists, names, identifiers: defaults, least and most | `server/config` |
 //! | hours of statistics, and the error of the top lists | `core/node/stats` |
+//! | origins of one window, another region's clock | `core/algorithm/joint` |
+//! | regions | `core/region/peers` |
 //! | records of the node's data, in bytes; how often they go out | `core/node`, `server/journal` |
 
 pub mod core;

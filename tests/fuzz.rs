@@ -27,12 +27,15 @@ use ratelimit::core::codec::{self, Charge, Effect};
 use ratelimit::core::duration::{self, Human};
 use ratelimit::core::error::Error;
 use ratelimit::core::limit::{Algorithm, Limit, Limits, MAX_COUNT, MAX_LIMITS, MAX_TIME_MS};
+use ratelimit::core::limiter::regional::{self, Merging, Payload};
 use ratelimit::core::limiter::Limiter;
 use ratelimit::core::node::deny::{Bounds, Lists, Net, Seed, Until, Value, Values};
 use ratelimit::core::node::policy::{self, Policies, Policy, Setting, Temporary};
 use ratelimit::core::node::stats::{self, Outcome, Stats};
 use ratelimit::core::node::{encode_rename, Bounds as NodeBounds, Node, Part, Sender};
+use ratelimit::core::quote::regional::Here;
 use ratelimit::core::quote::{self, Change, Hit, Quote, Rare, Windows};
+use ratelimit::core::region::origin::Region;
 use ratelimit::core::request::{self, Clause, Options, Request, Verb};
 use ratelimit::core::span::Span;
 
@@ -277,6 +280,7 @@ impl Call {
                 block_ms: &self.block_ms,
                 id: &self.id,
                 drops_unnamed: false,
+                here: None,
             },
         })
     }
@@ -404,6 +408,100 @@ fn first_charge(random: &mut Random) -> Vec<u8> {
     out
 }
 
+fn region(random: &mut Random) -> Region {
+    Region::parse(random.pick(&["eu", "us", "ap", "sa-east1"]).as_bytes()).unwrap()
+}
+
+/// A limiter as charges of several regions leave it.
+fn regional_state(random: &mut Random, algorithm: Algorithm, now_ms: u64) -> Option<Limiter> {
+    let limits = limits(random, algorithm);
+    let mut state = None;
+    for _ in 0..1 + random.below(5) {
+        let here = Some(Here {
+            region: region(random),
+            term: if random.one_in(3) { u64::MAX } else { 0 },
+            share: None,
+        });
+        let windows = Call::new(random, algorithm, limits.clone(), now_ms)
+            .windows
+            .clone();
+        let rare = Rare {
+            windows: &windows,
+            here,
+            ..Rare::NONE
+        };
+        let mut hit = Hit::new(algorithm, &limits, cost(random) % 100);
+        (hit.force, hit.rare) = (true, &rare);
+        let _ = quote::hit(&mut state, &hit, now_ms);
+    }
+    state
+}
+
+fn sent(random: &mut Random) -> Vec<u8> {
+    let algorithm = *random.pick(&Algorithm::ALL[..3]);
+    let now_ms = time_ms(random);
+    let sender = region(random);
+    let state = regional_state(random, algorithm, now_ms);
+    let body = state.and_then(|mut state| state.held().regional()?.export(None, now_ms));
+    let reset_ms = if random.one_in(4) { now_ms } else { 0 };
+    body.map_or(Vec::new(), |body| {
+        codec::encode_parts(&Payload {
+            sender,
+            reset_ms,
+            body,
+        })
+    })
+}
+
+/// Merges on any state: it stays one, and the same merge again is no news.
+fn merge(random: &mut Random, parts: &Payload, setting: Merging, own: Region) {
+    let algorithm = parts.body.algorithm();
+    let mut state = match random.below(3) {
+        0 => None,
+        1 => state(random),
+        _ => regional_state(random, algorithm, setting.now_ms),
+    };
+    let before = state.clone();
+    let mut held = state.as_mut().map(Limiter::held);
+    match regional::merge(held.as_mut(), parts, setting, own) {
+        Err(_) => assert_eq!(state, before, "a refused merge changes nothing"),
+        Ok((limiter, received)) => {
+            let mut state = limiter.or(state);
+            if !received.news {
+                return assert_eq!(state, before, "no news, no change");
+            }
+            let mut held = state.as_mut().map(Limiter::held);
+            let again = regional::merge(held.as_mut(), parts, setting, own)
+                .unwrap()
+                .1;
+            assert!(!again.news, "known is known");
+            assert_state_holds(random, &state.expect("news make a key"));
+        }
+    }
+}
+
+#[test]
+fn parts_of_other_regions() {
+    fuzz("parts", 20_000, |random| {
+        let mut payload = sent(random);
+        mutate(random, &mut payload);
+        if let Some(parts) = codec::decode_parts(&payload) {
+            assert_eq!(
+                codec::encode_parts(&parts),
+                payload,
+                "parts have one encoding"
+            );
+            let setting = Merging {
+                now_ms: time_ms(random),
+                debt_ms: 10_000,
+                log_size: 128,
+            };
+            let own = region(random);
+            merge(random, &parts, setting, own);
+        }
+    });
+}
+
 #[test]
 fn payloads() {
     fuzz("codec", 100_000, |random| {
@@ -433,7 +531,13 @@ fn payloads() {
             Some(Effect::Charge(charge)) => {
                 if !charge.drops_unnamed {
                     let (rare, cost) = (charge.rare(), charge.cost);
-                    let again = codec::encode_charge(&charge.hit(&rare), cost, charge.now_ms);
+                    let (hit, now_ms) = (charge.hit(&rare), charge.now_ms);
+                    let again = match charge.here {
+                        Some(here) => {
+                            codec::encode_regional_charge(&hit, cost, now_ms, here.term > 0)
+                        }
+                        None => codec::encode_charge(&hit, cost, now_ms),
+                    };
                     assert_eq!(*again, payload, "a charge has one encoding");
                 }
                 let mut state = state(random);
@@ -442,6 +546,18 @@ fn payloads() {
                     Err(_) => assert_eq!(state, before, "a refused charge changes nothing"),
                     Ok(()) => assert_state_holds(random, &state.expect("it was charged")),
                 }
+            }
+            Some(Effect::Merge {
+                setting,
+                own,
+                payload: parts,
+            }) => {
+                let again = codec::encode_merge(&codec::encode_parts(&parts), setting, own);
+                assert_eq!(again, payload, "a merge has one encoding");
+                merge(random, &parts, setting, own);
+            }
+            Some(Effect::Reset { now_ms, reset_ms }) => {
+                assert_eq!(codec::encode_reset(reset_ms, now_ms), payload);
             }
             Some(Effect::Release { ids, now_ms }) => {
                 let ids: Vec<&[u8]> = ids.iter().map(|id| &**id).collect();

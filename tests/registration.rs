@@ -294,7 +294,13 @@ fn the_module_loads_into_a_running_server_once() {
 /// 7.0 and 7.1 a module's command is in no category at all.)
 #[test]
 fn internal_commands_are_in_no_category_that_an_application_is_given() {
-    const INTERNAL: [&str; 3] = ["rl.apply k payload", "rl.node payload", "rl.room"];
+    const INTERNAL: [&str; 5] = [
+        "rl.apply k payload",
+        "rl.node payload",
+        "rl.room",
+        "rl.merge k payload",
+        "rl.heard us 1",
+    ];
     let server = Server::start();
     let given: Vec<String> = server
         .call("ACL CAT")

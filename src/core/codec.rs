@@ -7,6 +7,9 @@
 //!              10aaffff  charge                      an effect; aa: the algorithm, ffff: what follows
 //!              11aaffff  more  charge                the same, with a second byte of what follows
 //! release      3  now_ms  count  id*                 leases that are given back
+//! merge        4  now_ms  debt_ms  log-size  own-region  parts     another region's, behind what the merge goes by
+//! reset        5  now_ms  reset_ms                   for all regions
+//! parts        6  sender  reset_ms  algorithm  shared              what RL.CHANGES hands out and RL.MERGE takes
 //!
 //! state        count, then per window
 //!     fixed            limit  window_ms  start_ms  used
@@ -16,7 +19,8 @@
 //!     dated            limit  window  start_ms  end_ms  used
 //!     stamped          as bucket  since_ms
 //!     blocked          until_ms  length_ms  strikes  form  state
-//! charge       now_ms  [cost(zigzag)]  [log-size]  [count]  limits  [at_ms]  [id]  [(start_ms  end_ms)*]
+//!     regional         reset_ms  remembers_ms  algorithm  shared                     see codec/regional.rs
+//! charge       now_ms  [cost(zigzag)]  [log-size]  [count]  limits  [at_ms]  [id]  [(start_ms  end_ms)*]  [region]
 //! limit        limit  [refill]  window_ms, or 0 and a calendar window's text ([`Limit::write`])
 //! ```
 //!
@@ -42,15 +46,24 @@ use super::bytes::varint;
 use super::calendar::Window;
 use super::duration;
 use super::limit::{Algorithm, Limit, Limits, MAX_COUNT, MAX_LIMITS, MAX_TIME_MS, MAX_WINDOWS};
+use super::limiter::regional::{Merging, Payload, Regional};
 use super::limiter::{Block, Blocked, Held, Kept, Limiter, Meters};
+use super::quote::regional::Here;
 use super::quote::{Change, Hit, Rare, Windows};
+use super::region::origin::Region;
+use super::region::share::Marks;
 use super::span::MAX_TEXT_BYTES;
 use arrayvec::ArrayVec;
 use smallvec::SmallVec;
 
+mod regional;
+
 const FIRST: u8 = 1;
 const SECOND: u8 = 2;
 const RELEASE: u8 = 3;
+const MERGE: u8 = 4;
+const RESET: u8 = 5;
+const PARTS: u8 = 6;
 const STATE: u8 = 0;
 const CHARGE: u8 = 1;
 
@@ -65,6 +78,8 @@ const IS_STAMPED: u8 = 1;
 const HAS_TIME: u8 = 2;
 const HAS_ID: u8 = 4;
 const HAS_WINDOWS: u8 = 8;
+const HAS_REGION: u8 = 16;
+const IS_RENEWED: u8 = 32;
 
 /// The bytes of an effect, which is on the path of every hit: a plain array, as long as the longest charge.
 ///
@@ -77,14 +92,19 @@ impl EffectBytes {
     const NUMBER: usize = 8;
     /// Three numbers, or one and a calendar window's text; and that window.
     const LIMIT: usize = 2 * Self::NUMBER + 1 + MAX_TEXT_BYTES + 2 * Self::NUMBER;
-    const MAX: usize = 2 + 5 * Self::NUMBER + 1 + MAX_ID_BYTES + MAX_LIMITS * Self::LIMIT;
+    const REGION: usize = 1 + Region::MAX_BYTES;
+    const MAX: usize =
+        2 + 5 * Self::NUMBER + 1 + MAX_ID_BYTES + MAX_LIMITS * Self::LIMIT + Self::REGION;
 
     /// Appends a charge: to where they are wanted, as they are too many to hand around.
     #[inline(always)]
     pub fn charge(&mut self, hit: &Hit, cost: i64, now_ms: u64) {
         let rare = hit.rare;
-        let is_usual =
-            rare.windows.is_empty() && rare.at_ms.is_none() && !rare.stamp && rare.id.is_empty();
+        let is_usual = rare.windows.is_empty()
+            && rare.at_ms.is_none()
+            && !rare.stamp
+            && rare.id.is_empty()
+            && rare.here.is_none();
         if is_usual {
             write_charge(hit, cost, now_ms, None, self);
         } else {
@@ -126,6 +146,22 @@ pub enum Effect {
     State(Limiter),
     /// This was charged.
     Charge(Charge),
+    /// Another region has sent this.
+    Merge {
+        /// What the merge goes by.
+        setting: Merging,
+        /// Whose the server was.
+        own: Region,
+        /// What was sent.
+        payload: Box<Payload>,
+    },
+    /// What was used until then is forgotten, in all regions.
+    Reset {
+        /// When it was decided.
+        now_ms: u64,
+        /// Until when.
+        reset_ms: u64,
+    },
     /// These leases were given back.
     Release {
         /// Whose.
@@ -158,6 +194,8 @@ pub struct Charge {
     pub id: SmallVec<[u8; 16]>,
     /// Whether the windows that it does not name are dropped.
     pub drops_unnamed: bool,
+    /// Whose it is, where several regions share limits.
+    pub here: Option<Here>,
 }
 
 impl Charge {
@@ -169,6 +207,7 @@ impl Charge {
             stamp: self.stamp,
             id: &self.id,
             drops_unnamed: self.drops_unnamed,
+            here: self.here,
             ..Rare::NONE
         }
     }
@@ -214,7 +253,7 @@ fn is_first<M>(meters: &Meters<M>) -> bool {
 }
 
 /// The forms, in the order of their codes.
-const FORMS: u8 = 7;
+const FORMS: u8 = 8;
 
 fn write_form(limiter: &Held, out: &mut Vec<u8>) {
     out.push(match limiter {
@@ -224,7 +263,8 @@ fn write_form(limiter: &Held, out: &mut Vec<u8>) {
         Held::Lease(_) => 3,
         Held::Dated(_) => 4,
         Held::Stamped(_) => 5,
-        Held::Blocked(_) => FORMS - 1,
+        Held::Blocked(_) => 6,
+        Held::Regional(_) => FORMS - 1,
     });
     write_state(limiter, out);
 }
@@ -248,6 +288,11 @@ fn write_state(limiter: &Held, out: &mut Vec<u8>) {
             }
             write_form(&blocked.limiter.clone().held(), out);
         }
+        Held::Regional(regional) => {
+            varint::write(out, regional.reset_ms);
+            varint::write(out, regional.remembers_ms);
+            regional::write(&regional.body, out);
+        }
     }
 }
 
@@ -255,6 +300,30 @@ fn write_state(limiter: &Held, out: &mut Vec<u8>) {
 pub fn encode_charge(hit: &Hit, cost: i64, now_ms: u64) -> EffectBytes {
     let mut out = EffectBytes::default();
     out.charge(hit, cost, now_ms);
+    out
+}
+
+/// The bytes of a charge of one region of several. `is_renewed` says that it began a new origin in the place of another run's.
+#[cold]
+pub fn encode_regional_charge(hit: &Hit, cost: i64, now_ms: u64, is_renewed: bool) -> EffectBytes {
+    let rare = hit.rare;
+    let Some(here) = rare.here else {
+        return encode_charge(hit, cost, now_ms);
+    };
+    let mut out = EffectBytes::default();
+    let plain = Rare {
+        here: None,
+        ..*rare
+    };
+    let hit = Hit {
+        rare: &plain,
+        ..*hit
+    };
+    write_rare_charge(&hit, cost, now_ms, &mut out);
+    if let Some(more) = out.0.get_mut(1) {
+        *more |= HAS_REGION | if is_renewed { IS_RENEWED } else { 0 };
+    }
+    here.region.write(&mut out);
     out
 }
 
@@ -342,6 +411,25 @@ pub fn decode(bytes: &[u8]) -> Option<Effect> {
             let ids: Option<Vec<_>> = (0..count).map(|_| id(&mut source)).collect();
             Effect::Release { ids: ids?, now_ms }
         }
+        MERGE => {
+            let setting = Merging {
+                now_ms: source.at_most(MAX_TIME_MS)?,
+                debt_ms: source.at_most(duration::MAX_MS)?,
+                log_size: source.log_size()?,
+            };
+            let own = Region::read(&mut source)?;
+            let payload = Box::new(decode_parts(source.0)?);
+            source = Source(&[]);
+            Effect::Merge {
+                setting,
+                own,
+                payload,
+            }
+        }
+        RESET => Effect::Reset {
+            now_ms: source.at_most(MAX_TIME_MS)?,
+            reset_ms: source.at_most(MAX_TIME_MS)?,
+        },
         head if head & EFFECT != 0 => Effect::Charge(source.charge(head)?),
         _ => return None,
     };
@@ -352,8 +440,54 @@ pub fn decode(bytes: &[u8]) -> Option<Effect> {
 pub fn decode_state(bytes: &[u8]) -> Option<Limiter> {
     match decode(bytes)? {
         Effect::State(limiter) => Some(limiter),
-        Effect::Charge(_) | Effect::Release { .. } => None,
+        Effect::Charge(_)
+        | Effect::Merge { .. }
+        | Effect::Reset { .. }
+        | Effect::Release { .. } => None,
     }
+}
+
+/// The bytes of what is sent to another region.
+pub fn encode_parts(payload: &Payload) -> Vec<u8> {
+    let mut out = vec![PARTS];
+    payload.sender.write(&mut out);
+    varint::write(&mut out, payload.reset_ms);
+    regional::write(&payload.body, &mut out);
+    out
+}
+
+/// Reads what [`encode_parts`] wrote; `None` where it is not that, whole and within every bound.
+pub fn decode_parts(bytes: &[u8]) -> Option<Payload> {
+    let mut source = Source(bytes);
+    let is_parts = source.byte()? == PARTS;
+    let sender = Region::read(&mut source).filter(|sender| is_parts && sender.is_named())?;
+    let reset_ms = source.at_most(MAX_TIME_MS)?;
+    let body = regional::read(&mut source)?;
+    let is_sound = source.0.is_empty() && regional::is_sent(&body);
+    is_sound.then_some(Payload {
+        sender,
+        reset_ms,
+        body,
+    })
+}
+
+/// The bytes of a merge of what another region has sent.
+pub fn encode_merge(parts: &[u8], setting: Merging, own: Region) -> Vec<u8> {
+    let mut out = vec![MERGE];
+    for number in [setting.now_ms, setting.debt_ms, u64::from(setting.log_size)] {
+        varint::write(&mut out, number);
+    }
+    own.write(&mut out);
+    out.extend_from_slice(parts);
+    out
+}
+
+/// The bytes of a reset.
+pub fn encode_reset(reset_ms: u64, now_ms: u64) -> Vec<u8> {
+    let mut out = vec![RESET];
+    varint::write(&mut out, now_ms);
+    varint::write(&mut out, reset_ms);
+    out
 }
 
 /// The most ids of one release: more words than a command may have.
@@ -601,6 +735,14 @@ impl Source<'_> {
                 let limiter = self.unblocked()?;
                 Limiter::Blocked(Box::new(Blocked { block, limiter }))
             }
+            7 => {
+                let reset_ms = self.at_most(MAX_TIME_MS)?;
+                let remembers_ms = self.at_most(MAX_TIME_MS)?;
+                let body = regional::read(self)?;
+                let mut regional = Regional::new(body, Marks::default());
+                (regional.reset_ms, regional.remembers_ms) = (reset_ms, remembers_ms);
+                Limiter::Regional(Box::new(regional))
+            }
             _ => return None,
         })
     }
@@ -608,7 +750,7 @@ impl Source<'_> {
     /// A form that is not blocked; nor is a lease, ever.
     fn unblocked(&mut self) -> Option<Limiter> {
         let code = self.0.first()?;
-        matches!(code, 0..=2 | 4..=5).then(|| self.form())?
+        matches!(code, 0..=2 | 4..=5 | 7).then(|| self.form())?
     }
 
     fn meters<M: Encoding>(&mut self, max: usize) -> Option<Box<Meters<M>>> {
@@ -652,6 +794,7 @@ impl Source<'_> {
             stamp: false,
             id: SmallVec::new(),
             drops_unnamed: false,
+            here: None,
         })
     }
 
@@ -665,7 +808,7 @@ impl Source<'_> {
             0
         };
         let known = (head & 0x0f) <= (HAS_COST | HAS_LOG_SIZE | HAS_COUNT)
-            && more <= (IS_STAMPED | HAS_TIME | HAS_ID | HAS_WINDOWS);
+            && more <= (IS_STAMPED | HAS_TIME | HAS_ID | HAS_WINDOWS | HAS_REGION | IS_RENEWED);
         known.then_some(())?;
         let now_ms = self.at_most(MAX_TIME_MS)?;
         let cost = if has(HAS_COST) {
@@ -708,8 +851,19 @@ impl Source<'_> {
                 is_now.then(|| charge.windows.push(window))?;
             }
         }
+        if has(HAS_REGION) {
+            let region = Region::read(self).filter(|region| region.is_named())?;
+            let term = if has(IS_RENEWED) { u64::MAX } else { 0 };
+            charge.here = Some(Here {
+                region,
+                term,
+                share: None,
+            });
+        }
         let is_lease = algorithm == Algorithm::Lease;
         let is_sound = is_lease == has(HAS_ID)
+            && (!is_lease || !has(HAS_REGION))
+            && (has(HAS_REGION) || !has(IS_RENEWED))
             && (algorithm == Algorithm::Bucket || !has(IS_STAMPED))
             && (!is_lease || (count == 1 && cost > 0 && !has(HAS_TIME)))
             && charge.limits.iter().any(is_dated) == has(HAS_WINDOWS);

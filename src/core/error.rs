@@ -6,6 +6,7 @@
 
 use super::duration::DurationError;
 use super::limit::{Algorithm, MAX_COUNT, MAX_KEYS, MAX_LIMITS, MAX_TIME_MS, MAX_WINDOWS};
+use super::region::origin::Region;
 use super::span::SpanError;
 use std::fmt;
 use std::net::IpAddr;
@@ -131,6 +132,9 @@ pub enum Error {
     Payload {
         at: usize,
     },
+    Parts {
+        at: usize,
+    },
     PolicyAlgorithm {
         is: Algorithm,
         asked: Algorithm,
@@ -185,6 +189,15 @@ pub enum Error {
         have: usize,
         adding: usize,
     },
+    NoRegion,
+    Region {
+        at: usize,
+    },
+    Time {
+        at: usize,
+        what: &'static str,
+    },
+    TooManyRegions,
     Cursor {
         at: usize,
     },
@@ -321,6 +334,10 @@ impl fmt::Display for Error {
                 out,
                 "ERR argument {at} (payload) must be a state or an effect as this module encodes it"
             ),
+            Error::Parts { at } => write!(
+                out,
+                "ERR argument {at} (payload) must be what RL.CHANGES of another region returned"
+            ),
             Error::PolicyAlgorithm { is, asked } => write!(
                 out,
                 "ERR the policy is for {} limiters, not for {} limiters",
@@ -383,6 +400,21 @@ impl fmt::Display for Error {
             Error::TooMuchText { max, have, adding } => write!(
                 out,
                 "ERR too much text in deny lists: {have} bytes and {adding} more (maximum {max})"
+            ),
+            Error::NoRegion => out.write_str("ERR no region is set: expected CONFIG SET ratelimit.region"),
+            Error::Region { at } => write!(
+                out,
+                "ERR argument {at} (region) must be from 1 to {} bytes of a-z, 0-9 and -",
+                Region::MAX_BYTES
+            ),
+            Error::Time { at, what } => write!(
+                out,
+                "ERR argument {at} ({what}) must be a Unix time in milliseconds, from 0 to {MAX_TIME_MS}"
+            ),
+            Error::TooManyRegions => write!(
+                out,
+                "ERR too many regions (maximum {}): forget one by RL.REGION FORGET",
+                super::region::peers::MAX_REGIONS
             ),
             Error::Cursor { at } => write!(
                 out,

@@ -14,6 +14,7 @@
 //! | `Dated` | fixed windows, the calendar's among them | where each window ends |
 //! | `Stamped` | token bucket | since when each has not been full |
 //! | `Blocked` | any of the others | a block: until when, how long, the how manieth |
+//! | `Regional` | windows or token bucket | what each region has used: [`regional`] |
 //!
 //! This is the one file that lists them.
 
@@ -23,7 +24,10 @@ use super::algorithm::lease::Leases;
 use super::algorithm::meter::{Allocations, Ask, Meter};
 use super::algorithm::sliding::Sliding;
 use super::limit::{Algorithm, Limit, Limits, MAX_LIMITS};
+use regional::Regional;
 use smallvec::SmallVec;
+
+pub mod regional;
 
 /// The meters of one key, one per window.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +50,8 @@ pub enum Limiter {
     Stamped(Box<Meters<Stamped>>),
     /// One of the others that has been blocked.
     Blocked(Box<Blocked>),
+    /// What several regions share.
+    Regional(Box<Regional>),
 }
 
 /// A limiter that somebody else owns.
@@ -59,6 +65,7 @@ pub enum Held<'a> {
     Dated(&'a mut Meters<Dated>),
     Stamped(&'a mut Meters<Stamped>),
     Blocked(&'a mut Blocked),
+    Regional(&'a mut Regional),
 }
 
 /// A block, and the limiter that it is of.
@@ -326,12 +333,16 @@ impl<M: Meter> Meters<M> {
     }
 
     fn bytes(&self) -> usize {
+        size_of::<Self>() + self.heap_bytes()
+    }
+
+    fn heap_bytes(&self) -> usize {
         let spilled = if self.0.spilled() {
             self.0.capacity() * size_of::<M>()
         } else {
             0
         };
-        size_of::<Self>() + spilled + self.0.iter().map(M::heap_bytes).sum::<usize>()
+        spilled + self.0.iter().map(M::heap_bytes).sum::<usize>()
     }
 }
 
@@ -346,6 +357,7 @@ impl Limiter {
             Limiter::Dated(meters) => Held::Dated(meters),
             Limiter::Stamped(meters) => Held::Stamped(meters),
             Limiter::Blocked(blocked) => Held::Blocked(blocked),
+            Limiter::Regional(regional) => Held::Regional(regional),
         }
     }
 }
@@ -363,7 +375,9 @@ impl Held<'_> {
                 Limiter::Sliding(_) => Algorithm::Sliding,
                 Limiter::Bucket(_) | Limiter::Stamped(_) => Algorithm::Bucket,
                 Limiter::Lease(_) | Limiter::Blocked(_) => Algorithm::Lease,
+                Limiter::Regional(regional) => regional.body.algorithm(),
             },
+            Held::Regional(regional) => regional.body.algorithm(),
         }
     }
 
@@ -377,6 +391,31 @@ impl Held<'_> {
             Held::Dated(meters) => Limiter::Dated(Box::new(Meters::clone(meters))),
             Held::Stamped(meters) => Limiter::Stamped(Box::new(Meters::clone(meters))),
             Held::Blocked(blocked) => Limiter::Blocked(Box::new(Blocked::clone(blocked))),
+            Held::Regional(regional) => Limiter::Regional(Box::new(Regional::clone(regional))),
+        }
+    }
+
+    /// Whether its last charge began a new origin in the place of another run's.
+    pub fn is_renewed(&self) -> bool {
+        match self {
+            Held::Regional(regional) => regional.local.renewed,
+            Held::Blocked(blocked) => match &blocked.limiter {
+                Limiter::Regional(regional) => regional.local.renewed,
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+
+    /// What several regions share of it, if they do.
+    pub fn regional(&mut self) -> Option<&mut Regional> {
+        match self {
+            Held::Regional(regional) => Some(regional),
+            Held::Blocked(blocked) => match &mut blocked.limiter {
+                Limiter::Regional(regional) => Some(regional),
+                _ => None,
+            },
+            _ => None,
         }
     }
 
@@ -408,6 +447,7 @@ impl Held<'_> {
             Held::Dated(meters) => meters.reading(now_ms),
             Held::Stamped(meters) => meters.reading(now_ms),
             Held::Blocked(blocked) => blocked.limiter.held().reading(now_ms),
+            Held::Regional(regional) => regional.reading(now_ms),
         }
     }
 
@@ -425,6 +465,7 @@ impl Held<'_> {
                 let unused_at_ms = blocked.limiter.held().unused_at_ms();
                 unused_at_ms.max(blocked.block.forgotten_at_ms())
             }
+            Held::Regional(regional) => regional.unused_at_ms(),
         }
     }
 
@@ -442,6 +483,7 @@ impl Held<'_> {
                 let expires_ms = blocked.limiter.held().expires_ms();
                 expires_ms.max(blocked.block.forgotten_at_ms() + 1_000)
             }
+            Held::Regional(regional) => regional.expires_ms(),
         }
     }
 
@@ -455,6 +497,7 @@ impl Held<'_> {
             Held::Dated(meters) => meters.visit_allocations(visitor),
             Held::Stamped(meters) => meters.visit_allocations(visitor),
             Held::Blocked(blocked) => blocked.limiter.held().visit_allocations(visitor),
+            Held::Regional(regional) => regional.visit_allocations(visitor),
         }
     }
 
@@ -468,6 +511,7 @@ impl Held<'_> {
             Held::Dated(meters) => meters.bytes(),
             Held::Stamped(meters) => meters.bytes(),
             Held::Blocked(blocked) => size_of::<Blocked>() + blocked.limiter.held().bytes(),
+            Held::Regional(regional) => regional.bytes(),
         }
     }
 

@@ -22,6 +22,7 @@ mod properties;
 pub mod quote;
 #[cfg(test)]
 mod random;
+pub mod region;
 pub mod request;
 pub mod span;
 pub mod throttle;

@@ -66,6 +66,7 @@ impl Step {
                 block_ms: &self.block_ms,
                 id: &self.id,
                 drops_unnamed: false,
+                here: None,
             },
         })
     }

@@ -24,7 +24,10 @@ use super::error::Error;
 use super::limit::{Algorithm, Limit, MAX_COUNT, MAX_LIMITS, MAX_WINDOWS};
 use super::limiter::{Block, Blocked, Held, Kept, Limiter, Meters};
 use arrayvec::ArrayVec;
+use regional::{commit_regional, quote_regional, Here};
 use smallvec::SmallVec;
+
+pub mod regional;
 
 /// What a hit asks of one key.
 #[derive(Clone, Copy, Debug)]
@@ -62,6 +65,8 @@ pub struct Rare<'a> {
     pub id: &'a [u8],
     /// Windows that the hit does not name are dropped, used or not: the effects of the first version do that.
     pub drops_unnamed: bool,
+    /// Where several regions share limits: which this one is.
+    pub here: Option<Here>,
 }
 
 impl Rare<'_> {
@@ -75,6 +80,7 @@ impl Rare<'_> {
         block_ms: &[],
         id: &[],
         drops_unnamed: false,
+        here: None,
     };
 }
 
@@ -165,8 +171,12 @@ pub fn quote(
 ) -> Result<(), Error> {
     let (state, block) = match state {
         Some(Held::Blocked(_)) => return quote_blocked(state, hit, now_ms, others, quote),
+        Some(Held::Regional(_)) => return quote_regional(state, None, hit, now_ms, others, quote),
         other => (other, None),
     };
+    if hit.rare.here.is_some() {
+        return quote_regional(state, None, hit, now_ms, others, quote);
+    }
     quote_form(state, block, hit, now_ms, others, quote)
 }
 
@@ -247,8 +257,11 @@ fn quote_blocked(
     };
     // A copy, as the meters are to be looked at only; a key that is or was blocked is a rare one.
     let mut limiter = blocked.limiter.clone();
-    let held = limiter.held();
-    quote_form(Some(&held), Some(blocked.block), hit, now_ms, others, quote)
+    let (held, block) = (limiter.held(), Some(blocked.block));
+    if hit.rare.here.is_some() || matches!(held, Held::Regional(_)) {
+        return quote_regional(Some(&held), block, hit, now_ms, others, quote);
+    }
+    quote_form(Some(&held), block, hit, now_ms, others, quote)
 }
 
 #[inline(always)]
@@ -299,6 +312,9 @@ pub fn commit(
 ) -> Result<Option<Limiter>, Error> {
     if let Some(Held::Blocked(_)) = state {
         return commit_blocked(state, hit, change, now_ms);
+    }
+    if hit.rare.here.is_some() || matches!(state, Some(Held::Regional(_))) {
+        return commit_regional(state, hit, change, now_ms);
     }
     match (change, hit.algorithm) {
         (Change::None, _) => Ok(None),
@@ -402,7 +418,7 @@ impl Asked<'_, '_> {
 
 impl<M: Meter> Meters<M> {
     #[inline(always)]
-    fn quote(
+    pub(super) fn quote(
         this: Option<&Self>,
         block: Option<Block>,
         others: bool,

@@ -4,7 +4,7 @@
 //! box's alignment leaves free: so a key takes one allocation, and looking it up follows one pointer.
 //!
 //! ```text
-//! key -> robj -> moduleValue { type, value } -> Meters<Fixed | Sliding | Bucket | ..>, or Blocked
+//! key -> robj -> moduleValue { type, value } -> Meters<Fixed | Sliding | Bucket | ..>, Blocked or Regional
 //!                                    `-- address | form
 //! ```
 
@@ -18,6 +18,7 @@ use super::raw as server;
 use super::registry;
 use crate::core::algorithm::meter::Allocations;
 use crate::core::codec;
+use crate::core::limiter::regional::Local;
 use crate::core::limiter::{Held, Limiter};
 use redis_module::native_types::RedisType;
 use redis_module::raw;
@@ -92,6 +93,7 @@ pub fn into_raw(limiter: Limiter) -> NonNull<c_void> {
         Limiter::Dated(meters) => tagged(meters, 4),
         Limiter::Stamped(meters) => tagged(meters, 5),
         Limiter::Blocked(blocked) => tagged(blocked, 6),
+        Limiter::Regional(regional) => tagged(regional, 7),
     }
 }
 
@@ -123,7 +125,8 @@ pub unsafe fn held<'a>(value: NonNull<c_void>) -> Held<'a> {
             3 => Held::Lease(untagged(value)),
             4 => Held::Dated(untagged(value)),
             5 => Held::Stamped(untagged(value)),
-            _ => Held::Blocked(untagged(value)),
+            6 => Held::Blocked(untagged(value)),
+            _ => Held::Regional(untagged(value)),
         }
     }
 }
@@ -153,7 +156,8 @@ unsafe fn from_raw(value: NonNull<c_void>) -> Limiter {
             3 => Limiter::Lease(Box::from_raw(untagged.cast())),
             4 => Limiter::Dated(Box::from_raw(untagged.cast())),
             5 => Limiter::Stamped(Box::from_raw(untagged.cast())),
-            _ => Limiter::Blocked(Box::from_raw(untagged.cast())),
+            6 => Limiter::Blocked(Box::from_raw(untagged.cast())),
+            _ => Limiter::Regional(Box::from_raw(untagged.cast())),
         }
     }
 }
@@ -247,7 +251,11 @@ unsafe extern "C" fn copy(
 ) -> *mut c_void {
     // SAFETY: the server's own argument, one that `into_raw` made.
     unsafe { borrowed(value) }.map_or(std::ptr::null_mut(), |limiter| {
-        into_raw(limiter.to_limiter()).as_ptr()
+        let mut copy = limiter.to_limiter();
+        if let Some(regional) = copy.held().regional() {
+            regional.local = Local::default(); // the ring of changes knows nothing of a copy
+        }
+        into_raw(copy).as_ptr()
     })
 }
 

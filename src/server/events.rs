@@ -4,9 +4,9 @@ use super::commands::policy;
 use super::raw::{now_ms, Call, Loading};
 use super::registry;
 use super::{config, journal};
-use redis_module::server_events::LoadingSubevent;
+use redis_module::server_events::{LoadingSubevent, ServerRole};
 use redis_module::Context;
-use redis_module_macros::{cron_event_handler, loading_event_handler};
+use redis_module_macros::{cron_event_handler, loading_event_handler, role_changed_event_handler};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Slots of deny lists that are looked at in one tick of the server's clock, of which there are `hz` a second (10, if not
@@ -39,6 +39,12 @@ fn on_loading(context: &Context, event: LoadingSubevent) {
         }
         LoadingSubevent::Failed => {}
     }
+}
+
+/// This server has come to be a primary, or a replica.
+#[role_changed_event_handler]
+fn on_role_changed(_: &Context, _: ServerRole) {
+    super::regions::begin_term();
 }
 
 /// Whether an RDB file is being loaded.

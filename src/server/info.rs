@@ -1,6 +1,7 @@
 //! The module's sections of `INFO`: `INFO ratelimit`, and with `INFO modules` or `INFO everything`.
 
-use super::registry;
+use super::raw::now_ms;
+use super::{config, regions, registry};
 use crate::core::limit::Algorithm;
 use crate::core::node::stats::hours::Counts;
 use redis_module::{InfoContext, RedisResult};
@@ -59,7 +60,10 @@ fn info(ctx: &InfoContext, _for_crash_report: bool) -> RedisResult<()> {
             .collect();
         [("stats", general), ("deny", lists), ("names", names)]
     });
-    for (section, fields) in sections {
+    for (section, mut fields) in sections {
+        if section == "stats" && config::REGION.is_set() {
+            fields.extend(regions(now_ms()));
+        }
         let fields: Vec<_> = fields
             .into_iter()
             .map(|(name, value)| (name, value.into()))
@@ -67,6 +71,31 @@ fn info(ctx: &InfoContext, _for_crash_report: bool) -> RedisResult<()> {
         ctx.build_one_section((section.to_owned(), fields))?;
     }
     Ok(())
+}
+
+/// What was heard of other regions.
+fn regions(now_ms: u64) -> Vec<(String, String)> {
+    let own = config::REGION.get().map(|region| region.to_string());
+    let mut fields = vec![("region".to_owned(), own.unwrap_or_default())];
+    regions::with(|regions| {
+        fields.push(("changes_lost".to_owned(), regions.ring.lost().to_string()));
+        for peer in regions.peers.list() {
+            let ago = |at_ms: u64| match at_ms {
+                0 => "-1".to_owned(),
+                at_ms => now_ms.saturating_sub(at_ms).to_string(),
+            };
+            let value = format!(
+                "heard_ms_ago={},echo_ms_ago={},merges={},news={},refused={}",
+                ago(peer.at_ms),
+                ago(peer.echo_ms),
+                peer.merges,
+                peer.news,
+                peer.refused
+            );
+            fields.push((format!("region_{}", peer.region), value));
+        }
+    });
+    fields
 }
 
 /// Several numbers in one field, as the server's own `keyspace` and `commandstats` have them.

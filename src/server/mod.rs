@@ -12,6 +12,7 @@ mod info;
 mod journal;
 mod propagate;
 mod raw;
+mod regions;
 mod register;
 mod registry;
 mod reply;

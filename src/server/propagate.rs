@@ -3,6 +3,9 @@
 //! ```text
 //! primary                                       replica, AOF, new owner of a slot
 //! RL.SLIDING login:alice 5 15m                  RL.APPLY login:alice <charge: 1 at 1700000000123, 5 per 900000 ms>
+//! the same, of region eu                        RL.APPLY login:alice <the same, eu's>
+//! RL.MERGE login:alice <parts>                  RL.APPLY login:alice <merge: parts, at 1700000000123>
+//! RL.RESET login:alice                          RL.APPLY login:alice <reset: until 1700000000123>
 //! RL.RELEASE jobs req-77                        RL.APPLY jobs <release: req-77 at 1700000000456>
 //! a block begins, a clock has stepped back      RL.APPLY login:alice <state>
 //! redis-cell's key is taken over                DEL login:alice, RL.APPLY login:alice <state>
@@ -36,6 +39,11 @@ pub fn replacement(key: &Key, held: Option<&Held>) {
 pub fn commit(key: &Key, held: &Held, hit: &Hit, change: Change, now_ms: u64) {
     match change {
         Change::None => return,
+        Change::Charge(cost) if hit.rare.here.is_some() => {
+            let renewed = held.is_renewed();
+            let effect = codec::encode_regional_charge(hit, cost, now_ms, renewed);
+            key.replicate(APPLY, &effect);
+        }
         Change::Charge(cost) => {
             let mut bytes = EffectBytes::default();
             bytes.charge(hit, cost, now_ms);

@@ -6,8 +6,8 @@ mod arguments;
 #[cfg(feature = "probe")]
 use super::commands::probe;
 use super::commands::{
-    all, apply, bucket, deny, fixed, info, lease, node, peek, peek_all, policy, release, sliding,
-    stats, throttle,
+    all, apply, bucket, deny, fixed, info, lease, node, peek, peek_all, policy, region, release,
+    sliding, stats, throttle,
 };
 use super::config;
 use super::raw::{callback, Call, Command, KeySpec, Loading, ROOM};
@@ -149,6 +149,79 @@ fn table() -> Vec<Command> {
             complexity: c"O(N) where N is the number of limits, and O(M) for a sliding log of M entries.",
             keys: KeySpec::Reads(1),
             args: || vec![key()],
+        },
+        Command {
+            name: "rl.reset",
+            handler: callback(region::reset),
+            flags: WRITE,
+            categories: "write fast ratelimit",
+            arity: -2,
+            summary: c"Forgets what was used of rate limiters, in all regions. Returns how many there were.",
+            complexity: c"O(N) where N is the number of keys.",
+            keys: KeySpec::UpdatesAll(1),
+            args: || vec![arguments::keys()],
+        },
+        Command {
+            name: "rl.changes",
+            handler: callback(region::changes),
+            flags: c"readonly admin",
+            categories: "read admin slow dangerous ratelimit",
+            arity: -2,
+            summary: c"Returns the rate limiters that have changed since a cursor, for other regions.",
+            complexity: c"O(N) where N is the count.",
+            keys: KeySpec::None,
+            args: || {
+                let count = arguments::optional("count", INTEGER, Some("COUNT"));
+                vec![string("cursor"), count]
+            },
+        },
+        Command {
+            name: "rl.merge",
+            handler: callback(region::merge),
+            flags: WRITE,
+            categories: INTERNAL,
+            arity: 3,
+            summary: c"Takes over what another region has used of a rate limiter. Returns whether it was news.",
+            complexity: c"O(N) where N is the length of the payload.",
+            keys: KeySpec::Updates(1),
+            args: || vec![key(), string("payload")],
+        },
+        Command {
+            name: "rl.heard",
+            handler: callback(region::heard),
+            flags: c"admin fast",
+            categories: INTERNAL,
+            arity: -3,
+            summary: c"Tells until when everything of another region has been merged here, and everything of others there.",
+            complexity: c"O(N) where N is the number of regions.",
+            keys: KeySpec::None,
+            args: || {
+                let echo = arguments::echoes();
+                vec![string("region"), integer("until-ms"), echo]
+            },
+        },
+        container("rl.region", c"The other regions of a rate limiter that several share."),
+        Command {
+            name: "rl.region|list",
+            handler: callback(region::list),
+            flags: READ_SLOW,
+            categories: "read slow ratelimit",
+            arity: 2,
+            summary: c"Returns the regions that were heard, and what they sent.",
+            complexity: c"O(N) where N is the number of regions.",
+            keys: KeySpec::None,
+            args: Vec::new,
+        },
+        Command {
+            name: "rl.region|forget",
+            handler: callback(region::forget),
+            flags: c"admin",
+            categories: "admin slow dangerous ratelimit",
+            arity: 3,
+            summary: c"Forgets a region that is no more, so that no share is kept for it.",
+            complexity: c"O(N) where N is the number of regions.",
+            keys: KeySpec::None,
+            args: || vec![string("region")],
         },
         Command {
             name: "rl.apply",

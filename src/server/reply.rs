@@ -7,6 +7,7 @@ use crate::core::decision::{Decision, Retry, Verdict};
 use crate::core::limit::Algorithm;
 use crate::core::limiter::{Held, Reading};
 use crate::core::quote::{self, Hit, Quote};
+use crate::core::region::origin::Region;
 use crate::core::request::{Options, Request};
 
 /// Five integers, and then, each where its cause is there: several limits, an array of one such array per limit; MIN, what
@@ -174,8 +175,10 @@ pub fn limiter(call: &Call, held: &mut Held, now_ms: u64) {
     call.reply_bytes(algorithm.name().as_bytes());
     call.reply_bytes(b"limits");
     call.reply_array(readings.len());
-    for each in &readings {
-        reading(call, algorithm, each);
+    let regions = held.regional().map(|regional| regional.regions(now_ms));
+    for (place, each) in readings.iter().enumerate() {
+        let regions = regions.as_ref().and_then(|regions| regions.get(place));
+        reading(call, algorithm, each, regions.map(Vec::as_slice));
     }
     if let Some(leases) = held.leases() {
         each_lease(call, leases, now_ms);
@@ -212,7 +215,12 @@ fn count(call: &Call, name: &str, value: u64) {
     call.reply_count(value);
 }
 
-fn reading(call: &Call, algorithm: Algorithm, reading: &Reading) {
+fn reading(
+    call: &Call,
+    algorithm: Algorithm,
+    reading: &Reading,
+    regions: Option<&[(Region, u64)]>,
+) {
     let limit = &reading.limit;
     let name = match algorithm {
         Algorithm::Fixed | Algorithm::Sliding => "window",
@@ -220,7 +228,8 @@ fn reading(call: &Call, algorithm: Algorithm, reading: &Reading) {
         Algorithm::Lease => "ttl",
     };
     let is_bucket = algorithm == Algorithm::Bucket;
-    call.reply_map(5 + usize::from(is_bucket) + 2 * usize::from(reading.log.is_some()));
+    let logs = 2 * usize::from(reading.log.is_some());
+    call.reply_map(5 + usize::from(is_bucket) + logs + usize::from(regions.is_some()));
     count(call, "limit", limit.limit());
     if is_bucket {
         count(call, "refill", limit.refill());
@@ -237,5 +246,14 @@ fn reading(call: &Call, algorithm: Algorithm, reading: &Reading) {
     if let Some((entries, capacity)) = reading.log {
         count(call, "entries", u64::from(entries));
         count(call, "capacity", u64::from(capacity));
+    }
+    if let Some(regions) = regions {
+        call.reply_bytes(b"regions");
+        call.reply_array(regions.len());
+        for (region, used) in regions {
+            call.reply_array(2);
+            call.reply_bytes(region.to_string().as_bytes());
+            call.reply_count(*used);
+        }
     }
 }

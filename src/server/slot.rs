@@ -3,6 +3,7 @@
 use super::data_type;
 use super::propagate;
 use super::raw::{Call, ClosedKey, Key};
+use super::regions;
 use crate::core::error::Error;
 use crate::core::limiter::{Held, Limiter};
 use crate::core::quote::{self, Change, Hit, Quote};
@@ -62,7 +63,18 @@ impl<'key> Slot<'key> {
         if let Some(held) = &self.held {
             propagate::commit(&self.key, held, hit, change, now_ms);
         }
+        if hit.rare.here.is_some() {
+            self.note_change(now_ms);
+        }
         Ok(())
+    }
+
+    /// Notes for other regions that the key has changed.
+    #[cold]
+    pub fn note_change(&mut self, now_ms: u64) {
+        if let Some(regional) = self.held.as_mut().and_then(Held::regional) {
+            regions::note(&self.key, &mut regional.local, now_ms);
+        }
     }
 
     /// Makes the change of an effect, and sees to the TTL: the effect itself is sent on. Whoever sent it may have made it up,

@@ -91,6 +91,18 @@ impl Bucket {
         (self.units(self.tokens) + u128::from(self.fraction)).saturating_sub(regained)
     }
 
+    /// `v(now)` at a rate that the caller says, in units.
+    pub(super) fn drained(&self, now_ms: u64, rate: u64) -> u128 {
+        let regained = u128::from(now_ms.saturating_sub(self.at_ms)) * u128::from(rate);
+        (self.units(self.tokens) + u128::from(self.fraction)).saturating_sub(regained)
+    }
+
+    /// Makes `v` what it is said to be now, in units.
+    pub(super) fn set_level(&mut self, level: u128, now_ms: u64) {
+        (self.tokens, self.fraction) = self.split(level);
+        self.at_ms = now_ms;
+    }
+
     /// Whole tokens and the units over them.
     fn split(&self, level: u128) -> (u64, u64) {
         divide(level, self.interval.ms())

@@ -62,7 +62,7 @@ pub struct Dated {
 
 /// The plain window of `span_ms` that `now_ms` lies in.
 #[inline(always)]
-fn aligned(span_ms: u64, now_ms: u64) -> Window {
+pub(super) fn aligned(span_ms: u64, now_ms: u64) -> Window {
     // `max(1)` only tells the compiler what the type's own bound says: no window is 0.
     let start_ms = now_ms - now_ms % span_ms.max(1);
     Window {
@@ -82,7 +82,7 @@ fn binding(charged: Window, current: Window) -> Window {
 }
 
 /// For how many milliseconds more a charge of `at_ms` counts, where `current` is the window that the clock is in.
-fn counts_ms(current: Window, at_ms: u64, now_ms: u64) -> u64 {
+pub(super) fn counts_ms(current: Window, at_ms: u64, now_ms: u64) -> u64 {
     if at_ms.min(now_ms) < current.start_ms {
         0
     } else if at_ms < current.end_ms {

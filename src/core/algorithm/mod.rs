@@ -2,6 +2,7 @@
 
 pub mod bucket;
 pub mod fixed;
+pub mod joint;
 pub mod lease;
 pub mod log;
 pub mod meter;

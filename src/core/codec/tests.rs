@@ -1,4 +1,5 @@
 use super::*;
+use crate::core::limiter::regional::{self as regional_form};
 use crate::core::oracle::{self, Step};
 use crate::core::quote;
 use crate::core::random::Random;
@@ -112,6 +113,10 @@ fn use_accepted(random: &mut Random, bytes: &[u8]) -> bool {
             let hit = charge.hit(&rare);
             let again = match bytes[0] {
                 VERSION_1 => first_charge(&hit, charge.cost, charge.now_ms),
+                _ if charge.here.is_some() => {
+                    let is_renewed = charge.here.is_some_and(|here| here.term > 0);
+                    encode_regional_charge(&hit, charge.cost, charge.now_ms, is_renewed).to_vec()
+                }
                 _ => encode_charge(&hit, charge.cost, charge.now_ms).to_vec(),
             };
             assert_eq!(again, bytes);
@@ -121,6 +126,24 @@ fn use_accepted(random: &mut Random, bytes: &[u8]) -> bool {
                 quote::apply(&mut state, &hit, charge.change(), charge.now_ms).unwrap();
             }
             (state, charge.limits.clone())
+        }
+        Some(Effect::Merge {
+            setting,
+            own,
+            payload,
+        }) => {
+            let parts = encode_parts(&payload);
+            assert_eq!(encode_merge(&parts, setting, own), bytes);
+            let mut state = reachable(random, payload.body.algorithm()).0;
+            let mut held = state.as_mut().map(Limiter::held);
+            let (limiter, _) = regional_form::merge(held.as_mut(), &payload, setting, own).unwrap();
+            let mut state = limiter.or(state);
+            let limits = state.as_mut().map(|limiter| limiter.held().limits());
+            (state, limits.unwrap_or_default())
+        }
+        Some(Effect::Reset { now_ms, reset_ms }) => {
+            assert_eq!(encode_reset(reset_ms, now_ms), bytes);
+            return true;
         }
         Some(Effect::Release { ids, now_ms }) => {
             let ids: Vec<&[u8]> = ids.iter().map(|id| &**id).collect();
@@ -198,6 +221,7 @@ fn what_is_encoded_is_decoded() {
                 stamp: step.stamp,
                 id: SmallVec::from_slice(&step.id),
                 drops_unnamed: false,
+                here: None,
             };
             let bytes = charge_of(&step);
             assert_eq!(decode(&bytes), Some(Effect::Charge(charge)));
@@ -1208,6 +1232,150 @@ fn second_effects() -> Golden {
     ]
 }
 
+fn here(name: &str, term: u64) -> Option<Here> {
+    Some(Here {
+        region: Region::parse(name.as_bytes()).unwrap(),
+        term,
+        share: None,
+    })
+}
+
+/// What region us holds after eu, another run of eu's, and us itself have charged, and what they have sent of it.
+fn regional(hit: &Hit) -> (Limiter, Vec<u8>) {
+    let charge = |state: &mut Option<Limiter>, here, cost, now_ms| {
+        let rare = Rare { here, ..*hit.rare };
+        let hit = Hit {
+            cost,
+            force: true,
+            rare: &rare,
+            ..*hit
+        };
+        quote::hit(state, &hit, now_ms).unwrap();
+    };
+    let mut eu = None;
+    charge(&mut eu, here("eu", 0), 3, NOW_MS);
+    charge(&mut eu, here("eu", 0), -1, NOW_MS + 5);
+    charge(&mut eu, here("eu", u64::MAX), 4, NOW_MS + 9);
+    let (mut us, setting) = (None, merging());
+    charge(&mut us, here("us", 0), 2, NOW_MS + 7);
+    let mut eu = eu.unwrap();
+    let body = eu.held().regional().unwrap().export(None, NOW_MS + 10);
+    let payload = Payload {
+        sender: Region::parse(b"eu").unwrap(),
+        reset_ms: 0,
+        body: body.unwrap(),
+    };
+    let mut us = us.unwrap();
+    let own = Region::parse(b"us").unwrap();
+    let merged = regional_form::merge(Some(&mut us.held()), &payload, setting, own).unwrap();
+    assert!(merged.1.news);
+    (us, encode_parts(&payload))
+}
+
+fn merging() -> Merging {
+    Merging {
+        now_ms: NOW_MS + 20,
+        debt_ms: 10_000,
+        log_size: 128,
+    }
+}
+
+/// What several regions share, and its effects.
+fn regional_golden() -> Golden {
+    let windows = [hour(100), day(1_000)];
+    let buckets = buckets();
+    let span = Span::parse(b"1mo@15,Europe/Berlin").unwrap();
+    let dated = [Limit::spanning(1_000, span).unwrap(), day(100)];
+    let november = [november(), Window::default()];
+    let calendar = Rare {
+        windows: &november,
+        ..Rare::NONE
+    };
+    let fixed = regional(&Hit::new(Algorithm::Fixed, &windows, 1));
+    let sliding = regional(&Hit::new(Algorithm::Sliding, &windows, 1));
+    let bucket = regional(&Hit::new(Algorithm::Bucket, &buckets, 1));
+    let month = Hit {
+        rare: &calendar,
+        ..Hit::new(Algorithm::Fixed, &dated, 1)
+    };
+    let month_state = regional(&month).0;
+    let rare = Rare {
+        here: here("eu", 0),
+        ..Rare::NONE
+    };
+    let charge = Hit {
+        rare: &rare,
+        ..Hit::new(Algorithm::Sliding, &windows, 1)
+    };
+    let rare = Rare {
+        here: here("eu", 0),
+        at_ms: Some(NOW_MS - 1),
+        ..calendar
+    };
+    let month = Hit {
+        rare: &rare,
+        ..month
+    };
+    let own = Region::parse(b"us").unwrap();
+    let of = |hit: &Hit, is_renewed| encode_regional_charge(hit, 2, NOW_MS, is_renewed).to_vec();
+    vec![
+        (
+            2,
+            "regional-fixed-state",
+            "two windows of three origins",
+            bytes_of(&fixed.0),
+        ),
+        (
+            2,
+            "regional-sliding-state",
+            "two windows of three origins",
+            bytes_of(&sliding.0),
+        ),
+        (
+            2,
+            "regional-bucket-state",
+            "two buckets of three origins",
+            bytes_of(&bucket.0),
+        ),
+        (
+            2,
+            "regional-dated-state",
+            "a month and a day of three origins",
+            bytes_of(&month_state),
+        ),
+        (
+            2,
+            "regional-charge",
+            "a charge of 2 by region eu",
+            of(&charge, false),
+        ),
+        (
+            2,
+            "regional-renewed-charge",
+            "the same, by a new origin",
+            of(&charge, true),
+        ),
+        (
+            2,
+            "regional-calendar-charge",
+            "a charge of 2 of a month, as of before",
+            of(&month, false),
+        ),
+        (
+            2,
+            "merge",
+            "what eu has sent of two windows",
+            encode_merge(&sliding.1, merging(), own),
+        ),
+        (
+            2,
+            "reset",
+            "for all regions",
+            encode_reset(NOW_MS, NOW_MS + 1),
+        ),
+    ]
+}
+
 fn hex_of(version: u8, name: &str) -> PathBuf {
     let mut path = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     path.extend(["tests", "golden"]);
@@ -1221,7 +1389,13 @@ fn hex_of(version: u8, name: &str) -> PathBuf {
 /// `REGENERATE_GOLDEN=1 cargo test --no-default-features golden` writes the files anew: only for a new version.
 #[test]
 fn golden_payloads_are_written_and_read_as_ever() {
-    let payloads = [first_golden(), second_states(), second_effects()].concat();
+    let payloads = [
+        first_golden(),
+        second_states(),
+        second_effects(),
+        regional_golden(),
+    ]
+    .concat();
     for (version, name, what, bytes) in payloads {
         let path = hex_of(version, name);
         if std::env::var_os("REGENERATE_GOLDEN").is_some() {
@@ -1245,6 +1419,18 @@ fn golden_payloads_are_written_and_read_as_ever() {
                 assert!(charge.drops_unnamed);
                 first_charge(&charge.hit(&charge.rare()), charge.cost, charge.now_ms)
             }
+            Effect::Charge(charge) if charge.here.is_some() => {
+                let is_renewed = charge.here.is_some_and(|here| here.term > 0);
+                let rare = charge.rare();
+                let hit = charge.hit(&rare);
+                encode_regional_charge(&hit, charge.cost, charge.now_ms, is_renewed).to_vec()
+            }
+            Effect::Merge {
+                setting,
+                own,
+                payload,
+            } => encode_merge(&encode_parts(&payload), setting, own),
+            Effect::Reset { now_ms, reset_ms } => encode_reset(reset_ms, now_ms),
             Effect::Charge(charge) => {
                 assert!(!charge.drops_unnamed);
                 encode_charge(&charge.hit(&charge.rare()), charge.cost, charge.now_ms).to_vec()

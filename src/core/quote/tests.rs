@@ -26,6 +26,7 @@ impl Key {
             block_ms: &clause.block_ms,
             id: clause.id,
             drops_unnamed: false,
+            here: None,
         };
         let asked = Hit {
             force: options.force,

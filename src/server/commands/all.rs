@@ -10,7 +10,7 @@ use crate::core::quote::{self, Few, Hit, Quote, Rare, Windows};
 use crate::core::request::{numkeys, parse_all_into, All, Clause, Options, Verb};
 use crate::server::raw::{now_ms, Args, Call};
 use crate::server::slot::Slot;
-use crate::server::{config, registry, reply, zones};
+use crate::server::{config, regions, registry, reply, zones};
 
 const NUMKEYS: usize = 1;
 const FIRST_KEY: usize = 2;
@@ -45,13 +45,13 @@ fn decide(call: &Call, verb: Verb) -> Result<(), Error> {
     };
     let mut windows: Few<Windows> = Few::new();
     let mut rares: Few<Rare> = Few::new();
-    if all.clauses.iter().any(|(_, clause)| clause.is_rare) {
+    if all.clauses.iter().any(|(_, clause)| clause.is_rare) || config::REGION.is_set() {
         read_windows(&all, now_ms, &mut windows)?;
         rares.extend(
             all.clauses
                 .iter()
                 .zip(&windows)
-                .map(|(clause, windows)| rare(clause, windows, &all.options)),
+                .map(|(clause, windows)| rare(clause, windows, &all.options, now_ms)),
         );
     }
     let mut hits: Few<Hit> = Few::new();
@@ -114,6 +114,7 @@ fn rare<'a>(
     (algorithm, clause): &'a (Algorithm, Clause),
     windows: &'a Windows,
     options: &Options,
+    now_ms: u64,
 ) -> Rare<'a> {
     Rare {
         windows,
@@ -121,6 +122,7 @@ fn rare<'a>(
         stamp: options.stamp && *algorithm == Algorithm::Bucket,
         block_ms: &clause.block_ms,
         id: clause.id,
+        here: regions::here(*algorithm, now_ms),
         ..Rare::NONE
     }
 }

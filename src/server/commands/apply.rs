@@ -6,7 +6,7 @@ use super::KEY;
 use crate::core::codec::{self, Effect};
 use crate::core::error::Error;
 use crate::core::limit::Algorithm;
-use crate::server::raw::Call;
+use crate::server::raw::{now_ms, Call};
 use crate::server::slot::Slot;
 
 /// `RL.APPLY key payload`
@@ -21,9 +21,22 @@ pub fn apply(call: &Call) -> Result<(), Error> {
         Effect::State(limiter) => {
             slot.put(limiter);
             slot.keep_ttl();
+            slot.note_change(now_ms());
         }
         Effect::Charge(charge) => {
-            slot.apply(&charge.hit(&charge.rare()), charge.change(), charge.now_ms)?
+            slot.apply(&charge.hit(&charge.rare()), charge.change(), charge.now_ms)?;
+            slot.note_change(charge.now_ms);
+        }
+        Effect::Merge {
+            setting,
+            own,
+            payload,
+        } => {
+            slot.merge(&payload, setting, own)?;
+        }
+        Effect::Reset { now_ms, reset_ms } => {
+            slot.reset(reset_ms, now_ms);
+            slot.note_change(now_ms);
         }
         Effect::Release { ids, now_ms } => {
             let holds = slot.held().map(|held| held.algorithm());

@@ -9,7 +9,7 @@ use crate::core::quote::{self, Hit, Quote, Rare, Windows};
 use crate::core::request::{self, Request, Verb};
 use crate::server::raw::{now_ms, Args, Call};
 use crate::server::slot::Slot;
-use crate::server::{config, registry, reply, zones};
+use crate::server::{config, regions, registry, reply, zones};
 use std::ffi::CStr;
 
 /// The keyspace event of a hit that is denied.
@@ -47,7 +47,7 @@ fn hit(call: &Call, algorithm: Algorithm) -> Result<(), Error> {
     let now_ms = now_ms();
     let Request { clause, options } = &mut request;
     let listed = look_up(algorithm, clause, options.deny, now_ms)?;
-    if request.clause.is_rare {
+    if request.clause.is_rare || config::REGION.is_set() {
         return rare_hit(call, algorithm, &request, listed.as_ref(), now_ms);
     }
     run(
@@ -81,6 +81,7 @@ fn rare_hit(
         block_ms: &clause.block_ms,
         id: clause.id,
         drops_unnamed: false,
+        here: regions::here(algorithm, now_ms),
     };
     run(call, algorithm, request, &rare, listed, now_ms)
 }

@@ -12,6 +12,7 @@ mod peek;
 pub mod policy;
 #[cfg(feature = "probe")]
 pub mod probe;
+pub mod region;
 pub mod stats;
 mod throttle;
 

@@ -7,7 +7,7 @@ use crate::core::quote::{self, Hit, Quote, Rare, Windows};
 use crate::core::request::{self, Request, Verb};
 use crate::server::raw::{now_ms, Args, Call};
 use crate::server::slot::Slot;
-use crate::server::{config, reply, zones};
+use crate::server::{config, regions, reply, zones};
 
 /// Which argument the key is.
 const KEY: usize = 2;
@@ -25,7 +25,7 @@ pub fn peek(call: &Call) -> Result<(), Error> {
     let now_ms = now_ms();
     let Request { clause, options } = &mut request;
     let listed = look_up(algorithm, clause, options.deny, now_ms)?;
-    if !request.clause.is_rare {
+    if !request.clause.is_rare && !config::REGION.is_set() {
         return answer(
             call,
             algorithm,
@@ -43,6 +43,7 @@ pub fn peek(call: &Call) -> Result<(), Error> {
         min: clause.min,
         block_ms: &clause.block_ms,
         id: clause.id,
+        here: regions::here(algorithm, now_ms),
         ..Rare::NONE
     };
     answer(call, algorithm, &request, &rare, listed.as_ref(), now_ms)

@@ -1,5 +1,6 @@
 //! A callback of the server's: what it was called with, what it replies, what it sends on.
 
+use super::client::Text;
 use super::{function, function_of, Key};
 use redis_module::{raw, CallOptionResp, CallOptionsBuilder, CallReply, CallResult, Context};
 use smallvec::SmallVec;
@@ -90,6 +91,49 @@ impl<'a> Call<'a> {
             index,
             raw::REDISMODULE_READ | raw::REDISMODULE_OPEN_KEY_NOTOUCH,
         )
+    }
+
+    /// Looks at the key of that name, as [`Call::open_to_read`] does.
+    pub fn look_at<T>(&self, name: &[u8], look: impl FnOnce(Key) -> Option<T>) -> Option<T> {
+        let name = Text::new(self.ctx, name);
+        let mode = raw::REDISMODULE_READ | raw::REDISMODULE_OPEN_KEY_NOTOUCH;
+        // SAFETY: the call's own context, and a string that is freed after the key is closed, before this returns.
+        let key = unsafe { Key::open(self.ctx, name.string, mode) };
+        look(key?)
+    }
+
+    /// The database that the call is about.
+    pub fn database(&self) -> i32 {
+        let selected = function!(RedisModule_GetSelectedDb);
+        // SAFETY: the call's own context.
+        unsafe { selected(self.ctx) }
+    }
+
+    /// A step of the server's own iteration over all keys: its next cursor, and names, of which those that hold the native
+    /// type of this name. `None` where the server refuses.
+    pub fn scan(&self, cursor: u64, count: usize, of_type: &str) -> Option<(u64, Vec<Vec<u8>>)> {
+        let options = CallOptionsBuilder::new()
+            .resp(CallOptionResp::Resp2)
+            .build();
+        let (cursor, count) = (cursor.to_string(), count.to_string());
+        let words = [cursor.as_str(), "COUNT", &count, "TYPE", of_type];
+        let reply: CallResult = Context::new(self.ctx).call_ext("SCAN", &options, words.as_slice());
+        let Ok(CallReply::Array(pair)) = reply else {
+            return None;
+        };
+        let next = match pair.get(0) {
+            Some(Ok(CallReply::String(next))) => next.to_string()?.parse().ok()?,
+            _ => return None,
+        };
+        let Some(Ok(CallReply::Array(names))) = pair.get(1) else {
+            return None;
+        };
+        let name = |reply: Result<CallReply, _>| match reply {
+            Ok(CallReply::String(name)) => Some(name.as_bytes().to_vec()),
+            _ => None,
+        };
+        let names = names.iter().filter_map(name).collect();
+        Some((next, names))
     }
 
     fn open(&self, index: usize, mode: u32) -> Option<Key<'a>> {

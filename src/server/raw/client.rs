@@ -22,13 +22,13 @@ impl Drop for User<'_> {
 }
 
 /// A string of the server's that is ours to free.
-struct Text {
+pub(super) struct Text {
     ctx: *mut raw::RedisModuleCtx,
-    string: *mut raw::RedisModuleString,
+    pub(super) string: *mut raw::RedisModuleString,
 }
 
 impl Text {
-    fn new(ctx: *mut raw::RedisModuleCtx, bytes: &[u8]) -> Self {
+    pub(super) fn new(ctx: *mut raw::RedisModuleCtx, bytes: &[u8]) -> Self {
         let create = function!(RedisModule_CreateString);
         // SAFETY: the server copies as many bytes as there are.
         let string = unsafe { create(ctx, bytes.as_ptr().cast::<c_char>(), bytes.len()) };

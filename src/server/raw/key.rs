@@ -144,6 +144,27 @@ impl<'a> Key<'a> {
         unsafe { set(self.key.as_ptr(), at_ms) };
     }
 
+    /// Its name.
+    pub fn name(&self) -> &[u8] {
+        // SAFETY: the name is of a call that goes on.
+        unsafe { super::call::string_bytes(self.name.string) }
+    }
+
+    /// The database that it is in.
+    pub fn database(&self) -> i32 {
+        let selected = function!(RedisModule_GetSelectedDb);
+        // SAFETY: the context of a call that goes on.
+        unsafe { selected(self.name.ctx) }
+    }
+
+    /// Whether what is done with it comes from a file that is being loaded.
+    pub fn is_loading(&self) -> bool {
+        let flags = function!(RedisModule_GetContextFlags);
+        // SAFETY: the context of a call that goes on.
+        let flags = unsafe { flags(self.name.ctx) }.cast_unsigned();
+        flags & raw::REDISMODULE_CTX_FLAGS_LOADING != 0
+    }
+
     /// Tells those who WATCH or cache the key that it has changed. (No module hears of that, so it may be open.)
     pub fn signal_modified(&self) {
         let signal = function!(RedisModule_SignalModifiedKey);

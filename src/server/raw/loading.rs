@@ -2,12 +2,13 @@
 
 use super::{function, optional, warning, Args, Call, ERR, OK};
 use redis_module::configuration::{
-    register_bool_configuration, register_i64_configuration, ConfigurationFlags,
+    register_bool_configuration, register_enum_configuration, register_i64_configuration,
+    register_string_configuration, ConfigurationFlags, ConfigurationValue, EnumConfigurationValue,
 };
 use redis_module::native_types::RedisType;
 use redis_module::raw::{self, ModuleOptions};
 use redis_module::server_events::register_server_events;
-use redis_module::{basic_info_command_handler, Context, InfoContext};
+use redis_module::{basic_info_command_handler, Context, InfoContext, RedisString};
 use std::ffi::{c_int, c_void, CStr, CString};
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -133,6 +134,27 @@ impl<'a> Loading<'a> {
     pub fn add_switch(&self, name: &str, value: &'static AtomicBool) {
         let flags = ConfigurationFlags::IMMUTABLE;
         register_bool_configuration(&self.context(), name, value, false, flags, None);
+    }
+
+    /// Adds a setting that is a text, which `value` takes or refuses.
+    pub fn add_text_setting<T: ConfigurationValue<RedisString>>(
+        &self,
+        name: &str,
+        value: &'static T,
+    ) {
+        let flags = ConfigurationFlags::DEFAULT;
+        register_string_configuration(&self.context(), name, value, "", flags, None);
+    }
+
+    /// Adds a setting that is one of several words, by default `default`.
+    pub fn add_choice<G: EnumConfigurationValue, T: ConfigurationValue<G>>(
+        &self,
+        name: &str,
+        value: &'static T,
+        default: G,
+    ) {
+        let flags = ConfigurationFlags::DEFAULT;
+        register_enum_configuration(&self.context(), name, value, default, flags, None);
     }
 
     /// Gives every setting what the server's configuration file or MODULE LOADEX says, or its default. Where a value is

@@ -41,6 +41,8 @@ pub enum KeySpec {
     Reads(c_int),
     /// The argument of this place is one that is changed.
     Updates(c_int),
+    /// The arguments from this place on are ones that are changed.
+    UpdatesAll(c_int),
     /// The argument of this place is the number of keys that follow, which are read.
     ReadsNumbered(c_int),
     /// The argument of this place is the number of keys that follow, which are changed.
@@ -127,9 +129,10 @@ impl Loading<'_> {
 
     fn create(&self, name: &CStr, row: &Command) -> bool {
         // The key specs, which follow, say it again, and for keys that are numbered alone.
-        let (key, step) = match row.keys {
-            KeySpec::Reads(key) | KeySpec::Updates(key) => (key, 1),
-            _ => (0, 0),
+        let (key, last, step) = match row.keys {
+            KeySpec::Reads(key) | KeySpec::Updates(key) => (key, key, 1),
+            KeySpec::UpdatesAll(key) => (key, -1, 1),
+            _ => (0, 0, 0),
         };
         let create = function!(RedisModule_CreateCommand);
         let handler = row.handler.map(|handler| handler as _);
@@ -141,7 +144,7 @@ impl Loading<'_> {
                 handler,
                 row.flags.as_ptr(),
                 key,
-                key,
+                last,
                 step,
             )
         };
@@ -229,6 +232,7 @@ impl KeySpec {
             KeySpec::None => return Vec::new(),
             KeySpec::Reads(place) => (place, reads, one()),
             KeySpec::Updates(place) => (place, updates, one()),
+            KeySpec::UpdatesAll(place) => (place, updates, FindKeys::new_range(-1, 1, 0)),
             KeySpec::ReadsNumbered(place) => (place, reads, numbered()),
             KeySpec::UpdatesNumbered(place) => (place, updates, numbered()),
         };

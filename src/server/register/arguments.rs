@@ -46,6 +46,18 @@ pub fn key() -> Arg {
     required("key", KEY)
 }
 
+/// One key or more.
+pub fn keys() -> Arg {
+    arg("key", KEY, None, CommandArgFlags::MULTIPLE, None)
+}
+
+/// What a region has had of others.
+pub fn echoes() -> Arg {
+    let words = vec![string("region"), integer("echo-ms")];
+    let flags = CommandArgFlags::OPTIONAL | CommandArgFlags::MULTIPLE;
+    arg("echo", BLOCK, None, flags, Some(words))
+}
+
 /// One or more of a kind.
 pub fn several(name: &str) -> Arg {
     arg(name, STRING, None, CommandArgFlags::MULTIPLE, None)

@@ -1,0 +1,297 @@
+//! Token buckets of several regions: one level, and an upper bound for it from each.
+//!
+//! # The maths
+//!
+//! What refills while a bucket is full is lost, and how much is lost depends on *when* tokens were taken. So a sum of what
+//! each region has taken does not say the level, and neither do buckets of their own, refilled at the whole rate or a part.
+//! A log of what was taken when has no end under overload. What works is the level itself, with what it is a level of:
+//!
+//! | symbol | meaning |
+//! |---|---|
+//! | `v` at `t` | the level, as of one bucket: see [`super::super::bucket`] |
+//! | `A = P - N` | per origin, what it has taken and given back in all: `P` and `N` only grow |
+//! | `drain(v, d)` | `max(0, v - r d)` |
+//!
+//! On a copy `(A', v', t')`, at `now`:
+//!
+//! ```text
+//! news = what it knows of A and this one does not            olds = what this one knows and it does not
+//! v := min( drain(v, now - t) + news,  drain(v', now - t') + olds )      A := the greater of each      t := now
+//! ```
+//!
+//! * *Safe.* Every `v` is at least the level of an exact bucket that got what is known at its true times: adding late is never
+//!   less than adding in time, as `drain(x) + a >= drain(x + a)`. Both arguments are such bounds, and so is the lesser.
+//! * *A lattice.* With `phi = v - sum A` the merge is the greater on `A` and the lesser on `phi`: a product of two chains.
+//! * *Converges.* After the last charge and one exchange `A` is equal everywhere; then news and olds are 0 and `v` is the
+//!   minimum; equal now is equal for ever.
+//! * *Error.* `v` is at most the refill of a message's age above the exact level.
+//! * *Refunds*: news and olds are of `P - N`, floored at 0. A refund is counted in whole tokens. Never below the exact
+//!   bucket by more than was given back; associative but for the floors, which convergence does not need.
+//! * *After a partition* the truth may be a debt of all that was admitted too much, and an exact bucket would lock everybody
+//!   out for as long as the partition was. Windows forget; so does this: merging lifts `v` to `K = C + max(C, r * 10 s)` at the
+//!   most, unless one of the two stood higher.
+//! * Where `v` is 0 when something is taken, all before is drained, and the others' parts go: what comes of them again is news,
+//!   and the lesser of the two bounds is still the other's level.
+//!
+//! The own part says what to send; the level is everybody's, so a copy has all parts, always.
+
+use super::super::bucket::{Bucket, Stamped};
+use super::super::meter::{Allocations, Ask, Meter};
+use super::fixed::{MAX_CHARGED, MAX_GIVEN};
+use super::{Joint, Part, Parts, Received};
+use crate::core::calendar::Window;
+use crate::core::limit::{Algorithm, Limit, MAX_COUNT, MAX_TIME_MS};
+use crate::core::region::origin::{Origin, Region};
+use crate::core::span::Span;
+
+/// What one origin has taken, in whole tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BucketPart {
+    pub(in crate::core) origin: Origin,
+    pub(in crate::core) charged: u64,
+    pub(in crate::core) given: u64,
+}
+
+/// Tokens taken by several regions and not yet regained.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JointBucket {
+    pub(in crate::core) stamped: Stamped,
+    pub(in crate::core) parts: Parts<BucketPart>,
+}
+
+impl Part for BucketPart {
+    fn begin(origin: Origin) -> Self {
+        Self {
+            origin,
+            charged: 0,
+            given: 0,
+        }
+    }
+
+    fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    fn set_origin(&mut self, origin: Origin) {
+        self.origin = origin;
+    }
+
+    fn absorb(&mut self, copy: &Self) -> bool {
+        let before = (self.charged, self.given);
+        self.charged = self.charged.max(copy.charged);
+        self.given = self.given.max(copy.given);
+        before != (self.charged, self.given)
+    }
+
+    fn fold(&mut self, earlier: &Self) {
+        self.charged = self
+            .charged
+            .saturating_add(earlier.charged)
+            .min(MAX_CHARGED);
+        self.given = self.given.saturating_add(earlier.given).min(MAX_GIVEN);
+    }
+}
+
+/// What one list of parts has more than another: charged, and given back.
+fn more(these: &Parts<BucketPart>, those: &Parts<BucketPart>) -> (u128, u128) {
+    let (mut charged, mut given) = (0, 0);
+    for part in &these.list {
+        let other = those.list.iter().find(|other| other.origin == part.origin);
+        let (has, gave) = other.map_or((0, 0), |other| (other.charged, other.given));
+        charged += u128::from(part.charged.saturating_sub(has));
+        given += u128::from(part.given.saturating_sub(gave));
+    }
+    (charged, given)
+}
+
+impl JointBucket {
+    fn bucket(&self) -> &Bucket {
+        &self.stamped.bucket
+    }
+
+    fn interval_ms(&self) -> u128 {
+        u128::from(self.bucket().interval.ms())
+    }
+
+    /// The level at its own rate, in units of `1 / I` token.
+    fn level(&self, now_ms: u64) -> u128 {
+        self.bucket().drained(now_ms, self.bucket().refill)
+    }
+
+    fn taken(&self) -> u128 {
+        let net = |part: &BucketPart| u128::from(part.charged.saturating_sub(part.given));
+        self.parts.list.iter().map(net).sum()
+    }
+
+    fn set_level(&mut self, level: u128, now_ms: u64) {
+        let most = u128::from(MAX_COUNT) * self.interval_ms();
+        self.stamped.bucket.set_level(level.min(most), now_ms);
+    }
+}
+
+impl Meter for JointBucket {
+    const ALGORITHM: Algorithm = Algorithm::Bucket;
+
+    fn unused(limit: &Limit, log_size: u16) -> Self {
+        Self {
+            stamped: Stamped::unused(limit, log_size),
+            parts: Parts::none(),
+        }
+    }
+
+    fn span(&self) -> Span {
+        self.bucket().interval
+    }
+
+    fn limit(&self) -> Option<Limit> {
+        self.bucket().limit()
+    }
+
+    fn used(&self, ask: &Ask) -> u64 {
+        self.stamped.used(ask)
+    }
+
+    fn wait(&self, ask: &Ask, target: u64) -> u64 {
+        self.stamped.wait(ask, target)
+    }
+
+    fn reset_after(this: Option<&Self>, ask: &Ask, cost: u64) -> u64 {
+        Stamped::reset_after(this.map(|joint| &joint.stamped), ask, cost)
+    }
+
+    fn refundable(&self, ask: &Ask, at_ms: u64) -> u64 {
+        self.stamped.refundable(ask, at_ms)
+    }
+
+    fn charge(&mut self, ask: &Ask, cost: i64, at_ms: u64) {
+        let drained = |joint: &Self| {
+            let rate = joint.bucket().refill.max(ask.limit.refill());
+            joint.bucket().drained(ask.now_ms, rate)
+        };
+        let before = drained(self);
+        self.stamped.charge(ask, cost, at_ms);
+        let after = drained(self);
+        if before == 0 {
+            let own = self.parts.own;
+            self.parts.retain(|part| Some(part.origin) == own);
+        }
+        let tokens = before.saturating_sub(after) / self.interval_ms().max(1);
+        if let Some(own) = self.parts.own_mut(ask.now_ms) {
+            if cost >= 0 {
+                own.charged = own
+                    .charged
+                    .saturating_add(cost.unsigned_abs())
+                    .min(MAX_CHARGED);
+            } else {
+                let tokens = u64::try_from(tokens).unwrap_or(MAX_COUNT);
+                own.given = own.given.saturating_add(tokens).min(MAX_GIVEN);
+            }
+        }
+    }
+
+    fn is_unused(&self, now_ms: u64) -> bool {
+        self.stamped.is_unused(now_ms)
+    }
+
+    fn charged_ms(&self) -> u64 {
+        self.stamped.charged_ms()
+    }
+
+    fn unused_at_ms(&self) -> u64 {
+        self.stamped.unused_at_ms()
+    }
+
+    fn rewind(&mut self, now_ms: u64, window: Option<Window>) {
+        self.stamped.rewind(now_ms, window);
+    }
+
+    fn heap_bytes(&self) -> usize {
+        super::spilled_bytes(&self.parts.list)
+    }
+
+    fn visit_allocations(&mut self, visitor: &mut impl Allocations) {
+        visitor.visit(&mut self.parts.list);
+    }
+}
+
+impl Joint for JointBucket {
+    type Part = BucketPart;
+
+    fn parts(&self) -> &Parts<BucketPart> {
+        &self.parts
+    }
+
+    fn parts_mut(&mut self) -> &mut Parts<BucketPart> {
+        &mut self.parts
+    }
+
+    fn merge(&mut self, copy: &Self, debt_ms: u64, now_ms: u64) -> Received {
+        let mut received = Received::default();
+        let rate = self.bucket().refill;
+        let (mine, theirs) = (self.level(now_ms), copy.bucket().drained(now_ms, rate));
+        let add = |level: u128, (charged, given): (u128, u128)| {
+            let level = level.saturating_add(charged * self.interval_ms());
+            level.saturating_sub(given * self.interval_ms())
+        };
+        let news = add(mine, more(&copy.parts, &self.parts));
+        let olds = add(theirs, more(&self.parts, &copy.parts));
+        let capacity = u128::from(self.bucket().capacity) * self.interval_ms();
+        let most = capacity + capacity.max(u128::from(rate) * u128::from(debt_ms));
+        let level = news.min(olds).min(most.max(mine).max(theirs));
+        for part in &copy.parts.list {
+            received.add(self.parts.receive(part, true));
+        }
+        received.news |= level != mine;
+        if received.news {
+            if mine == 0 {
+                self.stamped.since_ms = now_ms;
+            }
+            self.set_level(level, now_ms);
+        }
+        received
+    }
+
+    fn forget(&mut self, reset_ms: u64, now_ms: u64) {
+        let before = self.parts.list.len();
+        self.parts.retain(|part| part.origin.began_ms > reset_ms);
+        if self.parts.list.len() < before {
+            let most = self.taken() * self.interval_ms();
+            self.set_level(self.level(now_ms).min(most), now_ms);
+        }
+    }
+
+    fn export(&self, _sends: impl Fn(Region) -> bool, _now_ms: u64) -> Option<Self> {
+        let mut copy = self.clone();
+        copy.parts.own = None;
+        copy.parts.list.retain(|part| part.origin.region.is_named());
+        copy.stamped.since_ms = 0;
+        (!copy.parts.list.is_empty()).then_some(copy)
+    }
+
+    fn empty_own(&mut self, ask: &Ask) {
+        let Some(own) = self.parts.own() else { return };
+        let net = own.charged.saturating_sub(own.given).min(MAX_COUNT);
+        self.charge(ask, -net.cast_signed(), u64::MAX);
+    }
+
+    /// The level, in proportion to what each region has taken since the bucket was full, as far as that is known.
+    fn used_by(&self, region: Region, ask: &Ask) -> u64 {
+        let parts = self.parts.list.iter();
+        let of_region = parts.filter(|part| part.origin.region == region);
+        let taken: u128 = of_region
+            .map(|part| u128::from(part.charged.saturating_sub(part.given)))
+            .sum();
+        let used = u128::from(self.used(ask));
+        let all = self.taken().max(1);
+        u64::try_from(used * taken / all).unwrap_or(MAX_COUNT)
+    }
+
+    fn forgets_ms(&self, reset_ms: u64) -> u64 {
+        let rate = u128::from(self.bucket().refill.max(1));
+        let full_ms = u128::from(self.bucket().capacity) * self.interval_ms() / rate;
+        let ms = u64::try_from(2 * full_ms + 10_000).unwrap_or(MAX_TIME_MS);
+        self.unused_at_ms()
+            .max(reset_ms.saturating_add(ms))
+            .min(MAX_TIME_MS)
+    }
+}

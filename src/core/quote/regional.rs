@@ -1,0 +1,213 @@
+//! A hit on a limiter that several regions share: the same quote on what all have used, and the share rule.
+
+use super::{Change, Hit, Quote};
+use crate::core::algorithm::joint::bucket::JointBucket;
+use crate::core::algorithm::joint::fixed::JointFixed;
+use crate::core::algorithm::joint::sliding::JointSliding;
+use crate::core::decision::Retry;
+use crate::core::error::Error;
+use crate::core::limit::Algorithm;
+use crate::core::limiter::regional::{Body, InBody, Regional};
+use crate::core::limiter::{Block, Blocked, Held, Limiter, Meters};
+use crate::core::region::origin::Region;
+use crate::core::region::share::{Marks, Share};
+
+/// Which of several regions this one is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Here {
+    /// Its name.
+    pub region: Region,
+    /// A key whose last entry in the ring of changes is below this was not charged by this server since it has been a primary:
+    /// what it holds may be older than what others have of it, so this region goes on as a new origin.
+    pub term: u64,
+    /// What the share rule goes by; `None` where it holds nothing, as on a replica.
+    pub share: Option<Share>,
+}
+
+/// As [`super::quote`].
+#[cold]
+pub(super) fn quote_regional(
+    state: Option<&Held<'_>>,
+    block: Option<Block>,
+    hit: &Hit,
+    now_ms: u64,
+    others: bool,
+    out: &mut Quote,
+) -> Result<(), Error> {
+    match hit.algorithm {
+        Algorithm::Fixed => quote_joint::<JointFixed>(state, block, hit, now_ms, others, out),
+        Algorithm::Sliding => quote_joint::<JointSliding>(state, block, hit, now_ms, others, out),
+        Algorithm::Bucket => quote_joint::<JointBucket>(state, block, hit, now_ms, others, out),
+        Algorithm::Lease => super::quote_form(state, block, hit, now_ms, others, out),
+    }
+}
+
+fn quote_joint<J: InBody>(
+    state: Option<&Held<'_>>,
+    block: Option<Block>,
+    hit: &Hit,
+    now_ms: u64,
+    others: bool,
+    out: &mut Quote,
+) -> Result<(), Error> {
+    let region = hit.rare.here.map_or(Region::UNNAMED, |here| here.region);
+    let widened = match state {
+        None | Some(Held::Regional(_)) => None,
+        Some(held) => Body::widen(held, region, now_ms),
+    };
+    let (body, marks) = match state {
+        Some(Held::Regional(regional)) => (Some(&regional.body), regional.local.marks),
+        Some(_) => (widened.as_ref(), Marks::default()),
+        None => (None, Marks::begin(now_ms)),
+    };
+    let meters = body.and_then(J::of);
+    if let (Some(held), None) = (state, meters) {
+        return Err(super::other_algorithm::<J>(held));
+    }
+    let rare = hit.rare;
+    let share = rare.here.and_then(|here| here.share);
+    // A turn that is reserved is the region's own, and a settlement is of what was let through before.
+    let is_shared = hit.cost > 0 && rare.at_ms.is_none() && rare.reserve_ms.is_none();
+    let Some(share) = share.filter(|_| is_shared) else {
+        return Meters::quote(meters, block, others, hit, now_ms, out);
+    };
+    let cost = hit.cost.unsigned_abs();
+    let recent = marks.recent(share.acknowledged_ms);
+    let room = |index: usize| {
+        let Some(limit) = hit.limits.get(index) else {
+            return u64::MAX;
+        };
+        let ask = hit.ask(index, limit, now_ms);
+        let meter = meters.and_then(|meters| meters.find(index, limit));
+        let view = meter.map_or(0, |meter| meter.used(&ask));
+        let own = meter.map_or(0, |meter| meter.used_by(region, &ask));
+        let recent = match J::ALGORITHM {
+            Algorithm::Bucket => recent.min(view), // of a level nobody can say whose it is
+            _ => recent.min(own),
+        };
+        share.room(limit.limit(), view, recent, cost, now_ms)
+    };
+    let least = (0..hit.limits.len()).map(room).min().unwrap_or(u64::MAX);
+    if least >= cost {
+        return Meters::quote(meters, block, others, hit, now_ms, out);
+    }
+    if let Some(min) = rare.min.filter(|min| *min <= least) {
+        let part = Hit {
+            cost: i64::try_from(least).unwrap_or(i64::MAX),
+            rare: &super::Rare {
+                min: Some(min),
+                ..*rare
+            },
+            ..*hit
+        };
+        return Meters::quote(meters, block, others, &part, now_ms, out);
+    }
+    Meters::quote(meters, block, false, hit, now_ms, out)?;
+    if out.fits {
+        out.fits = false;
+        let needed = rare.min.unwrap_or(cost);
+        for (index, verdict) in out.decision.verdicts.iter_mut().enumerate() {
+            if room(index) < needed {
+                verdict.allowed = false;
+                verdict.retry = Retry::After(share.retry_ms);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// As [`super::commit`].
+#[cold]
+pub(super) fn commit_regional(
+    state: Option<&mut Held<'_>>,
+    hit: &Hit,
+    change: Change,
+    now_ms: u64,
+) -> Result<Option<Limiter>, Error> {
+    match hit.algorithm {
+        _ if change == Change::None => Ok(None),
+        Algorithm::Fixed => commit_joint::<JointFixed>(state, hit, change, now_ms),
+        Algorithm::Sliding => commit_joint::<JointSliding>(state, hit, change, now_ms),
+        Algorithm::Bucket => commit_joint::<JointBucket>(state, hit, change, now_ms),
+        Algorithm::Lease => super::commit_form::<super::Leases>(state, hit, change, now_ms),
+    }
+}
+
+fn commit_joint<J: InBody>(
+    state: Option<&mut Held<'_>>,
+    hit: &Hit,
+    change: Change,
+    now_ms: u64,
+) -> Result<Option<Limiter>, Error> {
+    let region = hit.rare.here.map_or(Region::UNNAMED, |here| here.region);
+    let mut fresh = None;
+    let is_new = !matches!(state, Some(Held::Regional(_)));
+    let regional = match state {
+        Some(Held::Regional(regional)) => &mut **regional,
+        Some(held) => {
+            let body = Body::widen(held, region, now_ms);
+            let body = body.ok_or_else(|| super::other_algorithm::<J>(held))?;
+            fresh.insert(Regional::new(body, Marks::default()))
+        }
+        None => {
+            let body = J::wrap(Meters::empty());
+            fresh.insert(Regional::new(body, Marks::begin(now_ms)))
+        }
+    };
+    let algorithm = regional.body.algorithm();
+    let meters = J::of_mut(&mut regional.body).ok_or(Error::HoldsAlgorithm {
+        holds: algorithm,
+        asked: J::ALGORITHM,
+    })?;
+    let is_stale = |here: Here| !is_new && regional.local.entry < here.term;
+    regional.local.renewed = hit.rare.here.is_some_and(is_stale);
+    if regional.local.renewed {
+        // What may be older than others' copies stays as it is; what is charged from now on is another origin's.
+        for meter in &mut meters.0 {
+            meter.parts_mut().own = None;
+        }
+        regional.local.marks = Marks::default();
+    }
+    match change {
+        Change::None => {}
+        Change::Charge(cost) => {
+            let is_in_order = meters.0.len() == hit.limits.len()
+                && hit
+                    .limits
+                    .iter()
+                    .zip(&meters.0)
+                    .all(|(limit, meter)| meter.is_for(limit));
+            if !is_in_order {
+                meters.arrange(hit, now_ms);
+            }
+            if region.is_named() {
+                for meter in meters.0.iter_mut().take(hit.limits.len()) {
+                    meter.parts_mut().begin(region, now_ms, regional.reset_ms);
+                }
+            }
+            meters.charge(hit, cost, now_ms);
+            let share = hit.rare.here.and_then(|here| here.share);
+            let acknowledged_ms = share.map_or(0, |share| share.acknowledged_ms);
+            regional.local.marks.charge(cost, acknowledged_ms, now_ms);
+        }
+        Change::Rewind => meters.rewind(hit, now_ms),
+        Change::Block { emptied, .. } => {
+            meters.rewind(hit, now_ms);
+            for (bit, limit) in hit.limits.iter().enumerate() {
+                let meter = meters.0.iter_mut().find(|meter| meter.is_for(limit));
+                if let (Some(meter), 1) = (meter, (emptied >> bit) & 1) {
+                    meter.empty_own(&hit.ask(bit, limit, now_ms));
+                }
+            }
+        }
+    }
+    if regional.reset_ms > 0 && regional.remembers_ms <= now_ms {
+        // Whatever was used before the reset is over everywhere. The next origin begins later all the same.
+        (regional.reset_ms, regional.remembers_ms) = (0, 0);
+    }
+    let Change::Block { block, .. } = change else {
+        return Ok(fresh.map(|regional| Limiter::Regional(Box::new(regional))));
+    };
+    let limiter = Limiter::Regional(Box::new(regional.clone()));
+    Ok(Some(Limiter::Blocked(Box::new(Blocked { block, limiter }))))
+}

@@ -1,0 +1,105 @@
+//! Who has used something: a region, and since when.
+//!
+//! A key can vanish from a region (it expires, is evicted or deleted, a late replica is promoted) and begin again with small
+//! numbers. Under one name a maximum would hide them, and if the later beginning won, the other regions would forget what
+//! they knew. So each beginning is an origin of its own: nothing is hidden, and nothing forgotten but what nobody has any
+//! more.
+
+use crate::core::bytes::sink::{write_string, Sink};
+use crate::core::bytes::source::Source;
+use crate::core::bytes::varint;
+use crate::core::limit::MAX_TIME_MS;
+use std::fmt;
+
+/// The name of a region: 1 to 8 bytes of `[a-z0-9-]`, as one number, so that nothing has to be replicated but the number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Region(u64);
+
+impl Region {
+    /// The longest name, in bytes.
+    pub const MAX_BYTES: usize = 8;
+
+    /// Whose usage was counted while no region was set. It never leaves the server.
+    pub const UNNAMED: Self = Self(0);
+
+    /// Reads a name; `None` where it is not one.
+    ///
+    /// ```
+    /// use ratelimit::core::region::origin::Region;
+    /// assert_eq!(Region::parse(b"eu-1").unwrap().to_string(), "eu-1");
+    /// for text in ["", "EU", "eu 1", "eu-central"] {
+    ///     assert_eq!(Region::parse(text.as_bytes()), None, "{text}");
+    /// }
+    /// ```
+    pub fn parse(name: &[u8]) -> Option<Self> {
+        let is_known = |byte: &u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
+        let is_name = (1..=Self::MAX_BYTES).contains(&name.len()) && name.iter().all(is_known);
+        let shifted = |number, byte: &u8| number << 8 | u64::from(*byte);
+        is_name.then(|| Self(name.iter().fold(0, shifted) << (8 * (Self::MAX_BYTES - name.len()))))
+    }
+
+    /// Whether it has a name.
+    pub fn is_named(self) -> bool {
+        self != Self::UNNAMED
+    }
+
+    /// The number that it is.
+    pub fn number(self) -> u64 {
+        self.0
+    }
+
+    /// The inverse of [`Region::number`]; `None` where no name is that number.
+    pub fn of_number(number: u64) -> Option<Self> {
+        let region = Self(number);
+        (!region.is_named() || Self::parse(&region.name()) == Some(region)).then_some(region)
+    }
+
+    fn name(self) -> Vec<u8> {
+        let bytes = self.0.to_be_bytes();
+        bytes.into_iter().take_while(|byte| *byte != 0).collect()
+    }
+
+    /// Appends its bytes: the name behind its length.
+    pub fn write(self, out: &mut impl Sink) {
+        write_string(out, &self.name());
+    }
+
+    /// Reads what [`Region::write`] wrote.
+    pub fn read(source: &mut Source) -> Option<Self> {
+        match source.string(Self::MAX_BYTES)? {
+            [] => Some(Self::UNNAMED),
+            name => Self::parse(name),
+        }
+    }
+}
+
+impl fmt::Display for Region {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&String::from_utf8_lossy(&self.name()))
+    }
+}
+
+/// A region, and since when it has used what it has: by its own clock, and no two beginnings at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Origin {
+    /// Whose it is.
+    pub region: Region,
+    /// Its beginning, in Unix milliseconds.
+    pub began_ms: u64,
+}
+
+impl Origin {
+    /// Appends its bytes.
+    pub fn write(self, out: &mut impl Sink) {
+        self.region.write(out);
+        varint::write(out, self.began_ms);
+    }
+
+    /// Reads what [`Origin::write`] wrote.
+    pub fn read(source: &mut Source) -> Option<Self> {
+        Some(Self {
+            region: Region::read(source)?,
+            began_ms: source.at_most(MAX_TIME_MS)?,
+        })
+    }
+}

@@ -1,0 +1,256 @@
+//! What was heard from other regions, and what they have acknowledged: of the node, not of a key.
+//!
+//! | of region `o` | meaning |
+//! |---|---|
+//! | heard | a time of `o`'s clock: all that `o` had changed until then has been merged here |
+//! | echo | a time of this server's clock: all that it had changed until then has been merged at `o` |
+//!
+//! No clock is compared with another's. Neither is saved: a server that has just started, or been promoted, has heard nobody.
+
+use super::origin::Region;
+use super::share::Share;
+use crate::core::algorithm::joint::Received;
+use crate::core::error::Error;
+
+/// The most regions that are kept.
+pub const MAX_REGIONS: usize = 64;
+
+/// How long a region counts as heard, besides the time between the last two times it was.
+const HEARD_MS: u64 = 2_000;
+
+/// The longest such time that is believed.
+const LONGEST_GAP_MS: u64 = 10_000;
+
+/// Whether the share rule holds hits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// It does not.
+    No,
+    /// Of the regions that are heard; one that is not does not count.
+    Open,
+    /// Of all regions that were ever heard, until they are forgotten.
+    Strict,
+}
+
+impl Sharing {
+    /// All, in the order of their numbers as a setting.
+    pub const ALL: [(Self, &'static str); 3] = [
+        (Self::No, "no"),
+        (Self::Open, "open"),
+        (Self::Strict, "strict"),
+    ];
+}
+
+/// What is known of one region.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    /// Which.
+    pub region: Region,
+    /// See the head of this file; 0 where nothing was heard.
+    pub heard_ms: u64,
+    /// See the head of this file; 0 where nothing was acknowledged.
+    pub echo_ms: u64,
+    /// When it was heard last, by this server's clock; 0 where it was not.
+    pub at_ms: u64,
+    /// Between the last two times.
+    gap_ms: u64,
+    /// Keys that it has sent.
+    pub merges: u64,
+    /// Of them, those that had something new.
+    pub news: u64,
+    /// Windows and origins that were not taken.
+    pub refused: u64,
+}
+
+impl Peer {
+    fn is_heard(&self, now_ms: u64) -> bool {
+        self.at_ms > 0 && now_ms.abs_diff(self.at_ms) < HEARD_MS + self.gap_ms
+    }
+}
+
+/// The regions that this server has heard of, by name.
+#[derive(Clone, Debug, Default)]
+pub struct Peers {
+    list: Vec<Peer>,
+}
+
+impl Peers {
+    /// All, by name.
+    pub fn list(&self) -> &[Peer] {
+        &self.list
+    }
+
+    /// A region's, to change it; `None` where it is new and there is no room.
+    pub fn of(&mut self, region: Region) -> Option<&mut Peer> {
+        let found = self.list.binary_search_by_key(&region, |peer| peer.region);
+        let place = match found {
+            Ok(place) => place,
+            Err(_) if self.list.len() >= MAX_REGIONS => return None,
+            Err(place) => {
+                let peer = Peer {
+                    region,
+                    heard_ms: 0,
+                    echo_ms: 0,
+                    at_ms: 0,
+                    gap_ms: 0,
+                    merges: 0,
+                    news: 0,
+                    refused: 0,
+                };
+                self.list.insert(place, peer);
+                place
+            }
+        };
+        self.list.get_mut(place)
+    }
+
+    /// A region says: you have had all of mine until then, and of yours I have had all until `echo_ms`.
+    ///
+    /// # Errors
+    /// A region that is new, where there is no room.
+    pub fn hear(
+        &mut self,
+        region: Region,
+        until_ms: u64,
+        echo_ms: Option<u64>,
+        now_ms: u64,
+    ) -> Result<(), Error> {
+        let peer = self.of(region).ok_or(Error::TooManyRegions)?;
+        peer.heard_ms = peer.heard_ms.max(until_ms);
+        // This server's clock may have stepped back: what it said before says nothing of now.
+        let before_ms = if peer.echo_ms > now_ms {
+            0
+        } else {
+            peer.echo_ms
+        };
+        let echo_ms = echo_ms.filter(|echo_ms| *echo_ms <= now_ms);
+        peer.echo_ms = before_ms.max(echo_ms.unwrap_or(0));
+        peer.gap_ms = match peer.at_ms {
+            0 => 0,
+            at_ms => now_ms.saturating_sub(at_ms).min(LONGEST_GAP_MS),
+        };
+        peer.at_ms = now_ms;
+        Ok(())
+    }
+
+    /// Forgets a region. Whether it was known.
+    pub fn forget(&mut self, region: Region) -> bool {
+        let before = self.list.len();
+        self.list.retain(|peer| peer.region != region);
+        self.list.len() < before
+    }
+
+    /// Forgets what was heard and acknowledged: this server is not the one any more that it was said to.
+    pub fn clear(&mut self) {
+        self.list.clear();
+    }
+
+    /// Notes what became of a key that a region has sent. (One for which there is no room any more is not told of.)
+    pub fn count(&mut self, sender: Region, own: Region, received: &Received) {
+        if let Some(peer) = self.of(sender) {
+            peer.merges += 1;
+            peer.news += u64::from(received.news);
+            peer.refused += received.refused;
+        }
+        if received.own_news && sender != own {
+            if let Some(peer) = self.of(own) {
+                peer.news += 1;
+            }
+        }
+    }
+
+    /// What the share rule goes by now; `None` where it holds nothing.
+    pub fn share(&self, own: Region, sharing: Sharing, now_ms: u64) -> Option<Share> {
+        let counts = |peer: &&Peer| {
+            peer.region != own
+                && peer.at_ms > 0
+                && match sharing {
+                    Sharing::No => false,
+                    Sharing::Open => peer.is_heard(now_ms),
+                    Sharing::Strict => true,
+                }
+        };
+        let others = || self.list.iter().filter(counts);
+        let echo_ms = |peer: &Peer| {
+            if peer.echo_ms > now_ms {
+                0
+            } else {
+                peer.echo_ms
+            }
+        };
+        let acknowledged_ms = others().map(echo_ms).min()?;
+        Some(Share {
+            regions: 1 + others().count() as u64,
+            rank: others().filter(|peer| peer.region < own).count() as u64,
+            acknowledged_ms,
+            retry_ms: (now_ms - acknowledged_ms).clamp(1, HEARD_MS),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn region(name: &str) -> Region {
+        Region::parse(name.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn a_share_is_of_those_that_are_heard() {
+        let mut peers = Peers::default();
+        let [eu, us, ap] = ["eu", "us", "ap"].map(region);
+        assert_eq!(peers.share(eu, Sharing::Open, 10_000), None);
+        peers.hear(us, 5, Some(9_000), 10_000).unwrap();
+        peers.hear(ap, 5, Some(8_500), 10_000).unwrap();
+        peers.hear(eu, 5, Some(1), 10_000).unwrap(); // a second primary of this name
+        let share = peers.share(eu, Sharing::Open, 10_100).unwrap();
+        assert_eq!((share.regions, share.rank), (3, 1));
+        assert_eq!((share.acknowledged_ms, share.retry_ms), (8_500, 1_600));
+        assert_eq!(peers.share(eu, Sharing::No, 10_100), None);
+        // Heard every second, each has a second more than 2.
+        peers.hear(us, 6, Some(10_500), 11_000).unwrap();
+        let share = peers.share(eu, Sharing::Open, 13_500).unwrap();
+        assert_eq!((share.regions, share.acknowledged_ms), (2, 10_500));
+        assert_eq!(peers.share(eu, Sharing::Open, 20_000), None);
+        let strict = peers.share(eu, Sharing::Strict, 20_000).unwrap();
+        assert_eq!((strict.regions, strict.acknowledged_ms), (3, 8_500));
+        assert!(peers.forget(ap) && !peers.forget(ap));
+        assert_eq!(peers.share(eu, Sharing::Strict, 20_000).unwrap().regions, 2);
+    }
+
+    #[test]
+    fn times_only_grow_unless_the_clock_steps_back() {
+        let mut peers = Peers::default();
+        let us = region("us");
+        peers.hear(us, 50, Some(900), 1_000).unwrap();
+        peers.hear(us, 40, Some(800), 1_000).unwrap();
+        peers.hear(us, 40, None, 1_000).unwrap();
+        let peer = peers.list()[0];
+        assert_eq!((peer.heard_ms, peer.echo_ms), (50, 900));
+        peers.hear(us, 60, Some(5_000), 1_000).unwrap();
+        assert_eq!(peers.list()[0].echo_ms, 900, "a time to come says nothing");
+        let eu = region("eu");
+        assert_eq!(
+            peers.share(eu, Sharing::Open, 500).unwrap().acknowledged_ms,
+            0
+        );
+        peers.hear(us, 60, Some(400), 500).unwrap();
+        assert_eq!(peers.list()[0].echo_ms, 400);
+    }
+
+    #[test]
+    fn there_are_so_many_regions_and_no_more() {
+        let mut peers = Peers::default();
+        for number in 0..MAX_REGIONS {
+            peers
+                .hear(region(&format!("r{number}")), 1, None, 1)
+                .unwrap();
+        }
+        assert_eq!(
+            peers.hear(region("x"), 1, None, 1),
+            Err(Error::TooManyRegions)
+        );
+        peers.hear(region("r0"), 1, None, 1).unwrap();
+    }
+}

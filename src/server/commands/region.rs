@@ -1,0 +1,317 @@
+//! `RL.CHANGES`, `RL.MERGE`, `RL.HEARD`, `RL.REGION`, `RL.RESET`: one limit over several regions. Whatever carries what one
+//! server hands out to the others has one loop: CHANGES here, MERGE and HEARD there.
+
+use super::KEY;
+use crate::core::codec;
+use crate::core::error::Error;
+use crate::core::limit::MAX_TIME_MS;
+use crate::core::limiter::regional::{self, Left, Merging, Payload};
+use crate::core::limiter::Held;
+use crate::core::region::origin::Region;
+use crate::core::region::ring::{Cursor, Place};
+use crate::core::request;
+use crate::server::propagate::APPLY;
+use crate::server::raw::{now_ms, Call, Key};
+use crate::server::slot::Slot;
+use crate::server::{config, data_type, regions};
+
+/// Keys of one RL.CHANGES, if nobody says, and at the most.
+const DEFAULT_COUNT: usize = 1_000;
+const MAX_COUNT: usize = 100_000;
+
+/// For how long a bucket's refill may be owed, where merging alone has made the debt.
+const DEBT_MS: u64 = 10_000;
+
+fn own() -> Result<Region, Error> {
+    config::REGION.get().ok_or(Error::NoRegion)
+}
+
+fn region(words: &[&[u8]], at: usize) -> Result<Region, Error> {
+    let name = words.get(at).copied().unwrap_or_default();
+    Region::parse(name).ok_or(Error::Region { at })
+}
+
+/// `RL.CHANGES cursor [COUNT n]`: the next cursor, until when the reader has been handed everything then, and key after
+/// payload.
+pub fn changes(call: &Call) -> Result<(), Error> {
+    const CURSOR: usize = 1;
+    let own = own()?;
+    let args = call.args();
+    let cursor = Cursor::parse(call.arg(CURSOR)).ok_or(Error::Cursor { at: CURSOR })?;
+    let count = match args.get(CURSOR + 1..).unwrap_or_default() {
+        [] => Some(DEFAULT_COUNT),
+        [option, count] if option.eq_ignore_ascii_case(b"COUNT") => request::integer(count)
+            .and_then(|count| usize::try_from(count).ok())
+            .filter(|count| (1..=MAX_COUNT).contains(count)),
+        _ => None,
+    };
+    let (at, max) = (CURSOR + 1, MAX_COUNT);
+    let count = count.ok_or(Error::ScanCount { at, max })?;
+    let now_ms = now_ms();
+    let (next, until_ms, sent) = match regions::with(|regions| regions.ring.place(cursor)) {
+        Place::Changes { from } => changed(call, own, from, count, now_ms),
+        Place::Pass { scan, from } => pass(call, own, scan, from, count, now_ms),
+    };
+    call.reply_array(3);
+    let next = regions::with(|regions| regions.ring.cursor(next));
+    call.reply_bytes(next.as_bytes());
+    call.reply_count(until_ms);
+    call.reply_array(2 * sent.len());
+    for (name, payload) in sent {
+        call.reply_bytes(&name);
+        call.reply_bytes(&payload);
+    }
+    Ok(())
+}
+
+type Sent = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// What has changed from an entry on.
+fn changed(call: &Call, own: Region, from: u64, count: usize, now_ms: u64) -> (Place, u64, Sent) {
+    let database = call.database();
+    let quiet = config::region_quiet();
+    let entries: Vec<_> = regions::with(|regions| {
+        let entries = regions.ring.from(from);
+        entries.map_or_else(Vec::new, |entries| {
+            let entries = entries.take(count);
+            entries
+                .map(|(number, entry)| (number, entry.clone()))
+                .collect()
+        })
+    });
+    let next = from + entries.len() as u64;
+    let until_ms = regions::with(|regions| {
+        regions.ring.hand(next);
+        regions.ring.complete_until_ms(next, now_ms)
+    });
+    let mut sent = Sent::new();
+    for (number, entry) in entries
+        .into_iter()
+        .filter(|(_, entry)| entry.database == database)
+    {
+        // A key with a later entry is sent with that one, and one that is gone is not.
+        let payload = call.look_at(&entry.name, |key| {
+            exported(&key, own, Some(own), now_ms, |regional| {
+                regional.local.entry == number && regional.has_used(own, quiet, now_ms)
+            })
+        });
+        if let Some(payload) = payload {
+            sent.push((entry.name.into(), payload));
+        }
+    }
+    (Place::Changes { from: next }, until_ms, sent)
+}
+
+/// A part of a pass over all keys.
+fn pass(
+    call: &Call,
+    own: Region,
+    scan: u64,
+    from: u64,
+    count: usize,
+    now_ms: u64,
+) -> (Place, u64, Sent) {
+    let Some((scan, names)) = call.scan(scan, count, "ratelimit") else {
+        return (Place::Pass { scan, from }, 0, Sent::new()); // the server is loading, say: later
+    };
+    let mut sent = Sent::new();
+    for name in names {
+        let payload = call.look_at(&name, |key| exported(&key, own, None, now_ms, |_| true));
+        if let Some(payload) = payload {
+            sent.push((name, payload));
+        }
+    }
+    if scan != 0 {
+        return (Place::Pass { scan, from }, 0, sent);
+    }
+    let until_ms = regions::with(|regions| regions.ring.complete_until_ms(from, now_ms));
+    (Place::Changes { from }, until_ms, sent)
+}
+
+/// What a key holds for other regions: a region's own part, or all.
+fn exported(
+    key: &Key,
+    own: Region,
+    of: Option<Region>,
+    now_ms: u64,
+    is_sent: impl FnOnce(&regional::Regional) -> bool,
+) -> Option<Vec<u8>> {
+    let value = key.value(data_type::handle())?;
+    // SAFETY: the server keeps only what `into_raw` made under this type; the key is open, and nobody else looks at it.
+    let mut held = unsafe { data_type::held(value) };
+    let regional = held.regional()?;
+    is_sent(regional).then_some(())?;
+    let payload = Payload {
+        sender: own,
+        reset_ms: regional.reset_ms,
+        body: regional.export(of, now_ms)?,
+    };
+    Some(codec::encode_parts(&payload))
+}
+
+/// `RL.MERGE key payload`: 1 where it was news.
+pub fn merge(call: &Call) -> Result<(), Error> {
+    const PAYLOAD: usize = 2;
+    let own = own()?;
+    let parts = call.arg(PAYLOAD);
+    let payload = codec::decode_parts(parts).ok_or(Error::Parts { at: PAYLOAD })?;
+    let setting = Merging {
+        now_ms: now_ms(),
+        debt_ms: DEBT_MS,
+        log_size: config::sliding_entries(),
+    };
+    let Some(key) = call.open_to_write(KEY) else {
+        return Ok(()); // the server's arity check sees to it that there is a key
+    };
+    let mut slot = Slot::of(key)?;
+    if slot.held().is_none() && call.refuses_new_keys() {
+        let (limiter, _) = regional::merge(None, &payload, setting, own)?;
+        if limiter.is_some() {
+            return Err(Error::OutOfMemory);
+        }
+    }
+    let is_news = slot.merge(&payload, setting, own)?;
+    if is_news {
+        slot.key()
+            .replicate(APPLY, &codec::encode_merge(parts, setting, own));
+        slot.key().signal_modified();
+    }
+    call.reply_integer(i64::from(is_news));
+    Ok(())
+}
+
+/// `RL.HEARD region until-ms [region echo-ms ...]`
+pub fn heard(call: &Call) -> Result<(), Error> {
+    const REGION: usize = 1;
+    let own = own()?;
+    let words = call.args();
+    let time = |at: usize, what: &'static str| {
+        let word = words
+            .get(at)
+            .ok_or(Error::Incomplete { at, expected: what })?;
+        let time = request::integer(word).and_then(|time| u64::try_from(time).ok());
+        time.filter(|time| *time <= MAX_TIME_MS)
+            .ok_or(Error::Time { at, what })
+    };
+    let sender = region(&words, REGION)?;
+    let until_ms = time(REGION + 1, "until-ms")?;
+    let mut echo_ms = None;
+    for at in (REGION + 2..words.len()).step_by(2) {
+        let of = region(&words, at)?;
+        let time_ms = time(at + 1, "echo-ms")?;
+        if of == own {
+            echo_ms = Some(time_ms);
+        }
+    }
+    let now_ms = now_ms();
+    regions::with(|regions| regions.peers.hear(sender, until_ms, echo_ms, now_ms))?;
+    call.reply_simple(c"OK");
+    Ok(())
+}
+
+/// `RL.REGION LIST`: a map from each region's name to what was heard of it.
+pub fn list(call: &Call) -> Result<(), Error> {
+    own()?;
+    let now_ms = now_ms();
+    let peers = regions::with(|regions| regions.peers.list().to_vec());
+    call.reply_map(peers.len());
+    for peer in peers {
+        call.reply_bytes(peer.region.to_string().as_bytes());
+        call.reply_map(6);
+        let ago = |at_ms: u64| match at_ms {
+            0 => -1,
+            at_ms => i64::try_from(now_ms.saturating_sub(at_ms)).unwrap_or(i64::MAX),
+        };
+        let count = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        for (name, value) in [
+            ("heard_ms", count(peer.heard_ms)),
+            ("heard_ms_ago", ago(peer.at_ms)),
+            ("echo_ms_ago", ago(peer.echo_ms)),
+            ("merges", count(peer.merges)),
+            ("news", count(peer.news)),
+            ("refused", count(peer.refused)),
+        ] {
+            call.reply_bytes(name.as_bytes());
+            call.reply_integer(value);
+        }
+    }
+    Ok(())
+}
+
+/// `RL.REGION FORGET region`: 1 if it was known.
+pub fn forget(call: &Call) -> Result<(), Error> {
+    const REGION: usize = 2;
+    own()?;
+    let region = region(&call.args(), REGION)?;
+    let was_known = regions::with(|regions| regions.peers.forget(region));
+    call.reply_integer(i64::from(was_known));
+    Ok(())
+}
+
+/// `RL.RESET key [key ...]`: how many there were.
+pub fn reset(call: &Call) -> Result<(), Error> {
+    own()?;
+    let now_ms = now_ms();
+    let keys = KEY..call.args().len();
+    // One that holds something else refuses the call before any is changed.
+    for at in keys.clone() {
+        call.open_to_read(at).map(Slot::of).transpose()?;
+    }
+    let mut count = 0;
+    for at in keys {
+        let Some(key) = call.open_to_write(at) else {
+            continue;
+        };
+        let mut slot = Slot::of(key)?;
+        let Some(held) = slot.held_mut() else {
+            continue; // there is none, or the call names it twice
+        };
+        let reset_ms = held
+            .regional()
+            .map_or(now_ms, |regional| regional.reset_at_ms(now_ms));
+        slot.reset(reset_ms, now_ms);
+        slot.note_change(now_ms);
+        slot.key()
+            .replicate(APPLY, &codec::encode_reset(reset_ms, now_ms));
+        slot.key().signal_modified();
+        count += 1;
+    }
+    call.reply_count(count);
+    Ok(())
+}
+
+impl Slot<'_> {
+    /// Takes over what another region has sent, and sees to the TTL. Whether it was news.
+    pub fn merge(
+        &mut self,
+        payload: &Payload,
+        setting: Merging,
+        own: Region,
+    ) -> Result<bool, Error> {
+        let (limiter, received) = regional::merge(self.held_mut(), payload, setting, own)?;
+        if let Some(limiter) = limiter {
+            self.put(limiter);
+        }
+        if received.news {
+            self.keep_ttl();
+        }
+        regions::with(|regions| regions.peers.count(payload.sender, own, &received));
+        Ok(received.news)
+    }
+
+    /// Forgets what was used until then.
+    pub fn reset(&mut self, reset_ms: u64, now_ms: u64) {
+        let left = self
+            .held_mut()
+            .map(|held: &mut Held| regional::reset(held, reset_ms, now_ms));
+        match left {
+            None => {}
+            Some(Left::Nothing) => self.delete(),
+            Some(Left::Same) => self.keep_ttl(),
+            Some(Left::Other(limiter)) => {
+                self.put(limiter);
+                self.keep_ttl();
+            }
+        }
+    }
+}

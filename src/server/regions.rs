@@ -1,0 +1,84 @@
+//! What this server knows of other regions, behind one guard: the ring of keys that have changed, and who was heard. None of it
+//! is saved, sent on, or part of any key.
+
+use super::config;
+use super::raw::{is_main_thread, random_seeds, Key};
+use crate::core::limit::Algorithm;
+use crate::core::limiter::regional::Local;
+use crate::core::quote::regional::Here;
+use crate::core::region::origin::Region;
+use crate::core::region::peers::Peers;
+use crate::core::region::ring::Ring;
+use std::cell::RefCell;
+
+/// The ring, and who was heard.
+pub struct Regions {
+    /// Keys that have changed.
+    pub ring: Ring,
+    /// Other regions.
+    pub peers: Peers,
+    /// Which this one was when it was last asked: of another name, nobody has acknowledged anything.
+    name: Option<Region>,
+}
+
+struct Guarded(RefCell<Option<Regions>>);
+
+// SAFETY: the server runs commands and events on one thread, or, where it has others, under one lock; a forked child has its
+// own copy, and asks for none of it.
+unsafe impl Sync for Guarded {}
+
+static REGIONS: Guarded = Guarded(RefCell::new(None));
+
+/// Gives access to it. `body` calls nothing that could come back here.
+pub fn with<T>(body: impl FnOnce(&mut Regions) -> T) -> T {
+    debug_assert!(is_main_thread());
+    let mut regions = REGIONS.0.borrow_mut();
+    let regions = regions.get_or_insert_with(|| Regions {
+        ring: Ring::new(random_seeds()[0]),
+        peers: Peers::default(),
+        name: config::REGION.get(),
+    });
+    let name = config::REGION.get();
+    if regions.name != name {
+        regions.name = name;
+        regions.peers.clear();
+        regions.ring.clear();
+    }
+    body(regions)
+}
+
+/// Which region this one is, for a hit; `None` where none is set, and for leases, which regions do not share.
+pub fn here(algorithm: Algorithm, now_ms: u64) -> Option<Here> {
+    let region = config::REGION.get()?;
+    (algorithm != Algorithm::Lease).then(|| {
+        with(|regions| Here {
+            region,
+            term: regions.ring.term(),
+            share: regions.peers.share(region, config::sharing(), now_ms),
+        })
+    })
+}
+
+/// Notes that a key has changed, unless it is noted already for whoever reads next.
+pub fn note(key: &Key, local: &mut Local, now_ms: u64) {
+    if !config::REGION.is_set() || key.is_loading() {
+        return;
+    }
+    with(|regions| {
+        if regions.ring.is_due(local.entry) {
+            let most = config::region_changes();
+            local.entry = regions
+                .ring
+                .append(key.name(), key.database(), now_ms, most);
+        }
+    });
+}
+
+/// This server has come to be a primary, or a replica: what its keys hold may be older than what others have of it, and nobody
+/// has told it anything.
+pub fn begin_term() {
+    with(|regions| {
+        regions.ring.begin_term();
+        regions.peers.clear();
+    });
+}
