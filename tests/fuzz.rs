@@ -27,12 +27,12 @@ use ratelimit::core::codec::{self, Charge, Effect};
 use ratelimit::core::duration::{self, Human};
 use ratelimit::core::error::Error;
 use ratelimit::core::limit::{Algorithm, Limit, Limits, MAX_COUNT, MAX_LIMITS, MAX_TIME_MS};
+use ratelimit::core::limiter::regional::{self, Merging, Payload};
 use ratelimit::core::limiter::Limiter;
 use ratelimit::core::node::deny::{Bounds, Lists, Net, Seed, Until, Value, Values};
 use ratelimit::core::node::policy::{self, Policies, Policy, Setting, Temporary};
 use ratelimit::core::node::stats::{self, Outcome, Stats};
 use ratelimit::core::node::{encode_rename, Bounds as NodeBounds, Node, Part, Sender};
-use ratelimit::core::limiter::regional::{self, Merging, Payload};
 use ratelimit::core::quote::regional::Here;
 use ratelimit::core::quote::{self, Change, Hit, Quote, Rare, Windows};
 use ratelimit::core::region::origin::Region;
@@ -422,7 +422,9 @@ fn regional_state(random: &mut Random, algorithm: Algorithm, now_ms: u64) -> Opt
             term: if random.one_in(3) { u64::MAX } else { 0 },
             share: None,
         });
-        let windows = Call::new(random, algorithm, limits.clone(), now_ms).windows.clone();
+        let windows = Call::new(random, algorithm, limits.clone(), now_ms)
+            .windows
+            .clone();
         let rare = Rare {
             windows: &windows,
             here,
@@ -469,7 +471,9 @@ fn merge(random: &mut Random, parts: &Payload, setting: Merging, own: Region) {
                 return assert_eq!(state, before, "no news, no change");
             }
             let mut held = state.as_mut().map(Limiter::held);
-            let again = regional::merge(held.as_mut(), parts, setting, own).unwrap().1;
+            let again = regional::merge(held.as_mut(), parts, setting, own)
+                .unwrap()
+                .1;
             assert!(!again.news, "known is known");
             assert_state_holds(random, &state.expect("news make a key"));
         }
@@ -482,7 +486,11 @@ fn parts_of_other_regions() {
         let mut payload = sent(random);
         mutate(random, &mut payload);
         if let Some(parts) = codec::decode_parts(&payload) {
-            assert_eq!(codec::encode_parts(&parts), payload, "parts have one encoding");
+            assert_eq!(
+                codec::encode_parts(&parts),
+                payload,
+                "parts have one encoding"
+            );
             let setting = Merging {
                 now_ms: time_ms(random),
                 debt_ms: 10_000,
@@ -525,7 +533,9 @@ fn payloads() {
                     let (rare, cost) = (charge.rare(), charge.cost);
                     let (hit, now_ms) = (charge.hit(&rare), charge.now_ms);
                     let again = match charge.here {
-                        Some(here) => codec::encode_regional_charge(&hit, cost, now_ms, here.term > 0),
+                        Some(here) => {
+                            codec::encode_regional_charge(&hit, cost, now_ms, here.term > 0)
+                        }
                         None => codec::encode_charge(&hit, cost, now_ms),
                     };
                     assert_eq!(*again, payload, "a charge has one encoding");

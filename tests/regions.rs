@@ -23,7 +23,10 @@ fn region(name: &str, lines: &[&str]) -> Server {
 /// Without the share rule, so that what is admitted is what fits.
 fn regions(count: usize) -> Vec<Server> {
     let lines = ["ratelimit.region-share no"];
-    NAMES[..count].iter().map(|name| region(name, &lines)).collect()
+    NAMES[..count]
+        .iter()
+        .map(|name| region(name, &lines))
+        .collect()
 }
 
 /// Keys and what to merge into them, as a reader at `cursor` is handed.
@@ -87,7 +90,10 @@ fn used(server: &Server, key: &str) -> i64 {
 fn by_region(server: &Server, key: &str) -> Vec<(String, i64)> {
     let limit = limit(server, key, 0);
     let pairs = limit.field("regions").array();
-    pairs.iter().map(|pair| (pair.array()[0].text(), pair.array()[1].int())).collect()
+    pairs
+        .iter()
+        .map(|pair| (pair.array()[0].text(), pair.array()[1].int()))
+        .collect()
 }
 
 const LIMITS: [(&str, &str); 3] = [
@@ -101,24 +107,43 @@ fn what_one_region_has_used_another_counts() {
     let servers = regions(2);
     let [eu, us] = [&servers[0], &servers[1]];
     for (command, limits) in LIMITS {
-        assert!(eu.decide(&format!("RL.{command} {command} {limits} COST 7")).allowed);
+        assert!(
+            eu.decide(&format!("RL.{command} {command} {limits} COST 7"))
+                .allowed
+        );
         carry(eu, us);
         let answer = us.decide(&format!("RL.{command} {command} {limits} COST 2"));
-        assert!(answer.allowed && answer.remaining == 1, "{command}: {answer:?}");
+        assert!(
+            answer.allowed && answer.remaining == 1,
+            "{command}: {answer:?}"
+        );
         let answer = us.decide(&format!("RL.{command} {command} {limits} COST 2"));
         assert!(!answer.allowed, "{command}");
         assert!(us.call(&format!("PTTL {command}")).int() > 0, "{command}");
         carry(us, eu);
         assert_eq!(used(eu, command), 9);
         let mine = by_region(eu, command);
-        assert_eq!(mine, [("eu".to_string(), 7), ("us".to_string(), 2)], "{command}");
+        assert_eq!(
+            mine,
+            [("eu".to_string(), 7), ("us".to_string(), 2)],
+            "{command}"
+        );
         assert_eq!(by_region(us, command), mine);
         let peek = format!("RL.PEEK {command} {command} {limits} COST 2");
         assert!(!eu.decide(&peek).allowed);
     }
     let reply = eu.call("RL.ALL 2 FIXED SLIDING FIXED 10 30d SLIDING 10 30d COST 2");
-    assert_eq!(reply.array()[0].int(), 0, "one that does not fit denies all: {reply:?}");
-    assert_eq!(eu.call("RL.ALL 2 FIXED SLIDING FIXED 10 30d SLIDING 10 30d").array()[0].int(), 1);
+    assert_eq!(
+        reply.array()[0].int(),
+        0,
+        "one that does not fit denies all: {reply:?}"
+    );
+    assert_eq!(
+        eu.call("RL.ALL 2 FIXED SLIDING FIXED 10 30d SLIDING 10 30d")
+            .array()[0]
+            .int(),
+        1
+    );
     carry(eu, us);
     assert_eq!([used(us, "FIXED"), used(us, "SLIDING")], [10, 10]);
 }
@@ -170,7 +195,10 @@ fn after_loss_doubling_and_reordering_all_hold_the_same() {
     keys.sort();
     assert_eq!(keys.len(), 12);
     for key in keys {
-        let all: Vec<_> = servers.iter().map(|server| by_region(server, &key)).collect();
+        let all: Vec<_> = servers
+            .iter()
+            .map(|server| by_region(server, &key))
+            .collect();
         assert_eq!(all[0], all[1], "{key}");
         assert_eq!(all[0], all[2], "{key}");
         // Known is known.
@@ -184,7 +212,11 @@ fn after_loss_doubling_and_reordering_all_hold_the_same() {
 #[test]
 fn replicas_and_the_aof_hold_what_the_primary_holds() {
     let us = region("us", &["ratelimit.region-share no"]);
-    let lines = ["ratelimit.region eu", "ratelimit.region-share no", "appendonly yes"];
+    let lines = [
+        "ratelimit.region eu",
+        "ratelimit.region-share no",
+        "appendonly yes",
+    ];
     let start = |own: &[&str]| Server::with(&[own, &lines].concat());
     let mut eu = start(&pair::PRIMARY);
     // A replica with another name, and one that has none, compute the same.
@@ -234,11 +266,14 @@ fn a_reset_is_for_all_regions() {
     carry_all(&servers);
     let mut before = "0".to_string();
     let old = everything(&servers[2], &mut before).1;
-    assert_eq!(servers[0].call("RL.RESET FIXED SLIDING BUCKET none").int(), 3);
+    assert_eq!(
+        servers[0].call("RL.RESET FIXED SLIDING BUCKET none").int(),
+        3
+    );
     carry_all(&servers);
     for (command, limits) in LIMITS {
         for server in &servers {
-            let peek = server.decide(&format!("RL.PEEK {command} {command} {limits}"));
+            let peek = server.decide(&format!("RL.PEEK {command} {command} {limits} COST 0"));
             assert_eq!(peek.remaining, 10, "{command}");
         }
     }
@@ -247,9 +282,13 @@ fn a_reset_is_for_all_regions() {
         merge(&servers[1], &key, &payload);
     }
     for (command, limits) in LIMITS {
-        let peek = format!("RL.PEEK {command} {command} {limits}");
+        let peek = format!("RL.PEEK {command} {command} {limits} COST 0");
         assert_eq!(servers[1].decide(&peek).remaining, 10, "{command}");
-        assert!(servers[1].decide(&format!("RL.{command} {command} {limits} COST 3")).allowed);
+        assert!(
+            servers[1]
+                .decide(&format!("RL.{command} {command} {limits} COST 3"))
+                .allowed
+        );
     }
     carry_all(&servers);
     for (command, _) in LIMITS {
@@ -272,7 +311,11 @@ fn what_a_region_has_lost_comes_back_from_the_others_and_nothing_is_hidden() {
     }
     carry(eu, us);
     for (command, _) in LIMITS {
-        assert_eq!(used(us, command), 8, "{command}: smaller numbers are not hidden");
+        assert_eq!(
+            used(us, command),
+            8,
+            "{command}: smaller numbers are not hidden"
+        );
     }
     carry(us, eu);
     for (command, _) in LIMITS {
@@ -280,7 +323,9 @@ fn what_a_region_has_lost_comes_back_from_the_others_and_nothing_is_hidden() {
         assert_eq!(by_region(eu, command), [("eu".to_string(), 8)]);
     }
     // News of what is its own is told.
-    assert!(eu.info_field("ratelimit", "ratelimit_region_eu").contains("news=3"));
+    assert!(eu
+        .info_field("ratelimit", "ratelimit_region_eu")
+        .contains("news=3"));
 }
 
 #[test]
@@ -324,9 +369,16 @@ fn what_a_key_had_used_before_a_region_was_set_is_the_regions_own() {
         assert_eq!(by_region(us, command), [("eu".to_string(), 5)], "{command}");
         // Without a region it goes on, and with another it is another's.
         eu.ok("CONFIG SET ratelimit.region \"\"");
-        assert!(eu.decide(&format!("RL.{command} {command} {limits}")).allowed);
+        assert!(
+            eu.decide(&format!("RL.{command} {command} {limits}"))
+                .allowed
+        );
         eu.ok("CONFIG SET ratelimit.region ap");
-        assert_eq!(eu.decide(&format!("RL.{command} {command} {limits}")).remaining, 3);
+        assert_eq!(
+            eu.decide(&format!("RL.{command} {command} {limits}"))
+                .remaining,
+            3
+        );
         eu.ok("CONFIG SET ratelimit.region eu");
     }
 }
@@ -338,15 +390,28 @@ fn heard(server: &Server, from: &str, until_ms: i64, of: &str, echo_ms: i64) {
 #[test]
 fn a_share_of_what_is_left_may_be_used_before_others_have_heard() {
     let eu = region("eu", &[]);
-    for (command, limits) in [("FIXED", "100 30d"), ("SLIDING", "100 30d"), ("BUCKET", "100 1 30d")] {
+    for (command, limits) in [
+        ("FIXED", "100 30d"),
+        ("SLIDING", "100 30d"),
+        ("BUCKET", "100 1 30d"),
+    ] {
         let line = format!("RL.{command} {command} {limits}");
         heard(&eu, "us", 1, "eu", eu.now_ms());
         let replies = eu.bulk(&vec![line.clone(); 100]);
-        let allowed = replies.iter().filter(|reply| reply.decision().allowed).count();
+        let allowed = replies
+            .iter()
+            .filter(|reply| reply.decision().allowed)
+            .count();
         assert_eq!(allowed, 50, "{command}: half of what was left");
         let denied = eu.decide(&line);
-        assert!(denied.remaining == 50 && denied.retry_after_ms > 0, "{denied:?}");
-        assert!(!eu.decide(&format!("RL.PEEK {command} {command} {limits}")).allowed);
+        assert!(
+            denied.remaining == 50 && denied.retry_after_ms > 0,
+            "{denied:?}"
+        );
+        assert!(
+            !eu.decide(&format!("RL.PEEK {command} {command} {limits}"))
+                .allowed
+        );
         // Forced and settled hits are not held, and refunds are not.
         assert!(!eu.decide(&format!("{line} FORCE")).allowed);
         assert!(eu.decide(&format!("{line} COST -1")).allowed);
@@ -357,10 +422,19 @@ fn a_share_of_what_is_left_may_be_used_before_others_have_heard() {
         });
     }
     let info = eu.info_field("ratelimit", "ratelimit_region_us");
-    assert!(info.starts_with("heard_ms_ago=") && info.contains("echo_ms_ago="), "{info}");
+    assert!(
+        info.starts_with("heard_ms_ago=") && info.contains("echo_ms_ago="),
+        "{info}"
+    );
     eu.ok("CONFIG SET ratelimit.region-share no");
     let replies = eu.bulk(&vec!["RL.FIXED other 100 30d".to_string(); 101]);
-    assert_eq!(replies.iter().filter(|reply| reply.decision().allowed).count(), 100);
+    assert_eq!(
+        replies
+            .iter()
+            .filter(|reply| reply.decision().allowed)
+            .count(),
+        100
+    );
 }
 
 #[test]
@@ -369,7 +443,10 @@ fn cut_off_a_strict_region_keeps_to_its_share_until_the_other_is_forgotten() {
     heard(&eu, "us", 1, "eu", eu.now_ms());
     let all = |key: &str| {
         let replies = eu.bulk(&vec![format!("RL.FIXED {key} 100 30d"); 100]);
-        replies.iter().filter(|reply| reply.decision().allowed).count()
+        replies
+            .iter()
+            .filter(|reply| reply.decision().allowed)
+            .count()
     };
     assert_eq!(all("a"), 50);
     assert_eq!(eu.call("RL.REGION FORGET us").int(), 1);
@@ -399,11 +476,22 @@ fn without_a_region_nothing_is_different() {
     let info = server.call("RL.INFO k");
     assert!(info.field("limits").array()[0].get("regions").is_none());
     let fields = server.info("ratelimit");
-    assert!(!fields.iter().any(|field| field.contains("region")), "{fields:?}");
+    assert!(
+        !fields.iter().any(|field| field.contains("region")),
+        "{fields:?}"
+    );
     let set = server.call("CONFIG SET ratelimit.region Europe");
-    assert!(set.error().contains("1 to 8 bytes of a-z, 0-9 and -"), "{set:?}");
-    assert!(server.call("CONFIG SET ratelimit.region-share maybe").is_error());
-    assert_eq!(server.call("CONFIG GET ratelimit.region-share").texts()[1], "open");
+    assert!(
+        set.error().contains("1 to 8 bytes of a-z, 0-9 and -"),
+        "{set:?}"
+    );
+    assert!(server
+        .call("CONFIG SET ratelimit.region-share maybe")
+        .is_error());
+    assert_eq!(
+        server.call("CONFIG GET ratelimit.region-share").texts()[1],
+        "open"
+    );
 }
 
 #[test]
@@ -418,7 +506,12 @@ fn errors_say_what_was_expected_and_change_nothing() {
     };
     us.decide("RL.SLIDING k 5 30d");
     let refused = merge(us, key, payload);
-    assert!(refused.error().starts_with("WRONGTYPE the key holds a sliding limiter"), "{refused:?}");
+    assert!(
+        refused
+            .error()
+            .starts_with("WRONGTYPE the key holds a sliding limiter"),
+        "{refused:?}"
+    );
     us.ok("SET s text");
     assert!(merge(us, b"s", payload).error().starts_with("WRONGTYPE"));
     assert!(us.call("RL.RESET k s").error().starts_with("WRONGTYPE"));
@@ -428,7 +521,10 @@ fn errors_say_what_was_expected_and_change_nothing() {
     for (line, part) in [
         ("RL.HEARD US 1", "argument 1 (region)"),
         ("RL.HEARD us x", "argument 2 (until-ms)"),
-        ("RL.HEARD us 1 eu", "argument 4 is missing: expected echo-ms"),
+        (
+            "RL.HEARD us 1 eu",
+            "argument 4 is missing: expected echo-ms",
+        ),
         ("RL.HEARD us 1 eu -1", "argument 4 (echo-ms)"),
         ("RL.CHANGES x", "argument 1 (cursor)"),
         ("RL.CHANGES 0 COUNT 0", "argument 2 must be COUNT"),
@@ -479,7 +575,10 @@ fn payloads_that_were_tampered_with_are_refused_or_merged() {
         }
         let reply = client.call_bytes(&[b"RL.MERGE", &key, &payload]);
         match reply {
-            Reply::Error(text) => assert!(text.starts_with("ERR argument 2") || text.starts_with("WRONGTYPE"), "{text}"),
+            Reply::Error(text) => assert!(
+                text.starts_with("ERR argument 2") || text.starts_with("WRONGTYPE"),
+                "{text}"
+            ),
             reply => taken += reply.int(),
         }
     }
@@ -498,7 +597,10 @@ fn payloads_that_were_tampered_with_are_refused_or_merged() {
 
 #[test]
 fn a_reader_is_handed_each_key_once_and_what_it_came_too_late_for_by_a_pass() {
-    let eu = region("eu", &["ratelimit.region-changes 1000", "ratelimit.region-share no"]);
+    let eu = region(
+        "eu",
+        &["ratelimit.region-changes 1000", "ratelimit.region-share no"],
+    );
     let mut cursor = "0".to_string();
     let (until, sent) = everything(&eu, &mut cursor);
     assert!(sent.is_empty() && until > 0);
@@ -514,7 +616,9 @@ fn a_reader_is_handed_each_key_once_and_what_it_came_too_late_for_by_a_pass() {
     eu.decide("RL.FIXED a 1000 30d COST 5000");
     assert!(changes(&eu, &mut cursor).1.is_empty());
     let late = cursor.clone();
-    let lines: Vec<String> = (0..3_000).map(|key| format!("RL.FIXED k:{key} 10 30d")).collect();
+    let lines: Vec<String> = (0..3_000)
+        .map(|key| format!("RL.FIXED k:{key} 10 30d"))
+        .collect();
     eu.bulk(&lines);
     let mut cursor = late;
     let (_, sent) = everything(&eu, &mut cursor);

@@ -23,8 +23,8 @@ use super::decision::{Decision, Retry, Verdict};
 use super::error::Error;
 use super::limit::{Algorithm, Limit, MAX_COUNT, MAX_LIMITS, MAX_WINDOWS};
 use super::limiter::{Block, Blocked, Held, Kept, Limiter, Meters};
-use regional::{commit_regional, quote_regional, Here};
 use arrayvec::ArrayVec;
+use regional::{commit_regional, quote_regional, Here};
 use smallvec::SmallVec;
 
 pub mod regional;

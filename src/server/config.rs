@@ -191,7 +191,9 @@ impl ConfigurationValue<SharingChoice> for SharingSetting {
 /// Whether and how the share rule holds hits.
 pub fn sharing() -> Sharing {
     let place = usize::try_from(SHARING.0.load(Ordering::Relaxed)).unwrap_or(1);
-    Sharing::ALL.get(place).map_or(Sharing::Open, |(sharing, _)| *sharing)
+    Sharing::ALL
+        .get(place)
+        .map_or(Sharing::Open, |(sharing, _)| *sharing)
 }
 
 /// See [`REGION_CHANGES`].

@@ -6,9 +6,7 @@ use super::registry;
 use super::{config, journal};
 use redis_module::server_events::{LoadingSubevent, ServerRole};
 use redis_module::Context;
-use redis_module_macros::{
-    cron_event_handler, loading_event_handler, role_changed_event_handler,
-};
+use redis_module_macros::{cron_event_handler, loading_event_handler, role_changed_event_handler};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Slots of deny lists that are looked at in one tick of the server's clock, of which there are `hz` a second (10, if not

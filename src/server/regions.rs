@@ -67,7 +67,9 @@ pub fn note(key: &Key, local: &mut Local, now_ms: u64) {
     with(|regions| {
         if regions.ring.is_due(local.entry) {
             let most = config::region_changes();
-            local.entry = regions.ring.append(key.name(), key.database(), now_ms, most);
+            local.entry = regions
+                .ring
+                .append(key.name(), key.database(), now_ms, most);
         }
     });
 }

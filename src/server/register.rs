@@ -7,7 +7,7 @@ mod arguments;
 use super::commands::probe;
 use super::commands::{
     all, apply, bucket, deny, fixed, info, lease, node, peek, peek_all, policy, region, release,
-    sliding,    stats,
+    sliding, stats,
 };
 use super::raw::{callback, Call, Command, KeySpec, Loading, ROOM};
 use crate::core::error::Error;

@@ -2,8 +2,8 @@
 
 use super::data_type;
 use super::propagate;
-use super::regions;
 use super::raw::{Call, ClosedKey, Key};
+use super::regions;
 use crate::core::error::Error;
 use crate::core::limiter::{Held, Limiter};
 use crate::core::quote::{self, Change, Hit, Quote};

@@ -71,7 +71,10 @@ pub fn is_sent(body: &Body) -> bool {
 }
 
 fn write_parts<P: Part>(parts: &Parts<P>, out: &mut Vec<u8>, write: impl Fn(&P, &mut Vec<u8>)) {
-    let own = parts.list.iter().position(|part| Some(part.origin()) == parts.own);
+    let own = parts
+        .list
+        .iter()
+        .position(|part| Some(part.origin()) == parts.own);
     varint::write(out, own.map_or(0, |place| place as u64 + 1));
     varint::write(out, parts.list.len() as u64);
     for part in &parts.list {

@@ -1,5 +1,5 @@
-use crate::core::limiter::regional::{self as regional_form};
 use super::*;
+use crate::core::limiter::regional::{self as regional_form};
 use crate::core::oracle::{self, Step};
 use crate::core::quote;
 use crate::core::random::Random;
@@ -1312,19 +1312,67 @@ fn regional_golden() -> Golden {
         at_ms: Some(NOW_MS - 1),
         ..calendar
     };
-    let month = Hit { rare: &rare, ..month };
+    let month = Hit {
+        rare: &rare,
+        ..month
+    };
     let own = Region::parse(b"us").unwrap();
     let of = |hit: &Hit, is_renewed| encode_regional_charge(hit, 2, NOW_MS, is_renewed).to_vec();
     vec![
-        (2, "regional-fixed-state", "two windows of three origins", bytes_of(&fixed.0)),
-        (2, "regional-sliding-state", "two windows of three origins", bytes_of(&sliding.0)),
-        (2, "regional-bucket-state", "two buckets of three origins", bytes_of(&bucket.0)),
-        (2, "regional-dated-state", "a month and a day of three origins", bytes_of(&month_state)),
-        (2, "regional-charge", "a charge of 2 by region eu", of(&charge, false)),
-        (2, "regional-renewed-charge", "the same, by a new origin", of(&charge, true)),
-        (2, "regional-calendar-charge", "a charge of 2 of a month, as of before", of(&month, false)),
-        (2, "merge", "what eu has sent of two windows", encode_merge(&sliding.1, merging(), own)),
-        (2, "reset", "for all regions", encode_reset(NOW_MS, NOW_MS + 1)),
+        (
+            2,
+            "regional-fixed-state",
+            "two windows of three origins",
+            bytes_of(&fixed.0),
+        ),
+        (
+            2,
+            "regional-sliding-state",
+            "two windows of three origins",
+            bytes_of(&sliding.0),
+        ),
+        (
+            2,
+            "regional-bucket-state",
+            "two buckets of three origins",
+            bytes_of(&bucket.0),
+        ),
+        (
+            2,
+            "regional-dated-state",
+            "a month and a day of three origins",
+            bytes_of(&month_state),
+        ),
+        (
+            2,
+            "regional-charge",
+            "a charge of 2 by region eu",
+            of(&charge, false),
+        ),
+        (
+            2,
+            "regional-renewed-charge",
+            "the same, by a new origin",
+            of(&charge, true),
+        ),
+        (
+            2,
+            "regional-calendar-charge",
+            "a charge of 2 of a month, as of before",
+            of(&month, false),
+        ),
+        (
+            2,
+            "merge",
+            "what eu has sent of two windows",
+            encode_merge(&sliding.1, merging(), own),
+        ),
+        (
+            2,
+            "reset",
+            "for all regions",
+            encode_reset(NOW_MS, NOW_MS + 1),
+        ),
     ]
 }
 

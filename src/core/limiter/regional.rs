@@ -172,7 +172,13 @@ impl Body {
                     .iter()
                     .map(|meter| {
                         let inner = &meter.fixed;
-                        fixed(inner.span, inner.limit, inner.start_ms, meter.end_ms, inner.used)
+                        fixed(
+                            inner.span,
+                            inner.limit,
+                            inner.start_ms,
+                            meter.end_ms,
+                            inner.used,
+                        )
                     })
                     .collect(),
             )),
@@ -255,7 +261,9 @@ impl Regional {
 
     pub(super) fn expires_ms(&self) -> u64 {
         let remembers_ms = self.remembers_ms + if self.remembers_ms > 0 { 1_000 } else { 0 };
-        each!(&self.body, meters => meters.expires_ms()).max(remembers_ms).max(1)
+        each!(&self.body, meters => meters.expires_ms())
+            .max(remembers_ms)
+            .max(1)
     }
 
     pub(super) fn visit_allocations(&mut self, visitor: &mut impl Allocations) {
@@ -298,10 +306,11 @@ impl Regional {
     /// A copy for other regions; `None` where nothing of it counts. Of windows, a region's own usage, or with `None` all.
     pub fn export(&self, of: Option<Region>, now_ms: u64) -> Option<Body> {
         fn export<J: InBody>(meters: &Meters<J>, of: Option<Region>, now_ms: u64) -> Body {
-            let sends = |region: Region| {
-                region.is_named() && of.is_none_or(|only| only == region)
-            };
-            let copies = meters.0.iter().filter_map(|meter| meter.export(sends, now_ms));
+            let sends = |region: Region| region.is_named() && of.is_none_or(|only| only == region);
+            let copies = meters
+                .0
+                .iter()
+                .filter_map(|meter| meter.export(sends, now_ms));
             J::wrap(Meters(copies.collect()))
         }
         let body = each!(&self.body, meters => export(meters, of, now_ms));
@@ -349,7 +358,9 @@ impl Regional {
                 if meter.is_unused(setting.now_ms) {
                     continue;
                 }
-                meters.0.retain(|meter| !meter.is_unused(setting.now_ms) || meter.parts().own.is_some());
+                meters.0.retain(|meter| {
+                    !meter.is_unused(setting.now_ms) || meter.parts().own.is_some()
+                });
                 if meters.0.len() >= MAX_WINDOWS {
                     received.refused += 1;
                 } else {
@@ -371,9 +382,15 @@ impl Regional {
         }
         let reset_ms = self.reset_ms;
         received.add(match (&mut self.body, body) {
-            (Body::Fixed(meters), Body::Fixed(copies)) => merge(meters, copies, reset_ms, setting, own),
-            (Body::Sliding(meters), Body::Sliding(copies)) => merge(meters, copies, reset_ms, setting, own),
-            (Body::Bucket(meters), Body::Bucket(copies)) => merge(meters, copies, reset_ms, setting, own),
+            (Body::Fixed(meters), Body::Fixed(copies)) => {
+                merge(meters, copies, reset_ms, setting, own)
+            }
+            (Body::Sliding(meters), Body::Sliding(copies)) => {
+                merge(meters, copies, reset_ms, setting, own)
+            }
+            (Body::Bucket(meters), Body::Bucket(copies)) => {
+                merge(meters, copies, reset_ms, setting, own)
+            }
             _ => Received::default(),
         });
         received
@@ -385,7 +402,10 @@ impl Regional {
             let parts = meters.0.iter().flat_map(|meter| &meter.parts().list);
             parts.map(|part| part.origin().began_ms).max().unwrap_or(0)
         }
-        each!(&self.body, meters => last(meters)).max(now_ms).max(self.reset_ms).min(MAX_TIME_MS)
+        each!(&self.body, meters => last(meters))
+            .max(now_ms)
+            .max(self.reset_ms)
+            .min(MAX_TIME_MS)
     }
 
     /// Forgets what was used by origins that began at `reset_ms` or before.
@@ -462,7 +482,9 @@ pub fn merge(
         let received = regional.merge(&payload.body, payload.reset_ms, setting, own);
         return Ok((None, received));
     }
-    let widened = state.as_ref().and_then(|held| Body::widen(held, own, setting.now_ms));
+    let widened = state
+        .as_ref()
+        .and_then(|held| Body::widen(held, own, setting.now_ms));
     let body = widened.or_else(|| Body::none(asked));
     let Some(body) = body else {
         return Ok((None, Received::default()));

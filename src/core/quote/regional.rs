@@ -172,7 +172,11 @@ fn commit_joint<J: InBody>(
         Change::None => {}
         Change::Charge(cost) => {
             let is_in_order = meters.0.len() == hit.limits.len()
-                && hit.limits.iter().zip(&meters.0).all(|(limit, meter)| meter.is_for(limit));
+                && hit
+                    .limits
+                    .iter()
+                    .zip(&meters.0)
+                    .all(|(limit, meter)| meter.is_for(limit));
             if !is_in_order {
                 meters.arrange(hit, now_ms);
             }

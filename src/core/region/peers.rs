@@ -118,7 +118,11 @@ impl Peers {
         let peer = self.of(region).ok_or(Error::TooManyRegions)?;
         peer.heard_ms = peer.heard_ms.max(until_ms);
         // This server's clock may have stepped back: what it said before says nothing of now.
-        let before_ms = if peer.echo_ms > now_ms { 0 } else { peer.echo_ms };
+        let before_ms = if peer.echo_ms > now_ms {
+            0
+        } else {
+            peer.echo_ms
+        };
         let echo_ms = echo_ms.filter(|echo_ms| *echo_ms <= now_ms);
         peer.echo_ms = before_ms.max(echo_ms.unwrap_or(0));
         peer.gap_ms = match peer.at_ms {
@@ -167,7 +171,13 @@ impl Peers {
                 }
         };
         let others = || self.list.iter().filter(counts);
-        let echo_ms = |peer: &Peer| if peer.echo_ms > now_ms { 0 } else { peer.echo_ms };
+        let echo_ms = |peer: &Peer| {
+            if peer.echo_ms > now_ms {
+                0
+            } else {
+                peer.echo_ms
+            }
+        };
         let acknowledged_ms = others().map(echo_ms).min()?;
         Some(Share {
             regions: 1 + others().count() as u64,
@@ -221,7 +231,10 @@ mod tests {
         peers.hear(us, 60, Some(5_000), 1_000).unwrap();
         assert_eq!(peers.list()[0].echo_ms, 900, "a time to come says nothing");
         let eu = region("eu");
-        assert_eq!(peers.share(eu, Sharing::Open, 500).unwrap().acknowledged_ms, 0);
+        assert_eq!(
+            peers.share(eu, Sharing::Open, 500).unwrap().acknowledged_ms,
+            0
+        );
         peers.hear(us, 60, Some(400), 500).unwrap();
         assert_eq!(peers.list()[0].echo_ms, 400);
     }
@@ -230,9 +243,14 @@ mod tests {
     fn there_are_so_many_regions_and_no_more() {
         let mut peers = Peers::default();
         for number in 0..MAX_REGIONS {
-            peers.hear(region(&format!("r{number}")), 1, None, 1).unwrap();
+            peers
+                .hear(region(&format!("r{number}")), 1, None, 1)
+                .unwrap();
         }
-        assert_eq!(peers.hear(region("x"), 1, None, 1), Err(Error::TooManyRegions));
+        assert_eq!(
+            peers.hear(region("x"), 1, None, 1),
+            Err(Error::TooManyRegions)
+        );
         peers.hear(region("r0"), 1, None, 1).unwrap();
     }
 }

@@ -284,7 +284,17 @@ mod tests {
         assert_eq!(ring.place(Cursor::Begin), Place::Pass { scan: 0, from: 2 });
         let never = Cursor::parse(b"feed-99").unwrap();
         assert_eq!(ring.place(never), Place::Pass { scan: 0, from: 2 });
-        for text in ["", "1", "-", "1-", "-1", "1-2-3-4", "g-1", "+1-1", "00000000000000001-1"] {
+        for text in [
+            "",
+            "1",
+            "-",
+            "1-",
+            "-1",
+            "1-2-3-4",
+            "g-1",
+            "+1-1",
+            "00000000000000001-1",
+        ] {
             let parsed = Cursor::parse(text.as_bytes());
             assert!(parsed.is_none() || text.starts_with('0'), "{text}");
         }

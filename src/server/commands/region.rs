@@ -74,7 +74,9 @@ fn changed(call: &Call, own: Region, from: u64, count: usize, now_ms: u64) -> (P
         let entries = regions.ring.from(from);
         entries.map_or_else(Vec::new, |entries| {
             let entries = entries.take(count);
-            entries.map(|(number, entry)| (number, entry.clone())).collect()
+            entries
+                .map(|(number, entry)| (number, entry.clone()))
+                .collect()
         })
     });
     let next = from + entries.len() as u64;
@@ -83,7 +85,10 @@ fn changed(call: &Call, own: Region, from: u64, count: usize, now_ms: u64) -> (P
         regions.ring.complete_until_ms(next, now_ms)
     });
     let mut sent = Sent::new();
-    for (number, entry) in entries.into_iter().filter(|(_, entry)| entry.database == database) {
+    for (number, entry) in entries
+        .into_iter()
+        .filter(|(_, entry)| entry.database == database)
+    {
         // A key with a later entry is sent with that one, and one that is gone is not.
         let payload = call.look_at(&entry.name, |key| {
             exported(&key, own, Some(own), now_ms, |regional| {
@@ -167,7 +172,8 @@ pub fn merge(call: &Call) -> Result<(), Error> {
     }
     let is_news = slot.merge(&payload, setting, own)?;
     if is_news {
-        slot.key().replicate(APPLY, &codec::encode_merge(parts, setting, own));
+        slot.key()
+            .replicate(APPLY, &codec::encode_merge(parts, setting, own));
         slot.key().signal_modified();
     }
     call.reply_integer(i64::from(is_news));
@@ -180,9 +186,12 @@ pub fn heard(call: &Call) -> Result<(), Error> {
     let own = own()?;
     let words = call.args();
     let time = |at: usize, what: &'static str| {
-        let word = words.get(at).ok_or(Error::Incomplete { at, expected: what })?;
+        let word = words
+            .get(at)
+            .ok_or(Error::Incomplete { at, expected: what })?;
         let time = request::integer(word).and_then(|time| u64::try_from(time).ok());
-        time.filter(|time| *time <= MAX_TIME_MS).ok_or(Error::Time { at, what })
+        time.filter(|time| *time <= MAX_TIME_MS)
+            .ok_or(Error::Time { at, what })
     };
     let sender = region(&words, REGION)?;
     let until_ms = time(REGION + 1, "until-ms")?;
@@ -257,10 +266,13 @@ pub fn reset(call: &Call) -> Result<(), Error> {
         let Some(held) = slot.held_mut() else {
             continue; // there is none, or the call names it twice
         };
-        let reset_ms = held.regional().map_or(now_ms, |regional| regional.reset_at_ms(now_ms));
+        let reset_ms = held
+            .regional()
+            .map_or(now_ms, |regional| regional.reset_at_ms(now_ms));
         slot.reset(reset_ms, now_ms);
         slot.note_change(now_ms);
-        slot.key().replicate(APPLY, &codec::encode_reset(reset_ms, now_ms));
+        slot.key()
+            .replicate(APPLY, &codec::encode_reset(reset_ms, now_ms));
         slot.key().signal_modified();
         count += 1;
     }
@@ -270,7 +282,12 @@ pub fn reset(call: &Call) -> Result<(), Error> {
 
 impl Slot<'_> {
     /// Takes over what another region has sent, and sees to the TTL. Whether it was news.
-    pub fn merge(&mut self, payload: &Payload, setting: Merging, own: Region) -> Result<bool, Error> {
+    pub fn merge(
+        &mut self,
+        payload: &Payload,
+        setting: Merging,
+        own: Region,
+    ) -> Result<bool, Error> {
         let (limiter, received) = regional::merge(self.held_mut(), payload, setting, own)?;
         if let Some(limiter) = limiter {
             self.put(limiter);
@@ -284,7 +301,9 @@ impl Slot<'_> {
 
     /// Forgets what was used until then.
     pub fn reset(&mut self, reset_ms: u64, now_ms: u64) {
-        let left = self.held_mut().map(|held: &mut Held| regional::reset(held, reset_ms, now_ms));
+        let left = self
+            .held_mut()
+            .map(|held: &mut Held| regional::reset(held, reset_ms, now_ms));
         match left {
             None => {}
             Some(Left::Nothing) => self.delete(),

@@ -131,7 +131,11 @@ impl<'a> Loading<'a> {
     }
 
     /// Adds a setting that is a text, which `value` takes or refuses.
-    pub fn add_text_setting<T: ConfigurationValue<RedisString>>(&self, name: &str, value: &'static T) {
+    pub fn add_text_setting<T: ConfigurationValue<RedisString>>(
+        &self,
+        name: &str,
+        value: &'static T,
+    ) {
         let flags = ConfigurationFlags::DEFAULT;
         register_string_configuration(&self.context(), name, value, "", flags, None);
     }

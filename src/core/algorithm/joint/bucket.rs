@@ -84,7 +84,10 @@ impl Part for BucketPart {
     }
 
     fn fold(&mut self, earlier: &Self) {
-        self.charged = self.charged.saturating_add(earlier.charged).min(MAX_CHARGED);
+        self.charged = self
+            .charged
+            .saturating_add(earlier.charged)
+            .min(MAX_CHARGED);
         self.given = self.given.saturating_add(earlier.given).min(MAX_GIVEN);
     }
 }
@@ -175,7 +178,10 @@ impl Meter for JointBucket {
         let tokens = before.saturating_sub(after) / self.interval_ms().max(1);
         if let Some(own) = self.parts.own_mut(ask.now_ms) {
             if cost >= 0 {
-                own.charged = own.charged.saturating_add(cost.unsigned_abs()).min(MAX_CHARGED);
+                own.charged = own
+                    .charged
+                    .saturating_add(cost.unsigned_abs())
+                    .min(MAX_CHARGED);
             } else {
                 let tokens = u64::try_from(tokens).unwrap_or(MAX_COUNT);
                 own.given = own.given.saturating_add(tokens).min(MAX_GIVEN);
@@ -284,6 +290,8 @@ impl Joint for JointBucket {
         let rate = u128::from(self.bucket().refill.max(1));
         let full_ms = u128::from(self.bucket().capacity) * self.interval_ms() / rate;
         let ms = u64::try_from(2 * full_ms + 10_000).unwrap_or(MAX_TIME_MS);
-        self.unused_at_ms().max(reset_ms.saturating_add(ms)).min(MAX_TIME_MS)
+        self.unused_at_ms()
+            .max(reset_ms.saturating_add(ms))
+            .min(MAX_TIME_MS)
     }
 }

@@ -79,7 +79,10 @@ impl Part for FixedPart {
 
     fn fold(&mut self, earlier: &Self) {
         if earlier.start_ms == self.start_ms {
-            self.charged = self.charged.saturating_add(earlier.charged).min(MAX_CHARGED);
+            self.charged = self
+                .charged
+                .saturating_add(earlier.charged)
+                .min(MAX_CHARGED);
             self.given = self.given.saturating_add(earlier.given).min(MAX_GIVEN);
         } else if earlier.start_ms > self.start_ms {
             let origin = self.origin;
@@ -133,7 +136,10 @@ impl JointFixed {
 
     fn counted(&self, ask: &Ask) -> impl Iterator<Item = &FixedPart> {
         let current = self.current(ask);
-        self.parts.list.iter().filter(move |part| part.is_of(current))
+        self.parts
+            .list
+            .iter()
+            .filter(move |part| part.is_of(current))
     }
 }
 
@@ -177,8 +183,15 @@ impl Meter for JointFixed {
 
     fn reset_after(this: Option<&Self>, ask: &Ask, _cost: u64) -> u64 {
         let Some(joint) = this else {
-            let window = ask.limit.span().plain_ms().map(|ms| aligned(ms, ask.now_ms));
-            return window.unwrap_or(ask.window).end_ms.saturating_sub(ask.now_ms);
+            let window = ask
+                .limit
+                .span()
+                .plain_ms()
+                .map(|ms| aligned(ms, ask.now_ms));
+            return window
+                .unwrap_or(ask.window)
+                .end_ms
+                .saturating_sub(ask.now_ms);
         };
         let end_ms = joint.current(ask).end_ms;
         let counted = joint.counted(ask).filter(|part| !part.is_empty());
@@ -220,9 +233,15 @@ impl Meter for JointFixed {
             (own.start_ms, own.end_ms) = (start_ms, end_ms);
         }
         if is_due && cost >= 0 {
-            own.charged = own.charged.saturating_add(cost.unsigned_abs()).min(MAX_CHARGED);
+            own.charged = own
+                .charged
+                .saturating_add(cost.unsigned_abs())
+                .min(MAX_CHARGED);
         } else if is_due {
-            own.given = own.given.saturating_add(cost.unsigned_abs().min(used)).min(MAX_GIVEN);
+            own.given = own
+                .given
+                .saturating_add(cost.unsigned_abs().min(used))
+                .min(MAX_GIVEN);
         }
         let own = self.parts.own;
         self.parts
@@ -256,7 +275,11 @@ impl Meter for JointFixed {
     }
 
     fn span_ms(&self) -> u64 {
-        let lengths = self.parts.list.iter().map(|part| part.end_ms - part.start_ms);
+        let lengths = self
+            .parts
+            .list
+            .iter()
+            .map(|part| part.end_ms - part.start_ms);
         lengths.max().unwrap_or(0)
     }
 
@@ -337,9 +360,9 @@ impl Joint for JointFixed {
     fn export(&self, sends: impl Fn(Region) -> bool, now_ms: u64) -> Option<Self> {
         let mut copy = self.clone();
         copy.parts.own = None;
-        copy.parts.list.retain(|part| {
-            sends(part.origin.region) && part.end_ms > now_ms && !part.is_empty()
-        });
+        copy.parts
+            .list
+            .retain(|part| sends(part.origin.region) && part.end_ms > now_ms && !part.is_empty());
         (!copy.parts.list.is_empty()).then_some(copy)
     }
 
@@ -355,7 +378,9 @@ impl Joint for JointFixed {
     }
 
     fn used_by(&self, region: Region, ask: &Ask) -> u64 {
-        sum(self.counted(ask).filter(|part| part.origin.region == region))
+        sum(self
+            .counted(ask)
+            .filter(|part| part.origin.region == region))
     }
 
     fn forgets_ms(&self, reset_ms: u64) -> u64 {

@@ -224,7 +224,9 @@ impl Meter for JointSliding {
 
     fn is_unused(&self, now_ms: u64) -> bool {
         let parts = self.parts.list.iter();
-        parts.map(|part| &part.log).all(|log| log.entries == 0 || log.last_ms + self.span_ms() <= now_ms)
+        parts
+            .map(|part| &part.log)
+            .all(|log| log.entries == 0 || log.last_ms + self.span_ms() <= now_ms)
     }
 
     fn charged_ms(&self) -> u64 {
@@ -234,7 +236,9 @@ impl Meter for JointSliding {
 
     fn unused_at_ms(&self) -> u64 {
         let logs = self.parts.list.iter().map(|part| &part.log);
-        let ends = logs.filter(|log| log.used > 0).map(|log| log.last_ms + self.span_ms());
+        let ends = logs
+            .filter(|log| log.used > 0)
+            .map(|log| log.last_ms + self.span_ms());
         ends.max().unwrap_or(0)
     }
 
@@ -318,7 +322,12 @@ impl Joint for JointSliding {
             ..self.clone()
         };
         let width_ms = span_ms.div_ceil(PIECES).max(1);
-        for part in self.parts.list.iter().filter(|part| sends(part.origin.region)) {
+        for part in self
+            .parts
+            .list
+            .iter()
+            .filter(|part| sends(part.origin.region))
+        {
             let mut log = Log::new(most_entries(self.capacity));
             let mut open: Option<(u64, u64)> = None;
             for (at_ms, entry) in part.log.entries() {
@@ -342,7 +351,10 @@ impl Joint for JointSliding {
             while log.entries > SENT {
                 log.merge();
             }
-            let part = SlidingPart { log, ..part.clone() };
+            let part = SlidingPart {
+                log,
+                ..part.clone()
+            };
             if !part.is_gone(span_ms, now_ms) {
                 copy.parts.list.push(part);
             }
@@ -362,7 +374,11 @@ impl Joint for JointSliding {
     }
 
     fn used_by(&self, region: Region, ask: &Ask) -> u64 {
-        let parts = self.parts.list.iter().filter(|part| part.origin.region == region);
+        let parts = self
+            .parts
+            .list
+            .iter()
+            .filter(|part| part.origin.region == region);
         let used = parts.map(|part| part.used(self.span_ms(), ask.now_ms));
         used.fold(0, u64::saturating_add).min(MAX_COUNT)
     }

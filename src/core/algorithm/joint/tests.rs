@@ -80,16 +80,25 @@ impl<J: Joint + PartialEq> World<J> {
         let state = &mut self.states[to];
         let before = state.clone();
         let received = state.merge(copy, self.debt_ms, now_ms);
-        assert!(received.news || *state == before, "what is no news changes nothing");
+        assert!(
+            received.news || *state == before,
+            "what is no news changes nothing"
+        );
         let mut again = state.clone();
-        assert!(!again.merge(copy, self.debt_ms, now_ms).news, "known is known");
+        assert!(
+            !again.merge(copy, self.debt_ms, now_ms).news,
+            "known is known"
+        );
     }
 
     /// Everybody tells everybody all, in any order.
     fn settle(&mut self, random: &mut Random, now_ms: u64) {
         for _ in 0..3 {
             for _ in 0..4 * self.states.len() * self.states.len() {
-                let (from, to) = (random.index(self.states.len()), random.index(self.states.len()));
+                let (from, to) = (
+                    random.index(self.states.len()),
+                    random.index(self.states.len()),
+                );
                 self.tell(from, to, now_ms);
             }
             for from in 0..self.states.len() {
@@ -101,7 +110,10 @@ impl<J: Joint + PartialEq> World<J> {
     }
 
     fn tell(&mut self, from: usize, to: usize, now_ms: u64) {
-        if let Some(copy) = self.states[from].export(|_| true, now_ms).filter(|_| from != to) {
+        if let Some(copy) = self.states[from]
+            .export(|_| true, now_ms)
+            .filter(|_| from != to)
+        {
             self.deliver(to, &copy, now_ms);
         }
     }
@@ -112,7 +124,10 @@ impl<J: Joint + PartialEq> World<J> {
             assert_eq!(self.used(at, now_ms), first, "region {at}");
             // and forever
             for later_ms in [1, 10, 500] {
-                assert_eq!(self.used(at, now_ms + later_ms), self.used(0, now_ms + later_ms));
+                assert_eq!(
+                    self.used(at, now_ms + later_ms),
+                    self.used(0, now_ms + later_ms)
+                );
             }
         }
     }
@@ -133,13 +148,20 @@ impl Exact {
             .map(|part| (part.origin, u128::from(part.charged) * interval))
             .collect();
         let known = |origin: Origin, units: u128| {
-            let known = left.iter_mut().find(|(other, left)| *other == origin && *left > 0);
+            let known = left
+                .iter_mut()
+                .find(|(other, left)| *other == origin && *left > 0);
             known.map(|(_, left)| *left -= units).is_some()
         };
         self.level_of(known, rate, now_ms)
     }
 
-    fn level_of(&self, mut known: impl FnMut(Origin, u128) -> bool, rate: u128, now_ms: u64) -> u128 {
+    fn level_of(
+        &self,
+        mut known: impl FnMut(Origin, u128) -> bool,
+        rate: u128,
+        now_ms: u64,
+    ) -> u128 {
         let (mut level, mut last_ms) = (0_u128, 0);
         for (at_ms, origin, units) in &self.events {
             if known(*origin, *units) {
@@ -152,7 +174,10 @@ impl Exact {
 }
 
 fn level(joint: &JointBucket, now_ms: u64) -> u128 {
-    joint.stamped.bucket.drained(now_ms, joint.stamped.bucket.refill)
+    joint
+        .stamped
+        .bucket
+        .drained(now_ms, joint.stamped.bucket.refill)
 }
 
 fn some_bucket(random: &mut Random) -> Limit {
@@ -179,7 +204,9 @@ fn three_thousand_histories_end_with_one_bucket_and_never_below_the_exact_one() 
                 0..45 => {
                     let cost = random.from(1, 19);
                     let origin = world.charge(at, cost.cast_signed(), now_ms);
-                    exact.events.push((now_ms, origin, u128::from(cost) * interval));
+                    exact
+                        .events
+                        .push((now_ms, origin, u128::from(cost) * interval));
                 }
                 45..75 => world.send(&mut random, at, now_ms),
                 _ => {
@@ -201,7 +228,10 @@ fn three_thousand_histories_end_with_one_bucket_and_never_below_the_exact_one() 
         }
         let levels = world.states.iter().map(|state| level(state, now_ms));
         let levels: Vec<_> = levels.collect();
-        assert!(levels.windows(2).all(|pair| pair[0] == pair[1]), "{levels:?}");
+        assert!(
+            levels.windows(2).all(|pair| pair[0] == pair[1]),
+            "{levels:?}"
+        );
     }
 }
 
@@ -249,14 +279,15 @@ fn windows<J: Joint + PartialEq>(random: &mut Random, limit: Limit, regions: usi
         // The origin has the exact log, the others what was sent of it: late, never early.
         let width_ms = limit.window_ms().div_ceil(32);
         for at in 0..regions {
-            
             let all: Vec<_> = (0..regions)
                 .map(|of| world.states[at].used_by(region(of), &ask(&limit, now_ms)))
                 .collect();
             for (of, used) in all.into_iter().enumerate() {
                 let own = world.states[of].used_by(region(of), &ask(&limit, now_ms));
                 let earlier = now_ms.saturating_sub(width_ms);
-                let most = world.states[of].used_by(region(of), &ask(&limit, earlier)).max(own);
+                let most = world.states[of]
+                    .used_by(region(of), &ask(&limit, earlier))
+                    .max(own);
                 assert!((own..=most).contains(&used), "{used} of {own} to {most}");
             }
         }
@@ -281,7 +312,10 @@ fn merging_is_idempotent_commutative_and_associative() {
                     given: 0,
                 });
             }
-            joint.stamped.bucket.set_level(1 + u128::from(random.below(500)), now_ms);
+            joint
+                .stamped
+                .bucket
+                .set_level(1 + u128::from(random.below(500)), now_ms);
             joint.stamped.since_ms = 0;
             joint
         };
@@ -332,8 +366,14 @@ fn twenty_thousand_histories_with_refunds_end_with_one_bucket() {
         }
         world.settle(&mut random, now_ms);
         world.all_say_the_same(now_ms);
-        let (has, truth) = (level(&world.states[0], now_ms), level(&exact.states[0], now_ms));
-        assert!(has + given >= truth, "{has} and {given} given back, of {truth}");
+        let (has, truth) = (
+            level(&world.states[0], now_ms),
+            level(&exact.states[0], now_ms),
+        );
+        assert!(
+            has + given >= truth,
+            "{has} and {given} given back, of {truth}"
+        );
     }
 }
 
@@ -373,8 +413,17 @@ fn twenty_thousand_histories_with_lost_keys_forget_nothing_that_somebody_knows()
         assert!(has >= known, "history {history}: {has} < {known}");
         let all = exact.level_of(|_, _| true, rate, now_ms);
         let charged: u128 = exact.events.iter().map(|(_, _, units)| units).sum();
-        let lost = charged - state.parts.list.iter().map(|part| u128::from(part.charged)).sum::<u128>();
-        assert!(has + lost >= all, "history {history}: {has} and {lost} lost, of {all}");
+        let lost = charged
+            - state
+                .parts
+                .list
+                .iter()
+                .map(|part| u128::from(part.charged))
+                .sum::<u128>();
+        assert!(
+            has + lost >= all,
+            "history {history}: {has} and {lost} lost, of {all}"
+        );
     }
 }
 
