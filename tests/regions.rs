@@ -273,7 +273,7 @@ fn a_reset_is_for_all_regions() {
     carry_all(&servers);
     for (command, limits) in LIMITS {
         for server in &servers {
-            let peek = server.decide(&format!("RL.PEEK {command} {command} {limits}"));
+            let peek = server.decide(&format!("RL.PEEK {command} {command} {limits} COST 0"));
             assert_eq!(peek.remaining, 10, "{command}");
         }
     }
@@ -282,7 +282,7 @@ fn a_reset_is_for_all_regions() {
         merge(&servers[1], &key, &payload);
     }
     for (command, limits) in LIMITS {
-        let peek = format!("RL.PEEK {command} {command} {limits}");
+        let peek = format!("RL.PEEK {command} {command} {limits} COST 0");
         assert_eq!(servers[1].decide(&peek).remaining, 10, "{command}");
         assert!(
             servers[1]

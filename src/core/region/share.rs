@@ -24,9 +24,9 @@
 //! * *Turns.* What does not divide goes round, 500 ms each, by the clock and the region's rank: that adds one unit per region
 //!   at the most. A cost above a share waits for its region's turn and may then take all that is left, so that a large cost is
 //!   not starved; that adds at most what the others take until they hear of it.
-//! * `recent` is not looked up in the state: two moments are kept, and what has been charged since each. It is what was
-//!   charged since the later one that all others have acknowledged: too much rather than too little, in O(1), whatever the
-//!   algorithm. A refund lowers both, down to 0.
+//! * `recent` is not looked up in the state: two moments are kept, what has been charged since each, and when that was last.
+//!   It is what was charged since the later moment that all others have acknowledged, and nothing once they have acknowledged
+//!   the last: too much rather than too little, in O(1), whatever the algorithm. A refund lowers both, down to 0.
 
 /// For how long it is a region's turn.
 const TURN_MS: u64 = 500;
@@ -65,6 +65,7 @@ impl Share {
 pub struct Marks {
     older: Mark,
     newer: Mark,
+    last_ms: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -83,6 +84,7 @@ impl Default for Marks {
         Self {
             older: unknown,
             newer: unknown,
+            last_ms: u64::MAX,
         }
     }
 }
@@ -97,12 +99,15 @@ impl Marks {
         Self {
             older: nothing,
             newer: nothing,
+            last_ms: now_ms,
         }
     }
 
     /// What was charged since `acknowledged_ms`, or somewhat more; `u64::MAX` where it is not known.
     pub fn recent(&self, acknowledged_ms: u64) -> u64 {
-        if self.newer.at_ms <= acknowledged_ms {
+        if self.last_ms <= acknowledged_ms {
+            0 // no charge is needed to tell: where the share holds all, there is none
+        } else if self.newer.at_ms <= acknowledged_ms {
             self.newer.charged
         } else {
             self.older.charged
@@ -118,6 +123,7 @@ impl Marks {
         if self.newer.at_ms <= acknowledged_ms || self.newer.at_ms == u64::MAX {
             (self.older, self.newer) = (self.newer, now);
         }
+        self.last_ms = now_ms;
         for mark in [&mut self.older, &mut self.newer] {
             mark.charged = mark.charged.saturating_add_signed(cost);
         }
@@ -272,13 +278,15 @@ mod tests {
                 let charged: i64 = log.iter().map(|(_, cost)| (*cost).max(0)).sum();
                 assert!(i128::from(recent) <= i128::from(charged));
             }
-            marks.charge(1, now_ms, now_ms + 1);
-            marks.charge(1, now_ms + 1, now_ms + 2);
+            marks.charge(100, acknowledged_ms, now_ms);
             assert_eq!(
-                marks.recent(now_ms + 2),
-                1,
+                marks.recent(now_ms),
+                0,
                 "what was acknowledged is not recent"
             );
+            marks.charge(7, now_ms, now_ms + 1);
+            assert!(marks.recent(now_ms) >= 7);
+            assert_eq!(marks.recent(now_ms + 1), 0);
         }
         assert_eq!(Marks::default().recent(u64::MAX - 1), u64::MAX);
     }
