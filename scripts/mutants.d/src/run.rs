@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use std::{env, fs, iter, thread};
 
 /// What one test may take, of the processor's time: so it does not matter what else runs.
-const BUDGET: Duration = Duration::from_secs(3);
+const BUDGET: Duration = Duration::from_secs(1);
 /// Tests that together take less than this run in one process.
 const BATCH: Duration = Duration::from_millis(200);
 /// Of one process: a mutant that takes more would not end.
