@@ -4,13 +4,19 @@ use crate::mutate::{files, Mutated, Source};
 use crate::record::Record;
 use crate::Result;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{fs, io};
 
-/// The program that runs the crate's own tests.
-pub fn build(root: &Path, home: &Path, sources: &[Source], record: &mut Record) -> Result<PathBuf> {
+/// The programs that run the crate's own tests and those under `tests` that are made for the core alone.
+pub fn build(
+    root: &Path,
+    home: &Path,
+    sources: &[Source],
+    record: &mut Record,
+) -> Result<Vec<PathBuf>> {
     let copy = home.join("crate");
     lay_out(root, &copy)?;
     let count: usize = sources.iter().map(|source| source.mutants.len()).sum();
@@ -25,6 +31,7 @@ pub fn build(root: &Path, home: &Path, sources: &[Source], record: &mut Record) 
         &copy.join("src/lib.rs"),
         &(library + "\n#[doc(hidden)]\npub mod mutant;\n"),
     )?;
+    let targets = targets(root)?;
     loop {
         let mutated: BTreeMap<_, _> = sources
             .iter()
@@ -40,14 +47,9 @@ pub fn build(root: &Path, home: &Path, sources: &[Source], record: &mut Record) 
         }
         eprintln!("mutants: compiling {} changes", count - record.dropped());
         let output = Command::new("cargo")
-            .args([
-                "test",
-                "--no-run",
-                "--locked",
-                "--no-default-features",
-                "--lib",
-                "--message-format=short",
-            ])
+            .args(["test", "--no-run", "--locked", "--no-default-features"])
+            .args(["--message-format=short", "--lib"])
+            .args(&targets)
             .current_dir(&copy)
             .env("CARGO_TARGET_DIR", fs::canonicalize(home)?.join("build"))
             .env("CARGO_PROFILE_TEST_OPT_LEVEL", "1")
@@ -56,11 +58,11 @@ pub fn build(root: &Path, home: &Path, sources: &[Source], record: &mut Record) 
             .output()?;
         let messages = String::from_utf8(output.stderr)?;
         if output.status.success() {
-            let line = messages
-                .lines()
-                .find_map(|line| line.trim().strip_prefix("Executable "));
-            let path = line.and_then(|line| Some(line.rsplit_once('(')?.1.trim_end_matches(')')));
-            return Ok(path.ok_or("cargo names no executable")?.into());
+            let executable = |line: &str| {
+                let line = line.trim().strip_prefix("Executable ")?;
+                Some(line.rsplit_once('(')?.1.trim_end_matches(')').into())
+            };
+            return Ok(messages.lines().filter_map(executable).collect());
         }
         let blamed: BTreeSet<u32> = messages
             .lines()
@@ -76,6 +78,26 @@ pub fn build(root: &Path, home: &Path, sources: &[Source], record: &mut Record) 
         }
         record.drop(&blamed)?;
     }
+}
+
+/// The tests of the core alone that need no server to talk to, as cargo's arguments.
+fn targets(root: &Path) -> Result<Vec<String>> {
+    let mut targets = Vec::new();
+    for path in files(root, Path::new("tests"))? {
+        let mut names = path.strip_prefix("tests")?.iter();
+        let (Some(name), None) = (names.next().and_then(OsStr::to_str), names.next()) else {
+            continue;
+        };
+        let Some(name) = name.strip_suffix(".rs") else {
+            continue;
+        };
+        let text = fs::read_to_string(root.join(&path))?;
+        if text.contains("\n#![cfg(not(feature = \"server\"))]") && !text.contains("\nmod support;")
+        {
+            targets.push(format!("--test={name}"));
+        }
+    }
+    Ok(targets)
 }
 
 /// Whose error it is: `src/core/limit.rs:12:34: error[E0308]: mismatched types`.

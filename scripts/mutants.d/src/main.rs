@@ -51,8 +51,8 @@ fn mutants(root: &Path, home: &Path, paths: &[PathBuf]) -> Result<bool> {
     let sources = mutate::read(root, Path::new(SCOPE))?;
     let explained = explained(root)?;
     let mut record = record::Record::open(home, root)?;
-    let binary = build::build(root, home, &sources, &mut record)?;
-    let tests = run::tests(&binary, &mut record)?;
+    let binaries = build::build(root, home, &sources, &mut record)?;
+    let tests = run::tests(&binaries, &mut record)?;
 
     let is_wanted =
         |file: &Path| paths.is_empty() || paths.iter().any(|path| file.starts_with(path));
@@ -74,7 +74,7 @@ fn mutants(root: &Path, home: &Path, paths: &[PathBuf]) -> Result<bool> {
     let (known, open): (Vec<_>, Vec<_>) = all
         .into_iter()
         .partition(|mutant| explained.contains(&mutant.name));
-    run::try_all(&binary, &tests, &open, &mut record)?;
+    run::try_all(&tests, &open, &mut record)?;
     let is_missed = |mutant: &&&mutate::Mutant| record.is_noticed(mutant.id) == Some(false);
     let missed: Vec<_> = open.iter().filter(is_missed).collect();
     for mutant in &missed {

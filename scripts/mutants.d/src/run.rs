@@ -4,7 +4,7 @@ use crate::mutate::Mutant;
 use crate::record::Record;
 use crate::Result;
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
@@ -19,6 +19,8 @@ const BATCH: Duration = Duration::from_millis(200);
 const MEMORY_KB: u64 = 4 << 20;
 
 pub struct Test {
+    /// The program that it is in.
+    binary: PathBuf,
     name: String,
     time: Duration,
     /// Whether it ends within the budget. One that tries things at random for longer is cut off there, mutant or not.
@@ -28,17 +30,17 @@ pub struct Test {
 }
 
 /// All tests, quick ones first, and what each reaches.
-pub fn tests(binary: &Path, record: &mut Record) -> Result<Vec<Test>> {
-    let list = Command::new(binary)
-        .args(["--list", "--format", "terse"])
-        .output()?;
-    let list = String::from_utf8(list.stdout)?;
-    let names: Vec<_> = list
-        .lines()
-        .filter_map(|line| line.strip_suffix(": test"))
-        .collect();
+pub fn tests(binaries: &[PathBuf], record: &mut Record) -> Result<Vec<Test>> {
+    let mut names = Vec::new();
+    for binary in binaries {
+        let mut command = Command::new(binary);
+        let list = command.args(["--list", "--format", "terse"]).output()?;
+        let list = String::from_utf8(list.stdout)?;
+        let of_tests = list.lines().filter_map(|line| line.strip_suffix(": test"));
+        names.extend(of_tests.map(|name| (binary, name.to_owned())));
+    }
     let mut tests = Vec::new();
-    let reach = |name: &&str| reach(binary, name, record);
+    let reach = |(binary, name): &(&PathBuf, String)| reach(binary, name, record);
     in_parallel("tests", &names, reach, |_, test| {
         tests.push(test);
         Ok(true)
@@ -67,6 +69,7 @@ fn reach(binary: &Path, name: &str, record: &Record) -> Result<Test> {
         let (head, reached) = text.split_once('\n')?;
         let (time, ends) = head.split_once(' ')?;
         Some(Test {
+            binary: binary.to_owned(),
             name: name.to_owned(),
             time: Duration::from_millis(time.parse().ok()?),
             ends: ends.parse().ok()?,
@@ -81,12 +84,7 @@ fn reach(binary: &Path, name: &str, record: &Record) -> Result<Test> {
 }
 
 /// Tries what was not tried yet.
-pub fn try_all(
-    binary: &Path,
-    tests: &[Test],
-    mutants: &[&Mutant],
-    record: &mut Record,
-) -> Result<()> {
+pub fn try_all(tests: &[Test], mutants: &[&Mutant], record: &mut Record) -> Result<()> {
     // With the test that noticed it last time.
     let open: Vec<_> = (mutants.iter())
         .filter(|mutant| record.is_noticed(mutant.id).is_none())
@@ -94,7 +92,7 @@ pub fn try_all(
         .collect();
     let try_one = |(mutant, last): &(&&Mutant, Option<String>)| {
         let reaching = reaching(mutant, tests);
-        noticed_by(binary, mutant.id, &reaching, last.as_deref())
+        noticed_by(mutant.id, &reaching, last.as_deref())
     };
     in_parallel("changes", &open, try_one, |(mutant, _), noticed_by| {
         record.add(mutant.id, &mutant.name, noticed_by.as_deref())?;
@@ -109,12 +107,7 @@ pub fn reaching<'a>(mutant: &Mutant, tests: &'a [Test]) -> Vec<&'a Test> {
 }
 
 /// The test that fails or does not end: the one that did last time is tried first.
-fn noticed_by(
-    binary: &Path,
-    id: u32,
-    tests: &[&Test],
-    last: Option<&str>,
-) -> Result<Option<String>> {
+fn noticed_by(id: u32, tests: &[&Test], last: Option<&str>) -> Result<Option<String>> {
     let last = tests
         .iter()
         .position(|test| Some(test.name.as_str()) == last);
@@ -124,7 +117,7 @@ fn noticed_by(
         let time: Duration = tests.iter().map(|test| test.time).sum();
         let all_end = tests.iter().all(|test| test.ends);
         let limit = if all_end { BUDGET + 3 * time } else { BUDGET };
-        let mut command = limited(binary, limit, &names);
+        let mut command = limited(&tests[0].binary, limit, &names);
         let run = run(command.env("MUTANT", id.to_string()))?;
         if run.ended == Ended::Failed || (run.ended == Ended::OutOfTime && all_end) {
             return Ok(Some(run.last));
@@ -133,13 +126,13 @@ fn noticed_by(
     Ok(None)
 }
 
-/// Quick tests together, slow ones alone.
+/// Quick tests together, as far as they are in one program; slow ones alone.
 fn batches<'a, 'b>(mut tests: &'b [&'a Test]) -> impl Iterator<Item = &'b [&'a Test]> {
     iter::from_fn(move || {
         let mut time = Duration::ZERO;
         let is_over = |test: &&Test| {
             time += test.time;
-            time > BATCH
+            time > BATCH || test.binary != tests[0].binary
         };
         let over = tests.iter().position(is_over).unwrap_or(tests.len());
         let (batch, rest) = tests.split_at_checked(over.max(1))?;
