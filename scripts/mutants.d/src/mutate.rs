@@ -297,10 +297,13 @@ impl Finder {
             return;
         };
         self.in_scope(signature.ident.to_string(), |finder| {
-            let text = finder.text(body).trim_matches(['{', '}']).trim().to_owned();
+            let text = match body.stmts.as_slice() {
+                [statement] => squeeze(statement),
+                statements => format!("{} statements", statements.len()),
+            };
             let values = values::of_return(&signature.output).into_iter();
             let changes = values
-                .filter(|value| *value != text && !text.is_empty())
+                .filter(|value| *value != text && !body.stmts.is_empty())
                 .map(|value| Change {
                     name: format!("returns {value}"),
                     changed: format!("return {value}"),

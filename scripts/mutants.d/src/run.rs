@@ -57,7 +57,8 @@ fn reach(binary: &Path, name: &str, record: &Record) -> Result<Test> {
         let mut command = limited(binary, BUDGET, &[name]);
         let run = run(command.env("MUTANTS_REACHED", &running))?;
         if run.ended == Ended::Failed {
-            return Err(format!("{name} fails where nothing is changed").into());
+            eprintln!("mutants: left out, as it fails also where nothing is changed: {name}");
+            fs::write(&running, "")?;
         }
         let (time, ends) = (run.time.as_millis(), run.ended == Ended::Passed);
         let reached = fs::read_to_string(&running)?;
