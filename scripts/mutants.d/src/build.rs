@@ -18,20 +18,25 @@ pub fn build(
     record: &mut Record,
 ) -> Result<Vec<PathBuf>> {
     let copy = home.join("crate");
-    lay_out(root, &copy)?;
+    link(root, &copy)?;
     let count: usize = sources.iter().map(|source| source.mutants.len()).sum();
-    let switch = format!(
-        "{}\nconst COUNT: usize = {};\n",
-        include_str!("switch.rs"),
-        count + 1
-    );
+    let is_mutated = |path: &PathBuf| sources.iter().any(|source| source.path == *path);
+    for path in files(root, Path::new("src"))?
+        .iter()
+        .filter(|path| !is_mutated(path))
+    {
+        let mut text = fs::read_to_string(root.join(path))?;
+        if path == Path::new("src/lib.rs") {
+            text += "\n#[doc(hidden)]\npub mod mutant;\n";
+        }
+        write(&copy.join(path), &text)?;
+    }
+    let switch = include_str!("switch.rs");
+    let switch = format!("{switch}\nconst COUNT: usize = {};\n", count + 1);
     write(&copy.join("src/mutant.rs"), &switch)?;
-    let library = fs::read_to_string(root.join("src/lib.rs"))?;
-    write(
-        &copy.join("src/lib.rs"),
-        &(library + "\n#[doc(hidden)]\npub mod mutant;\n"),
-    )?;
     let targets = targets(root)?;
+    let targets = targets.keys().map(|name| format!("--test={name}"));
+    let targets: Vec<_> = targets.collect();
     loop {
         let mutated: BTreeMap<_, _> = sources
             .iter()
@@ -80,21 +85,18 @@ pub fn build(
     }
 }
 
-/// The tests of the core alone that need no server to talk to, as cargo's arguments.
-fn targets(root: &Path) -> Result<Vec<String>> {
-    let mut targets = Vec::new();
+/// The tests of the core alone that need no server to talk to, by name.
+pub fn targets(root: &Path) -> Result<BTreeMap<String, PathBuf>> {
+    let mut targets = BTreeMap::new();
     for path in files(root, Path::new("tests"))? {
-        let mut names = path.strip_prefix("tests")?.iter();
-        let (Some(name), None) = (names.next().and_then(OsStr::to_str), names.next()) else {
-            continue;
-        };
-        let Some(name) = name.strip_suffix(".rs") else {
-            continue;
-        };
-        let text = fs::read_to_string(root.join(&path))?;
-        if text.contains("\n#![cfg(not(feature = \"server\"))]") && !text.contains("\nmod support;")
-        {
-            targets.push(format!("--test={name}"));
+        let is_target =
+            path.parent() == Some(Path::new("tests")) && path.extension() == Some(OsStr::new("rs"));
+        if let (true, Some(name)) = (is_target, path.file_stem().and_then(OsStr::to_str)) {
+            let text = fs::read_to_string(root.join(&path))?;
+            let needs_none = text.contains("\n#![cfg(not(feature = \"server\"))]");
+            if needs_none && !text.contains("\nmod support;") {
+                targets.insert(name.to_owned(), path);
+            }
         }
     }
     Ok(targets)
@@ -114,22 +116,13 @@ fn blame(message: &str, mutated: &BTreeMap<&Path, Mutated>) -> Option<BTreeSet<u
 }
 
 /// Everything but the sources is linked to.
-fn lay_out(root: &Path, copy: &Path) -> Result<()> {
+fn link(root: &Path, copy: &Path) -> Result<()> {
     fs::create_dir_all(copy)?;
     for entry in fs::read_dir(root)? {
         let name = entry?.file_name();
         let link = copy.join(&name);
         if !["src", "target", ".git"].iter().any(|not| name == *not) && !link.is_symlink() {
             symlink(fs::canonicalize(root.join(name))?, link)?;
-        }
-    }
-    for path in files(root, Path::new("src"))? {
-        if let Some(directory) = path.parent() {
-            fs::create_dir_all(copy.join(directory))?;
-        }
-        let (from, to) = (fs::read(root.join(&path))?, copy.join(&path));
-        if !to.exists() {
-            fs::write(to, from)?;
         }
     }
     Ok(())
@@ -140,5 +133,6 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
     if fs::read_to_string(path).is_ok_and(|old| old == text) {
         return Ok(());
     }
+    fs::create_dir_all(path.parent().unwrap_or(path))?;
     fs::write(path, text)
 }

@@ -1,5 +1,6 @@
 //! What was found, kept in files, so that an interrupted run goes on where it was.
 
+use crate::build::targets;
 use crate::mutate::files;
 use crate::Result;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -25,10 +26,9 @@ impl Record {
         let directory = home.join("record");
         let mut hasher = DefaultHasher::new();
         fs::read(std::env::current_exe()?)?.hash(&mut hasher);
-        for path in files(root, Path::new("src"))?
-            .into_iter()
-            .chain(["Cargo.toml".into()])
-        {
+        let mut paths = files(root, Path::new("src"))?;
+        paths.extend(targets(root)?.into_values());
+        for path in paths {
             (&path, fs::read(root.join(&path))?).hash(&mut hasher);
         }
         let hash = format!("{:x}\n", hasher.finish());
