@@ -57,6 +57,7 @@ pub fn build(
             .args(&targets)
             .current_dir(&copy)
             .env("CARGO_TARGET_DIR", fs::canonicalize(home)?.join("build"))
+            .env("CARGO_INCREMENTAL", "0") // what is left of an interrupted build is not taken for whole
             .env("CARGO_PROFILE_TEST_OPT_LEVEL", "1")
             .env("CARGO_PROFILE_TEST_DEBUG", "0")
             .env("RUSTFLAGS", "--cap-lints=allow") // a changed spot may well be unreachable
