@@ -38,7 +38,7 @@ soak: ## kill, restart and compare, ROUNDS= times
 memcheck: ## tests on servers under valgrind's memcheck
 	@scripts/memcheck
 
-mutants: ## see which changes of the core's code no test notices (most of a day; scripts/mutants PATH for a part)
+mutants: ## see which changes of the core's code no test notices (half an hour; scripts/mutants PATH for a part)
 	@scripts/mutants
 
 build: ## build the release module and print its path

@@ -122,6 +122,7 @@ mod tests {
             ("4w", 2_419_200_000),
             ("3660d", MAX_MS),
             ("007s", 7_000),
+            ("0000000000000000001s", 1_000), // 19 digits
         ] {
             assert_eq!(parse(text.as_bytes()), Ok(ms), "{text}");
             assert_eq!(parse(text.to_uppercase().as_bytes()), Ok(ms), "{text}");

@@ -529,6 +529,8 @@ impl Held<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::calendar::Window;
+    use crate::core::span::Span;
 
     /// What a key costs: these are the allocator's size classes that the figures in the README stand on.
     #[test]
@@ -538,5 +540,56 @@ mod tests {
         assert_eq!(size_of::<Meters<Sliding>>(), 80);
         assert_eq!(size_of::<Meters<Dated>>(), 48);
         assert_eq!(size_of::<Meters<Stamped>>(), 64);
+    }
+
+    #[test]
+    fn a_key_expires_an_eighth_of_its_time_after_nothing_is_used() {
+        let hour = |limit| Limit::window(limit, 3_600_000).unwrap();
+        let bucket = Limit::bucket(10, 10, 3_600_000).unwrap();
+        let week = Limit::spanning(9, Span::parse(b"1w@thu").unwrap()).unwrap();
+        fn ask(limit: &Limit) -> Ask<'_> {
+            let window = Window {
+                start_ms: 1_000_000,
+                end_ms: 9_000_000,
+            };
+            Ask {
+                limit,
+                window,
+                id: b"a",
+                now_ms: 7_200_000,
+            }
+        }
+        fn expires<M: Kept>(ask: Ask) -> (u64, u64) {
+            let mut meter = M::unused(ask.limit, 8);
+            meter.charge(&ask, 1, ask.now_ms);
+            let mut limiter = M::wrap(Box::new(Meters(SmallVec::from_elem(meter, 1))));
+            let mut held = limiter.held();
+            (held.unused_at_ms(), held.expires_ms())
+        }
+        let minutes = |minutes: u64| 7_200_000 + minutes * 60_000;
+        let full = (minutes(60), minutes(60) + 450_000);
+        assert_eq!(expires::<Fixed>(ask(&hour(5))), full);
+        assert_eq!(expires::<Sliding>(ask(&hour(5))), full);
+        assert_eq!(expires::<Leases>(ask(&hour(5))), full);
+        // A bucket outlives its regaining by an eighth of its interval.
+        let regained = (minutes(6), minutes(6) + 450_000);
+        assert_eq!(expires::<Bucket>(ask(&bucket)), regained);
+        assert_eq!(expires::<Stamped>(ask(&bucket)), regained);
+        assert_eq!(expires::<Dated>(ask(&week)), (9_000_000, 10_000_000));
+        let second = Limit::window(5, 1_000).unwrap();
+        let short = (7_201_000, 7_202_000); // a second at least
+        assert_eq!(expires::<Fixed>(ask(&second)), short);
+    }
+
+    #[test]
+    fn a_blocked_key_expires_a_second_after_its_block_is_forgotten() {
+        let block = Block {
+            until_ms: 5_000,
+            length_ms: 4_000,
+            strikes: 1,
+        };
+        let limiter = Limiter::Fixed(Box::new(Meters::empty()));
+        let mut blocked = Limiter::Blocked(Box::new(Blocked { block, limiter }));
+        assert_eq!(blocked.held().expires_ms(), 10_000);
     }
 }

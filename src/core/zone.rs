@@ -200,6 +200,8 @@ mod tests {
             ("-00:00", "UTC"),
             ("+02:00", "+02:00"),
             ("-09:30", "-09:30"),
+            ("+00:59", "+00:59"),
+            ("Mars/Phobos", "Mars/Phobos"),
             ("+18:00", "+18:00"),
             ("-18:00", "-18:00"),
             ("Europe/Berlin", "Europe/Berlin"),
@@ -236,5 +238,13 @@ mod tests {
         let long = [b'A'; MAX_NAME_BYTES + 1];
         assert_eq!(Zone::parse(&long, MAX_FOREIGN), None);
         assert_eq!(Zone::parse(&[0xff, 0xfe], MAX_FOREIGN), None);
+        let longest = [b'A'; MAX_NAME_BYTES];
+        assert!(Zone::parse(&longest, MAX_FOREIGN).is_some());
+    }
+
+    #[test]
+    fn a_name_that_is_not_known_yet_needs_room() {
+        assert_eq!(Zone::parse(b"Mars/Deimos", 0), None);
+        assert!(Zone::parse(b"Europe/Berlin", 0).is_some());
     }
 }

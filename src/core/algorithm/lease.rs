@@ -462,3 +462,63 @@ impl Meter for Leases {
         visitor.visit(&mut self.order);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn held(limit: &Limit, leases: &[(&[u8], u64, u64)]) -> Leases {
+        let mut held = Leases::unused(limit, 0);
+        for (id, cost, now_ms) in leases {
+            let (id, now_ms) = (*id, *now_ms);
+            let ask = Ask {
+                limit,
+                window: Window::default(),
+                id,
+                now_ms,
+            };
+            held.charge(&ask, i64::try_from(*cost).unwrap(), now_ms);
+        }
+        held
+    }
+
+    fn limit(limit: u64) -> Limit {
+        Limit::window(limit, 1_000).unwrap()
+    }
+
+    #[test]
+    fn keys_are_equal_where_limits_and_leases_are() {
+        let one = held(&limit(5), &[(b"a", 1, 100)]);
+        assert_eq!(one, held(&limit(5), &[(b"a", 1, 100)]));
+        assert_ne!(one, held(&limit(6), &[(b"a", 1, 100)]));
+        assert_ne!(one, held(&limit(5), &[(b"b", 1, 100)]));
+    }
+
+    #[test]
+    fn a_lease_never_has_more_left_than_it_was_given() {
+        let lease = held(&limit(5), &[(b"a", 1, 100)]).sorted().next().cloned();
+        let left = |now_ms| lease.as_ref().unwrap().left_ms(now_ms);
+        assert_eq!([0, 100, 600, 1_100].map(left), [1_000, 1_000, 500, 0]);
+    }
+
+    #[test]
+    fn who_fits_does_not_wait() {
+        let leases = held(&limit(5), &[(b"a", 2, 100), (b"b", 1, 200)]);
+        let limit = &limit(5);
+        let ask = Ask {
+            limit,
+            window: Window::default(),
+            id: b"c",
+            now_ms: 300,
+        };
+        let wait = |target| leases.wait(&ask, target);
+        assert_eq!([4, 3, 2, 1, 0].map(wait), [0, 0, 800, 800, 900]);
+    }
+
+    #[test]
+    fn a_key_is_unused_from_its_last_end_on() {
+        let leases = held(&limit(5), &[(b"a", 2, 100), (b"b", 1, 200)]);
+        let is_unused = |now_ms| leases.is_unused(now_ms);
+        assert_eq!([1_199, 1_200, 1_201].map(is_unused), [false, true, true]);
+    }
+}

@@ -367,3 +367,59 @@ impl Kept {
 fn byte_count(bytes: usize) -> u8 {
     u8::try_from(bytes).unwrap_or(u8::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log(entries: &[(u64, u64)]) -> Log {
+        let mut log = Log::new(MIN_ENTRIES);
+        for (at_ms, cost) in entries {
+            log.append(*cost, *at_ms);
+        }
+        log
+    }
+
+    fn entries(log: &Log) -> Vec<(u64, u64)> {
+        let entries = log.entries();
+        entries.map(|(at_ms, entry)| (at_ms, entry.cost)).collect()
+    }
+
+    #[test]
+    fn a_cost_of_one_is_not_written() {
+        assert!(Log::read(&[3, 2], 10, MIN_ENTRIES).is_some());
+        assert!(Log::read(&[3, 1], 10, MIN_ENTRIES).is_none());
+    }
+
+    /// The price is units times the time from the entry before them to the later one; of equals, the oldest go.
+    #[test]
+    fn the_pair_that_is_cheapest_to_merge_becomes_the_later_one() {
+        for (before, after) in [
+            (
+                vec![(0, 50), (10, 1), (20, 10), (30, 4), (40, 4)],
+                vec![(0, 50), (10, 1), (20, 10), (40, 8)],
+            ),
+            (
+                vec![(0, 1), (100, 1), (101, 30), (105, 2), (110, 2)],
+                vec![(0, 1), (100, 1), (101, 30), (110, 4)],
+            ),
+            (
+                vec![(0, 1), (20, 1), (30, 1), (40, 1)],
+                vec![(20, 2), (30, 1), (40, 1)],
+            ),
+        ] {
+            let mut merged = log(&before);
+            merged.merge();
+            assert_eq!(entries(&merged), after, "{before:?}");
+        }
+    }
+
+    #[test]
+    fn a_full_log_stays_full_when_an_earlier_charge_comes_in() {
+        let mut log = log(&[10, 20, 30, 40, 50, 60, 70].map(|at_ms| (at_ms, 1)));
+        log.insert(1, 35);
+        assert_eq!(log.entries, MIN_ENTRIES);
+        log.insert(1, 45);
+        assert_eq!((log.entries, log.used), (MIN_ENTRIES, 9));
+    }
+}

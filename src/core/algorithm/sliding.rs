@@ -195,3 +195,23 @@ impl Meter for Sliding {
         visitor.visit(&mut self.log.bytes);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refund_of_now_covers_what_the_clock_has_left_in_the_future() {
+        let limit = &Limit::window(9, 1_000).unwrap();
+        let ask = |now_ms| Ask {
+            limit,
+            window: Window::default(),
+            id: b"",
+            now_ms,
+        };
+        let mut sliding = Sliding::unused(limit, 8);
+        sliding.charge(&ask(500), 3, 500);
+        assert_eq!(sliding.refundable(&ask(400), 400), 3);
+        assert_eq!(sliding.refundable(&ask(400), 399), 0);
+    }
+}

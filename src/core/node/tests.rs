@@ -261,3 +261,34 @@ fn a_list_that_has_ended_elsewhere_is_renamed_to_nothing() {
         .is_ok());
     assert!(node.deny.is_empty());
 }
+
+#[test]
+fn as_many_policies_as_there_may_be_come_in_at_once() {
+    let mut many = node();
+    for name in 0..bounds().policies {
+        let setting = Setting::Lasting(policy(1));
+        let name = name.to_string();
+        many.policies.set(name.as_bytes(), setting, NOW).unwrap();
+    }
+    let payload = Part::Policies.payload(&many.policies.encode(NOW));
+    let bounds = bounds();
+    let applied = node().apply(&payload, Sender::Client(&bounds), NOW);
+    assert_eq!(applied, Ok(Part::Policies));
+}
+
+#[test]
+fn only_a_clients_record_that_was_taken_is_told_anew() {
+    let mut from = node();
+    let id = || b"id".as_slice();
+    from.count(Some(b"a"), id, Algorithm::Fixed, Outcome::Allowed, NOW);
+    let record = from.next_record().unwrap();
+    let bounds = bounds();
+    let mut to = node();
+    assert!(to.apply(&record, Sender::Peer, NOW).is_ok());
+    assert_eq!((to.stats.unwritten(), to.next_record()), (0, None));
+    let cut = &record[..record.len() - 1];
+    assert!(to.apply(cut, Sender::Client(&bounds), NOW).is_err());
+    assert_eq!(to.stats.unwritten(), 0);
+    assert!(to.apply(&record, Sender::Client(&bounds), NOW).is_ok());
+    assert_eq!(to.stats.unwritten(), 2); // the totals and the name
+}

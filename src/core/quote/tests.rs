@@ -429,3 +429,13 @@ fn nothing_has_more_left_than_it_was_given_after_a_clock_step() {
     assert_eq!(key.ask(50 * S, "FIXED 1 1h").2, 10_000);
     assert!(key.fits(60 * S, "FIXED 1 1h"));
 }
+
+#[test]
+fn whether_one_lease_more_would_fit_may_be_asked_of_a_full_key() {
+    let mut key = Key::default();
+    for id in 0..4_096 {
+        assert!(key.fits(1_000, &format!("LEASE 9999 1h id-{id}")));
+    }
+    assert!(key.call(1_000, "LEASE 9999 1h one-more").is_err());
+    assert!(key.call(1_000, "LEASE 9999 1h one-more COST 0").is_ok());
+}

@@ -710,3 +710,29 @@ fn no_arguments_of_several_keys_break_the_grammar() {
         "{accepted} accepted, {refused} refused"
     );
 }
+
+#[test]
+fn calendar_windows_are_rare_however_many() {
+    for line in ["5 1mo", "5 1mo 10 1y", "5 1s 10 1y", "5 1mo 10 1s"] {
+        let args = words(line);
+        let request = parse(Algorithm::Fixed, Verb::Charge, &args, 2).unwrap();
+        assert!(request.clause.is_rare, "{line}");
+    }
+}
+
+#[test]
+fn a_part_of_nothing_is_no_error() {
+    let args = words("5 1s COST 0 MIN 1");
+    assert!(parse(Algorithm::Fixed, Verb::Charge, &args, 2).is_ok());
+}
+
+#[test]
+fn the_latest_time_there_is_may_be_named() {
+    for (at_ms, expected) in [(MAX_TIME_MS, Some(MAX_TIME_MS)), (MAX_TIME_MS + 1, None)] {
+        let line = format!("5 1s AT {at_ms}");
+        let args = words(&line);
+        let request = parse(Algorithm::Fixed, Verb::Charge, &args, 2);
+        let read = request.ok().and_then(|request| request.options.at_ms);
+        assert_eq!(read, expected);
+    }
+}

@@ -485,6 +485,8 @@ mod tests {
             ":",
             ".",
             "1.2.3.4/-1",
+            "1.2.3.4/+8",
+            "[2001:db8::1]:x",
             "\u{e9}",
         ] {
             assert_eq!(canonical(text).as_deref(), Ok(text));

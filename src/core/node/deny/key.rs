@@ -179,11 +179,20 @@ impl Key for Text {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use std::collections::BTreeSet;
 
     /// One of the IPv6 addresses that all have one hash under a seed.
     pub fn colliding(low: u64, seed: Seed) -> u128 {
         let high = mix64(low ^ seed.0, FACTOR_64) ^ 0x2001;
         u128::from(high) << 64 | u128::from(low)
+    }
+
+    #[test]
+    fn a_seed_decides_where_an_ipv4_address_stands() {
+        let key = |seed| 0xc000_0207_u32.seal(Seed(seed)).hash();
+        let keys = BTreeSet::from([0, 1, 2, 1 << 40 | 3, 1 << 40 | 4].map(key));
+        assert_eq!(keys.len(), 5);
+        assert_eq!(key(1 << 40 | 1), key(1)); // its lower half
     }
 
     #[test]

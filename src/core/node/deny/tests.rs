@@ -1113,3 +1113,38 @@ fn the_fingerprint_is_that_of_the_permanent_entries_in_any_order() {
 }
 
 const FINGERPRINT: u64 = 0x8695_d19c_c68b_9b0f;
+
+#[test]
+fn a_list_was_changed_when_an_entry_came_or_went() {
+    let mut lists = Lists::new(SEED);
+    let changed = |lists: &Lists| lists.summaries().next().unwrap().1.changed_ms;
+    add(&mut lists, "list", &["a", "b"], Until::Forever).unwrap();
+    assert_eq!(changed(&lists), NOW);
+    lists.del(b"list", [b"c".as_slice()], NOW + 1);
+    assert_eq!(changed(&lists), NOW);
+    lists.del(b"list", [b"a".as_slice()], NOW + 2);
+    assert_eq!(changed(&lists), NOW + 2);
+}
+
+#[test]
+fn a_list_with_the_longest_name_is_read_back() {
+    let mut lists = Lists::new(SEED);
+    let name = "x".repeat(MAX_NAME_BYTES);
+    add(&mut lists, &name, &["a"], Until::Forever).unwrap();
+    let mut read = Lists::new(SEED);
+    assert!(read.merge(&lists.encode(NOW), NOW));
+    assert!(denies(&read, &name, "a"));
+}
+
+#[test]
+fn all_of_ipv4_written_as_ipv6_is_refused() {
+    let mut lists = Lists::new(SEED);
+    add(&mut lists, "list", &["64:ff9b::/96"], Until::Forever).unwrap();
+    let mut bytes = lists.encode(NOW);
+    assert!(Lists::new(SEED).merge(&bytes, NOW));
+    let base = 0x0064_ff9b_u128 << 96;
+    let at = bytes.windows(16).position(|it| it == base.to_be_bytes());
+    let mapped = 0xffff_u128 << 32;
+    bytes[at.unwrap()..][..16].copy_from_slice(&mapped.to_be_bytes());
+    assert!(!Lists::new(SEED).merge(&bytes, NOW));
+}

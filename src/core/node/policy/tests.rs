@@ -507,3 +507,26 @@ fn the_first_version_is_read() {
         assert!(!policies.load(&bytes[..length]));
     }
 }
+
+#[test]
+fn weeks_of_the_first_version_are_days() {
+    let weeks = |window: &str, ends_ms: Option<u64>| {
+        let span = Span::parse(window.as_bytes()).unwrap();
+        let limits = Limits::from_iter([Limit::spanning(5, span).unwrap()]);
+        let policy = Policy::new(Algorithm::Fixed, limits).unwrap();
+        let mut setting = match ends_ms {
+            Some(ends_ms) => Setting::Temporary(Temporary { policy, ends_ms }),
+            None => Setting::Lasting(policy),
+        };
+        setting.read_as_first_version();
+        let limits = setting.policy().limits().to_vec();
+        limits[0].span().text()
+    };
+    for ends_ms in [None, Some(NOW)] {
+        assert_eq!(weeks("1w", ends_ms), "7d");
+        assert_eq!(weeks("3w", ends_ms), "21d");
+        assert_eq!(weeks("3w@thu", ends_ms), "3w@thu");
+        assert_eq!(weeks("1mo", ends_ms), "1mo");
+        assert_eq!(weeks("1h", ends_ms), "1h");
+    }
+}

@@ -80,6 +80,21 @@ mod tests {
     }
 
     #[test]
+    fn no_more_than_254_hits_are_passed_over() {
+        let mut sample = Sample::new(0x5eed);
+        let (mut passed, mut most) = (0, 0);
+        for _ in 0..1_000_000 {
+            passed = if sample.draw().is_some() {
+                0
+            } else {
+                passed + 1
+            };
+            most = most.max(passed);
+        }
+        assert_eq!(most, 254);
+    }
+
+    #[test]
     fn the_first_hits_are_all_entered() {
         let mut sample = Sample::new(1);
         assert!((0..EXACT).all(|_| sample.draw() == Some(1)));

@@ -633,3 +633,14 @@ fn hits_without_a_name_and_values_that_were_caught_have_lists() {
     assert!((57_000..63_000).contains(&list[0].count), "{list:?}");
     assert!((18_000..22_000).contains(&list[1].count), "{list:?}");
 }
+
+#[test]
+fn statistics_are_empty_until_something_is_counted() {
+    assert!(stats(4, 8).is_empty());
+    let mut unnamed = stats(4, 8);
+    unnamed.count_unnamed(|| b"id", Algorithm::Fixed, Outcome::Allowed, START_MS);
+    assert!(!unnamed.is_empty());
+    let mut named = stats(4, 8);
+    named.slot(b"name");
+    assert!(!named.is_empty());
+}

@@ -449,6 +449,32 @@ mod tests {
     use crate::core::random::Random;
     use std::collections::BTreeMap;
 
+    #[test]
+    fn of_a_long_identifier_its_beginning_is_known() {
+        let [whole, long] = [128, 129].map(|length| "x".repeat(length).into_bytes());
+        assert_eq!(beginning(&whole), None);
+        assert_eq!(beginning(&long), None); // it is not shortened
+        assert_eq!(beginning(&shorten(&long)), Some(whole.as_slice()));
+    }
+
+    #[test]
+    fn an_identifier_of_the_length_that_is_kept_whole_is_read_back() {
+        let whole = "x".repeat(WHOLE_IDENTIFIER);
+        let entry = |identifier, count| Frequent {
+            identifier,
+            count,
+            max_error: 0,
+        };
+        let list = [entry(whole.as_bytes(), 2), entry(b"y", 1)];
+        let mut bytes = Vec::new();
+        write(0, &list, &mut bytes);
+        assert_eq!(read(&mut Source(&bytes)), Some((0, list.to_vec())));
+        // The same one twice is no list.
+        let mut bytes = Vec::new();
+        write(0, &[list[1], list[1]], &mut bytes);
+        assert_eq!(read(&mut Source(&bytes)), None);
+    }
+
     /// Ranks 0 .. `size`, rank r with a weight of 1 / (r + 1)^s; s = 0 is flat.
     struct Zipf(Vec<f64>);
 

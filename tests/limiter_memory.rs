@@ -1,0 +1,175 @@
+//! What a limiter says of its memory, against an allocator that counts.
+//!
+//! Without the server's allocator only: `cargo test --no-default-features --test limiter_memory`.
+#![cfg(not(feature = "server"))]
+
+use ratelimit::core::algorithm::meter::Allocations;
+use ratelimit::core::calendar::Window;
+use ratelimit::core::limit::{Algorithm, Limit};
+use ratelimit::core::limiter::{Block, Blocked, Limiter};
+use ratelimit::core::quote::{self, Hit, Quote, Rare};
+use ratelimit::core::span::Span;
+use smallvec::{Array, SmallVec};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+thread_local! {
+    /// Bytes and allocations that this thread holds. They wrap, as a thread also frees what others asked for.
+    static BYTES: Cell<usize> = const { Cell::new(0) };
+    static BLOCKS: Cell<usize> = const { Cell::new(0) };
+}
+
+struct Counting;
+
+// SAFETY: it is the system's allocator, with sums kept beside it.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        BYTES.set(BYTES.get().wrapping_add(layout.size()));
+        BLOCKS.set(BLOCKS.get().wrapping_add(1));
+        // SAFETY: the caller's layout is passed on as it is.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        BYTES.set(BYTES.get().wrapping_sub(layout.size()));
+        BLOCKS.set(BLOCKS.get().wrapping_sub(1));
+        // SAFETY: as above, and the pointer came from `alloc`.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Counts the vectors that it is shown and that are allocated.
+struct Shown(usize);
+
+impl Allocations for Shown {
+    fn visit<A: Array>(&mut self, vec: &mut SmallVec<A>) {
+        self.0 += usize::from(vec.spilled());
+    }
+}
+
+/// A state that `hits` make, a millisecond apart.
+fn made_by<'a>(hits: impl IntoIterator<Item = Hit<'a>>) -> Limiter {
+    let mut state: Option<Limiter> = None;
+    for (hit, now_ms) in hits.into_iter().zip(1_000_000..) {
+        let mut quoted = Quote::default();
+        let mut held = state.as_mut().map(Limiter::held);
+        quote::quote(held.as_ref(), &hit, now_ms, true, &mut quoted).unwrap();
+        let made = quote::commit(held.as_mut(), &hit, quoted.change, now_ms).unwrap();
+        state = made.or(state);
+    }
+    state.unwrap()
+}
+
+/// Whether what the limiter says is what is allocated for it, and that every allocated vector can be moved.
+fn assert_known(what: &str, make: impl FnOnce() -> Limiter) {
+    let (bytes, blocks) = (BYTES.get(), BLOCKS.get());
+    let mut limiter = make();
+    let held = BYTES.get().wrapping_sub(bytes);
+    let boxes = if matches!(limiter, Limiter::Blocked(_)) {
+        2
+    } else {
+        1
+    };
+    let allocated = BLOCKS.get().wrapping_sub(blocks) - boxes;
+    let mut shown = Shown(0);
+    limiter.held().visit_allocations(&mut shown);
+    // The table of a key's leases cannot be shown: it is not a vector.
+    let tables = usize::from(matches!(limiter, Limiter::Lease(_)));
+    assert_eq!(shown.0 + tables, allocated, "{what}");
+    assert_eq!(limiter.held().bytes(), held, "{what}");
+}
+
+#[test]
+fn a_limiter_knows_its_memory_and_shows_its_vectors() {
+    let windows = |windows: &[u64]| -> Vec<Limit> {
+        let limit = |window: &u64| Limit::window(1_000, *window).unwrap();
+        windows.iter().map(limit).collect()
+    };
+    let (one, five) = (
+        windows(&[60_000]),
+        windows(&[1_000, 2_000, 3_000, 4_000, 5_000]),
+    );
+    let buckets = |intervals: &[u64]| -> Vec<Limit> {
+        let limit = |interval: &u64| Limit::bucket(1_000, 10, *interval).unwrap();
+        intervals.iter().map(limit).collect()
+    };
+    let (bucket, five_buckets) = (
+        buckets(&[1_000]),
+        buckets(&[1_000, 2_000, 3_000, 4_000, 5_000]),
+    );
+    for (algorithm, limits) in [
+        (Algorithm::Fixed, &one),
+        (Algorithm::Fixed, &five),
+        (Algorithm::Sliding, &one),
+        (Algorithm::Sliding, &five),
+        (Algorithm::Bucket, &bucket),
+        (Algorithm::Bucket, &five_buckets),
+    ] {
+        for hits in [1, 200] {
+            let make = || made_by((0..hits).map(|_| Hit::new(algorithm, limits, 1)));
+            assert_known(&format!("{hits} hits, {algorithm:?}, {limits:?}"), make);
+            let blocked = || {
+                let block = Block {
+                    until_ms: 2,
+                    length_ms: 1,
+                    strikes: 1,
+                };
+                Limiter::Blocked(Box::new(Blocked {
+                    block,
+                    limiter: make(),
+                }))
+            };
+            assert_known(
+                &format!("blocked after {hits} hits, {algorithm:?}, {limits:?}"),
+                blocked,
+            );
+        }
+    }
+    let stamp = Rare {
+        stamp: true,
+        ..Rare::NONE
+    };
+    let stamped = || {
+        made_by([Hit {
+            rare: &stamp,
+            ..Hit::new(Algorithm::Bucket, &five_buckets, 1)
+        }])
+    };
+    assert_known("stamped", stamped);
+
+    let weeks =
+        |count: u32| Limit::spanning(9, Span::parse(format!("{count}w@thu").as_bytes()).unwrap());
+    let dated: Vec<_> = (1..=5).map(|count| weeks(count).unwrap()).collect();
+    let windows = [Window {
+        start_ms: 1,
+        end_ms: 2_000_000,
+    }; 5];
+    let rare = Rare {
+        windows: &windows,
+        ..Rare::NONE
+    };
+    let hit = Hit {
+        rare: &rare,
+        ..Hit::new(Algorithm::Fixed, &dated, 1)
+    };
+    assert_known("calendar windows", || made_by([hit]));
+    let ids = |length: usize, ids: u64| -> Vec<Vec<u8>> {
+        (0..ids)
+            .map(|id| format!("{id:0length$}").into_bytes())
+            .collect()
+    };
+    for (length, count) in [(4, 1), (4, 2), (40, 1), (40, 3), (4, 5), (64, 300)] {
+        let ids = ids(length, count);
+        let rares: Vec<_> = ids.iter().map(|id| Rare { id, ..Rare::NONE }).collect();
+        let hits = rares.iter().map(|rare| Hit {
+            rare,
+            ..Hit::new(Algorithm::Lease, &one, 1)
+        });
+        assert_known(&format!("{count} leases of {length} bytes"), || {
+            made_by(hits)
+        });
+    }
+}
