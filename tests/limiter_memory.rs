@@ -1,6 +1,7 @@
 //! What a limiter says of its memory, against an allocator that counts.
 //!
 //! Without the server's allocator only: `cargo test --no-default-features --test limiter_memory`.
+#![allow(clippy::expect_used, reason = "a test that panics has failed")]
 #![cfg(not(feature = "server"))]
 
 use ratelimit::core::algorithm::meter::Allocations;
@@ -56,11 +57,11 @@ fn made_by<'a>(hits: impl IntoIterator<Item = Hit<'a>>) -> Limiter {
     for (hit, now_ms) in hits.into_iter().zip(1_000_000..) {
         let mut quoted = Quote::default();
         let mut held = state.as_mut().map(Limiter::held);
-        quote::quote(held.as_ref(), &hit, now_ms, true, &mut quoted).unwrap();
-        let made = quote::commit(held.as_mut(), &hit, quoted.change, now_ms).unwrap();
+        quote::quote(held.as_ref(), &hit, now_ms, true, &mut quoted).expect("a sound hit");
+        let made = quote::commit(held.as_mut(), &hit, quoted.change, now_ms).expect("a sound hit");
         state = made.or(state);
     }
-    state.unwrap()
+    state.expect("it was charged")
 }
 
 /// Whether what the limiter says is what is allocated for it, and that every allocated vector can be moved.
@@ -85,7 +86,7 @@ fn assert_known(what: &str, make: impl FnOnce() -> Limiter) {
 #[test]
 fn a_limiter_knows_its_memory_and_shows_its_vectors() {
     let windows = |windows: &[u64]| -> Vec<Limit> {
-        let limit = |window: &u64| Limit::window(1_000, *window).unwrap();
+        let limit = |window: &u64| Limit::window(1_000, *window).expect("a sound hit");
         windows.iter().map(limit).collect()
     };
     let (one, five) = (
@@ -93,7 +94,7 @@ fn a_limiter_knows_its_memory_and_shows_its_vectors() {
         windows(&[1_000, 2_000, 3_000, 4_000, 5_000]),
     );
     let buckets = |intervals: &[u64]| -> Vec<Limit> {
-        let limit = |interval: &u64| Limit::bucket(1_000, 10, *interval).unwrap();
+        let limit = |interval: &u64| Limit::bucket(1_000, 10, *interval).expect("a sound hit");
         intervals.iter().map(limit).collect()
     };
     let (bucket, five_buckets) = (

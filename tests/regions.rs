@@ -29,8 +29,11 @@ fn regions(count: usize) -> Vec<Server> {
         .collect()
 }
 
+/// Keys, and what is to be merged into them.
+type Sent = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// Keys and what to merge into them, as a reader at `cursor` is handed.
-fn changes(from: &Server, cursor: &mut String) -> (i64, Vec<(Vec<u8>, Vec<u8>)>) {
+fn changes(from: &Server, cursor: &mut String) -> (i64, Sent) {
     let reply = from.call(&format!("RL.CHANGES {cursor}"));
     let [next, until, sent] = reply.array() else {
         panic!("{reply:?}");
@@ -42,7 +45,7 @@ fn changes(from: &Server, cursor: &mut String) -> (i64, Vec<(Vec<u8>, Vec<u8>)>)
 }
 
 /// Everything that a reader is handed, a pass and what has changed since.
-fn everything(from: &Server, cursor: &mut String) -> (i64, Vec<(Vec<u8>, Vec<u8>)>) {
+fn everything(from: &Server, cursor: &mut String) -> (i64, Sent) {
     let mut all = Vec::new();
     loop {
         let (until, sent) = changes(from, cursor);
@@ -220,7 +223,7 @@ fn replicas_and_the_aof_hold_what_the_primary_holds() {
     let start = |own: &[&str]| Server::with(&[own, &lines].concat());
     let mut eu = start(&pair::PRIMARY);
     // A replica with another name, and one that has none, compute the same.
-    let replica = pair::replica_of(&eu, |own| Server::with(own));
+    let replica = pair::replica_of(&eu, Server::with);
     let mut random = Random::new(14);
     for round in 0..20 {
         for (command, limits) in LIMITS {

@@ -523,10 +523,10 @@ fn weeks_of_the_first_version_are_days() {
         limits[0].span().text()
     };
     for ends_ms in [None, Some(NOW)] {
-        assert_eq!(weeks("1w", ends_ms), "7d");
-        assert_eq!(weeks("3w", ends_ms), "21d");
-        assert_eq!(weeks("3w@thu", ends_ms), "3w@thu");
-        assert_eq!(weeks("1mo", ends_ms), "1mo");
-        assert_eq!(weeks("1h", ends_ms), "1h");
+        assert_eq!(&*weeks("1w", ends_ms), "7d");
+        assert_eq!(&*weeks("3w", ends_ms), "21d");
+        assert_eq!(&*weeks("3w@thu", ends_ms), "3w@thu");
+        assert_eq!(&*weeks("1mo", ends_ms), "1mo");
+        assert_eq!(&*weeks("1h", ends_ms), "1h");
     }
 }
