@@ -1,6 +1,6 @@
 # Shortcuts to scripts/, which do the work.
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo top console exporter test check test-clients test-ops test-dist matrix cluster soak memcheck mutants build bench profile dist clean
+.PHONY: help setup run demo top console exporter regions test check test-clients test-ops test-dist matrix cluster soak memcheck mutants build bench profile dist clean
 
 help: ## list what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,6 +16,9 @@ demo: ## the same show, then end
 
 top: ## watch who is allowed and who is denied on the server at 127.0.0.1:6379 (scripts/top --help for others)
 	@scripts/top
+
+regions: ## watch one limit over three regions on this machine: together, one cut off, together again
+	@scripts/regions
 
 test: ## the whole gate: format, lints, core, and the module on real servers
 	@scripts/test
