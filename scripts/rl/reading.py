@@ -29,6 +29,16 @@ class DenyList(NamedTuple):
     changed_ms: int  # when that changed last, in Unix milliseconds
 
 
+class Region(NamedTuple):
+    """What a server tells of another region; None where it has not heard it, or nothing was acknowledged."""
+
+    heard_ms_ago: int | None
+    echo_ms_ago: int | None
+    merges: int
+    news: int
+    refused: int
+
+
 class Overview(NamedTuple):
     """A server in one INFO."""
 
@@ -37,6 +47,7 @@ class Overview(NamedTuple):
     algorithms: dict  # name: Counts
     names: dict  # a policy's name, or another that hits were counted under: Counts
     lists: dict  # name: DenyList
+    regions: dict  # name: Region
 
     def text(self, field):
         return self.fields.get(field)
@@ -60,7 +71,7 @@ def overview(node, *sections):
             fields[name] = value
     if PREFIX + "version" not in fields:
         raise Trouble("the server has no rate limiting module")
-    names, lists, algorithms = {}, {}, {}
+    names, lists, algorithms, regions = {}, {}, {}, {}
     for field, value in fields.items():
         if field.startswith(PREFIX + "name_"):
             names[_name(field, "name_")] = _counts(value)
@@ -68,11 +79,17 @@ def overview(node, *sections):
             parts = _parts(value)
             entries, changed_ms = (_number(parts.get(key, "")) for key in ("entries", "changed_ms"))
             lists[_name(field, "list_")] = DenyList(entries, parts.get("fingerprint", ""), changed_ms)
+        elif field.startswith(PREFIX + "region_"):
+            parts = _parts(value)
+            ago = (parts.get(key, "-1") for key in ("heard_ms_ago", "echo_ms_ago"))
+            counts = (_number(parts.get(key, "")) for key in ("merges", "news", "refused"))
+            ago = (None if text == "-1" else _number(text) for text in ago)
+            regions[_name(field, "region_")] = Region(*ago, *counts)
     for algorithm in ALGORITHMS:
         if PREFIX + algorithm in fields:
             algorithms[algorithm] = _counts(fields[PREFIX + algorithm])
     total = Counts(*(_number(fields.get(PREFIX + outcome, "")) for outcome in OUTCOMES))
-    return Overview(fields, total, algorithms, names, lists)
+    return Overview(fields, total, algorithms, names, lists, regions)
 
 
 def _name(field, kind):

@@ -5,7 +5,7 @@ import os
 import subprocess
 import unittest
 
-from .support import MODULE, SCRIPTS, Server, Trouble, eventually, run
+from .support import MODULE, SCRIPTS, Program, Server, Trouble, eventually, free_port, get, run
 
 from rl.delay import Delay  # noqa: E402, isort: skip
 
@@ -126,6 +126,25 @@ class RegionSync(unittest.TestCase):
         self.addCleanup(process.kill)
         eu.hits(3, "RL.FIXED k 100 30d")
         self.await_used((us,), "k", 3)
+
+    def test_the_exporter_tells_how_old_what_is_known_is(self):
+        eu, us = self.region("eu"), self.region("us")
+        self.relay(eu, ("us", us.port))
+        self.relay(us, ("eu", eu.port))
+        eu.hits(3, "RL.FIXED k 100 30d")
+        self.await_used((us,), "k", 3)
+        port = free_port()
+        exporter = Program([SCRIPTS / "exporter", "-p", us.port, "--listen", f"127.0.0.1:{port}"])
+        self.addCleanup(exporter.close)
+        url = f"http://127.0.0.1:{port}/metrics"
+        exporter.await_url(url)
+        told = f'{{region="eu",server="127.0.0.1:{us.port}"}} '
+        eventually("eu has acknowledged", lambda: "ratelimit_region_echo_seconds" + told in get(url))
+        lines = dict(line.rsplit(" ", 1) for line in get(url).splitlines() if not line.startswith("#"))
+        value = {name.partition("{")[0]: float(text) for name, text in lines.items() if f"{name} ".endswith(told)}
+        self.assertEqual((value["ratelimit_region_news_total"], value["ratelimit_region_refused_total"]), (1, 0))
+        self.assertGreaterEqual(value["ratelimit_region_heard_seconds"], 0)
+        self.assertIn(f'ratelimit_region_info{{region="us",server="127.0.0.1:{us.port}"}} 1.0', get(url))
 
     def test_what_cannot_work_is_said_at_once(self):
         eu = self.region("eu")
