@@ -29,8 +29,11 @@ fn regions(count: usize) -> Vec<Server> {
         .collect()
 }
 
+/// Keys, and what of each is to be merged.
+type Sent = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// Keys and what to merge into them, as a reader at `cursor` is handed.
-fn changes(from: &Server, cursor: &mut String) -> (i64, Vec<(Vec<u8>, Vec<u8>)>) {
+fn changes(from: &Server, cursor: &mut String) -> (i64, Sent) {
     let reply = from.call(&format!("RL.CHANGES {cursor}"));
     let [next, until, sent] = reply.array() else {
         panic!("{reply:?}");
@@ -42,7 +45,7 @@ fn changes(from: &Server, cursor: &mut String) -> (i64, Vec<(Vec<u8>, Vec<u8>)>)
 }
 
 /// Everything that a reader is handed, a pass and what has changed since.
-fn everything(from: &Server, cursor: &mut String) -> (i64, Vec<(Vec<u8>, Vec<u8>)>) {
+fn everything(from: &Server, cursor: &mut String) -> (i64, Sent) {
     let mut all = Vec::new();
     loop {
         let (until, sent) = changes(from, cursor);
@@ -220,7 +223,7 @@ fn replicas_and_the_aof_hold_what_the_primary_holds() {
     let start = |own: &[&str]| Server::with(&[own, &lines].concat());
     let mut eu = start(&pair::PRIMARY);
     // A replica with another name, and one that has none, compute the same.
-    let replica = pair::replica_of(&eu, |own| Server::with(own));
+    let replica = pair::replica_of(&eu, Server::with);
     let mut random = Random::new(14);
     for round in 0..20 {
         for (command, limits) in LIMITS {
@@ -396,7 +399,7 @@ fn a_share_of_what_is_left_may_be_used_before_others_have_heard() {
         ("BUCKET", "100 1 30d"),
     ] {
         let line = format!("RL.{command} {command} {limits}");
-        heard(&eu, "us", 1, "eu", eu.now_ms());
+        heard(&eu, "us", 1, "eu", eu.now_ms() - 1);
         let replies = eu.bulk(&vec![line.clone(); 100]);
         let allowed = replies
             .iter()
@@ -417,7 +420,7 @@ fn a_share_of_what_is_left_may_be_used_before_others_have_heard() {
         assert!(eu.decide(&format!("{line} COST -1")).allowed);
         // It has heard of them: half of the other half, and so on.
         eventually("a later millisecond", || {
-            heard(&eu, "us", 2, "eu", eu.now_ms());
+            heard(&eu, "us", 2, "eu", eu.now_ms() - 1);
             eu.decide(&line).allowed
         });
     }
@@ -440,7 +443,7 @@ fn a_share_of_what_is_left_may_be_used_before_others_have_heard() {
 #[test]
 fn cut_off_a_strict_region_keeps_to_its_share_until_the_other_is_forgotten() {
     let eu = region("eu", &["ratelimit.region-share strict"]);
-    heard(&eu, "us", 1, "eu", eu.now_ms());
+    heard(&eu, "us", 1, "eu", eu.now_ms() - 1);
     let all = |key: &str| {
         let replies = eu.bulk(&vec![format!("RL.FIXED {key} 100 30d"); 100]);
         replies
