@@ -29,7 +29,7 @@ fn regions(count: usize) -> Vec<Server> {
         .collect()
 }
 
-/// Keys, and what is to be merged into them.
+/// Keys, and what of each is to be merged.
 type Sent = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// Keys and what to merge into them, as a reader at `cursor` is handed.
@@ -399,7 +399,7 @@ fn a_share_of_what_is_left_may_be_used_before_others_have_heard() {
         ("BUCKET", "100 1 30d"),
     ] {
         let line = format!("RL.{command} {command} {limits}");
-        heard(&eu, "us", 1, "eu", eu.now_ms());
+        heard(&eu, "us", 1, "eu", eu.now_ms() - 1);
         let replies = eu.bulk(&vec![line.clone(); 100]);
         let allowed = replies
             .iter()
@@ -420,7 +420,7 @@ fn a_share_of_what_is_left_may_be_used_before_others_have_heard() {
         assert!(eu.decide(&format!("{line} COST -1")).allowed);
         // It has heard of them: half of the other half, and so on.
         eventually("a later millisecond", || {
-            heard(&eu, "us", 2, "eu", eu.now_ms());
+            heard(&eu, "us", 2, "eu", eu.now_ms() - 1);
             eu.decide(&line).allowed
         });
     }
@@ -443,7 +443,7 @@ fn a_share_of_what_is_left_may_be_used_before_others_have_heard() {
 #[test]
 fn cut_off_a_strict_region_keeps_to_its_share_until_the_other_is_forgotten() {
     let eu = region("eu", &["ratelimit.region-share strict"]);
-    heard(&eu, "us", 1, "eu", eu.now_ms());
+    heard(&eu, "us", 1, "eu", eu.now_ms() - 1);
     let all = |key: &str| {
         let replies = eu.bulk(&vec![format!("RL.FIXED {key} 100 30d"); 100]);
         replies

@@ -18,6 +18,7 @@ pub mod fixed;
 pub mod sliding;
 
 use super::meter::{Ask, Meter};
+use crate::core::limit::MAX_TIME_MS;
 use crate::core::region::origin::{Origin, Region};
 use smallvec::SmallVec;
 use std::fmt::Debug;
@@ -105,8 +106,9 @@ impl<P: Part> Parts<P> {
             .filter(|origin| origin.region == region)
             .map(|origin| origin.began_ms)
             .max();
-        let after_ms = last_ms.unwrap_or(0).max(after_ms);
-        let began_ms = now_ms.max(after_ms.saturating_add(u64::from(after_ms > 0)));
+        let after_ms = last_ms.max((after_ms > 0).then_some(after_ms));
+        let next_ms = after_ms.map_or(0, |after_ms| after_ms.saturating_add(1));
+        let began_ms = now_ms.max(next_ms).min(MAX_TIME_MS);
         let origin = Origin { region, began_ms };
         // What was used while no region was set is the region's that is set now.
         let unnamed = self

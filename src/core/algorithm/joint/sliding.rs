@@ -28,6 +28,9 @@ const PIECES: u64 = 32;
 /// The most entries of a log that is sent.
 pub const SENT: u16 = 33;
 
+/// When, and how much.
+type Charged = (u64, u64);
+
 /// What one origin has used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SlidingPart {
@@ -123,9 +126,6 @@ impl JointSliding {
     }
 }
 
-/// The next entry of a log: its time and its units.
-type Head = Option<(u64, u64)>;
-
 impl Meter for JointSliding {
     const ALGORITHM: Algorithm = Algorithm::Sliding;
 
@@ -160,7 +160,7 @@ impl Meter for JointSliding {
         let mut used: u128 = parts.map(|part| u128::from(part.log.used)).sum();
         let mut leaves_ms = now_ms;
         // The oldest entry of all logs leaves first.
-        let mut logs: SmallVec<[(Head, Entries); 4]> = SmallVec::new();
+        let mut logs: SmallVec<[(Option<Charged>, Entries); 4]> = SmallVec::new();
         let next = |entries: &mut Entries| entries.next().map(|(at_ms, entry)| (at_ms, entry.cost));
         for part in &self.parts.list {
             let mut entries = part.log.entries();
