@@ -31,7 +31,8 @@
 //! | `limit` | a limit that was checked, and the bound of every number |
 //! | `span` | a window's identity |
 //! | `zone`, `duration` | time zones by name; `15m` as a person writes it |
-//! | `bytes/{varint,source}` | numbers as bytes, and the one reader of bytes that cannot be trusted |
+//! | `bytes/{varint,sink,source}` | numbers as bytes, where bytes are written to, and the one reader of bytes that cannot be trusted |
+//! | `hashing` | the seed of tables that live in one process |
 //!
 //! | `src/server/` | |
 //! |---|---|

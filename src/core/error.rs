@@ -414,7 +414,7 @@ impl fmt::Display for Error {
             Error::TooManyRegions => write!(
                 out,
                 "ERR too many regions (maximum {}): forget one by RL.REGION FORGET",
-                super::region::peers::MAX_REGIONS
+                super::limit::MAX_REGIONS
             ),
             Error::Cursor { at } => write!(
                 out,

@@ -1,8 +1,9 @@
 //! A validated limit, and every bound of the project's numbers.
 
-use super::bytes::sink::{write_string, Sink};
+use super::bytes::sink::Sink;
 use super::bytes::source::Source;
 use super::bytes::varint;
+use super::bytes::varint::write_string;
 use super::duration::Human;
 use super::span::{Span, Text, MAX_TEXT_BYTES};
 use arrayvec::ArrayVec;
@@ -21,6 +22,8 @@ pub const MAX_KEYS: usize = 16;
 pub const MAX_POLICIES: usize = 10_000;
 /// Windows that one key counts: those of a call, and those of other calls as long as something of them is used.
 pub const MAX_WINDOWS: usize = 16;
+/// Other regions that one node keeps in mind.
+pub const MAX_REGIONS: usize = 64;
 
 /// How usage is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,10 +1,10 @@
 //! Compiles the tests with all mutants in them, and takes out those that do not compile.
 
-use crate::mutate::{files, Mutated, Source};
+use crate::mutate::{Mutated, Source};
+use crate::read::{files, targets};
 use crate::record::Record;
 use crate::Result;
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsStr;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -84,23 +84,6 @@ pub fn build(
         }
         record.drop(&blamed)?;
     }
-}
-
-/// The tests of the core alone that need no server to talk to, by name.
-pub fn targets(root: &Path) -> Result<BTreeMap<String, PathBuf>> {
-    let mut targets = BTreeMap::new();
-    for path in files(root, Path::new("tests"))? {
-        let is_target =
-            path.parent() == Some(Path::new("tests")) && path.extension() == Some(OsStr::new("rs"));
-        if let (true, Some(name)) = (is_target, path.file_stem().and_then(OsStr::to_str)) {
-            let text = fs::read_to_string(root.join(&path))?;
-            let needs_none = text.contains("\n#![cfg(not(feature = \"server\"))]");
-            if needs_none && !text.contains("\nmod support;") {
-                targets.insert(name.to_owned(), path);
-            }
-        }
-    }
-    Ok(targets)
 }
 
 /// Whose error it is: `src/core/limit.rs:12:34: error[E0308]: mismatched types`.

@@ -15,6 +15,7 @@
 
 mod build;
 mod mutate;
+mod read;
 mod record;
 mod run;
 mod values;

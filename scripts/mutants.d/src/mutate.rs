@@ -4,6 +4,7 @@
 //! `(match crate::mutant::on(7) { 7 => (a) - (b), 8 => (a) * (b), _ => a + b })`. As one mutant is on at a time, what is
 //! inside a changed expression is the source as it was; only the last arm has the mutants of `a` and of `b`.
 
+use crate::read::{files, one_line, squeeze};
 use crate::{values, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -108,21 +109,6 @@ fn test_modules(path: &Path, file: &syn::File) -> Vec<PathBuf> {
         _ => None,
     };
     file.items.iter().filter_map(module).collect()
-}
-
-/// All files under a directory, from the root, in order.
-pub fn files(root: &Path, directory: &Path) -> Result<BTreeSet<PathBuf>> {
-    let mut found = BTreeSet::new();
-    for entry in fs::read_dir(root.join(directory))? {
-        let entry = entry?;
-        let path = directory.join(entry.file_name());
-        if entry.path().is_dir() {
-            found.append(&mut files(root, &path)?);
-        } else {
-            found.insert(path);
-        }
-    }
-    Ok(found)
 }
 
 impl Source {
@@ -465,15 +451,6 @@ fn is_test(attributes: &[Attribute]) -> bool {
         let text = squeeze(&attribute.meta);
         text == "test" || text == "cfg(test)"
     })
-}
-
-/// The source of a part of it, on one line.
-pub fn squeeze(of: &impl Spanned) -> String {
-    one_line(&of.span().source_text().unwrap_or_default())
-}
-
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// As much of an operand as tells one from another.

@@ -1,7 +1,6 @@
 //! What was found, kept in files, so that an interrupted run goes on where it was.
 
-use crate::build::targets;
-use crate::mutate::files;
+use crate::read::{files, targets};
 use crate::Result;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{self, File, OpenOptions};

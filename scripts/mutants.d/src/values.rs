@@ -1,6 +1,6 @@
 //! What a function's body is replaced with: simple values of the type that it returns.
 
-use crate::mutate::squeeze;
+use crate::read::squeeze;
 use syn::{GenericArgument, PathArguments, ReturnType, Type, TypePath};
 
 /// As source text. A guess: what does not compile is taken out later.

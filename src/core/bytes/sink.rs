@@ -34,9 +34,3 @@ impl<const N: usize> Sink for SmallVec<[u8; N]> {
         self.extend_from_slice(bytes);
     }
 }
-
-/// Appends a string behind its length.
-pub fn write_string(out: &mut impl Sink, string: &[u8]) {
-    super::varint::write(out, string.len() as u64);
-    out.append(string);
-}

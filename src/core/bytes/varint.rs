@@ -16,6 +16,12 @@ pub fn write(out: &mut impl Sink, mut value: u64) {
     out.push((value & 0x7f) as u8);
 }
 
+/// Appends a string behind its length.
+pub fn write_string(out: &mut impl Sink, string: &[u8]) {
+    write(out, string.len() as u64);
+    out.append(string);
+}
+
 /// Reads a number from the start of `bytes`: the number and how many bytes it took.
 /// `None` where the bytes end within it, where it is longer than it need be, or where it exceeds a `u64`.
 #[inline]

@@ -9,9 +9,9 @@
 //! serves both.
 
 use super::stats::Slot;
-use crate::core::bytes::sink::write_string;
 use crate::core::bytes::source::Source;
 use crate::core::bytes::varint;
+use crate::core::bytes::varint::write_string;
 use crate::core::error::{Error, MAX_NAME_BYTES};
 use crate::core::limit::{Algorithm, Limit, Limits, MAX_LIMITS, MAX_POLICIES, MAX_TIME_MS};
 use crate::core::span::Span;

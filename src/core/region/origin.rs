@@ -5,9 +5,10 @@
 //! they knew. So each beginning is an origin of its own: nothing is hidden, and nothing forgotten but what nobody has any
 //! more.
 
-use crate::core::bytes::sink::{write_string, Sink};
+use crate::core::bytes::sink::Sink;
 use crate::core::bytes::source::Source;
 use crate::core::bytes::varint;
+use crate::core::bytes::varint::write_string;
 use crate::core::limit::MAX_TIME_MS;
 use std::fmt;
 

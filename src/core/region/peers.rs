@@ -11,9 +11,7 @@ use super::origin::Region;
 use super::share::Share;
 use crate::core::algorithm::joint::Received;
 use crate::core::error::Error;
-
-/// The most regions that are kept.
-pub const MAX_REGIONS: usize = 64;
+use crate::core::limit::MAX_REGIONS;
 
 /// How long a region counts as heard, besides the time between the last two times it was.
 const HEARD_MS: u64 = 2_000;

@@ -1,6 +1,6 @@
 //! A callback of the server's: what it was called with, what it replies, what it sends on.
 
-use super::client::Text;
+use super::text::{string_bytes, Text};
 use super::{function, function_of, Key};
 use redis_module::{raw, CallOptionResp, CallOptionsBuilder, CallReply, CallResult, Context};
 use smallvec::SmallVec;
@@ -355,15 +355,4 @@ unsafe extern "C" fn run_deferred<F: Fn(&Call)>(ctx: *mut raw::RedisModuleCtx, _
     // SAFETY: by 1; the call is gone when this returns.
     let call = unsafe { Call::new(ctx, std::ptr::null_mut(), 0) };
     then(&call);
-}
-
-/// # Safety
-/// 1. `string` is an argument of a call, which does not return before `'a` has ended. (Nobody changes it meanwhile.)
-pub(super) unsafe fn string_bytes<'a>(string: *const raw::RedisModuleString) -> &'a [u8] {
-    let mut length = 0;
-    let get = function!(RedisModule_StringPtrLen);
-    // SAFETY: by 1.
-    let bytes = unsafe { get(string, &mut length) };
-    // SAFETY: by 1, they are there for `'a`, as many as the server said.
-    unsafe { std::slice::from_raw_parts(bytes.cast::<u8>(), length) }
 }

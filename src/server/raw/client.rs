@@ -1,8 +1,9 @@
 //! Who has sent a call, and what the server lets that user see.
 
+use super::text::{string_bytes, Text};
 use super::{function, Call, OK};
 use redis_module::raw;
-use std::ffi::{c_char, c_int, c_void};
+use std::ffi::{c_int, c_void};
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
@@ -18,29 +19,6 @@ impl Drop for User<'_> {
         let free = function!(RedisModule_FreeModuleUser);
         // SAFETY: `Call::user` was given it, and it is freed only here.
         unsafe { free(self.user.as_ptr()) };
-    }
-}
-
-/// A string of the server's that is ours to free.
-pub(super) struct Text {
-    ctx: *mut raw::RedisModuleCtx,
-    pub(super) string: *mut raw::RedisModuleString,
-}
-
-impl Text {
-    pub(super) fn new(ctx: *mut raw::RedisModuleCtx, bytes: &[u8]) -> Self {
-        let create = function!(RedisModule_CreateString);
-        // SAFETY: the server copies as many bytes as there are.
-        let string = unsafe { create(ctx, bytes.as_ptr().cast::<c_char>(), bytes.len()) };
-        Self { ctx, string }
-    }
-}
-
-impl Drop for Text {
-    fn drop(&mut self) {
-        let free = function!(RedisModule_FreeString);
-        // SAFETY: it was made for us, and is freed only here.
-        unsafe { free(self.ctx, self.string) };
     }
 }
 
@@ -102,7 +80,7 @@ impl<'a> Call<'a> {
     pub fn sender(&self) -> String {
         let name = self.user_name().map(|name| {
             // SAFETY: a string that was made for us, and that lives as long as `name`.
-            let name = unsafe { super::call::string_bytes(name.string) };
+            let name = unsafe { string_bytes(name.string) };
             String::from_utf8_lossy(name).into_owned()
         });
         let Some(name) = name else {

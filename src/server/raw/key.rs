@@ -1,6 +1,7 @@
 //! An open key, and a closed one.
 
 use super::function;
+use super::text::string_bytes;
 use redis_module::raw;
 use std::ffi::{c_char, c_int, c_longlong, c_void, CStr};
 use std::marker::PhantomData;
@@ -147,7 +148,7 @@ impl<'a> Key<'a> {
     /// Its name.
     pub fn name(&self) -> &[u8] {
         // SAFETY: the name is of a call that goes on.
-        unsafe { super::call::string_bytes(self.name.string) }
+        unsafe { string_bytes(self.name.string) }
     }
 
     /// The database that it is in.

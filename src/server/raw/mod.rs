@@ -36,6 +36,7 @@ mod loading;
 mod log;
 mod memory;
 mod registration;
+mod text;
 
 pub use call::{Args, Call, ROOM};
 pub use client::User;

@@ -18,9 +18,9 @@ pub mod record;
 pub mod sample;
 pub mod top;
 
-use crate::core::bytes::sink::write_string;
 use crate::core::bytes::source::Source;
 use crate::core::bytes::varint;
+use crate::core::bytes::varint::write_string;
 use crate::core::error::MAX_NAME_BYTES;
 use crate::core::limit::Algorithm;
 use ahash::RandomState;

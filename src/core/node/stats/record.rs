@@ -30,9 +30,9 @@
 use super::hours::{Series, SeriesChange};
 use super::top::Top;
 use super::{Named, PerAlgorithm, Stats, ALGORITHMS_1, MOST_NAMES, OTHER, VERSION, VERSION_1};
-use crate::core::bytes::sink::write_string;
 use crate::core::bytes::source::Source;
 use crate::core::bytes::varint;
+use crate::core::bytes::varint::write_string;
 use crate::core::error::MAX_NAME_BYTES;
 use std::collections::{BTreeSet, VecDeque};
 

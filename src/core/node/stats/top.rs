@@ -28,9 +28,9 @@
 //!
 //! A hit may also stand for several (where only a sample is counted): then `N` is the sum of what they stand for.
 
-use crate::core::bytes::sink::write_string;
 use crate::core::bytes::source::Source;
 use crate::core::bytes::varint;
+use crate::core::bytes::varint::write_string;
 use ahash::RandomState;
 use smallvec::SmallVec;
 use std::cmp::Reverse;
