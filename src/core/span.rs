@@ -159,7 +159,7 @@ impl Span {
     ///
     /// ```
     /// use ratelimit::core::span::Span;
-    /// let text = |text: &str| Span::parse(text.as_bytes()).unwrap().text();
+    /// let text = |text: &str| Span::parse(text.as_bytes()).unwrap().text().to_string();
     /// assert_eq!(text("24h"), "1d");
     /// assert_eq!(text("1w@MON"), "1w");
     /// assert_eq!(text("1mo@15,Europe/Berlin"), "1mo@15,Europe/Berlin");
