@@ -85,6 +85,7 @@ ROWS = (
     Row("RL.EMPTY, 6 words", words("RL.EMPTY KEY 1000000 1h POLICY bench"), "empty", fill=(), writes=False),
     Row("RL.EMPTY, as with DENY", words("RL.EMPTY KEY 1000000 1h DENY bench 192.0.2.1"), "empty", fill=(), writes=False),
     Row("RL.EMPTY, as with 3 limits", words("RL.EMPTY KEY 1000000 1h 2000000 1d 3000000 30d"), "empty", fill=(), writes=False),
+    Row("RL.EMPTY, as RL.ALL of 3 keys", ("RL.EMPTY", *several(3, "FIXED 1000000 1h")[1:]), "empty", fill=(), writes=False),
     Row("RL.FIXED allowed", FIXED, "native", allowed=1, bound=2.4, ratio_bound=0.55, empty="RL.EMPTY, 4 words"),
     Row("RL.FIXED denied", FIXED_DENIED, "native", allowed=0, bound=1.95, ratio_bound=0.62, empty="RL.EMPTY, 4 words"),
     Row("RL.FIXED allowed, 3 limits", FIXED_THREE, "native", allowed=1, over=("RL.FIXED allowed", 2, 0.5),

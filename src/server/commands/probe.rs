@@ -6,6 +6,7 @@
 //! ```text
 //! 7        RL.EMPTY key limit window DENY list value                        six elements, the last one nil
 //! 8        RL.EMPTY key limit window limit window limit window              six, the last one an array of three arrays
+//! 14       RL.EMPTY 3 key key key clause clause clause                      seven, as RL.ALL of three keys has them
 //! others   RL.EMPTY key limit window                                        five integers
 //! ```
 //!
@@ -18,6 +19,7 @@ use crate::server::raw::Call;
 pub fn empty(call: &Call) -> Result<(), Error> {
     const WITH_DENY: usize = 7;
     const WITH_THREE_LIMITS: usize = 8;
+    const WITH_THREE_KEYS: usize = 14;
     match call.count_args() {
         WITH_DENY => {
             call.reply_array(6);
@@ -26,12 +28,12 @@ pub fn empty(call: &Call) -> Result<(), Error> {
         }
         WITH_THREE_LIMITS => {
             call.reply_array(6);
-            verdict(call);
-            call.reply_array(3);
-            for _ in 0..3 {
-                call.reply_array(5);
-                verdict(call);
-            }
+            three_verdicts(call);
+        }
+        WITH_THREE_KEYS => {
+            call.reply_array(7);
+            three_verdicts(call);
+            call.reply_integer(1);
         }
         _ => {
             call.reply_array(5);
@@ -39,6 +41,16 @@ pub fn empty(call: &Call) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// One that binds, and those of three limits or keys.
+fn three_verdicts(call: &Call) {
+    verdict(call);
+    call.reply_array(3);
+    for _ in 0..3 {
+        call.reply_array(5);
+        verdict(call);
+    }
 }
 
 /// As of the first of a million hits an hour.
