@@ -670,3 +670,17 @@ fn calendar_windows_are_shared_too() {
     carry(us, eu);
     assert_eq!(used(eu, "m"), 10);
 }
+
+#[test]
+fn asking_for_the_settings_leaves_nothing_behind() {
+    let server = Server::with(&["ratelimit.region eu"]);
+    let asked = |times: usize| {
+        let replies = server.bulk(&vec!["CONFIG GET ratelimit.region".to_owned(); times]);
+        assert!(replies.iter().all(|reply| *reply == replies[0]));
+        server.info_number("memory", "used_memory")
+    };
+    asked(1_000);
+    let before = asked(1_000);
+    let after = asked(20_000);
+    assert!(after - before < 200_000, "{before} bytes, then {after}");
+}

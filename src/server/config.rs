@@ -13,8 +13,9 @@ use crate::core::region::peers::Sharing;
 use redis_module::configuration::{
     ConfigurationContext, ConfigurationValue, EnumConfigurationValue,
 };
-use redis_module::{RedisError, RedisString};
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use redis_module::{RedisError, RedisModuleString, RedisString};
+use std::mem::ManuallyDrop;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU64, Ordering};
 
 /// A setting: an integer within bounds, which the server holds.
 pub struct Setting {
@@ -136,10 +137,23 @@ impl RegionSetting {
     }
 }
 
+/// The region that was told last, and its name as a string of the server's.
+static TOLD_NUMBER: AtomicU64 = AtomicU64::new(0);
+static TOLD: AtomicPtr<RedisModuleString> = AtomicPtr::new(std::ptr::null_mut());
+
 impl ConfigurationValue<RedisString> for RegionSetting {
+    /// The server takes what it is told for ours and does not free it, so it is told the same string while it is the same
+    /// region: who watches all settings would otherwise leave one behind each time.
     fn get(&self, _: &ConfigurationContext) -> RedisString {
-        let name = RegionSetting::get(self).map(|region| region.to_string());
-        RedisString::create(None, name.unwrap_or_default())
+        let number = self.0.load(Ordering::Relaxed);
+        if TOLD_NUMBER.swap(number, Ordering::Relaxed) != number
+            || TOLD.load(Ordering::Relaxed).is_null()
+        {
+            let name = RegionSetting::get(self).map(|region| region.to_string());
+            let name = RedisString::create(None, name.unwrap_or_default());
+            TOLD.store(ManuallyDrop::new(name).inner, Ordering::Relaxed);
+        }
+        RedisString::from_redis_module_string(std::ptr::null_mut(), TOLD.load(Ordering::Relaxed))
     }
 
     fn set(&self, _: &ConfigurationContext, name: RedisString) -> Result<(), RedisError> {
