@@ -150,10 +150,13 @@ impl Ring {
         match place.filter(|_| run == self.run) {
             Some(Place::Changes { from }) if self.from(from).is_some() => Place::Changes { from },
             Some(Place::Pass { scan, from }) if from <= self.next() => Place::Pass { scan, from },
-            _ => Place::Pass {
-                scan: 0,
-                from: self.next(),
-            },
+            _ => {
+                // What is behind its beginning it gets from the pass, as it is when the pass comes by; what is charged after
+                // that it gets by an entry, which must then be a new one.
+                let from = self.next();
+                self.hand(from);
+                Place::Pass { scan: 0, from }
+            }
         }
     }
 
@@ -247,19 +250,31 @@ mod tests {
     }
 
     #[test]
+    fn a_key_that_only_a_pass_has_handed_over_is_due_again() {
+        let mut ring = Ring::new(7);
+        let number = ring.append(b"a", 0, 1, 100);
+        assert!(!ring.is_due(number));
+        let Place::Pass { from, .. } = ring.place(Cursor::Begin) else {
+            panic!("a new reader begins with a pass");
+        };
+        assert!(ring.is_due(number)); // the reader will not come to its entry
+        assert_eq!(from, ring.next());
+    }
+
+    #[test]
     fn what_is_gone_is_counted_and_begins_a_pass() {
         let mut ring = Ring::new(7);
         for name in [b"a", b"b", b"c", b"d"] {
             ring.append(name, 0, 10, 2);
         }
+        assert!(ring.is_due(2), "its entry is gone");
+        assert!(!ring.is_due(3));
         let late = Cursor::At {
             run: 7,
             place: Place::Changes { from: 1 },
         };
         assert_eq!(ring.place(late), Place::Pass { scan: 0, from: 5 });
         assert_eq!(ring.lost(), 2);
-        assert!(ring.is_due(2), "its entry is gone");
-        assert!(!ring.is_due(3));
         ring.append(&[b'x'; 10_000], 0, 10, 2);
         assert!(ring.entries.len() < 2, "long names take the place of more");
     }
