@@ -162,19 +162,10 @@ class Fleet:
 
     def _read(self, node, seed):
         primaries = []
-        for line in node.call("CLUSTER", "NODES").splitlines():
-            # <id> <ip:port@cport[,hostname...]> <flags> <primary> <ping> <pong> <epoch> <link> <slot>...
-            columns = line.split()
-            if len(columns) < 8:
-                continue
-            flags = columns[2].split(",")
-            if "master" not in flags or "noaddr" in flags or "handshake" in flags:
-                continue
-            host, _, port = columns[1].split(",")[0].partition("@")[0].rpartition(":")
-            address = Address(host or seed.host, port_number(port))
+        for address, flags, slots in cluster(node, seed):
             if "fail" in flags:
                 # Its slots are nobody's, or a replica has them already and this one comes back as a replica.
-                if len(columns) > 8:
+                if slots:
                     raise Trouble(f"the primary {address} has failed and nobody has taken over its slots")
                 self.warn(f"left out {address}, which has failed and holds no slots")
                 continue
@@ -182,6 +173,21 @@ class Fleet:
         if not primaries:
             raise Trouble("it knows no primary")
         return primaries
+
+
+def cluster(node, seed):
+    """(address, flags, words about its slots) of every primary that `node` knows in its cluster; one that does not know its
+    own host is at the seed's."""
+    for line in node.call("CLUSTER", "NODES").splitlines():
+        # <id> <ip:port@cport[,hostname...]> <flags> <primary> <ping> <pong> <epoch> <link> <slot>...
+        columns = line.split()
+        if len(columns) < 8:
+            continue
+        flags = columns[2].split(",")
+        if "master" not in flags or "noaddr" in flags or "handshake" in flags:
+            continue
+        host, _, port = columns[1].split(",")[0].partition("@")[0].rpartition(":")
+        yield Address(host or seed.host, port_number(port)), flags, columns[8:]
 
 
 def _addresses(options):

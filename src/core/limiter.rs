@@ -232,8 +232,7 @@ impl Kept for Dated {
     }
 
     fn widen(held: &Held<'_>, _now_ms: u64) -> Option<Meters<Self>> {
-        let meters = Fixed::of(held)?;
-        Some(Meters(meters.0.iter().map(Dated::from).collect()))
+        Some(Fixed::of(held)?.map(Dated::from))
     }
 }
 
@@ -258,7 +257,7 @@ impl Kept for Stamped {
 
     fn widen(held: &Held<'_>, now_ms: u64) -> Option<Meters<Self>> {
         let begin = |bucket| Stamped::begin(bucket, now_ms);
-        Some(Meters(Bucket::of(held)?.0.iter().map(begin).collect()))
+        Some(Bucket::of(held)?.map(begin))
     }
 }
 
@@ -278,6 +277,11 @@ pub struct Reading {
 impl<M: Meter> Meters<M> {
     pub(super) fn empty() -> Self {
         Self(SmallVec::new())
+    }
+
+    /// A meter for each of these.
+    pub(super) fn map<'a, N>(&'a self, meter: impl Fn(&'a M) -> N) -> Meters<N> {
+        Meters(self.0.iter().map(meter).collect())
     }
 
     /// The meter of a limit; usually they stand in the order asked.

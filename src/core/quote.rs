@@ -784,6 +784,15 @@ impl<M: Meter> Meters<M> {
     /// Charges every limit, and adopts the limits' numbers.
     #[inline(always)]
     fn charge(&mut self, hit: &Hit, cost: i64, now_ms: u64) {
+        self.put_in_order(hit, now_ms);
+        for (index, (limit, meter)) in hit.limits.iter().zip(&mut self.0).enumerate() {
+            meter.charge(&hit.ask(index, limit, now_ms), cost, hit.at_ms());
+        }
+    }
+
+    /// Sees to it that the first meters are those of the limits, in their order.
+    #[inline(always)]
+    fn put_in_order(&mut self, hit: &Hit, now_ms: u64) {
         let is_in_order = self.0.len() == hit.limits.len()
             && hit
                 .limits
@@ -792,9 +801,6 @@ impl<M: Meter> Meters<M> {
                 .all(|(limit, meter)| meter.is_for(limit));
         if !is_in_order {
             self.arrange(hit, now_ms);
-        }
-        for (index, (limit, meter)) in hit.limits.iter().zip(&mut self.0).enumerate() {
-            meter.charge(&hit.ask(index, limit, now_ms), cost, hit.at_ms());
         }
     }
 
@@ -831,11 +837,18 @@ impl<M: Meter> Meters<M> {
     #[cold]
     fn empty_limits(&mut self, hit: &Hit, emptied: u8, now_ms: u64) {
         const ALL: i64 = -MAX_COUNT.cast_signed();
+        self.each_emptied(hit, emptied, now_ms, |meter, ask| {
+            meter.charge(ask, ALL, u64::MAX);
+        });
+    }
+
+    /// Moves to the present what lies ahead of it, and has the meters of some limits emptied.
+    fn each_emptied(&mut self, hit: &Hit, emptied: u8, now_ms: u64, empty: impl Fn(&mut M, &Ask)) {
         self.rewind(hit, now_ms);
         for (bit, limit) in hit.limits.iter().enumerate() {
             let meter = self.0.iter_mut().find(|meter| meter.is_for(limit));
             if let (Some(meter), 1) = (meter, (emptied >> bit) & 1) {
-                meter.charge(&hit.ask(bit, limit, now_ms), ALL, u64::MAX);
+                empty(meter, &hit.ask(bit, limit, now_ms));
             }
         }
     }

@@ -698,6 +698,21 @@ fn count(text: &[u8]) -> Option<u64> {
     (value <= MAX_COUNT).then_some(value)
 }
 
+/// What a reader that goes on by a cursor may say behind it: `COUNT n`, of 1 ..= `max`. `at` is the place of its first word.
+///
+/// # Errors
+/// Anything else.
+pub fn scan_count(args: &[&[u8]], at: usize, default: usize, max: usize) -> Result<usize, Error> {
+    let count = match args {
+        [] => Some(default),
+        [option, count] if option.eq_ignore_ascii_case(b"COUNT") => integer(count)
+            .and_then(|count| usize::try_from(count).ok())
+            .filter(|count| (1..=max).contains(count)),
+        _ => None,
+    };
+    count.ok_or(Error::ScanCount { at, max })
+}
+
 /// A decimal integer as Redis reads them: no plus sign, no leading zero, no space.
 pub fn integer(text: &[u8]) -> Option<i64> {
     let (negative, digits) = match text {

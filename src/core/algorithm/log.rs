@@ -146,6 +146,14 @@ impl Log {
         }
     }
 
+    /// The units that count in a window that ends now; an entry later than now counts as one of now.
+    #[inline(always)]
+    pub(super) fn used_at(&self, window_ms: u64, now_ms: u64) -> u64 {
+        self.entries()
+            .take_while(|(at_ms, _)| at_ms.min(&now_ms) + window_ms <= now_ms)
+            .fold(self.used, |used, (_, entry)| used - entry.cost)
+    }
+
     /// Drops the entries that have left a window.
     pub(super) fn evict(&mut self, window_ms: u64, now_ms: u64) {
         if self.last_ms + window_ms <= now_ms {

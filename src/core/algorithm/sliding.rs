@@ -88,10 +88,7 @@ impl Meter for Sliding {
 
     #[inline(always)]
     fn used(&self, ask: &Ask) -> u64 {
-        self.log
-            .entries()
-            .take_while(|(at_ms, _)| self.leaves_ms(*at_ms, ask.now_ms) <= ask.now_ms)
-            .fold(self.log.used, |used, (_, entry)| used - entry.cost)
+        self.log.used_at(self.span.ms(), ask.now_ms)
     }
 
     fn wait(&self, ask: &Ask, target: u64) -> u64 {

@@ -1,12 +1,16 @@
 //! A limiter that several regions share.
 
 use super::{Meters, Reading};
+use crate::core::algorithm::bucket::Stamped;
+use crate::core::algorithm::fixed::Dated;
 use crate::core::algorithm::joint::bucket::{BucketPart, JointBucket};
 use crate::core::algorithm::joint::fixed::{FixedPart, JointFixed};
 use crate::core::algorithm::joint::sliding::{most_entries, JointSliding, SlidingPart};
 use crate::core::algorithm::joint::{Joint, Part, Parts, Received, MAX_AHEAD_MS};
 use crate::core::algorithm::meter::{Allocations, Ask, Meter};
-use crate::core::limit::{Algorithm, MAX_TIME_MS, MAX_WINDOWS};
+use crate::core::algorithm::sliding::Sliding;
+use crate::core::error::Error;
+use crate::core::limit::{Algorithm, Limit, MAX_TIME_MS, MAX_WINDOWS};
 use crate::core::limiter::{Held, Limiter};
 use crate::core::region::origin::{Origin, Region};
 use crate::core::region::share::Marks;
@@ -136,99 +140,54 @@ impl Body {
             parts.insert(part);
             parts
         }
-        let fixed = |span, limit, start_ms, end_ms, used| JointFixed {
-            span,
-            limit,
+        let fixed = |dated: &Dated| JointFixed {
+            span: dated.fixed.span,
+            limit: dated.fixed.limit,
             parts: parts(FixedPart {
                 origin,
-                start_ms,
-                end_ms,
-                charged: used,
+                start_ms: dated.fixed.start_ms,
+                end_ms: dated.end_ms,
+                charged: dated.fixed.used,
                 given: 0,
             }),
         };
-        let bucket = |stamped: crate::core::algorithm::bucket::Stamped, charged| JointBucket {
-            stamped,
-            parts: parts(BucketPart {
-                origin,
-                charged,
-                given: 0,
-            }),
+        let sliding = |sliding: &Sliding| {
+            let mut log = sliding.log.clone();
+            let capacity = log.capacity;
+            log.capacity = most_entries(capacity);
+            let stamp = (now_ms, 0);
+            JointSliding {
+                span: sliding.span,
+                limit: sliding.limit,
+                capacity,
+                parts: parts(SlidingPart { origin, stamp, log }),
+            }
+        };
+        let bucket = |stamped: Stamped| {
+            let charged = stamped.bucket.tokens + u64::from(stamped.bucket.fraction > 0);
+            JointBucket {
+                stamped,
+                parts: parts(BucketPart {
+                    origin,
+                    charged,
+                    given: 0,
+                }),
+            }
         };
         Some(match held {
-            Held::Fixed(meters) => Body::Fixed(Meters(
-                meters
-                    .0
-                    .iter()
-                    .map(|meter| {
-                        let end_ms = meter.start_ms + meter.span.ms();
-                        fixed(meter.span, meter.limit, meter.start_ms, end_ms, meter.used)
-                    })
-                    .collect(),
-            )),
-            Held::Dated(meters) => Body::Fixed(Meters(
-                meters
-                    .0
-                    .iter()
-                    .map(|meter| {
-                        let inner = &meter.fixed;
-                        fixed(
-                            inner.span,
-                            inner.limit,
-                            inner.start_ms,
-                            meter.end_ms,
-                            inner.used,
-                        )
-                    })
-                    .collect(),
-            )),
-            Held::Sliding(meters) => Body::Sliding(Meters(
-                meters
-                    .0
-                    .iter()
-                    .map(|meter| {
-                        let mut log = meter.log.clone();
-                        let capacity = log.capacity;
-                        log.capacity = most_entries(capacity);
-                        JointSliding {
-                            span: meter.span,
-                            limit: meter.limit,
-                            capacity,
-                            parts: parts(SlidingPart {
-                                origin,
-                                stamp: (now_ms, 0),
-                                log,
-                            }),
-                        }
-                    })
-                    .collect(),
-            )),
-            Held::Bucket(meters) => Body::Bucket(Meters(
-                meters
-                    .0
-                    .iter()
-                    .map(|meter| {
-                        let stamped = crate::core::algorithm::bucket::Stamped::begin(meter, now_ms);
-                        bucket(stamped, meter.tokens + u64::from(meter.fraction > 0))
-                    })
-                    .collect(),
-            )),
-            Held::Stamped(meters) => Body::Bucket(Meters(
-                meters
-                    .0
-                    .iter()
-                    .map(|meter| {
-                        let whole = meter.bucket.tokens + u64::from(meter.bucket.fraction > 0);
-                        bucket(meter.clone(), whole)
-                    })
-                    .collect(),
-            )),
+            Held::Fixed(meters) => Body::Fixed(meters.map(|meter| fixed(&Dated::from(meter)))),
+            Held::Dated(meters) => Body::Fixed(meters.map(fixed)),
+            Held::Sliding(meters) => Body::Sliding(meters.map(sliding)),
+            Held::Bucket(meters) => {
+                Body::Bucket(meters.map(|meter| bucket(Stamped::begin(meter, now_ms))))
+            }
+            Held::Stamped(meters) => Body::Bucket(meters.map(|meter| bucket(meter.clone()))),
             Held::Lease(_) | Held::Blocked(_) | Held::Regional(_) => return None,
         })
     }
 }
 
-fn ask<'a>(meter: &impl Meter, limit: &'a crate::core::limit::Limit, now_ms: u64) -> Ask<'a> {
+fn ask<'a>(meter: &impl Meter, limit: &'a Limit, now_ms: u64) -> Ask<'a> {
     Ask {
         limit,
         window: meter.known_window(now_ms),
@@ -462,12 +421,12 @@ pub fn merge(
     payload: &Payload,
     setting: Merging,
     own: Region,
-) -> Result<(Option<Limiter>, Received), crate::core::error::Error> {
+) -> Result<(Option<Limiter>, Received), Error> {
     let asked = payload.body.algorithm();
     if let Some(held) = state.as_ref() {
         let holds = held.algorithm();
         if holds != asked {
-            return Err(crate::core::error::Error::HoldsAlgorithm { holds, asked });
+            return Err(Error::HoldsAlgorithm { holds, asked });
         }
     }
     let mut state = state;

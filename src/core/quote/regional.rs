@@ -171,15 +171,7 @@ fn commit_joint<J: InBody>(
     match change {
         Change::None => {}
         Change::Charge(cost) => {
-            let is_in_order = meters.0.len() == hit.limits.len()
-                && hit
-                    .limits
-                    .iter()
-                    .zip(&meters.0)
-                    .all(|(limit, meter)| meter.is_for(limit));
-            if !is_in_order {
-                meters.arrange(hit, now_ms);
-            }
+            meters.put_in_order(hit, now_ms);
             if region.is_named() {
                 for meter in meters.0.iter_mut().take(hit.limits.len()) {
                     meter.parts_mut().begin(region, now_ms, regional.reset_ms);
@@ -191,15 +183,7 @@ fn commit_joint<J: InBody>(
             regional.local.marks.charge(cost, acknowledged_ms, now_ms);
         }
         Change::Rewind => meters.rewind(hit, now_ms),
-        Change::Block { emptied, .. } => {
-            meters.rewind(hit, now_ms);
-            for (bit, limit) in hit.limits.iter().enumerate() {
-                let meter = meters.0.iter_mut().find(|meter| meter.is_for(limit));
-                if let (Some(meter), 1) = (meter, (emptied >> bit) & 1) {
-                    meter.empty_own(&hit.ask(bit, limit, now_ms));
-                }
-            }
-        }
+        Change::Block { emptied, .. } => meters.each_emptied(hit, emptied, now_ms, J::empty_own),
     }
     if regional.reset_ms > 0 && regional.remembers_ms <= now_ms {
         // Whatever was used before the reset is over everywhere. The next origin begins later all the same.

@@ -82,15 +82,8 @@ pub fn entries(call: &Call) -> Result<(), Error> {
         .and_then(|text| request::integer(text))
         .and_then(|cursor| u64::try_from(cursor).ok())
         .ok_or(Error::Cursor { at: CURSOR })?;
-    let count = match args.get(CURSOR + 1..).unwrap_or_default() {
-        [] => Some(DEFAULT_COUNT),
-        [option, count] if option.eq_ignore_ascii_case(b"COUNT") => request::integer(count)
-            .and_then(|count| usize::try_from(count).ok())
-            .filter(|count| (1..=MAX_COUNT).contains(count)),
-        _ => None,
-    };
-    let (at, max) = (CURSOR + 1, MAX_COUNT);
-    let count = count.ok_or(Error::ScanCount { at, max })?;
+    let behind = args.get(CURSOR + 1..).unwrap_or_default();
+    let count = request::scan_count(behind, CURSOR + 1, DEFAULT_COUNT, MAX_COUNT)?;
     let now_ms = now_ms();
     let (next, entries) = registry::node(|node| node.deny.entries(list, cursor, count, now_ms));
     call.reply_array(2);

@@ -134,6 +134,13 @@ impl JointFixed {
         latest.map_or(ask.window, FixedPart::window)
     }
 
+    /// Drops others' parts whose windows are over.
+    fn evict(&mut self, now_ms: u64) {
+        let own = self.parts.own;
+        self.parts
+            .retain(|part| part.end_ms > now_ms || Some(part.origin) == own);
+    }
+
     fn counted(&self, ask: &Ask) -> impl Iterator<Item = &FixedPart> {
         let current = self.current(ask);
         self.parts
@@ -243,9 +250,7 @@ impl Meter for JointFixed {
                 .saturating_add(cost.unsigned_abs().min(used))
                 .min(MAX_GIVEN);
         }
-        let own = self.parts.own;
-        self.parts
-            .retain(|part| part.end_ms > ask.now_ms || Some(part.origin) == own);
+        self.evict(ask.now_ms);
     }
 
     fn is_unused(&self, now_ms: u64) -> bool {
@@ -342,10 +347,8 @@ impl Joint for JointFixed {
                 received.refused += 1;
             } else if part.end_ms > now_ms {
                 // Windows that are over make room.
-                let own = self.parts.own;
                 if self.parts.list.len() >= super::MAX_PARTS - 1 {
-                    self.parts
-                        .retain(|part| part.end_ms > now_ms || Some(part.origin) == own);
+                    self.evict(now_ms);
                 }
                 received.add(self.parts.receive(part, !part.is_empty()));
             }

@@ -16,6 +16,7 @@
 
 use super::super::log::{Entries, Log, DEFAULT_ENTRIES, MAX_ENTRIES};
 use super::super::meter::{Allocations, Ask, Meter};
+use super::super::sliding::Sliding;
 use super::{Joint, Part, Parts, Received, MAX_AHEAD_MS};
 use crate::core::calendar::Window;
 use crate::core::limit::{Algorithm, Limit, MAX_COUNT};
@@ -90,11 +91,7 @@ impl Part for SlidingPart {
 
 impl SlidingPart {
     fn used(&self, span_ms: u64, now_ms: u64) -> u64 {
-        let gone = self
-            .log
-            .entries()
-            .take_while(|(at_ms, _)| at_ms.min(&now_ms) + span_ms <= now_ms);
-        gone.fold(self.log.used, |used, (_, entry)| used - entry.cost)
+        self.log.used_at(span_ms, now_ms)
     }
 
     /// Whether nothing of it counts, nor of any older copy.
@@ -180,8 +177,8 @@ impl Meter for JointSliding {
         leaves_ms.saturating_sub(now_ms)
     }
 
-    fn reset_after(_this: Option<&Self>, ask: &Ask, _cost: u64) -> u64 {
-        ask.limit.span().ms()
+    fn reset_after(_this: Option<&Self>, ask: &Ask, cost: u64) -> u64 {
+        Sliding::reset_after(None, ask, cost)
     }
 
     fn refundable(&self, ask: &Ask, at_ms: u64) -> u64 {
@@ -197,8 +194,7 @@ impl Meter for JointSliding {
     }
 
     fn counts_ms(_this: Option<&Self>, ask: &Ask, at_ms: u64) -> u64 {
-        let leaves_ms = at_ms.saturating_add(ask.limit.span().ms());
-        leaves_ms.saturating_sub(ask.now_ms)
+        Sliding::counts_ms(None, ask, at_ms)
     }
 
     fn charge(&mut self, ask: &Ask, cost: i64, at_ms: u64) {
