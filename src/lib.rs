@@ -23,7 +23,7 @@
 //! | `decision` | the five fields, and which of several limits speaks for them all |
 //! | `limiter` | what one key holds. The one place that lists the algorithms; `limiter/regional`: what several regions share |
 //! | `algorithm/{fixed,sliding,bucket,lease}` | one algorithm a file, the maths first; `log` holds the sliding window's bytes, `meter` what they have in common |
-//! | `algorithm/joint/{fixed,sliding,bucket}` | the same, counted for several regions: parts per origin, and how copies merge |
+//! | `algorithm/joint/{fixed,sliding,bucket}` | the same, counted for several regions: parts per origin, and how copies merge; `counter` is what an origin has charged and given back |
 //! | `region/{origin,share,peers,ring}` | who has used it, how much may be used before others have heard, who was heard, what has changed |
 //! | `node/{policy,deny,stats}` | what belongs to the node and not to a key |
 //! | `error` | every refusal: one variant and one text each |

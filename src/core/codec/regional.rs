@@ -11,7 +11,8 @@
 
 use super::{varint, write_limit, Source, Stamped, MAX_COUNT, MAX_TIME_MS, MAX_WINDOWS};
 use crate::core::algorithm::joint::bucket::{BucketPart, JointBucket};
-use crate::core::algorithm::joint::fixed::{FixedPart, JointFixed, MAX_CHARGED, MAX_GIVEN};
+use crate::core::algorithm::joint::counter::Counter;
+use crate::core::algorithm::joint::fixed::{FixedPart, JointFixed};
 use crate::core::algorithm::joint::sliding::{most_entries, JointSliding, SlidingPart};
 use crate::core::algorithm::joint::{Joint, Part, Parts, MAX_PARTS};
 use crate::core::algorithm::log::{Log, MAX_ENTRIES, MIN_ENTRIES};
@@ -112,8 +113,7 @@ impl Shared for JointFixed {
             if is_dated {
                 varint::write(out, part.end_ms);
             }
-            varint::write(out, part.charged);
-            varint::write(out, part.given);
+            part.counter.write(out);
         });
     }
 
@@ -137,8 +137,7 @@ impl Shared for JointFixed {
                 origin,
                 start_ms,
                 end_ms,
-                charged: source.at_most(MAX_CHARGED)?,
-                given: source.at_most(MAX_GIVEN)?,
+                counter: Counter::read(source)?,
             })
         })?;
         Some(joint)
@@ -183,8 +182,7 @@ impl Shared for JointBucket {
     fn write(&self, out: &mut Vec<u8>) {
         super::Encoding::write(&self.stamped, out);
         write_parts(&self.parts, out, |part, out| {
-            varint::write(out, part.charged);
-            varint::write(out, part.given);
+            part.counter.write(out);
         });
     }
 
@@ -193,8 +191,7 @@ impl Shared for JointBucket {
         let parts = read_parts(source, |source, origin| {
             Some(BucketPart {
                 origin,
-                charged: source.at_most(MAX_CHARGED)?,
-                given: source.at_most(MAX_GIVEN)?,
+                counter: Counter::read(source)?,
             })
         })?;
         Some(Self { stamped, parts })

@@ -4,6 +4,7 @@ use super::{Meters, Reading};
 use crate::core::algorithm::bucket::Stamped;
 use crate::core::algorithm::fixed::Dated;
 use crate::core::algorithm::joint::bucket::{BucketPart, JointBucket};
+use crate::core::algorithm::joint::counter::Counter;
 use crate::core::algorithm::joint::fixed::{FixedPart, JointFixed};
 use crate::core::algorithm::joint::sliding::{most_entries, JointSliding, SlidingPart};
 use crate::core::algorithm::joint::{Joint, Part, Parts, Received, MAX_AHEAD_MS};
@@ -147,8 +148,7 @@ impl Body {
                 origin,
                 start_ms: dated.fixed.start_ms,
                 end_ms: dated.end_ms,
-                charged: dated.fixed.used,
-                given: 0,
+                counter: Counter::of(dated.fixed.used),
             }),
         };
         let sliding = |sliding: &Sliding| {
@@ -169,8 +169,7 @@ impl Body {
                 stamped,
                 parts: parts(BucketPart {
                     origin,
-                    charged,
-                    given: 0,
+                    counter: Counter::of(charged),
                 }),
             }
         };

@@ -37,7 +37,7 @@
 
 use super::super::bucket::{Bucket, Stamped};
 use super::super::meter::{Allocations, Ask, Meter};
-use super::fixed::{MAX_CHARGED, MAX_GIVEN};
+use super::counter::Counter;
 use super::{Joint, Part, Parts, Received};
 use crate::core::calendar::Window;
 use crate::core::limit::{Algorithm, Limit, MAX_COUNT, MAX_TIME_MS};
@@ -48,8 +48,7 @@ use crate::core::span::Span;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BucketPart {
     pub(in crate::core) origin: Origin,
-    pub(in crate::core) charged: u64,
-    pub(in crate::core) given: u64,
+    pub(in crate::core) counter: Counter,
 }
 
 /// Tokens taken by several regions and not yet regained.
@@ -63,8 +62,7 @@ impl Part for BucketPart {
     fn begin(origin: Origin) -> Self {
         Self {
             origin,
-            charged: 0,
-            given: 0,
+            counter: Counter::default(),
         }
     }
 
@@ -77,18 +75,13 @@ impl Part for BucketPart {
     }
 
     fn absorb(&mut self, copy: &Self) -> bool {
-        let before = (self.charged, self.given);
-        self.charged = self.charged.max(copy.charged);
-        self.given = self.given.max(copy.given);
-        before != (self.charged, self.given)
+        let before = self.counter;
+        self.counter.absorb(&copy.counter);
+        before != self.counter
     }
 
     fn fold(&mut self, earlier: &Self) {
-        self.charged = self
-            .charged
-            .saturating_add(earlier.charged)
-            .min(MAX_CHARGED);
-        self.given = self.given.saturating_add(earlier.given).min(MAX_GIVEN);
+        self.counter.fold(&earlier.counter);
     }
 }
 
@@ -97,9 +90,9 @@ fn more(these: &Parts<BucketPart>, those: &Parts<BucketPart>) -> (u128, u128) {
     let (mut charged, mut given) = (0, 0);
     for part in &these.list {
         let other = those.list.iter().find(|other| other.origin == part.origin);
-        let (has, gave) = other.map_or((0, 0), |other| (other.charged, other.given));
-        charged += u128::from(part.charged.saturating_sub(has));
-        given += u128::from(part.given.saturating_sub(gave));
+        let has = other.map_or(Counter::default(), |other| other.counter);
+        charged += u128::from(part.counter.charged.saturating_sub(has.charged));
+        given += u128::from(part.counter.given.saturating_sub(has.given));
     }
     (charged, given)
 }
@@ -119,7 +112,7 @@ impl JointBucket {
     }
 
     fn taken(&self) -> u128 {
-        let net = |part: &BucketPart| u128::from(part.charged.saturating_sub(part.given));
+        let net = |part: &BucketPart| u128::from(part.counter.net());
         self.parts.list.iter().map(net).sum()
     }
 
@@ -178,13 +171,10 @@ impl Meter for JointBucket {
         let tokens = before.saturating_sub(after) / self.interval_ms().max(1);
         if let Some(own) = self.parts.own_mut(ask.now_ms) {
             if cost >= 0 {
-                own.charged = own
-                    .charged
-                    .saturating_add(cost.unsigned_abs())
-                    .min(MAX_CHARGED);
+                own.counter.charge(cost.unsigned_abs());
             } else {
-                let tokens = u64::try_from(tokens).unwrap_or(MAX_COUNT);
-                own.given = own.given.saturating_add(tokens).min(MAX_GIVEN);
+                own.counter
+                    .give_back(u64::try_from(tokens).unwrap_or(MAX_COUNT));
             }
         }
     }
@@ -270,7 +260,7 @@ impl Joint for JointBucket {
 
     fn empty_own(&mut self, ask: &Ask) {
         let Some(own) = self.parts.own() else { return };
-        let net = own.charged.saturating_sub(own.given).min(MAX_COUNT);
+        let net = own.counter.net().min(MAX_COUNT);
         self.charge(ask, -net.cast_signed(), u64::MAX);
     }
 
@@ -278,9 +268,7 @@ impl Joint for JointBucket {
     fn used_by(&self, region: Region, ask: &Ask) -> u64 {
         let parts = self.parts.list.iter();
         let of_region = parts.filter(|part| part.origin.region == region);
-        let taken: u128 = of_region
-            .map(|part| u128::from(part.charged.saturating_sub(part.given)))
-            .sum();
+        let taken: u128 = of_region.map(|part| u128::from(part.counter.net())).sum();
         let used = u128::from(self.used(ask));
         let all = self.taken().max(1);
         u64::try_from(used * taken / all).unwrap_or(MAX_COUNT)

@@ -17,16 +17,12 @@
 
 use super::super::fixed::{aligned, counts_ms};
 use super::super::meter::{Allocations, Ask, Meter};
+use super::counter::Counter;
 use super::{Joint, Part, Parts, Received};
 use crate::core::calendar::Window;
 use crate::core::limit::{Algorithm, Limit, MAX_COUNT};
 use crate::core::region::origin::{Origin, Region};
 use crate::core::span::Span;
-
-/// The most that is counted as charged and as given back.
-pub(in crate::core) const MAX_CHARGED: u64 = 1 << 63;
-/// See [`MAX_CHARGED`].
-pub(in crate::core) const MAX_GIVEN: u64 = 1 << 62;
 
 /// What one origin has used of one window.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,8 +30,7 @@ pub struct FixedPart {
     pub(in crate::core) origin: Origin,
     pub(in crate::core) start_ms: u64,
     pub(in crate::core) end_ms: u64,
-    pub(in crate::core) charged: u64,
-    pub(in crate::core) given: u64,
+    pub(in crate::core) counter: Counter,
 }
 
 /// Usage of several regions within one window, which may be the calendar's.
@@ -52,8 +47,7 @@ impl Part for FixedPart {
             origin,
             start_ms: 0,
             end_ms: 1,
-            charged: 0,
-            given: 0,
+            counter: Counter::default(),
         }
     }
 
@@ -71,19 +65,14 @@ impl Part for FixedPart {
             *self = copy.clone();
         } else if copy.start_ms == self.start_ms {
             self.end_ms = self.end_ms.max(copy.end_ms);
-            self.charged = self.charged.max(copy.charged);
-            self.given = self.given.max(copy.given);
+            self.counter.absorb(&copy.counter);
         }
         *self != before
     }
 
     fn fold(&mut self, earlier: &Self) {
         if earlier.start_ms == self.start_ms {
-            self.charged = self
-                .charged
-                .saturating_add(earlier.charged)
-                .min(MAX_CHARGED);
-            self.given = self.given.saturating_add(earlier.given).min(MAX_GIVEN);
+            self.counter.fold(&earlier.counter);
         } else if earlier.start_ms > self.start_ms {
             let origin = self.origin;
             *self = earlier.clone();
@@ -101,7 +90,7 @@ impl FixedPart {
     }
 
     fn is_empty(&self) -> bool {
-        self.charged == 0 && self.given == 0
+        self.counter.is_empty()
     }
 
     /// Whether it is of this window, or of the next.
@@ -117,7 +106,7 @@ impl FixedPart {
 
 /// `P - N` of some parts, as a number of units.
 fn sum<'a>(parts: impl Iterator<Item = &'a FixedPart>) -> u64 {
-    let net = |part: &FixedPart| i128::from(part.charged) - i128::from(part.given);
+    let net = |part: &FixedPart| i128::from(part.counter.charged) - i128::from(part.counter.given);
     let used: i128 = parts.map(net).sum();
     u64::try_from(used.max(0)).map_or(MAX_COUNT, |used| used.min(MAX_COUNT))
 }
@@ -240,15 +229,9 @@ impl Meter for JointFixed {
             (own.start_ms, own.end_ms) = (start_ms, end_ms);
         }
         if is_due && cost >= 0 {
-            own.charged = own
-                .charged
-                .saturating_add(cost.unsigned_abs())
-                .min(MAX_CHARGED);
+            own.counter.charge(cost.unsigned_abs());
         } else if is_due {
-            own.given = own
-                .given
-                .saturating_add(cost.unsigned_abs().min(used))
-                .min(MAX_GIVEN);
+            own.counter.give_back(cost.unsigned_abs().min(used));
         }
         self.evict(ask.now_ms);
     }
@@ -316,7 +299,7 @@ impl Meter for JointFixed {
         self.parts.begin(origin.region, now_ms, origin.began_ms);
         if let Some(part) = self.parts.own_mut(now_ms) {
             (part.start_ms, part.end_ms) = (to.start_ms, to.end_ms);
-            (part.charged, part.given) = (own.charged, own.given);
+            part.counter = own.counter;
         }
     }
 
@@ -376,7 +359,7 @@ impl Joint for JointFixed {
         };
         let parts = self.parts.list.iter_mut();
         for part in parts.filter(|part| part.origin.region == region && part.is_of(current)) {
-            part.given = part.given.max(part.charged.min(MAX_GIVEN));
+            part.counter.give_back_all();
         }
     }
 

@@ -14,6 +14,7 @@
 //! region; where there is none, the one that is new is not taken, and told of.
 
 pub mod bucket;
+pub mod counter;
 pub mod fixed;
 pub mod sliding;
 

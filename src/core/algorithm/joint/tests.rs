@@ -2,6 +2,7 @@
 //! nobody ever thinks less is used than it knows of.
 
 use super::bucket::{BucketPart, JointBucket};
+use super::counter::Counter;
 use super::fixed::JointFixed;
 use super::sliding::JointSliding;
 use super::*;
@@ -145,7 +146,7 @@ impl Exact {
         let mut left: Vec<(Origin, u128)> = parts
             .list
             .iter()
-            .map(|part| (part.origin, u128::from(part.charged) * interval))
+            .map(|part| (part.origin, u128::from(part.counter.charged) * interval))
             .collect();
         let known = |origin: Origin, units: u128| {
             let known = left
@@ -308,8 +309,7 @@ fn merging_is_idempotent_commutative_and_associative() {
                         region: region(number),
                         began_ms: 1,
                     },
-                    charged: random.below(50),
-                    given: 0,
+                    counter: Counter::of(random.below(50)),
                 });
             }
             joint
@@ -418,7 +418,7 @@ fn twenty_thousand_histories_with_lost_keys_forget_nothing_that_somebody_knows()
                 .parts
                 .list
                 .iter()
-                .map(|part| u128::from(part.charged))
+                .map(|part| u128::from(part.counter.charged))
                 .sum::<u128>();
         assert!(
             has + lost >= all,
