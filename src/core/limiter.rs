@@ -286,10 +286,10 @@ impl<M: Meter> Meters<M> {
 
     /// The meter of a limit; usually they stand in the order asked.
     #[inline(always)]
-    pub(super) fn find(&self, index: usize, limit: &Limit) -> Option<&M> {
-        match self.0.get(index) {
+    pub(super) fn find<'a>(meters: &'a [M], index: usize, limit: &Limit) -> Option<&'a M> {
+        match meters.get(index) {
             Some(meter) if meter.is_for(limit) => Some(meter),
-            _ => self.0.iter().find(|meter| meter.is_for(limit)),
+            _ => meters.iter().find(|meter| meter.is_for(limit)),
         }
     }
 

@@ -406,34 +406,34 @@ impl Asked<'_, '_> {
     #[inline(always)]
     fn quote<M: Kept>(&self, hit: &Hit, now_ms: u64, quote: &mut Quote) -> Result<(), Error> {
         let Some(held) = self.state else {
-            return Meters::<M>::quote(None, None, self.others, hit, now_ms, quote);
+            return Meters::<M>::quote(&[], None, self.others, hit, now_ms, quote);
         };
         if let Some(meters) = M::of(held) {
-            return Meters::quote(Some(meters), self.block, self.others, hit, now_ms, quote);
+            return Meters::quote(&meters.0, self.block, self.others, hit, now_ms, quote);
         }
         let widened = M::widen(held, now_ms).ok_or_else(|| other_algorithm::<M>(held))?;
-        Meters::quote(Some(&widened), self.block, self.others, hit, now_ms, quote)
+        Meters::quote(&widened.0, self.block, self.others, hit, now_ms, quote)
     }
 }
 
 impl<M: Meter> Meters<M> {
     #[inline(always)]
     pub(super) fn quote(
-        this: Option<&Self>,
+        meters: &[M],
         block: Option<Block>,
         others: bool,
         hit: &Hit,
         now_ms: u64,
         quote: &mut Quote,
     ) -> Result<(), Error> {
-        let own = Self::measure(this, hit, now_ms, quote)?;
+        let own = Self::measure(meters, hit, now_ms, quote)?;
         let mut needed = hit.cost.unsigned_abs(); // what has to fit
         if !quote.fits && hit.cost > 0 {
             if let Some(min) = hit.rare.min {
                 needed = min;
-                Self::take_part(this, hit, min, now_ms, quote);
+                Self::take_part(meters, hit, min, now_ms, quote);
             } else if let Some(reserve_ms) = hit.rare.reserve_ms {
-                Self::reserve(this, hit, reserve_ms, now_ms, quote)?;
+                Self::reserve(meters, hit, reserve_ms, now_ms, quote)?;
             }
         }
         let shut_ms = block.map_or(0, |block| block.left_ms(now_ms));
@@ -445,21 +445,21 @@ impl<M: Meter> Meters<M> {
             quote.taken = 0;
         }
         quote.change = Change::None;
-        if quote.taken != 0 && Self::is_changed(this, hit, now_ms, quote) {
+        if quote.taken != 0 && Self::is_changed(meters, hit, now_ms, quote) {
             quote.change = Change::Charge(quote.taken);
-            Self::judge_after(this, hit, own, now_ms, quote);
+            Self::judge_after(meters, hit, own, now_ms, quote);
         } else {
-            let is_ahead = this.is_some_and(|meters| meters.is_ahead(hit, now_ms));
+            let is_ahead = Self::is_ahead(meters, hit, now_ms);
             if is_ahead || block.is_some_and(|block| block.is_ahead(now_ms)) {
                 quote.change = Change::Rewind;
             }
-            Self::judge_before(this, hit, needed, now_ms, quote);
+            Self::judge_before(meters, hit, needed, now_ms, quote);
         }
         if hit.rare.reserve_ms.is_some() && hit.cost > 0 {
-            Self::judge_turns(this, hit, now_ms, quote);
+            Self::judge_turns(meters, hit, now_ms, quote);
         }
         if hit.rare.at_ms.is_some() && !quote.fits {
-            Self::judge_late(this, hit, now_ms, quote);
+            Self::judge_late(meters, hit, now_ms, quote);
         }
         if shut_ms > 0 && hit.cost >= 0 {
             Self::shut(shut_ms, quote);
@@ -472,12 +472,7 @@ impl<M: Meter> Meters<M> {
     /// Notes what is used of every limit, and whether the cost fits them all. Returns what of the usage is the asker's own:
     /// of leases, which have one limit.
     #[inline(always)]
-    fn measure(
-        this: Option<&Self>,
-        hit: &Hit,
-        now_ms: u64,
-        quote: &mut Quote,
-    ) -> Result<u64, Error> {
+    fn measure(meters: &[M], hit: &Hit, now_ms: u64, quote: &mut Quote) -> Result<u64, Error> {
         let cost = hit.cost.unsigned_abs();
         let mut own = 0;
         let mut fits = true;
@@ -485,7 +480,7 @@ impl<M: Meter> Meters<M> {
         quote.decision.verdicts.clear();
         for (index, limit) in hit.limits.iter().enumerate() {
             let ask = hit.ask(index, limit, now_ms);
-            let meter = this.and_then(|meters| meters.find(index, limit));
+            let meter = Self::find(meters, index, limit);
             // (A closure is called here, where a match is not.)
             let used = match meter {
                 Some(meter) => {
@@ -515,7 +510,7 @@ impl<M: Meter> Meters<M> {
             });
         }
         if !is_in_order {
-            Self::check_windows(this, hit, now_ms)?;
+            Self::check_windows(meters, hit, now_ms)?;
         }
         quote.fits = fits;
         quote.taken = hit.cost;
@@ -523,12 +518,8 @@ impl<M: Meter> Meters<M> {
     }
 
     /// Whether the windows that are in use leave room for those that the hit adds.
-    fn check_windows(this: Option<&Self>, hit: &Hit, now_ms: u64) -> Result<(), Error> {
-        let Some(meters) = this else {
-            return Ok(());
-        };
+    fn check_windows(meters: &[M], hit: &Hit, now_ms: u64) -> Result<(), Error> {
         let kept = meters
-            .0
             .iter()
             .filter(|meter| !hit.limits.iter().any(|limit| meter.is_for(limit)))
             .filter(|meter| !meter.is_unused(now_ms))
@@ -551,11 +542,11 @@ impl<M: Meter> Meters<M> {
 
     /// As much of the cost as fits every limit that it counts by, if that is enough.
     #[cold]
-    fn take_part(this: Option<&Self>, hit: &Hit, min: u64, now_ms: u64, quote: &mut Quote) {
+    fn take_part(meters: &[M], hit: &Hit, min: u64, now_ms: u64, quote: &mut Quote) {
         let mut room = hit.cost.unsigned_abs();
         for (index, (limit, verdict)) in hit.limits.iter().zip(&quote.decision.verdicts).enumerate()
         {
-            let meter = this.and_then(|meters| meters.find(index, limit));
+            let meter = Self::find(meters, index, limit);
             if Self::counts_ms(meter, &hit.ask(index, limit, now_ms), hit) > 0 {
                 room = room.min(verdict.remaining());
             }
@@ -569,7 +560,7 @@ impl<M: Meter> Meters<M> {
     /// Lets through what will fit soon enough.
     #[cold]
     fn reserve(
-        this: Option<&Self>,
+        meters: &[M],
         hit: &Hit,
         reserve_ms: u64,
         now_ms: u64,
@@ -579,7 +570,7 @@ impl<M: Meter> Meters<M> {
         let mut most = 0;
         for (index, (limit, verdict)) in hit.limits.iter().zip(&quote.decision.verdicts).enumerate()
         {
-            match Self::turn(this, hit, index, limit, now_ms) {
+            match Self::turn(meters, hit, index, limit, now_ms) {
                 Retry::After(ms) => turn_ms = turn_ms.max(ms),
                 Retry::Never => return Ok(()),
             }
@@ -593,8 +584,8 @@ impl<M: Meter> Meters<M> {
     }
 
     /// When a cost fits one limit, if nothing else happens.
-    fn turn(this: Option<&Self>, hit: &Hit, index: usize, limit: &Limit, now_ms: u64) -> Retry {
-        let meter = this.and_then(|meters| meters.find(index, limit));
+    fn turn(meters: &[M], hit: &Hit, index: usize, limit: &Limit, now_ms: u64) -> Retry {
+        let meter = Self::find(meters, index, limit);
         let ask = hit.ask(index, limit, now_ms);
         match limit.limit().checked_sub(hit.cost.unsigned_abs()) {
             Some(target) => Retry::After(meter.map_or(0, |meter| meter.wait(&ask, target))),
@@ -604,7 +595,7 @@ impl<M: Meter> Meters<M> {
 
     /// Says when a reserved hit's turn comes; denied, when it would be soon enough.
     #[cold]
-    fn judge_turns(this: Option<&Self>, hit: &Hit, now_ms: u64, quote: &mut Quote) {
+    fn judge_turns(meters: &[M], hit: &Hit, now_ms: u64, quote: &mut Quote) {
         let late_ms = if quote.fits {
             0
         } else {
@@ -612,7 +603,7 @@ impl<M: Meter> Meters<M> {
         };
         let verdicts = hit.limits.iter().zip(&mut quote.decision.verdicts);
         for (index, (limit, verdict)) in verdicts.enumerate() {
-            verdict.retry = match Self::turn(this, hit, index, limit, now_ms) {
+            verdict.retry = match Self::turn(meters, hit, index, limit, now_ms) {
                 Retry::After(ms) => Retry::After(ms.saturating_sub(late_ms)),
                 Retry::Never => Retry::Never,
             };
@@ -622,10 +613,10 @@ impl<M: Meter> Meters<M> {
 
     /// Of a denied hit of an earlier time: by when it would no longer count, it would be allowed, and not charged.
     #[cold]
-    fn judge_late(this: Option<&Self>, hit: &Hit, now_ms: u64, quote: &mut Quote) {
+    fn judge_late(meters: &[M], hit: &Hit, now_ms: u64, quote: &mut Quote) {
         let verdicts = hit.limits.iter().zip(&mut quote.decision.verdicts);
         for (index, (limit, verdict)) in verdicts.enumerate() {
-            let meter = this.and_then(|meters| meters.find(index, limit));
+            let meter = Self::find(meters, index, limit);
             let counts_ms = Self::counts_ms(meter, &hit.ask(index, limit, now_ms), hit);
             if counts_ms < u64::MAX {
                 verdict.retry = verdict.retry.min(Retry::After(counts_ms));
@@ -637,7 +628,7 @@ impl<M: Meter> Meters<M> {
     /// Whether charging what is taken would change anything: a refund on an unused limit is a no-op, and so is what no
     /// longer counts.
     #[inline(always)]
-    fn is_changed(this: Option<&Self>, hit: &Hit, now_ms: u64, quote: &Quote) -> bool {
+    fn is_changed(meters: &[M], hit: &Hit, now_ms: u64, quote: &Quote) -> bool {
         let at_ms = hit.at_ms();
         if hit.rare.at_ms.is_none() {
             return hit.cost > 0
@@ -651,7 +642,7 @@ impl<M: Meter> Meters<M> {
         at_ms > 0
             && limits.any(|(index, limit)| {
                 let ask = hit.ask(index, limit, now_ms);
-                let meter = this.and_then(|meters| meters.find(index, limit));
+                let meter = Self::find(meters, index, limit);
                 if hit.cost > 0 {
                     Self::counts_ms(meter, &ask, hit) > 0
                 } else {
@@ -662,11 +653,11 @@ impl<M: Meter> Meters<M> {
 
     /// What each limit says of a hit that charges nothing.
     #[inline(always)]
-    fn judge_before(this: Option<&Self>, hit: &Hit, needed: u64, now_ms: u64, quote: &mut Quote) {
+    fn judge_before(meters: &[M], hit: &Hit, needed: u64, now_ms: u64, quote: &mut Quote) {
         let fits = quote.fits;
         let verdicts = hit.limits.iter().zip(&mut quote.decision.verdicts);
         for (index, (limit, verdict)) in verdicts.enumerate() {
-            let meter = this.and_then(|meters| meters.find(index, limit));
+            let meter = Self::find(meters, index, limit);
             let ask = hit.ask(index, limit, now_ms);
             verdict.reset_after_ms = match meter {
                 Some(meter) => meter.reset(&ask),
@@ -680,17 +671,17 @@ impl<M: Meter> Meters<M> {
 
     /// What each limit says once the hit is charged.
     #[inline(always)]
-    fn judge_after(this: Option<&Self>, hit: &Hit, own: u64, now_ms: u64, quote: &mut Quote) {
+    fn judge_after(meters: &[M], hit: &Hit, own: u64, now_ms: u64, quote: &mut Quote) {
         if hit.rare.at_ms.is_some()
             || quote.taken < 0
             || !(quote.fits || hit.rare.reserve_ms.is_some())
         {
-            return Self::judge_clones(this, hit, now_ms, quote);
+            return Self::judge_clones(meters, hit, now_ms, quote);
         }
         let cost = quote.taken.unsigned_abs();
         let verdicts = hit.limits.iter().zip(&mut quote.decision.verdicts);
         for (index, (limit, verdict)) in verdicts.enumerate() {
-            let meter = this.and_then(|meters| meters.find(index, limit));
+            let meter = Self::find(meters, index, limit);
             let ask = hit.ask(index, limit, now_ms);
             verdict.used = verdict.used.saturating_sub(own).saturating_add(cost);
             verdict.reset_after_ms = M::reset_after(meter, &ask, cost);
@@ -699,12 +690,12 @@ impl<M: Meter> Meters<M> {
 
     /// The same, of a hit whose effect is not known without making it.
     #[cold]
-    fn judge_clones(this: Option<&Self>, hit: &Hit, now_ms: u64, quote: &mut Quote) {
+    fn judge_clones(meters: &[M], hit: &Hit, now_ms: u64, quote: &mut Quote) {
         let (fits, taken) = (quote.fits, quote.taken);
         let verdicts = hit.limits.iter().zip(&mut quote.decision.verdicts);
         for (index, (limit, verdict)) in verdicts.enumerate() {
             let ask = hit.ask(index, limit, now_ms);
-            let found = this.and_then(|meters| meters.find(index, limit)).cloned();
+            let found = Self::find(meters, index, limit).cloned();
             let mut meter = found.unwrap_or_else(|| M::unused(limit, hit.log_size));
             meter.charge(&ask, taken, hit.at_ms());
             verdict.used = meter.used(&ask);
@@ -756,8 +747,8 @@ impl<M: Meter> Meters<M> {
 
     /// Whether anything lies too far in the future.
     #[inline(always)]
-    fn is_ahead(&self, hit: &Hit, now_ms: u64) -> bool {
-        let mut meters = self.0.iter();
+    fn is_ahead(meters: &[M], hit: &Hit, now_ms: u64) -> bool {
+        let mut meters = meters.iter();
         meters.any(|meter| meter.is_ahead(now_ms, Self::window_of(meter, hit)))
     }
 

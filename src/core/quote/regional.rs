@@ -64,6 +64,7 @@ fn quote_joint<J: InBody>(
     if let (Some(held), None) = (state, meters) {
         return Err(super::other_algorithm::<J>(held));
     }
+    let meters = meters.map_or(&[][..], |meters| &meters.0);
     let rare = hit.rare;
     let share = rare.here.and_then(|here| here.share);
     // A turn that is reserved is the region's own, and a settlement is of what was let through before.
@@ -78,7 +79,7 @@ fn quote_joint<J: InBody>(
             return u64::MAX;
         };
         let ask = hit.ask(index, limit, now_ms);
-        let meter = meters.and_then(|meters| meters.find(index, limit));
+        let meter = Meters::find(meters, index, limit);
         let view = meter.map_or(0, |meter| meter.used(&ask));
         let own = meter.map_or(0, |meter| meter.used_by(region, &ask));
         let recent = match J::ALGORITHM {

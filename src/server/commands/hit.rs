@@ -35,7 +35,7 @@ pub fn lease(call: &Call) -> Result<(), Error> {
     hit(call, Algorithm::Lease)
 }
 
-/// Inlined, as is everything below that is marked so: each command names its algorithm, so the compiler writes a path for
+/// Inlined, as is everything here that is marked so: each command names its algorithm, so the compiler writes a path for
 /// each that need not choose. (As one path it took 300 instructions more, a quarter of what is ours.)
 #[inline(always)]
 fn hit(call: &Call, algorithm: Algorithm) -> Result<(), Error> {

@@ -15,9 +15,18 @@ const KEY: usize = 2;
 /// `RL.PEEK FIXED|SLIDING|BUCKET|LEASE key limits... [options]`
 pub fn peek(call: &Call) -> Result<(), Error> {
     const ALGORITHM: usize = 1;
+    match Algorithm::parse(call.arg(ALGORITHM)).ok_or(Error::Algorithm { at: ALGORITHM })? {
+        Algorithm::Fixed => ask(call, Algorithm::Fixed),
+        Algorithm::Sliding => ask(call, Algorithm::Sliding),
+        Algorithm::Bucket => ask(call, Algorithm::Bucket),
+        Algorithm::Lease => ask(call, Algorithm::Lease),
+    }
+}
+
+/// Inlined for each algorithm, as a hit is: a path of its own need not choose.
+#[inline(always)]
+fn ask(call: &Call, algorithm: Algorithm) -> Result<(), Error> {
     const FIRST_LIMIT: usize = 3;
-    let algorithm =
-        Algorithm::parse(call.arg(ALGORITHM)).ok_or(Error::Algorithm { at: ALGORITHM })?;
     let mut words = Args::new();
     call.read_args(FIRST_LIMIT, &mut words);
     let mut request = Request::default();

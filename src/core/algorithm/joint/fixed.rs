@@ -105,8 +105,10 @@ impl FixedPart {
 }
 
 /// `P - N` of some parts, as a number of units.
-fn sum<'a>(parts: impl Iterator<Item = &'a FixedPart>) -> u64 {
-    let net = |part: &FixedPart| i128::from(part.counter.charged) - i128::from(part.counter.given);
+fn sum<'a>(parts: impl Iterator<Item = (&'a FixedPart, u64)>) -> u64 {
+    let net = |(part, _): (&FixedPart, u64)| {
+        i128::from(part.counter.charged) - i128::from(part.counter.given)
+    };
     let used: i128 = parts.map(net).sum();
     u64::try_from(used.max(0)).map_or(MAX_COUNT, |used| used.min(MAX_COUNT))
 }
@@ -130,12 +132,18 @@ impl JointFixed {
             .retain(|part| part.end_ms > now_ms || Some(part.origin) == own);
     }
 
-    fn counted(&self, ask: &Ask) -> impl Iterator<Item = &FixedPart> {
-        let current = self.current(ask);
-        self.parts
-            .list
-            .iter()
-            .filter(move |part| part.is_of(current))
+    /// The parts that count, and when each no longer does. What this server itself has charged in a window that lies too
+    /// far ahead was charged before its clock stepped back, and counts as charged now.
+    fn counted(&self, ask: &Ask) -> impl Iterator<Item = (&FixedPart, u64)> {
+        let (current, own) = (self.current(ask), self.parts.own);
+        self.parts.list.iter().filter_map(move |part| {
+            if part.is_of(current) {
+                Some((part, part.end_ms.max(current.end_ms)))
+            } else {
+                let is_own = Some(part.origin) == own && part.start_ms > current.end_ms;
+                is_own.then_some((part, current.end_ms))
+            }
+        })
     }
 }
 
@@ -163,17 +171,13 @@ impl Meter for JointFixed {
     }
 
     fn wait(&self, ask: &Ask, target: u64) -> u64 {
-        let end_ms = self.current(ask).end_ms;
-        let leaves_ms = |part: &FixedPart| part.end_ms.max(end_ms);
         if sum(self.counted(ask)) <= target {
             return 0;
         }
-        let ends = self.counted(ask).map(leaves_ms);
-        let enough = |at_ms: &u64| {
-            let later = self.counted(ask).filter(|part| leaves_ms(part) > *at_ms);
-            sum(later) <= target
-        };
-        let at_ms = ends.filter(enough).min().unwrap_or(end_ms);
+        let ends = self.counted(ask).map(|(_, end_ms)| end_ms);
+        let enough =
+            |at_ms: &u64| sum(self.counted(ask).filter(|(_, end_ms)| end_ms > at_ms)) <= target;
+        let at_ms = ends.filter(enough).min().unwrap_or(ask.now_ms);
         at_ms.saturating_sub(ask.now_ms)
     }
 
@@ -190,18 +194,23 @@ impl Meter for JointFixed {
                 .saturating_sub(ask.now_ms);
         };
         let end_ms = joint.current(ask).end_ms;
-        let counted = joint.counted(ask).filter(|part| !part.is_empty());
-        let latest_ms = counted.map(|part| part.end_ms).fold(end_ms, u64::max);
+        // What is to be charged goes into the own part, whatever it has.
+        let own = joint.parts.own;
+        let counted = joint.counted(ask);
+        let counted = counted.filter(|(part, _)| !part.is_empty() || Some(part.origin) == own);
+        let latest_ms = counted.map(|(_, end_ms)| end_ms).fold(end_ms, u64::max);
         latest_ms.saturating_sub(ask.now_ms)
     }
 
     fn refundable(&self, ask: &Ask, at_ms: u64) -> u64 {
-        let is_due = at_ms >= ask.now_ms || at_ms >= self.current(ask).start_ms;
-        if is_due {
-            self.used(ask)
-        } else {
-            0
-        }
+        let current = self.current(ask);
+        // Over the start of a window that counts, the clock may have stepped back.
+        let starts_ms = |part: &FixedPart| match part.start_ms {
+            later_ms if part.is_of(current) => later_ms.max(current.start_ms),
+            _ => current.start_ms,
+        };
+        let is_due = |part: &FixedPart| at_ms >= ask.now_ms || at_ms >= starts_ms(part);
+        sum(self.counted(ask).filter(|(part, _)| is_due(part)))
     }
 
     fn counts_ms(this: Option<&Self>, ask: &Ask, at_ms: u64) -> u64 {
@@ -215,7 +224,10 @@ impl Meter for JointFixed {
 
     fn charge(&mut self, ask: &Ask, cost: i64, at_ms: u64) {
         let current = self.current(ask);
-        let used = self.used(ask);
+        let refundable = match cost {
+            ..0 => self.refundable(ask, at_ms),
+            _ => 0,
+        };
         self.limit = ask.limit.limit();
         self.rewind(ask.now_ms, Some(current));
         let is_due = at_ms >= ask.now_ms || at_ms >= current.start_ms;
@@ -223,15 +235,17 @@ impl Meter for JointFixed {
             return;
         };
         // A clock that has stepped back over the start of the own window leaves it in force.
-        if own.start_ms < current.start_ms || own.is_empty() {
+        let is_new = own.start_ms == 0 && own.is_empty();
+        if own.start_ms < current.start_ms || is_new {
             let (Window { start_ms, end_ms }, origin) = (current, own.origin);
             *own = FixedPart::begin(origin);
             (own.start_ms, own.end_ms) = (start_ms, end_ms);
         }
-        if is_due && cost >= 0 {
-            own.counter.charge(cost.unsigned_abs());
+        if cost < 0 {
+            let given = cost.unsigned_abs().min(refundable);
+            own.counter.give_back(given);
         } else if is_due {
-            own.counter.give_back(cost.unsigned_abs().min(used));
+            own.counter.charge(cost.unsigned_abs());
         }
         self.evict(ask.now_ms);
     }
@@ -353,6 +367,7 @@ impl Joint for JointFixed {
     }
 
     fn empty_own(&mut self, ask: &Ask) {
+        self.limit = ask.limit.limit();
         let current = self.current(ask);
         let Some(region) = self.parts.own.map(|own| own.region) else {
             return;
@@ -366,7 +381,7 @@ impl Joint for JointFixed {
     fn used_by(&self, region: Region, ask: &Ask) -> u64 {
         sum(self
             .counted(ask)
-            .filter(|part| part.origin.region == region))
+            .filter(|(part, _)| part.origin.region == region))
     }
 
     fn forgets_ms(&self, reset_ms: u64) -> u64 {

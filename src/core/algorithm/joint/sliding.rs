@@ -362,6 +362,7 @@ impl Joint for JointSliding {
     }
 
     fn empty_own(&mut self, ask: &Ask) {
+        self.limit = ask.limit.limit();
         let Some(region) = self.parts.own.map(|own| own.region) else {
             return;
         };
