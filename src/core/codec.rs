@@ -94,8 +94,15 @@ impl EffectBytes {
     /// Three numbers, or one and a calendar window's text; and that window.
     const LIMIT: usize = 2 * Self::NUMBER + 1 + MAX_TEXT_BYTES + 2 * Self::NUMBER;
     const REGION: usize = 1 + Region::MAX_BYTES;
-    const MAX: usize =
-        2 + 5 * Self::NUMBER + 1 + MAX_ID_BYTES + MAX_LIMITS * Self::LIMIT + Self::REGION;
+    /// A number is written as a word, of which what it does not take is cut off again.
+    const WORD: usize = 8;
+    const MAX: usize = 2
+        + 5 * Self::NUMBER
+        + 1
+        + MAX_ID_BYTES
+        + MAX_LIMITS * Self::LIMIT
+        + Self::REGION
+        + Self::WORD;
 
     /// Appends a charge: to where they are wanted, as they are too many to hand around.
     #[inline(always)]
@@ -124,6 +131,13 @@ impl Sink for EffectBytes {
     #[inline]
     fn append(&mut self, bytes: &[u8]) {
         let _ = self.0.try_extend_from_slice(bytes);
+    }
+
+    #[inline]
+    fn append_word(&mut self, word: u64, bytes: usize) {
+        let length = self.0.len() + bytes;
+        let _ = self.0.try_extend_from_slice(&word.to_le_bytes());
+        self.0.truncate(length);
     }
 }
 

@@ -9,6 +9,15 @@ pub trait Sink {
 
     /// Appends several.
     fn append(&mut self, bytes: &[u8]);
+
+    /// Appends the first so many bytes of a word, the least significant first.
+    #[inline]
+    fn append_word(&mut self, word: u64, bytes: usize) {
+        word.to_le_bytes()
+            .into_iter()
+            .take(bytes)
+            .for_each(|byte| self.push(byte));
+    }
 }
 
 impl Sink for Vec<u8> {
