@@ -2,6 +2,7 @@
 "use strict";
 
 const EVERY_MS = 2000;
+const LATE_MS = 10000; // a region that was not heard for so long, or so late, is shown as a trouble
 const KEPT_POINTS = 150; // of the live chart: five minutes
 const OUTCOMES = ["allowed", "denied", "deny_listed"];
 const COLORS = ["#1a7f4b", "#c0362c", "#7a3fb0"];
@@ -165,6 +166,7 @@ async function refresh() {
   $("servers").textContent = state.servers.map((server) => server.server).join("   ");
   drawNow();
   drawPolicies();
+  drawRegions();
   drawLists();
   drawServers();
 }
@@ -247,6 +249,34 @@ function drawLists() {
   );
   $("drift").textContent = drift.join("\n");
   $("drift").hidden = !drift.length;
+}
+
+// What each region hears of the others, and what is wrong with it.
+function drawRegions() {
+  const having = answering().filter((server) => server.region).sort((one, other) => (one.region < other.region ? -1 : 1));
+  $("regions").hidden = !having.length;
+  const wrong = [];
+  const age = (ms) => make("td", { class: ms === null || ms > LATE_MS ? "n bad" : "n" }, ms === null ? "never" : ms < 1000 ? `${ms} ms` : duration(ms));
+  const rows = having.flatMap((server) => {
+    const here = [cell(server.region), cell(server.server)];
+    const heard = Object.entries(server.regions).map(([name, region]) => {
+      const isOwn = name === server.region; // what it did not know of itself
+      if (!isOwn && (region.heard_ms_ago === null || region.heard_ms_ago > LATE_MS)) {
+        wrong.push(`${server.region} has not heard ${name} ${region.heard_ms_ago === null ? "yet" : `for ${duration(region.heard_ms_ago)}`}: is the relay of ${name} running?`);
+      }
+      if (isOwn) return make("tr", {}, ...here.map((one) => one.cloneNode(true)), make("td", { class: "bad", colSpan: 3 }, `itself: it had lost this, or two primaries are called ${name}`), number(count(region.news)), number(count(region.refused)));
+      return make("tr", {}, ...here.map((one) => one.cloneNode(true)), cell(name), age(region.heard_ms_ago), age(region.echo_ms_ago), number(count(region.news)), number(count(region.refused)));
+    });
+    if (server.changes_lost) wrong.push(`${server.region} has lost ${count(server.changes_lost)} changes before all had read them, and sends all keys anew: raise ratelimit.region-changes.`);
+    if (server.role === "primary" && !heard.length) {
+      wrong.push(`${server.region} hears no other region: are their relays running?`);
+      heard.push(make("tr", {}, ...here, make("td", { class: "bad", colSpan: 5 }, "nobody")));
+    }
+    return heard;
+  });
+  $("region-rows").replaceChildren(...rows);
+  $("region-trouble").textContent = wrong.join("\n");
+  $("region-trouble").hidden = !wrong.length;
 }
 
 function drawServers() {

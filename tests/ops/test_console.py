@@ -17,6 +17,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import Select
 
 from .support import NO_PROXY, OPS, SCRIPTS, Program, Server, eventually, free_port, get, run
+from .test_regions_shown import regions
 
 HAS_BROWSER = shutil.which("chromium") and shutil.which("chromedriver") and (OPS / "console/.made-from").exists()
 SHOTS = os.environ.get("SCREENSHOTS")
@@ -343,6 +344,35 @@ class Browser(Case):
         self.await_text("#server-rows", "Connection refused")
         servers[2].start()
         eventually("it is back", lambda: not self.text("#trouble"))
+
+    def test_regions_stand_side_by_side(self):
+        found = regions(self)
+        named = [word for server, _ in found.values() for word in ("--server", server.address)]
+        found["eu"][0].call("RL.FIXED k 100 30d")
+        self.browser.get(self.console(*named))
+        rows = "return [...document.querySelectorAll('#region-rows tr')].map((row) => [...row.cells].map((cell) => cell.innerText))"
+        eventually("each hears two", lambda: len(self.browser.execute_script(rows)) == 6)
+        pairs = {(row[0], row[2]): row for row in self.browser.execute_script(rows)}
+        self.assertEqual(set(pairs), {(here, there) for here in found for there in found if here != there})
+        for row in pairs.values():
+            self.assertRegex(row[3], r"^[0-9]+ m?s$")
+            self.assertRegex(row[4], r"^[0-9]+ m?s$")
+        self.assertEqual(self.text("#region-trouble"), "")
+        self.shot("regions", "#regions")
+        # One whose relay ends is missed; one that starts anew says whom it does not hear.
+        found["eu"][1].close()
+        self.await_text("#region-trouble", "us has not heard eu for")
+        self.await_text("#region-trouble", "ap has not heard eu for")
+        self.assertNotIn("eu has not heard", self.text("#region-trouble"))
+        found["ap"][1].close()
+        server = found["us"][0]
+        server.kill()
+        server.start()
+        self.await_text("#region-trouble", "us hears no other region")
+        # Where there are none, nothing is said of them.
+        self.browser.get(self.console("-p", self.server().port))
+        eventually("it is drawn", lambda: "primary" in self.text("#server-rows"))
+        self.assertFalse(self.find("#regions").is_displayed())
 
     def test_hours_are_drawn(self):
         one = self.server()
