@@ -387,8 +387,9 @@ function drawKey(key, server, isNamed) {
   if (isNamed) place.append(make("h3", {}, server.server));
   if (server.error) return place.append(make("p", { class: "bad" }, short(server.error, 300))), place;
   if (!server.holds) return place.append(make("p", {}, "Nothing is used: the key is not there.")), place;
-  const { algorithm, limits: held, ...more } = server.holds;
+  const { algorithm, limits: held, block, ...more } = server.holds;
   place.append(make("p", {}, make("span", { class: "text" }, short(key)), ` holds a ${algorithm} limiter`));
+  if (block) place.append(make("p", { class: "bad" }, `shut out for another ${duration(block.left_ms)}: block ${block.nth}`));
   for (const [name, value] of Object.entries(more)) {
     if (value !== null && typeof value !== "object") place.append(make("p", { class: "note" }, `${short(name)}: ${short(value)}`));
   }
@@ -397,11 +398,12 @@ function drawKey(key, server, isNamed) {
     const meter = make("meter", { min: 0, max: Math.max(1, limit.limit), high: Math.max(1, limit.limit) * 0.8, optimum: 0, value: Math.min(used, Math.max(1, limit.limit)) });
     const back = limit.reset_after_ms ? `all of it is back in ${duration(limit.reset_after_ms)}` : "nothing is used";
     const per = limit.window || (limit.refill && `refilled ${limit.refill} per ${limit.interval}`) || limit.ttl || "";
-    return make("tr", {}, make("td", {}, meter), make("td", { class: "n" }, `${count(used)} of ${count(limit.limit)} used`), cell(per), make("td", {}, back));
+    const regions = (limit.regions || []).map(([name, there]) => `${name} ${count(there)}`).join(", ");
+    return make("tr", {}, make("td", {}, meter), make("td", { class: "n" }, `${count(used)} of ${count(limit.limit)} used`), cell(per), make("td", {}, back), cell(regions));
   });
   place.append(make("table", {}, make("tbody", {}, ...rows)));
   if (!state.read_only) {
-    const lines = [`The key ${short(key, 300)} is deleted: nothing of its limits is used any more.`];
+    const lines = [`Nothing of the limits of ${short(key, 300)} is used any more${state.servers.some((one) => one.region) ? ", in no region" : ""}.`];
     place.append(make("button", { type: "button", class: "reset", click: () => change(`Reset ${short(key)}`, lines, "Reset", "/api/reset", { key }, () => lookUp(key)) }, "Reset…"));
   }
   return place;

@@ -323,6 +323,33 @@ class Browser(Case):
         eventually("it is reset", lambda: one.call("EXISTS user:7") == 0)
         eventually("and shown", lambda: self.text("#key-found").count("Nothing is used") == 2)
 
+    def test_a_key_that_is_shut_out_says_so(self):
+        one = self.server()
+        one.hits(2, "RL.SLIDING login:mallory 1 15m BLOCK 1h 1d")
+        self.browser.get(self.console("-p", one.port))
+        self.type("#key", "login:mallory")
+        self.click("#key-form button")
+        self.await_text("#key-found", "min: block 1")
+        self.await_text("#key-found", "shut out for another")
+
+    def test_what_regions_have_used_is_shown_and_reset_in_all(self):
+        found = regions(self, ("eu", "us"))
+        (eu, _), (us, _) = found.values()
+        eu.hits(2, "RL.FIXED user:7 9 30d")
+        us.hits(3, "RL.FIXED user:7 9 30d")
+        for server in (eu, us):
+            eventually("it knows both", lambda server=server: server.call("RL.INFO user:7")["limits"][0]["used"] == 5)
+        self.browser.get(self.console("-p", eu.port))
+        self.type("#key", "user:7")
+        self.click("#key-form button")
+        self.await_text("#key-found", "5 of 9 used")
+        self.await_text("#key-found", "eu 2, us 3")
+        self.click("#key-found button", "Reset")
+        self.await_text("#ask", "in no region")
+        self.click("#ask-yes")
+        for server in (us, eu):
+            eventually("nothing is used", lambda server=server: server.call("RL.INFO user:7")["limits"][0]["used"] == 0)
+
     def test_nodes_stand_side_by_side_and_drift_is_shown(self):
         servers = [self.server() for _ in range(3)]
         for server in servers:
