@@ -36,8 +36,10 @@ static ALLOCATOR: Counting = Counting;
 
 #[test]
 fn what_is_reported_is_what_is_allocated() {
-    let mut lists = Lists::new(Seed(1));
+    // What is set up once, by the first call of all, is nobody's.
+    drop((Lists::new(Seed(1)), Values::read([b"a".as_slice()])));
     let before = LIVE.get();
+    let mut lists = Lists::new(Seed(1));
     let check = |lists: &Lists| {
         assert_eq!(LIVE.get().wrapping_sub(before), lists.memory_bytes());
     };

@@ -214,14 +214,19 @@ impl Span {
             zone: Zone::UTC,
         };
         if let Some(place) = place {
-            let (first, second) = halves(place, b',');
-            let zone = match (anchor(unit, first), second) {
-                (Some(day), zone) => {
-                    calendar.anchor = day;
-                    zone
+            let zone = match unit {
+                Unit::Day | Unit::Year => Some(place), // they begin on no other day
+                Unit::Week | Unit::Month => {
+                    let (first, second) = halves(place, b',');
+                    match (anchor(unit, first), second) {
+                        (Some(day), zone) => {
+                            calendar.anchor = day;
+                            zone
+                        }
+                        (None, None) => Some(first),
+                        (None, Some(_)) => return Err(SpanError::Anchor),
+                    }
                 }
-                (None, None) => Some(first),
-                (None, Some(_)) => return Err(SpanError::Anchor),
             };
             if let Some(zone) = zone {
                 calendar.zone = Zone::parse(zone, most_zones).ok_or(SpanError::Anchor)?;

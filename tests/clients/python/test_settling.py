@@ -201,13 +201,14 @@ class Asyncio(unittest.IsolatedAsyncioTestCase):
         self.assertEqual(await self.used("async-cancelled"), 300)
 
     async def test_20_waiters_are_20_commands_each_served_at_its_turn(self):
-        answered, served = [], {}
+        answered, turns, served = [], [], {}
         clock = asyncio.get_running_loop().time
 
         class Counting:
             async def execute_command(_, *args):
-                reply = await self.client.execute_command(*args)
+                *reply, asked_ms = await self.client.execute_command(*args, "STAMP")
                 answered.append((clock(), reply[3]))
+                turns.append(asked_ms + reply[3])
                 return reply
 
         lane = AsyncLimiter(Counting(), timeout_ms=60_000, prefix="py-wait", algorithm="bucket", limits=Bucket(1, 1, "100ms"))
@@ -223,6 +224,8 @@ class Asyncio(unittest.IsolatedAsyncioTestCase):
                 await asyncio.sleep(0.001)
         await asyncio.gather(*tasks)
         self.assertEqual(len(answered), 20)
+        for turn, following in zip(turns, turns[1:]):  # by the server's clock
+            self.assertGreaterEqual(following - turn, 100)
         for waiter, (at, wait_ms) in enumerate(answered):
             # To the clock's own resolution. (How late a busy machine wakes one up says nothing of the turns.)
             self.assertGreaterEqual(served[waiter], at + wait_ms / 1000 - 0.002)
