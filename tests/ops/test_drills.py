@@ -6,8 +6,10 @@ its own for the page's paths and addresses, and the words that only a whole mach
 """
 
 import contextlib
+import os
 import pathlib
 import re
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -144,9 +146,13 @@ class Machine:
         return ""
 
 
-class Drills(unittest.TestCase):
-    maxDiff = None
+def is_redis_7_0():
+    command = shlex.split(os.environ.get("RATELIMIT_SERVER", "redis-server"))
+    return " v=7.0." in subprocess.run([*command, "--version"], capture_output=True, text=True, check=True).stdout
 
+
+@unittest.skipUnless(is_redis_7_0(), "the page says what Redis 7.0 answers")
+class Drills(unittest.TestCase):
     def setUp(self):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="ratelimit-drill."))
         self.addCleanup(shutil.rmtree, self.dir)
