@@ -2,6 +2,7 @@
 "use strict";
 
 const EVERY_MS = 2000;
+const LATE_MS = 10000; // a region that was not heard for so long, or so late, is shown as a trouble
 const KEPT_POINTS = 150; // of the live chart: five minutes
 const OUTCOMES = ["allowed", "denied", "deny_listed"];
 const COLORS = ["#1a7f4b", "#c0362c", "#7a3fb0"];
@@ -165,6 +166,7 @@ async function refresh() {
   $("servers").textContent = state.servers.map((server) => server.server).join("   ");
   drawNow();
   drawPolicies();
+  drawRegions();
   drawLists();
   drawServers();
 }
@@ -247,6 +249,34 @@ function drawLists() {
   );
   $("drift").textContent = drift.join("\n");
   $("drift").hidden = !drift.length;
+}
+
+// What each region hears of the others, and what is wrong with it.
+function drawRegions() {
+  const having = answering().filter((server) => server.region).sort((one, other) => (one.region < other.region ? -1 : 1));
+  $("regions").hidden = !having.length;
+  const wrong = [];
+  const age = (ms) => make("td", { class: ms === null || ms > LATE_MS ? "n bad" : "n" }, ms === null ? "never" : ms < 1000 ? `${ms} ms` : duration(ms));
+  const rows = having.flatMap((server) => {
+    const here = [cell(server.region), cell(server.server)];
+    const heard = Object.entries(server.regions).map(([name, region]) => {
+      const isOwn = name === server.region; // what it did not know of itself
+      if (!isOwn && (region.heard_ms_ago === null || region.heard_ms_ago > LATE_MS)) {
+        wrong.push(`${server.region} has not heard ${name} ${region.heard_ms_ago === null ? "yet" : `for ${duration(region.heard_ms_ago)}`}: is the relay of ${name} running?`);
+      }
+      if (isOwn) return make("tr", {}, ...here.map((one) => one.cloneNode(true)), make("td", { class: "bad", colSpan: 3 }, `itself: it had lost this, or two primaries are called ${name}`), number(count(region.news)), number(count(region.refused)));
+      return make("tr", {}, ...here.map((one) => one.cloneNode(true)), cell(name), age(region.heard_ms_ago), age(region.echo_ms_ago), number(count(region.news)), number(count(region.refused)));
+    });
+    if (server.changes_lost) wrong.push(`${server.region} has lost ${count(server.changes_lost)} changes before all had read them, and sends all keys anew: raise ratelimit.region-changes.`);
+    if (server.role === "primary" && !heard.length) {
+      wrong.push(`${server.region} hears no other region: are their relays running?`);
+      heard.push(make("tr", {}, ...here, make("td", { class: "bad", colSpan: 5 }, "nobody")));
+    }
+    return heard;
+  });
+  $("region-rows").replaceChildren(...rows);
+  $("region-trouble").textContent = wrong.join("\n");
+  $("region-trouble").hidden = !wrong.length;
 }
 
 function drawServers() {
@@ -357,8 +387,9 @@ function drawKey(key, server, isNamed) {
   if (isNamed) place.append(make("h3", {}, server.server));
   if (server.error) return place.append(make("p", { class: "bad" }, short(server.error, 300))), place;
   if (!server.holds) return place.append(make("p", {}, "Nothing is used: the key is not there.")), place;
-  const { algorithm, limits: held, ...more } = server.holds;
+  const { algorithm, limits: held, block, ...more } = server.holds;
   place.append(make("p", {}, make("span", { class: "text" }, short(key)), ` holds a ${algorithm} limiter`));
+  if (block) place.append(make("p", { class: "bad" }, `shut out for another ${duration(block.left_ms)}: block ${block.nth}`));
   for (const [name, value] of Object.entries(more)) {
     if (value !== null && typeof value !== "object") place.append(make("p", { class: "note" }, `${short(name)}: ${short(value)}`));
   }
@@ -367,11 +398,12 @@ function drawKey(key, server, isNamed) {
     const meter = make("meter", { min: 0, max: Math.max(1, limit.limit), high: Math.max(1, limit.limit) * 0.8, optimum: 0, value: Math.min(used, Math.max(1, limit.limit)) });
     const back = limit.reset_after_ms ? `all of it is back in ${duration(limit.reset_after_ms)}` : "nothing is used";
     const per = limit.window || (limit.refill && `refilled ${limit.refill} per ${limit.interval}`) || limit.ttl || "";
-    return make("tr", {}, make("td", {}, meter), make("td", { class: "n" }, `${count(used)} of ${count(limit.limit)} used`), cell(per), make("td", {}, back));
+    const regions = (limit.regions || []).map(([name, there]) => `${name} ${count(there)}`).join(", ");
+    return make("tr", {}, make("td", {}, meter), make("td", { class: "n" }, `${count(used)} of ${count(limit.limit)} used`), cell(per), make("td", {}, back), cell(regions));
   });
   place.append(make("table", {}, make("tbody", {}, ...rows)));
   if (!state.read_only) {
-    const lines = [`The key ${short(key, 300)} is deleted: nothing of its limits is used any more.`];
+    const lines = [`Nothing of the limits of ${short(key, 300)} is used any more${state.servers.some((one) => one.region) ? ", in no region" : ""}.`];
     place.append(make("button", { type: "button", class: "reset", click: () => change(`Reset ${short(key)}`, lines, "Reset", "/api/reset", { key }, () => lookUp(key)) }, "Reset…"));
   }
   return place;

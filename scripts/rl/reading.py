@@ -61,6 +61,16 @@ class Overview(NamedTuple):
     def policies_fingerprint(self):
         return self.text(PREFIX + "policies_fingerprint")
 
+    @property
+    def region(self):
+        """Its own region's name; None where it has none."""
+        return self.text(PREFIX + "region") or None
+
+    @property
+    def changes_lost(self):
+        """Changed keys that its ring had no room for until every other region had read them."""
+        return self.number(PREFIX + "changes_lost")
+
 
 def overview(node, *sections):
     """INFO's sections of the module, and these others."""

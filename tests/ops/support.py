@@ -55,7 +55,8 @@ def free_port():
 class Server:
     """A server with the module, unless another is named; None is none."""
 
-    def __init__(self, *lines, module=MODULE, port=None):
+    def __init__(self, *lines, module=MODULE, port=None, environment=None):
+        self.environment = {**os.environ, **(environment or {})}
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="ratelimit-ops."))
         self.port = port or free_port()
         load = [f'loadmodule "{module}"'] if module else []
@@ -65,7 +66,12 @@ class Server:
 
     def start(self):
         command = shlex.split(os.environ.get("RATELIMIT_SERVER", "redis-server"))
-        self.process = subprocess.Popen([*command, str(self.dir / "redis.conf")], stdin=subprocess.DEVNULL)
+        self.process = subprocess.Popen(
+            [*command, str(self.dir / "redis.conf")],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,  # where a file that cannot be loaded is told at length
+            env=self.environment,
+        )
         self.node = self.connect()
         eventually("the server answers", self.answers)
 

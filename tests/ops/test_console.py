@@ -17,6 +17,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import Select
 
 from .support import NO_PROXY, OPS, SCRIPTS, Program, Server, eventually, free_port, get, run
+from .test_regions_shown import regions
 
 HAS_BROWSER = shutil.which("chromium") and shutil.which("chromedriver") and (OPS / "console/.made-from").exists()
 SHOTS = os.environ.get("SCREENSHOTS")
@@ -322,6 +323,33 @@ class Browser(Case):
         eventually("it is reset", lambda: one.call("EXISTS user:7") == 0)
         eventually("and shown", lambda: self.text("#key-found").count("Nothing is used") == 2)
 
+    def test_a_key_that_is_shut_out_says_so(self):
+        one = self.server()
+        one.hits(2, "RL.SLIDING login:mallory 1 15m BLOCK 1h 1d")
+        self.browser.get(self.console("-p", one.port))
+        self.type("#key", "login:mallory")
+        self.click("#key-form button")
+        self.await_text("#key-found", "min: block 1")
+        self.await_text("#key-found", "shut out for another")
+
+    def test_what_regions_have_used_is_shown_and_reset_in_all(self):
+        found = regions(self, ("eu", "us"))
+        (eu, _), (us, _) = found.values()
+        eu.hits(2, "RL.FIXED user:7 9 30d")
+        us.hits(3, "RL.FIXED user:7 9 30d")
+        for server in (eu, us):
+            eventually("it knows both", lambda server=server: server.call("RL.INFO user:7")["limits"][0]["used"] == 5)
+        self.browser.get(self.console("-p", eu.port))
+        self.type("#key", "user:7")
+        self.click("#key-form button")
+        self.await_text("#key-found", "5 of 9 used")
+        self.await_text("#key-found", "eu 2, us 3")
+        self.click("#key-found button", "Reset")
+        self.await_text("#ask", "in no region")
+        self.click("#ask-yes")
+        for server in (us, eu):
+            eventually("nothing is used", lambda server=server: server.call("RL.INFO user:7")["limits"][0]["used"] == 0)
+
     def test_nodes_stand_side_by_side_and_drift_is_shown(self):
         servers = [self.server() for _ in range(3)]
         for server in servers:
@@ -343,6 +371,35 @@ class Browser(Case):
         self.await_text("#server-rows", "Connection refused")
         servers[2].start()
         eventually("it is back", lambda: not self.text("#trouble"))
+
+    def test_regions_stand_side_by_side(self):
+        found = regions(self)
+        named = [word for server, _ in found.values() for word in ("--server", server.address)]
+        found["eu"][0].call("RL.FIXED k 100 30d")
+        self.browser.get(self.console(*named))
+        rows = "return [...document.querySelectorAll('#region-rows tr')].map((row) => [...row.cells].map((cell) => cell.innerText))"
+        eventually("each hears two", lambda: len(self.browser.execute_script(rows)) == 6)
+        pairs = {(row[0], row[2]): row for row in self.browser.execute_script(rows)}
+        self.assertEqual(set(pairs), {(here, there) for here in found for there in found if here != there})
+        for row in pairs.values():
+            self.assertRegex(row[3], r"^[0-9]+ m?s$")
+            self.assertRegex(row[4], r"^[0-9]+ m?s$")
+        self.assertEqual(self.text("#region-trouble"), "")
+        self.shot("regions", "#regions")
+        # One whose relay ends is missed; one that starts anew says whom it does not hear.
+        found["eu"][1].close()
+        self.await_text("#region-trouble", "us has not heard eu for")
+        self.await_text("#region-trouble", "ap has not heard eu for")
+        self.assertNotIn("eu has not heard", self.text("#region-trouble"))
+        found["ap"][1].close()
+        server = found["us"][0]
+        server.kill()
+        server.start()
+        self.await_text("#region-trouble", "us hears no other region")
+        # Where there are none, nothing is said of them.
+        self.browser.get(self.console("-p", self.server().port))
+        eventually("it is drawn", lambda: "primary" in self.text("#server-rows"))
+        self.assertFalse(self.find("#regions").is_displayed())
 
     def test_hours_are_drawn(self):
         one = self.server()

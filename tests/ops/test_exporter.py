@@ -187,7 +187,7 @@ class Traffic(threading.Thread):
 
 
 class Prometheus(unittest.TestCase):
-    """Debian's Prometheus, a server that is full, its replica, and the exporter between them."""
+    """Debian's Prometheus, servers of two regions that hear each other, and the exporter between them."""
 
     @classmethod
     def setUpClass(cls):
@@ -198,6 +198,12 @@ class Prometheus(unittest.TestCase):
         server = cls.server
         server.call("RL.POLICY SET login SLIDING 3 1h")
         server.call("SET text x")
+        server.call("CONFIG SET ratelimit.region eu")
+        cls.other = Server("ratelimit.region us")
+        cls.addClassCleanup(cls.other.close)
+        for here, there in ((server, f"us={cls.other.address}"), (cls.other, f"eu={server.address}")):
+            relay = Program([SCRIPTS / "region-sync", "--from", here.address, "--to", there])
+            cls.addClassCleanup(relay.close)
         source = server.dir / "list"
         source.write_text("192.0.2.1\n")
         status, _, said = run("deny-sync", "-p", server.port, "bad", source)
@@ -206,7 +212,8 @@ class Prometheus(unittest.TestCase):
         cls.traffic.start()
         cls.addClassCleanup(cls.traffic.stop)
         exporter_port, port = free_port(), free_port()
-        exporter = Program([SCRIPTS / "exporter", "-p", server.port, "--listen", f"127.0.0.1:{exporter_port}"])
+        named = ["--server", server.address, "--server", cls.other.address]
+        exporter = Program([SCRIPTS / "exporter", *named, "--listen", f"127.0.0.1:{exporter_port}"])
         cls.addClassCleanup(exporter.close)
         exporter.await_url(f"http://127.0.0.1:{exporter_port}/metrics")
         config = (SCRIPTS / "prometheus/prometheus.yml").read_text()
@@ -223,6 +230,19 @@ class Prometheus(unittest.TestCase):
         )
         cls.addClassCleanup(prometheus.close)
         prometheus.await_url(f"{cls.url}/-/ready")
+
+        # What us knows of eu comes back to an eu that has lost it, as after a failover.
+        eventually("us knows", lambda: cls.other.call("EXISTS user:2"))
+        cursor, _, pairs = cls.other.call("RL.CHANGES 0 COUNT 100000")
+        payload = dict(zip(pairs[::2], pairs[1::2]))["user:2"]
+
+        def lost():
+            server.call("DEL user:2")
+            server.node.call("RL.MERGE", "user:2", payload)
+            told = json.loads(get(f"{cls.url}/api/v1/query?query=ratelimit_region_news_total"))["data"]["result"]
+            return any(one["metric"]["region"] == "eu" and one["metric"]["server"] == server.address for one in told)
+
+        eventually("eu is told of itself", lost)
 
     def query(self, expression):
         answer = json.loads(get(f"{self.url}/api/v1/query?" + urllib.parse.urlencode({"query": expression})))

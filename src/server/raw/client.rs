@@ -101,7 +101,8 @@ impl<'a> Call<'a> {
         if known != OK {
             return format!("user '{name}'");
         }
-        let address = info.addr.iter().map(|byte| byte.cast_unsigned());
+        // C's characters have a sign on some machines, and none on others.
+        let address = info.addr.iter().flat_map(|byte| byte.to_ne_bytes());
         let address: Vec<u8> = address.take_while(|byte| *byte != 0).collect();
         let address = String::from_utf8_lossy(&address);
         format!("user '{name}' at {address}:{}", info.port)
