@@ -17,7 +17,7 @@ from rl.delay import Delay  # noqa: E402, isort: skip
 NAMES = ("eu", "us", "ap")
 ROUNDS = int(os.environ.get("REGION_ROUNDS", "3"))
 SEED = int(os.environ.get("SEED", "13"))
-LAG_SECONDS = 0.02
+LAG_SECONDS = 0.1  # far enough that without the share rule the bound is passed
 HITS = 700  # of each region in a round
 AT_ONCE = 10
 LIMIT = 60
@@ -164,7 +164,9 @@ class RegionCrashes(unittest.TestCase):
         for _, key, _ in hot + cool:
             known = eventually(f"all regions hold the same of {key}", lambda key=key: self.same(key))
             admitted, unanswered = (sum(count[key] for count in counts) for counts in zip(*((c.admitted, c.unanswered) for c in callers)))
-            self.assertGreaterEqual(known[0], admitted, key)
+            # Of a bucket's debt, a merge leaves no more than the limit once more.
+            least = min(admitted, 2 * LIMIT) if key.endswith("hot:bucket") else admitted
+            self.assertGreaterEqual(known[0], least, key)
             self.assertLessEqual(known[0], admitted + unanswered, key)
             self.assertEqual(known[0], sum(used for _, used in known[1]), key)
         for _, key, _ in hot:
