@@ -120,7 +120,7 @@ class RegionSync(unittest.TestCase):
 
     def test_the_targets_user_needs_two_commands(self):
         eu, us = self.region("eu"), self.region("us")
-        us.call("ACL SETUSER relay on >secret ~* +ping +rl.merge +rl.heard")
+        us.call("ACL SETUSER relay on >secret ~* +rl.merge +rl.heard")
         us.call("ACL SETUSER default >other")
         target = ("us", us.port)
         self.relay(eu, target, environment={"REGION_AUTH": "wrong"})
