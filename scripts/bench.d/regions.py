@@ -174,7 +174,7 @@ def upstash(setting, module, packages, algorithm, hits):
             switch(setting.cut, began, ways)
         told = json.loads(program.stdout.readline())
         print(f"# {algorithm}, {setting.name}: {told['failed']:,} of {len(hits):,} failed or were not repaired, "
-              f"{told['pending']:,} ms behind at the end", file=sys.stderr)
+              f"{told['repairs']:,} repairs under way at the end", file=sys.stderr)
         return told["admitted"], told["latest"]
     finally:
         for program in programs:
