@@ -684,3 +684,64 @@ fn asking_for_the_settings_leaves_nothing_behind() {
     let after = asked(20_000);
     assert!(after - before < 200_000, "{before} bytes, then {after}");
 }
+
+#[test]
+fn of_seventeen_regions_a_key_holds_what_it_has_room_for_and_the_rest_is_counted() {
+    let sender = region("r00", &["ratelimit.region-share no"]);
+    let us = region("us", &["ratelimit.region-share no"]);
+    for (command, limits) in LIMITS {
+        us.decide(&format!("RL.{command} {command} {limits} COST 1"));
+    }
+    for number in 0..17 {
+        sender.ok("FLUSHALL");
+        sender.ok(&format!("CONFIG SET ratelimit.region r{number:02}"));
+        for (command, limits) in LIMITS {
+            sender.decide(&format!("RL.{command} {command} {limits} COST 1"));
+        }
+        carry(&sender, &us);
+    }
+    for (command, _) in LIMITS {
+        let named = by_region(&us, command);
+        assert_eq!(named.len(), 16, "{command}: {named:?}");
+        assert!(named.contains(&("us".to_string(), 1)), "{named:?}");
+        // More than the limit is known to be used, so nothing is admitted.
+        let limits = LIMITS.iter().find(|(name, _)| *name == command).unwrap().1;
+        assert!(
+            !us.decide(&format!("RL.{command} {command} {limits}"))
+                .allowed
+        );
+    }
+    for number in 0..17 {
+        let field = format!("ratelimit_region_r{number:02}");
+        let told = us.info_field("ratelimit", &field);
+        // (Of a bucket, the level is taken over all the same.)
+        let expected = match number {
+            0..15 => "news=3,refused=0",
+            _ => "refused=3",
+        };
+        assert!(told.ends_with(expected), "{field}: {told}");
+    }
+}
+
+#[test]
+fn two_primaries_of_one_name_are_seen_in_info() {
+    let lines = ["ratelimit.region-share no"];
+    let servers = [region("eu", &lines), region("eu", &lines)];
+    for (server, cost) in servers.iter().zip([2, 3]) {
+        for (command, limits) in LIMITS {
+            server.decide(&format!("RL.{command} {command} {limits} COST {cost}"));
+        }
+        let fields = server.info("ratelimit");
+        let name = "ratelimit_region_eu:";
+        assert!(!fields.iter().any(|field| field.starts_with(name)));
+    }
+    carry_all(&servers);
+    for server in &servers {
+        let told = server.info_field("ratelimit", "ratelimit_region_eu");
+        assert!(told.contains("news=3"), "{told}");
+        // Nothing of either is hidden, as each began by itself.
+        for (command, _) in LIMITS {
+            assert_eq!(by_region(server, command), [("eu".to_string(), 5)]);
+        }
+    }
+}

@@ -2,16 +2,26 @@
 
 import collections
 import contextlib
+import random
 import socket
 import threading
 import time
 
 
-class Delay:
-    """Listens on 127.0.0.1 and connects to `port` there; everything arrives `seconds` later. Can be cut, and joined again."""
+RESENT_SECONDS = 0.2  # the shortest time after which TCP sends once more
 
-    def __init__(self, port, seconds):
-        self.target, self.seconds = port, seconds
+
+class Delay:
+    """Listens on 127.0.0.1 and connects to `port` there; everything arrives `seconds` later. Can be cut, and joined again.
+
+    `lost` of what is sent is lost on its way, as it is for TCP: it arrives once it has been sent again, and what is behind it
+    waits. Of those losses, `broken` end the connection instead, and what was on its way is gone. With losses, the
+    distance differs from message to message.
+    """
+
+    def __init__(self, port, seconds, lost=0.0, broken=0.0):
+        self.target, self.seconds, self.lost, self.broken = port, seconds, lost, broken
+        self.messages = self.losses = self.breaks = 0
         self.is_cut = False
         self.sockets = set()
         self.lock = threading.Lock()
@@ -64,9 +74,24 @@ class Delay:
                 data = source.recv(1 << 16)
             except OSError:
                 data = b""
+            seconds = self.seconds
+            if self.lost:
+                seconds, data = self._weather(data)
             with arrived:
-                waiting.append((time.monotonic() + self.seconds, data))
+                waiting.append((time.monotonic() + seconds, data))
                 arrived.notify()
+
+    def _weather(self, data):
+        """How long a message takes, and the message, or none where the connection ends."""
+        self.messages += 1
+        seconds = self.seconds * (1 + random.expovariate(8))
+        if random.random() < self.lost:
+            self.losses += 1
+            if random.random() < self.broken:
+                self.breaks += 1
+                return 0.0, b""
+            seconds += max(RESENT_SECONDS, 2 * self.seconds)
+        return seconds, data
 
     def _end(self, *sockets):
         with self.lock:

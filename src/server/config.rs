@@ -121,7 +121,7 @@ impl RegionSetting {
 
     /// The region.
     pub fn get(&self) -> Option<Region> {
-        Region::of_number(self.0.load(Ordering::Relaxed)).filter(|region| region.is_named())
+        Region::of_number(self.0.load(Ordering::Relaxed))
     }
 
     /// Takes a name, or none. Whether it is one.

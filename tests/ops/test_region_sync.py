@@ -2,12 +2,17 @@
 
 import contextlib
 import os
+import pathlib
+import shutil
 import subprocess
+import tempfile
 import unittest
 
-from .support import MODULE, SCRIPTS, Program, Server, Trouble, eventually, free_port, get, run
+from .support import MODULE, SCRIPTS, Program, Refused, Server, Trouble, eventually, free_port, get, run
 
 from rl.delay import Delay  # noqa: E402, isort: skip
+
+SLOTS = 16384
 
 
 class RegionSync(unittest.TestCase):
@@ -115,7 +120,7 @@ class RegionSync(unittest.TestCase):
 
     def test_the_targets_user_needs_two_commands(self):
         eu, us = self.region("eu"), self.region("us")
-        us.call("ACL SETUSER relay on >secret ~* +ping +rl.merge +rl.heard")
+        us.call("ACL SETUSER relay on >secret ~* +rl.merge +rl.heard")
         us.call("ACL SETUSER default >other")
         target = ("us", us.port)
         self.relay(eu, target, environment={"REGION_AUTH": "wrong"})
@@ -126,6 +131,105 @@ class RegionSync(unittest.TestCase):
         self.addCleanup(process.kill)
         eu.hits(3, "RL.FIXED k 100 30d")
         self.await_used((us,), "k", 3)
+
+    def cluster(self, name, count):
+        """Primaries that share the slots."""
+        nodes = [self.region(name, "cluster-enabled yes", f"cluster-port {free_port()}") for _ in range(count)]
+        edges = [SLOTS * place // count for place in range(count + 1)]
+        for node, first, end in zip(nodes, edges, edges[1:]):
+            node.call(f"CLUSTER ADDSLOTSRANGE {first} {end - 1}")
+            bus = node.call("CONFIG GET cluster-port")["cluster-port"]
+            nodes[0].call(f"CLUSTER MEET 127.0.0.1 {node.port} {bus}")
+        for node in nodes:
+            eventually("all slots are served", lambda node=node: "cluster_state:ok" in node.call("CLUSTER INFO"))
+        return nodes
+
+    def in_cluster(self, nodes, words):
+        """Asks whom it has to ask."""
+        for node in nodes:
+            with contextlib.suppress(Refused):
+                return node.call(words)
+        raise AssertionError(f"no node takes {words}")
+
+    def program(self, source, *words, environment=None):
+        command = [SCRIPTS / "region-sync", "--from", source.address, "--every", "5ms", *words]
+        program = Program(command, env={**os.environ, **(environment or {})})
+        self.addCleanup(program.close)
+        return program
+
+    def test_clusters_of_different_shapes(self):
+        eu, us = self.cluster("eu", 2), self.cluster("us", 3)
+        self.program(eu[0], "--cluster", "--to", f"us={us[0].address}")
+        self.program(us[0], "--cluster", "--to", f"eu={eu[0].address}")
+        keys = [f"k{number}" for number in range(50)]
+        for number, key in enumerate(keys):
+            self.in_cluster((eu, us)[number % 2], f"RL.FIXED {key} 100 30d COST 3")
+
+        def is_everywhere():
+            infos = [self.in_cluster(nodes, f"RL.INFO {key}") for nodes in (eu, us) for key in keys]
+            return all(info and info["limits"][0]["used"] == 3 for info in infos)
+
+        eventually("all keys are known", is_everywhere)
+        for nodes, other in ((eu, "us"), (us, "eu")):
+            for node in nodes:
+                self.assertGreater(node.call("DBSIZE"), 0)
+                eventually("each has heard", lambda node=node: node.call("RL.REGION LIST").get(other, {}).get("echo_ms_ago", -1) >= 0)
+
+    def test_a_node_of_a_cluster_that_was_away_gets_what_it_missed(self):
+        eu, us = self.cluster("eu", 1), self.cluster("us", 2)
+        relay = self.program(eu[0], "--cluster", "--to", f"us={us[0].address}")
+        eu[0].hits(3, "RL.FIXED k 100 30d")
+        eventually("it is known", lambda: self.in_cluster(us, "RL.INFO k"))
+        us[1].kill()
+        eventually("it says so", lambda: "us: " in relay.output)
+        for number in range(20):
+            eu[0].hits(1, f"RL.FIXED later:{number} 100 30d")
+        us[1].start()
+        for number in range(20):
+            eventually("what was missed is known", lambda: self.known_in(us, f"later:{number}"))
+
+    def known_in(self, nodes, key):
+        with contextlib.suppress(AssertionError, Trouble):
+            return self.in_cluster(nodes, f"RL.INFO {key}")
+
+    def certificates(self):
+        """An authority, and two certificates that it has signed: of the server at 127.0.0.1, and of a client."""
+        place = pathlib.Path(tempfile.mkdtemp(prefix="ratelimit-ops."))
+        self.addCleanup(shutil.rmtree, place)
+
+        def openssl(*words):
+            subprocess.run(["openssl", *words], cwd=place, check=True, capture_output=True)
+
+        key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+        openssl("req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.crt", "-subj", "/CN=authority", "-days", "2")
+        for name in ("server", "client"):
+            (place / "names").write_text("subjectAltName = IP:127.0.0.1\n")
+            openssl("req", *key, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
+            openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial",
+                    "-out", f"{name}.crt", "-days", "2", "-extfile", "names")
+        return place
+
+    def test_tls_to_a_target_that_wants_a_certificate_too(self):
+        place, port = self.certificates(), free_port()
+        tls = (f"tls-port {port}", f"tls-ca-cert-file {place}/ca.crt", f"tls-cert-file {place}/server.crt",
+               f"tls-key-file {place}/server.key", "tls-auth-clients yes")
+        eu, us = self.region("eu"), self.region("us", *tls)
+        eu.hits(3, "RL.FIXED k 100 30d")
+        to = ("--to", f"us=127.0.0.1:{port}", "--tls")
+        for words, text in (
+            (to, "certificate verify failed"),
+            ((*to, "--cacert", place / "ca.crt"), "us: "),  # without a certificate of its own
+        ):
+            relay = self.program(eu, *words)
+            eventually(f"it says {text}", lambda relay=relay, text=text: text in relay.output)
+            relay.close()
+        self.assertEqual(self.used(us, "k"), 0)
+        own = ("--cacert", place / "ca.crt", "--cert", place / "client.crt", "--key", place / "client.key")
+        self.program(eu, *to, *own)
+        self.await_used((us,), "k", 3)
+        # More than fits into one record of TLS.
+        eu.node.pipeline([("RL.FIXED", f"many:{number}", 100, "30d") for number in range(2000)])
+        eventually("all keys are there", lambda: us.call("DBSIZE") == 2001)
 
     def test_the_exporter_tells_how_old_what_is_known_is(self):
         eu, us = self.region("eu"), self.region("us")

@@ -10,6 +10,7 @@ use crate::core::bytes::source::Source;
 use crate::core::bytes::varint;
 use crate::core::bytes::varint::write_string;
 use crate::core::limit::MAX_TIME_MS;
+use arrayvec::ArrayVec;
 use std::fmt;
 
 /// The name of a region: 1 to 8 bytes of `[a-z0-9-]`, as one number, so that nothing has to be replicated but the number.
@@ -49,13 +50,12 @@ impl Region {
         self.0
     }
 
-    /// The inverse of [`Region::number`]; `None` where no name is that number.
+    /// The region with a name whose [`Region::number`] it is; `None` where that has none.
     pub fn of_number(number: u64) -> Option<Self> {
-        let region = Self(number);
-        (!region.is_named() || Self::parse(&region.name()) == Some(region)).then_some(region)
+        Some(Self(number)).filter(|region| region.is_named())
     }
 
-    fn name(self) -> Vec<u8> {
+    fn name(self) -> ArrayVec<u8, { Self::MAX_BYTES }> {
         let bytes = self.0.to_be_bytes();
         bytes.into_iter().take_while(|byte| *byte != 0).collect()
     }
