@@ -23,8 +23,8 @@ regions: ## watch one limit over three regions on this machine: together, one cu
 test: ## the whole gate: format, lints, core, and the module on real servers
 	@scripts/test
 
-check: ## the quick answer: format, lints, core
-	@scripts/check
+check: ## the quick answer: format, lints, core (scripts/check: all of its random traces)
+	@QUICK=1 scripts/check
 
 test-clients: ## real clients, the packages of clients/, and the Next.js example (part of test)
 	@scripts/test-clients

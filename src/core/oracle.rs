@@ -20,7 +20,7 @@ use super::limit::{Algorithm, Limit, Limits, MAX_COUNT, MAX_LIMITS, MAX_TIME_MS,
 use super::limiter::{Block, Limiter};
 use super::quote::regional::Here;
 use super::quote::{self, Change, Hit, Quote, Rare, Windows};
-use super::random::Random;
+use super::random::{rounds, Random};
 use super::region::origin::Region;
 use super::span::{Span, Unit};
 use super::zone::Kind;
@@ -1413,7 +1413,7 @@ pub fn for_traces(
         let checked = catch_unwind(AssertUnwindSafe(|| check(steps)));
         checked.unwrap_or_else(|_| Err("a panic".to_owned()))
     };
-    for seed in 0..traces {
+    for seed in 0..rounds(traces) {
         let mut random = Random(seed);
         let steps = trace(&mut random, algorithm);
         let steps = prepare(&mut random, steps);

@@ -1,5 +1,13 @@
 //! Seeded randomness for the tests.
 
+/// How often to try something, of so many times in the whole gate: a tenth where a quick answer is wanted (`make check`).
+pub fn rounds(all: u64) -> u64 {
+    match std::env::var_os("QUICK") {
+        Some(quick) if !quick.is_empty() => all / 10,
+        _ => all,
+    }
+}
+
 /// SplitMix64 (Steele, Lea, Flood 2014): every seed is a good one.
 #[derive(Clone)]
 pub struct Random(pub u64);

@@ -2,7 +2,7 @@ use super::*;
 use crate::core::limiter::regional::{self as regional_form};
 use crate::core::oracle::{self, Step};
 use crate::core::quote;
-use crate::core::random::Random;
+use crate::core::random::{rounds, Random};
 use crate::core::span::Span;
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -270,7 +270,7 @@ fn a_payload_cut_anywhere_or_followed_by_anything_is_refused() {
 fn mutated_payloads_are_refused_or_sound() {
     let mut random = Random(3);
     let (mut accepted, mut refused) = (0, 0);
-    while accepted + refused < 200_000 {
+    while accepted + refused < rounds(200_000) {
         let original = payload(&mut random);
         for _ in 0..20 {
             let mut bytes = original.clone();
@@ -293,7 +293,7 @@ fn mutated_payloads_are_refused_or_sound() {
         }
     }
     assert!(
-        accepted > 10_000 && refused > 10_000,
+        accepted > rounds(10_000) && refused > rounds(10_000),
         "{accepted} accepted, {refused} refused"
     );
 }
@@ -550,7 +550,7 @@ impl Extreme<'_> {
 fn numbers_at_their_bounds_are_refused_or_sound() {
     let mut random = Random(4);
     let mut accepted = [0; 4];
-    for _ in 0..200_000 {
+    for _ in 0..rounds(200_000) {
         let kind = random.pick(&[0, 0, 0, 1, 2, 2, 3]);
         let mut extreme = Extreme {
             random: &mut random,
@@ -570,7 +570,7 @@ fn numbers_at_their_bounds_are_refused_or_sound() {
         }
     }
     assert!(
-        accepted.iter().all(|accepted| *accepted > 10_000),
+        accepted.iter().all(|accepted| *accepted > rounds(10_000)),
         "{accepted:?}"
     );
 }
