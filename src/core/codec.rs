@@ -104,9 +104,10 @@ impl EffectBytes {
         + Self::REGION
         + Self::WORD;
 
-    /// Appends a charge: to where they are wanted, as they are too many to hand around.
+    /// Appends a charge: to where they are wanted, as they are too many to hand around. `is_renewed`: it began a new origin in the
+    /// place of the one of a run before.
     #[inline(always)]
-    pub fn charge(&mut self, hit: &Hit, cost: i64, now_ms: u64) {
+    pub fn charge(&mut self, hit: &Hit, cost: i64, now_ms: u64, is_renewed: bool) {
         let rare = hit.rare;
         let is_usual = rare.windows.is_empty()
             && rare.at_ms.is_none()
@@ -116,7 +117,7 @@ impl EffectBytes {
         if is_usual {
             write_charge(hit, cost, now_ms, None, self);
         } else {
-            write_rare_charge(hit, cost, now_ms, self);
+            write_rare_charge(hit, cost, now_ms, is_renewed, self);
         }
     }
 }
@@ -314,31 +315,14 @@ fn write_state(limiter: &Held, out: &mut Vec<u8>) {
 /// The bytes of a charge.
 pub fn encode_charge(hit: &Hit, cost: i64, now_ms: u64) -> EffectBytes {
     let mut out = EffectBytes::default();
-    out.charge(hit, cost, now_ms);
+    out.charge(hit, cost, now_ms, false);
     out
 }
 
-/// The bytes of a charge of one region of several. `is_renewed` says that it began a new origin in the place of another run's.
-#[cold]
+/// The same, where it may have begun a new origin in the place of another run's.
 pub fn encode_regional_charge(hit: &Hit, cost: i64, now_ms: u64, is_renewed: bool) -> EffectBytes {
-    let rare = hit.rare;
-    let Some(here) = rare.here else {
-        return encode_charge(hit, cost, now_ms);
-    };
     let mut out = EffectBytes::default();
-    let plain = Rare {
-        here: None,
-        ..*rare
-    };
-    let hit = Hit {
-        rare: &plain,
-        ..*hit
-    };
-    write_rare_charge(&hit, cost, now_ms, &mut out);
-    if let Some(more) = out.0.get_mut(1) {
-        *more |= HAS_REGION | if is_renewed { IS_RENEWED } else { 0 };
-    }
-    here.region.write(&mut out);
+    out.charge(hit, cost, now_ms, is_renewed);
     out
 }
 
@@ -372,13 +356,15 @@ fn write_charge(hit: &Hit, cost: i64, now_ms: u64, more: Option<u8>, out: &mut i
 }
 
 #[cold]
-fn write_rare_charge(hit: &Hit, cost: i64, now_ms: u64, out: &mut EffectBytes) {
+fn write_rare_charge(hit: &Hit, cost: i64, now_ms: u64, is_renewed: bool, out: &mut EffectBytes) {
     let rare = hit.rare;
     let flag = |is: bool, flag: u8| if is { flag } else { 0 };
     let more = flag(rare.stamp, IS_STAMPED)
         | flag(rare.at_ms.is_some(), HAS_TIME)
         | flag(!rare.id.is_empty(), HAS_ID)
-        | flag(!rare.windows.is_empty(), HAS_WINDOWS);
+        | flag(!rare.windows.is_empty(), HAS_WINDOWS)
+        | flag(rare.here.is_some(), HAS_REGION)
+        | flag(rare.here.is_some() && is_renewed, IS_RENEWED);
     write_charge(hit, cost, now_ms, Some(more), out);
     if let Some(at_ms) = rare.at_ms {
         varint::write(out, at_ms);
@@ -389,6 +375,9 @@ fn write_rare_charge(hit: &Hit, cost: i64, now_ms: u64, out: &mut EffectBytes) {
     for (_, window) in dated(hit.limits, rare.windows) {
         varint::write(out, window.start_ms);
         varint::write(out, window.end_ms);
+    }
+    if let Some(here) = rare.here {
+        here.region.write(out);
     }
 }
 

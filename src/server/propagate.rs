@@ -39,14 +39,10 @@ pub fn replacement(key: &Key, held: Option<&Held>) {
 pub fn commit(key: &Key, held: &Held, hit: &Hit, change: Change, now_ms: u64) {
     match change {
         Change::None => return,
-        Change::Charge(cost) if hit.rare.here.is_some() => {
-            let renewed = held.is_renewed();
-            let effect = codec::encode_regional_charge(hit, cost, now_ms, renewed);
-            key.replicate(APPLY, &effect);
-        }
         Change::Charge(cost) => {
+            let is_renewed = hit.rare.here.is_some() && held.is_renewed();
             let mut bytes = EffectBytes::default();
-            bytes.charge(hit, cost, now_ms);
+            bytes.charge(hit, cost, now_ms, is_renewed);
             key.replicate(APPLY, &bytes);
         }
         Change::Rewind | Change::Block { .. } => key.replicate(APPLY, &codec::encode_state(held)),

@@ -159,27 +159,23 @@ impl Peers {
 
     /// What the share rule goes by now; `None` where it holds nothing.
     pub fn share(&self, own: Region, sharing: Sharing, now_ms: u64) -> Option<Share> {
-        let counts = |peer: &&Peer| {
-            peer.region != own
-                && peer.at_ms > 0
-                && match sharing {
-                    Sharing::No => false,
-                    Sharing::Open => peer.is_heard(now_ms),
-                    Sharing::Strict => true,
-                }
-        };
-        let others = || self.list.iter().filter(counts);
-        let echo_ms = |peer: &Peer| {
-            if peer.echo_ms > now_ms {
-                0
-            } else {
-                peer.echo_ms
+        let (mut regions, mut rank, mut acknowledged_ms) = (1, 0, u64::MAX);
+        for peer in self.list.iter().filter(|peer| peer.region != own) {
+            let counts = match sharing {
+                Sharing::No => false,
+                Sharing::Open => peer.is_heard(now_ms),
+                Sharing::Strict => peer.at_ms > 0,
+            };
+            if counts {
+                regions += 1;
+                rank += u64::from(peer.region < own);
+                let is_ahead = peer.echo_ms > now_ms; // the clock has stepped back
+                acknowledged_ms = acknowledged_ms.min(if is_ahead { 0 } else { peer.echo_ms });
             }
-        };
-        let acknowledged_ms = others().map(echo_ms).min()?;
-        Some(Share {
-            regions: 1 + others().count() as u64,
-            rank: others().filter(|peer| peer.region < own).count() as u64,
+        }
+        (regions > 1).then(|| Share {
+            regions,
+            rank,
             acknowledged_ms,
             retry_ms: (now_ms - acknowledged_ms).clamp(1, HEARD_MS),
         })

@@ -128,8 +128,10 @@ impl JointFixed {
     /// Drops others' parts whose windows are over.
     fn evict(&mut self, now_ms: u64) {
         let own = self.parts.own;
-        self.parts
-            .retain(|part| part.end_ms > now_ms || Some(part.origin) == own);
+        let is_over = |part: &FixedPart| part.end_ms <= now_ms && Some(part.origin) != own;
+        if self.parts.list.iter().any(is_over) {
+            self.parts.retain(|part| !is_over(part));
+        }
     }
 
     /// The parts that count, and when each no longer does. What this server itself has charged in a window that lies too
