@@ -26,10 +26,15 @@ static KEPT: LazyLock<Mutex<HashMap<Span, Window, RandomState>>> =
 ///
 /// # Errors
 /// A zone that this node does not know, a time past the calendar's last year.
+#[inline]
 pub fn windows(limits: &[Limit], now_ms: u64, out: &mut Windows) -> Result<(), Error> {
     if limits.iter().all(|limit| limit.span().plain_ms().is_some()) {
         return Ok(());
     }
+    each_window(limits, now_ms, out)
+}
+
+fn each_window(limits: &[Limit], now_ms: u64, out: &mut Windows) -> Result<(), Error> {
     for limit in limits {
         out.push(window(limit.span(), now_ms)?);
     }

@@ -80,8 +80,7 @@ fn quote_joint<J: InBody>(
         };
         let ask = hit.ask(index, limit, now_ms);
         let meter = Meters::find(meters, index, limit);
-        let view = meter.map_or(0, |meter| meter.used(&ask));
-        let own = meter.map_or(0, |meter| meter.used_by(region, &ask));
+        let (view, own) = meter.map_or((0, 0), |meter| meter.view(region, &ask));
         let recent = match J::ALGORITHM {
             Algorithm::Bucket => recent.min(view), // of a level nobody can say whose it is
             _ => recent.min(own),

@@ -104,13 +104,19 @@ impl FixedPart {
     }
 }
 
-/// `P - N` of some parts, as a number of units.
+/// `P - N` of a part.
+fn net(part: &FixedPart) -> i128 {
+    i128::from(part.counter.charged) - i128::from(part.counter.given)
+}
+
+/// Such a sum as a number of units.
+fn units(net: i128) -> u64 {
+    u64::try_from(net.max(0)).map_or(MAX_COUNT, |units| units.min(MAX_COUNT))
+}
+
+/// The units that some parts have used.
 fn sum<'a>(parts: impl Iterator<Item = (&'a FixedPart, u64)>) -> u64 {
-    let net = |(part, _): (&FixedPart, u64)| {
-        i128::from(part.counter.charged) - i128::from(part.counter.given)
-    };
-    let used: i128 = parts.map(net).sum();
-    u64::try_from(used.max(0)).map_or(MAX_COUNT, |used| used.min(MAX_COUNT))
+    units(parts.map(|(part, _)| net(part)).sum())
 }
 
 impl JointFixed {
@@ -381,9 +387,17 @@ impl Joint for JointFixed {
     }
 
     fn used_by(&self, region: Region, ask: &Ask) -> u64 {
-        sum(self
-            .counted(ask)
-            .filter(|(part, _)| part.origin.region == region))
+        self.view(region, ask).1
+    }
+
+    fn view(&self, region: Region, ask: &Ask) -> (u64, u64) {
+        let (mut all, mut own) = (0, 0);
+        for (part, _) in self.counted(ask) {
+            let net = net(part);
+            all += net;
+            own += if part.origin.region == region { net } else { 0 };
+        }
+        (units(all), units(own))
     }
 
     fn forgets_ms(&self, reset_ms: u64) -> u64 {

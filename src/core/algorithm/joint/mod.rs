@@ -243,6 +243,11 @@ pub trait Joint: Meter {
     /// What a region has used of what counts, in whole units.
     fn used_by(&self, region: Region, ask: &Ask) -> u64;
 
+    /// What all have used, and of it this region.
+    fn view(&self, region: Region, ask: &Ask) -> (u64, u64) {
+        (self.used(ask), self.used_by(region, ask))
+    }
+
     /// When anything that was charged at `reset_ms` or before cannot count any more, here or elsewhere.
     fn forgets_ms(&self, reset_ms: u64) -> u64;
 }
