@@ -75,7 +75,7 @@ function durationMs(duration: string): number {
 }
 
 const ANALYTICS = "@upstash/ratelimit: analytics are not written: the server counts already. Pass { policy: name } and read RL.STATS GET name";
-const MULTI_REGION = "MultiRegionRatelimit: use Ratelimit, with a client of the one primary that counts for all regions";
+const MULTI_REGION = "MultiRegionRatelimit: use Ratelimit, with a client of the region's own primary. The servers share the limit (ratelimit.region)";
 const CACHED = "cachedFixedWindow: use fixedWindow. The library's ephemeralCache already answers whoever is blocked";
 let warned = false; // once a process: it would be one for each hit
 
