@@ -580,6 +580,16 @@ mod tests {
         assert_eq!(expires::<Bucket>(ask(&bucket)), regained);
         assert_eq!(expires::<Stamped>(ask(&bucket)), regained);
         assert_eq!(expires::<Dated>(ask(&week)), (9_000_000, 10_000_000));
+        // One of which all was given back is nobody's, and yet outlives its start by an eighth of the window.
+        let mut dated = Dated::unused(&week, 8);
+        dated.charge(&ask(&week), 1, 7_200_000);
+        dated.charge(&ask(&week), -1, 7_200_000);
+        let mut given_back = Dated::wrap(Box::new(Meters(SmallVec::from_elem(dated, 1))));
+        let held = &mut given_back.held();
+        assert_eq!(
+            (held.unused_at_ms(), held.expires_ms()),
+            (1_000_000, 2_000_000)
+        );
         let second = Limit::window(5, 1_000).unwrap();
         let short = (7_201_000, 7_202_000); // a second at least
         assert_eq!(expires::<Fixed>(ask(&second)), short);

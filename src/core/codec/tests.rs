@@ -1443,3 +1443,19 @@ fn golden_payloads_are_written_and_read_as_ever() {
         assert_eq!(again, read, "{name} is read otherwise than it was");
     }
 }
+
+/// The longest that a calendar can say, and a day for each of two changes of a zone's date.
+#[test]
+fn a_window_that_is_longer_than_any_calendar_s_is_refused() {
+    let longest_ms = duration::MAX_MS + 2 * 86_400_000;
+    let span = Span::parse(b"3660d@Asia/Almaty").unwrap();
+    for (length_ms, is_read) in [(longest_ms, true), (longest_ms + 1, false)] {
+        let mut dated = Dated::unused(&Limit::spanning(5, span).unwrap(), 0);
+        dated.fixed.start_ms = NOW_MS;
+        dated.end_ms = NOW_MS + length_ms;
+        dated.fixed.used = 1;
+        let meters = Meters(SmallVec::from_elem(dated, 1));
+        let bytes = encode_state(&Dated::wrap(Box::new(meters)).held());
+        assert_eq!(decode_state(&bytes).is_some(), is_read, "{length_ms}");
+    }
+}

@@ -530,3 +530,17 @@ fn weeks_of_the_first_version_are_days() {
         assert_eq!(&*weeks("1h", ends_ms), "1h");
     }
 }
+
+#[test]
+fn when_a_policy_changed_last_is_told() {
+    let mut policies = policies(9);
+    assert_eq!(policies.changed_ms(), 0);
+    policies.set(b"a", lasting(5), NOW).unwrap();
+    assert_eq!(policies.changed_ms(), NOW);
+    policies.set(b"a", temporary(6, NOW + 9), NOW + 1).unwrap();
+    assert_eq!(policies.changed_ms(), NOW + 1);
+    assert!(policies.del(b"b", NOW + 2).is_none());
+    assert_eq!(policies.changed_ms(), NOW + 1);
+    policies.del(b"a", NOW + 3);
+    assert_eq!(policies.changed_ms(), NOW + 3);
+}
