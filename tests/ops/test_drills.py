@@ -166,6 +166,9 @@ class Drills(unittest.TestCase):
     def replica_of(self, name, primary, *lines, **more):
         replica = self.machine(name, f"replicaof 127.0.0.1 {primary.server.port}", "repl-diskless-sync-delay 0", *lines, **more)
         self.await_in_sync(replica)
+        # The primary has still to reap the child that wrote the snapshot, and refuses a SAVE until then.
+        info = primary.server.call
+        eventually("the snapshot is over", lambda: "rdb_bgsave_in_progress:0" in info("INFO persistence"))
         return replica
 
     def await_in_sync(self, replica):
