@@ -8,7 +8,9 @@ use ratelimit::core::algorithm::meter::Allocations;
 use ratelimit::core::calendar::Window;
 use ratelimit::core::limit::{Algorithm, Limit};
 use ratelimit::core::limiter::{Block, Blocked, Limiter};
+use ratelimit::core::quote::regional::Here;
 use ratelimit::core::quote::{self, Hit, Quote, Rare};
+use ratelimit::core::region::origin::Region;
 use ratelimit::core::span::Span;
 use smallvec::{Array, SmallVec};
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -127,6 +129,30 @@ fn a_limiter_knows_its_memory_and_shows_its_vectors() {
                 &format!("blocked after {hits} hits, {algorithm:?}, {limits:?}"),
                 blocked,
             );
+        }
+    }
+    // Each region has a part of its own.
+    let regions: Vec<_> = (0..5)
+        .map(|number| Rare {
+            here: Some(Here {
+                region: Region::parse(format!("r{number}").as_bytes()).expect("a name"),
+                term: 0,
+                share: None,
+            }),
+            ..Rare::NONE
+        })
+        .collect();
+    for (algorithm, limits) in [
+        (Algorithm::Fixed, &one),
+        (Algorithm::Sliding, &five),
+        (Algorithm::Bucket, &five_buckets),
+    ] {
+        for count in [1, 5] {
+            let hits = (0..200).map(|hit| Hit {
+                rare: &regions[hit * count / 200],
+                ..Hit::new(algorithm, limits, 1)
+            });
+            assert_known(&format!("{count} regions, {algorithm:?}"), || made_by(hits));
         }
     }
     let stamp = Rare {

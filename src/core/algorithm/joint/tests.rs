@@ -3,8 +3,8 @@
 
 use super::bucket::{BucketPart, JointBucket};
 use super::counter::Counter;
-use super::fixed::JointFixed;
-use super::sliding::JointSliding;
+use super::fixed::{FixedPart, JointFixed};
+use super::sliding::{JointSliding, SlidingPart};
 use super::*;
 use crate::core::calendar::Window;
 use crate::core::limit::{Algorithm, Limit};
@@ -496,4 +496,295 @@ fn after_a_partition_a_bucket_locks_nobody_out_for_as_long_as_it_was() {
     world.charge(0, 5_000, now_ms);
     world.tell(0, 1, now_ms);
     assert!(world.used(1, now_ms) >= 5_000);
+}
+
+const WINDOW_MS: u64 = 1_000;
+
+/// A window of 1 s that regions have used: origin, start of the window, units.
+fn used_by_regions(parts: &[(Origin, u64, u64)]) -> JointFixed {
+    let mut joint = JointFixed::unused(&per_second(100), 128);
+    for (origin, start_ms, charged) in parts {
+        joint.parts.insert(FixedPart {
+            origin: *origin,
+            start_ms: *start_ms,
+            end_ms: start_ms + WINDOW_MS,
+            counter: Counter::of(*charged),
+        });
+    }
+    joint
+}
+
+fn per_second(limit: u64) -> Limit {
+    Limit::window(limit, WINDOW_MS).unwrap()
+}
+
+fn origin(number: usize, began_ms: u64) -> Origin {
+    let region = region(number);
+    Origin { region, began_ms }
+}
+
+#[test]
+fn what_a_region_has_used_is_a_part_of_what_all_have() {
+    let (old, new, other) = (origin(1, 1), origin(1, 2), origin(2, 1));
+    let joint = used_by_regions(&[
+        (old, 5_000, 3),
+        (new, 5_000, 4),
+        (other, 5_000, 9),
+        (origin(3, 1), 4_000, 50),
+    ]);
+    let limit = per_second(100);
+    let ask = ask(&limit, 5_500);
+    assert_eq!(joint.view(region(1), &ask), (16, 7));
+    assert_eq!(joint.view(region(2), &ask), (16, 9));
+    assert_eq!(joint.view(region(3), &ask), (16, 0), "its window is over");
+    assert_eq!(joint.used_by(region(1), &ask), 7);
+    assert_eq!(joint.used(&ask), 16);
+}
+
+#[test]
+fn a_window_that_has_begun_elsewhere_counts_and_is_waited_for() {
+    // Another clock is ahead, by more or by less than half of a window.
+    let joint = used_by_regions(&[(origin(1, 1), 5_000, 30), (origin(2, 1), 6_000, 40)]);
+    let limit = per_second(100);
+    let ask = ask(&limit, 5_900);
+    assert_eq!(joint.used(&ask), 70);
+    assert_eq!(joint.wait(&ask, 70), 0);
+    assert_eq!(joint.wait(&ask, 69), 100, "the window of this clock ends");
+    assert_eq!(joint.wait(&ask, 40), 100);
+    assert_eq!(joint.wait(&ask, 39), 1_100, "and then the other's");
+    assert_eq!((joint.reset(&ask), joint.unused_at_ms()), (1_100, 7_000));
+    assert_eq!((joint.charged_ms(), joint.span_ms()), (6_000, WINDOW_MS));
+}
+
+#[test]
+fn a_window_that_is_over_or_too_far_ahead_is_not_taken() {
+    let now_ms = 5_500;
+    let merged = |start_ms| {
+        let mut joint = used_by_regions(&[(origin(1, 1), 5_000, 1)]);
+        let received = joint.merge(&used_by_regions(&[(origin(2, 1), start_ms, 1)]), 0, now_ms);
+        (received.news, received.refused, joint.parts.list.len())
+    };
+    assert_eq!(merged(4_000), (false, 0, 1));
+    assert_eq!(merged(4_500), (false, 0, 1), "it ends now");
+    assert_eq!(merged(5_000), (true, 0, 2));
+    assert_eq!(merged(6_000), (true, 0, 2));
+    assert_eq!(merged(6_500), (true, 0, 2));
+    assert_eq!(merged(6_501), (false, 1, 1));
+}
+
+#[test]
+fn windows_that_are_over_make_room() {
+    let others = |count: usize, start_ms: u64| {
+        (0..count).map(move |number| (origin(number + 1, 1), start_ms, 1))
+    };
+    let over: Vec<_> = others(MAX_PARTS - 1, 4_000).collect();
+    let mut joint = used_by_regions(&over);
+    let copy = used_by_regions(&[(origin(0, 1), 5_000, 7)]);
+    assert!(joint.merge(&copy, 0, 5_500).news);
+    assert_eq!(joint, copy, "the others are gone");
+    // What still counts stays, and whom there is no room for is told of.
+    let mut joint = used_by_regions(&others(MAX_PARTS - 1, 5_000).collect::<Vec<_>>());
+    let received = joint.merge(&copy, 0, 5_500);
+    assert_eq!((received.news, received.refused), (false, 1));
+    assert_eq!(joint.parts.list.len(), MAX_PARTS - 1);
+}
+
+#[test]
+fn a_reset_forgets_what_had_begun() {
+    let all = [
+        (origin(1, 10), 5_000, 1),
+        (origin(1, 11), 5_000, 2),
+        (origin(2, 9), 5_000, 4),
+    ];
+    let mut joint = used_by_regions(&all);
+    joint.forget(10, 5_500);
+    assert_eq!(joint, used_by_regions(&all[1..2]));
+    assert_eq!(joint.forgets_ms(5_500), 6_000, "a window of then is over");
+    assert_eq!(joint.forgets_ms(3_500), 6_000, "and so is what is here");
+}
+
+#[test]
+fn what_counts_no_more_is_not_sent() {
+    let (own, other) = (origin(1, 1), origin(2, 1));
+    let joint = used_by_regions(&[(own, 5_000, 3), (other, 5_000, 4), (origin(3, 1), 5_000, 0)]);
+    let sent = |sends: fn(Region) -> bool, now_ms| {
+        let copy = joint.export(sends, now_ms)?;
+        assert_eq!(copy.parts.own, None);
+        Some(
+            copy.parts
+                .list
+                .iter()
+                .map(|part| part.origin)
+                .collect::<Vec<_>>(),
+        )
+    };
+    assert_eq!(sent(|_| true, 5_999), Some(vec![own, other]));
+    assert_eq!(sent(|of| of == region(1), 5_999), Some(vec![own]));
+    assert_eq!(sent(|of| of == region(3), 5_999), None);
+    assert_eq!(sent(|_| true, 6_000), None);
+}
+
+#[test]
+fn an_origin_that_is_added_to_a_later_one_keeps_the_later_window() {
+    let folded = |earlier: (u64, u64), later: (u64, u64)| {
+        let part = |began_ms, (start_ms, charged)| {
+            used_by_regions(&[(origin(1, began_ms), start_ms, charged)])
+                .parts
+                .list[0]
+                .clone()
+        };
+        let mut part_of_later = part(2, later);
+        part_of_later.fold(&part(1, earlier));
+        assert_eq!(part_of_later.origin, origin(1, 2));
+        (
+            part_of_later.start_ms,
+            part_of_later.end_ms,
+            part_of_later.counter.charged,
+        )
+    };
+    assert_eq!(folded((5_000, 3), (5_000, 4)), (5_000, 6_000, 7));
+    assert_eq!(folded((4_000, 3), (5_000, 4)), (5_000, 6_000, 4));
+    assert_eq!(folded((5_000, 3), (4_000, 4)), (5_000, 6_000, 3));
+}
+
+#[test]
+fn what_was_used_before_a_region_was_set_is_that_region_s() {
+    let limit = per_second(100);
+    let mut joint = JointFixed::unused(&limit, 128);
+    joint.charge(&ask(&limit, 5_500), 3, u64::MAX);
+    joint.parts.begin(region(1), 5_600, 0);
+    joint.charge(&ask(&limit, 5_600), 4, u64::MAX);
+    assert_eq!(joint.view(region(1), &ask(&limit, 5_600)), (7, 7));
+    assert_eq!(joint.parts.list.len(), 1);
+    assert_eq!(joint.parts.own, Some(origin(1, 5_600)));
+    // One that begins again begins later, also than what was reset.
+    joint.parts.own = None;
+    joint.parts.begin(region(1), 5_600, 0);
+    assert_eq!(joint.parts.own, Some(origin(1, 5_601)));
+    joint.parts.own = None;
+    joint.parts.begin(region(1), 5_600, 9_000);
+    assert_eq!(joint.parts.own, Some(origin(1, 9_001)));
+}
+
+/// A rolling window of 1 s, of which regions have used so much each, at one time.
+fn slid_by_regions(parts: &[(Origin, u64, u64)]) -> JointSliding {
+    let mut joint = JointSliding::unused(&per_second(100), 128);
+    for (origin, at_ms, charged) in parts {
+        let mut part = SlidingPart::begin(*origin);
+        part.log.append(*charged, *at_ms);
+        part.stamp = (*at_ms, 0);
+        joint.parts.insert(part);
+    }
+    joint
+}
+
+#[test]
+fn what_a_region_has_used_of_a_rolling_window() {
+    let joint = slid_by_regions(&[(origin(1, 1), 5_000, 3), (origin(2, 1), 5_400, 4)]);
+    let limit = per_second(100);
+    let ask = |now_ms| ask(&limit, now_ms);
+    assert_eq!(joint.view(region(1), &ask(5_500)), (7, 3));
+    assert_eq!(joint.view(region(2), &ask(5_999)), (7, 4));
+    assert_eq!(joint.view(region(1), &ask(6_000)), (4, 0));
+    assert_eq!(
+        (joint.wait(&ask(5_500), 4), joint.reset(&ask(5_500))),
+        (500, 900)
+    );
+    assert_eq!(joint.forgets_ms(5_300), 6_400, "what is here is over");
+    assert_eq!(joint.forgets_ms(5_500), 6_500, "what was used then is");
+}
+
+#[test]
+fn a_rolling_window_forgets_what_had_begun_and_sends_what_counts() {
+    let all = [
+        (origin(1, 10), 5_000, 1),
+        (origin(1, 11), 5_100, 2),
+        (origin(2, 9), 5_200, 4),
+    ];
+    let mut joint = slid_by_regions(&all);
+    let sent = |joint: &JointSliding, now_ms| {
+        let copy = joint.export(|_| true, now_ms);
+        copy.map_or(0, |copy| {
+            copy.parts.list.iter().map(|part| part.log.used).sum()
+        })
+    };
+    assert_eq!(
+        (
+            sent(&joint, 5_999),
+            sent(&joint, 6_000),
+            sent(&joint, 6_199)
+        ),
+        (7, 6, 4)
+    );
+    assert_eq!(sent(&joint, 6_200), 0);
+    joint.forget(10, 5_500);
+    assert_eq!(joint, slid_by_regions(&all[1..2]));
+}
+
+#[test]
+fn what_is_too_far_ahead_of_the_clock_is_not_taken_of_a_rolling_window() {
+    let now_ms = 5_000;
+    let merged = |at_ms| {
+        let mut joint = slid_by_regions(&[(origin(1, 1), 5_000, 1)]);
+        let received = joint.merge(&slid_by_regions(&[(origin(2, 1), at_ms, 2)]), 0, now_ms);
+        let last_ms = joint.parts.list.last().unwrap().log.last_ms;
+        (
+            received.news,
+            received.refused,
+            joint.parts.list.len(),
+            last_ms,
+        )
+    };
+    assert_eq!(merged(4_000), (false, 0, 1, 5_000), "it has left");
+    assert_eq!(merged(4_001), (true, 0, 2, 4_001));
+    assert_eq!(
+        merged(now_ms + MAX_AHEAD_MS),
+        (true, 0, 2, 5_000),
+        "it counts as of now"
+    );
+    assert_eq!(merged(now_ms + MAX_AHEAD_MS + 1), (false, 1, 1, 5_000));
+}
+
+/// A bucket of 100 that regains 10 a second, of which regions have taken so much each.
+fn taken_by_regions(parts: &[(Origin, u64)], level: u64, now_ms: u64) -> JointBucket {
+    let limit = Limit::bucket(100, 10, 1_000).unwrap();
+    let mut joint = JointBucket::unused(&limit, 128);
+    for (origin, charged) in parts {
+        let (origin, counter) = (*origin, Counter::of(*charged));
+        joint.parts.insert(BucketPart { origin, counter });
+    }
+    joint
+        .stamped
+        .bucket
+        .set_level(u128::from(level) * 1_000, now_ms);
+    joint
+}
+
+#[test]
+fn a_level_is_divided_as_it_was_taken() {
+    let limit = Limit::bucket(100, 10, 1_000).unwrap();
+    let parts = [(origin(1, 1), 30), (origin(2, 1), 10), (origin(2, 2), 20)];
+    let joint = taken_by_regions(&parts, 40, 5_000);
+    assert_eq!(joint.view(region(1), &ask(&limit, 5_000)), (40, 20));
+    assert_eq!(joint.view(region(2), &ask(&limit, 5_000)), (40, 20));
+    assert_eq!(joint.view(region(1), &ask(&limit, 7_000)), (20, 10));
+    assert_eq!(joint.view(region(3), &ask(&limit, 5_000)), (40, 0));
+}
+
+#[test]
+fn a_bucket_forgets_what_had_begun_and_holds_no_more_than_the_rest_has_taken() {
+    let parts = [(origin(1, 10), 30), (origin(1, 11), 5), (origin(2, 9), 20)];
+    let mut joint = taken_by_regions(&parts, 40, 5_000);
+    joint.forget(10, 5_000);
+    assert_eq!(joint, taken_by_regions(&parts[1..2], 5, 5_000));
+    joint.forget(10, 5_000);
+    assert_eq!(joint, taken_by_regions(&parts[1..2], 5, 5_000));
+    // Twice as long as a whole bucket takes, and the longest that a debt may be owed.
+    assert_eq!(joint.forgets_ms(5_000), 5_000 + 2 * 10_000 + 10_000);
+    let debt = taken_by_regions(&parts, 900, 5_000);
+    assert_eq!(
+        debt.forgets_ms(5_000),
+        95_000,
+        "and as long as anything is used"
+    );
 }
