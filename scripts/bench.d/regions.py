@@ -21,7 +21,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
 from rl.delay import Delay  # noqa: E402
-from rl.regions import Region  # noqa: E402
+from rl.regions import Region, hears  # noqa: E402
 from simulation import arrivals, exact, peak, simulate  # noqa: E402
 
 NAMES = ("eu", "us", "ap", "sa", "af")
@@ -137,7 +137,7 @@ def measure(group, module, share, hits):
 def await_all(regions):
     until = time.monotonic() + 30
     for region in regions:
-        while sum(peer.get("echo_ms_ago", -1) >= 0 for peer in region.node.call("RL.REGION", "LIST").values()) < len(regions) - 1:
+        while not hears(region.node, [other.name for other in regions if other is not region]):
             if time.monotonic() > until:
                 sys.exit(f"{region.name} does not hear all others")
             time.sleep(0.05)

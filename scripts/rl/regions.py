@@ -16,6 +16,12 @@ REGION_SYNC = pathlib.Path(__file__).resolve().parents[1] / "region-sync"
 START_SECONDS = 30
 
 
+def hears(node, names):
+    """Whether a region hears all of these, and they have heard it."""
+    told = node.call("RL.REGION", "LIST")
+    return all(told.get(name, {}).get("echo_ms_ago", -1) >= 0 for name in names)
+
+
 class Region:
     """A server and its relay."""
 

@@ -314,9 +314,7 @@ fn write_state(limiter: &Held, out: &mut Vec<u8>) {
 
 /// The bytes of a charge.
 pub fn encode_charge(hit: &Hit, cost: i64, now_ms: u64) -> EffectBytes {
-    let mut out = EffectBytes::default();
-    out.charge(hit, cost, now_ms, false);
-    out
+    encode_regional_charge(hit, cost, now_ms, false)
 }
 
 /// The same, where it may have begun a new origin in the place of another run's.

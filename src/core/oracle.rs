@@ -91,7 +91,7 @@ impl Step {
 
     /// The bytes of the effect that it has, where so much is charged.
     pub fn effect(&self, cost: i64) -> Vec<u8> {
-        self.hit(|hit| codec::encode_regional_charge(hit, cost, self.now_ms, false).to_vec())
+        self.hit(|hit| codec::encode_charge(hit, cost, self.now_ms).to_vec())
     }
 
     /// The same call at another time.
@@ -1199,7 +1199,7 @@ pub fn replicate(
             };
             let rare = charge.rare();
             let hit = charge.hit(&rare);
-            let again = codec::encode_regional_charge(&hit, charge.cost, charge.now_ms, false);
+            let again = codec::encode_charge(&hit, charge.cost, charge.now_ms);
             if *again != *sent {
                 return Err(format!("{sent:?} is written again as {:?}", &*again));
             }

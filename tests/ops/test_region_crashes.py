@@ -13,6 +13,7 @@ import unittest
 from .support import SCRIPTS, Refused, Server, Trouble, eventually
 
 from rl.delay import Delay  # noqa: E402, isort: skip
+from rl.regions import hears  # noqa: E402, isort: skip
 
 NAMES = ("eu", "us", "ap")
 ROUNDS = int(os.environ.get("REGION_ROUNDS", "3"))
@@ -53,8 +54,7 @@ class Region:
 
     def hears_all(self):
         with contextlib.suppress(Trouble):
-            told = self.primary.call("RL.REGION LIST")
-            return all(told.get(name, {}).get("echo_ms_ago", -1) >= 0 for name in NAMES if name != self.name)
+            return hears(self.primary.node, [name for name in NAMES if name != self.name])
 
     def limit(self, key):
         """What is used of a key, and by which regions."""

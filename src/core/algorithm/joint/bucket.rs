@@ -265,13 +265,14 @@ impl Joint for JointBucket {
     }
 
     /// The level, in proportion to what each region has taken since the bucket was full, as far as that is known.
-    fn used_by(&self, region: Region, ask: &Ask) -> u64 {
+    fn view(&self, region: Region, ask: &Ask) -> (u64, u64) {
         let parts = self.parts.list.iter();
         let of_region = parts.filter(|part| part.origin.region == region);
         let taken: u128 = of_region.map(|part| u128::from(part.counter.net())).sum();
-        let used = u128::from(self.used(ask));
+        let used = self.used(ask);
         let all = self.taken().max(1);
-        u64::try_from(used * taken / all).unwrap_or(MAX_COUNT)
+        let own = u128::from(used) * taken / all;
+        (used, u64::try_from(own).unwrap_or(MAX_COUNT))
     }
 
     fn forgets_ms(&self, reset_ms: u64) -> u64 {

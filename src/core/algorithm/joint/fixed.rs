@@ -142,8 +142,8 @@ impl JointFixed {
 
     /// The parts that count, and when each no longer does. What this server itself has charged in a window that lies too
     /// far ahead was charged before its clock stepped back, and counts as charged now.
-    fn counted(&self, ask: &Ask) -> impl Iterator<Item = (&FixedPart, u64)> {
-        let (current, own) = (self.current(ask), self.parts.own);
+    fn counted(&self, current: Window) -> impl Iterator<Item = (&FixedPart, u64)> {
+        let own = self.parts.own;
         self.parts.list.iter().filter_map(move |part| {
             if part.is_of(current) {
                 Some((part, part.end_ms.max(current.end_ms)))
@@ -175,16 +175,17 @@ impl Meter for JointFixed {
     }
 
     fn used(&self, ask: &Ask) -> u64 {
-        sum(self.counted(ask))
+        sum(self.counted(self.current(ask)))
     }
 
     fn wait(&self, ask: &Ask, target: u64) -> u64 {
-        if sum(self.counted(ask)) <= target {
+        let current = self.current(ask);
+        if sum(self.counted(current)) <= target {
             return 0;
         }
-        let ends = self.counted(ask).map(|(_, end_ms)| end_ms);
+        let ends = self.counted(current).map(|(_, end_ms)| end_ms);
         let enough =
-            |at_ms: &u64| sum(self.counted(ask).filter(|(_, end_ms)| end_ms > at_ms)) <= target;
+            |at_ms: &u64| sum(self.counted(current).filter(|(_, end_ms)| end_ms > at_ms)) <= target;
         let at_ms = ends.filter(enough).min().unwrap_or(ask.now_ms);
         at_ms.saturating_sub(ask.now_ms)
     }
@@ -201,12 +202,14 @@ impl Meter for JointFixed {
                 .end_ms
                 .saturating_sub(ask.now_ms);
         };
-        let end_ms = joint.current(ask).end_ms;
+        let current = joint.current(ask);
         // What is to be charged goes into the own part, whatever it has.
         let own = joint.parts.own;
-        let counted = joint.counted(ask);
+        let counted = joint.counted(current);
         let counted = counted.filter(|(part, _)| !part.is_empty() || Some(part.origin) == own);
-        let latest_ms = counted.map(|(_, end_ms)| end_ms).fold(end_ms, u64::max);
+        let latest_ms = counted
+            .map(|(_, end_ms)| end_ms)
+            .fold(current.end_ms, u64::max);
         latest_ms.saturating_sub(ask.now_ms)
     }
 
@@ -218,7 +221,7 @@ impl Meter for JointFixed {
             _ => current.start_ms,
         };
         let is_due = |part: &FixedPart| at_ms >= ask.now_ms || at_ms >= starts_ms(part);
-        sum(self.counted(ask).filter(|(part, _)| is_due(part)))
+        sum(self.counted(current).filter(|(part, _)| is_due(part)))
     }
 
     fn counts_ms(this: Option<&Self>, ask: &Ask, at_ms: u64) -> u64 {
@@ -386,13 +389,9 @@ impl Joint for JointFixed {
         }
     }
 
-    fn used_by(&self, region: Region, ask: &Ask) -> u64 {
-        self.view(region, ask).1
-    }
-
     fn view(&self, region: Region, ask: &Ask) -> (u64, u64) {
         let (mut all, mut own) = (0, 0);
-        for (part, _) in self.counted(ask) {
+        for (part, _) in self.counted(self.current(ask)) {
             let net = net(part);
             all += net;
             own += if part.origin.region == region { net } else { 0 };

@@ -240,12 +240,12 @@ pub trait Joint: Meter {
     /// Gives back what is its own.
     fn empty_own(&mut self, ask: &Ask);
 
-    /// What a region has used of what counts, in whole units.
-    fn used_by(&self, region: Region, ask: &Ask) -> u64;
+    /// What all have used of what counts, and of it this region, in whole units.
+    fn view(&self, region: Region, ask: &Ask) -> (u64, u64);
 
-    /// What all have used, and of it this region.
-    fn view(&self, region: Region, ask: &Ask) -> (u64, u64) {
-        (self.used(ask), self.used_by(region, ask))
+    /// Of [`Joint::view`], the region's.
+    fn used_by(&self, region: Region, ask: &Ask) -> u64 {
+        self.view(region, ask).1
     }
 
     /// When anything that was charged at `reset_ms` or before cannot count any more, here or elsewhere.

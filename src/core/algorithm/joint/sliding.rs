@@ -373,14 +373,12 @@ impl Joint for JointSliding {
         }
     }
 
-    fn used_by(&self, region: Region, ask: &Ask) -> u64 {
-        let parts = self
-            .parts
-            .list
-            .iter()
-            .filter(|part| part.origin.region == region);
-        let used = parts.map(|part| part.used(self.span_ms(), ask.now_ms));
-        used.fold(0, u64::saturating_add).min(MAX_COUNT)
+    fn view(&self, region: Region, ask: &Ask) -> (u64, u64) {
+        let parts = self.parts.list.iter();
+        let of_region = parts.filter(|part| part.origin.region == region);
+        let used = of_region.map(|part| part.used(self.span_ms(), ask.now_ms));
+        let own = used.fold(0, u64::saturating_add).min(MAX_COUNT);
+        (self.used(ask), own)
     }
 
     fn forgets_ms(&self, reset_ms: u64) -> u64 {
