@@ -44,12 +44,16 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Counts the vectors that it is shown and that are allocated.
+/// Counts the boxes that it is shown, and the vectors that are allocated.
 struct Shown(usize);
 
 impl Allocations for Shown {
     fn visit<A: Array>(&mut self, vec: &mut SmallVec<A>) {
         self.0 += usize::from(vec.spilled());
+    }
+
+    fn visit_box<T>(&mut self, _place: &mut Box<T>) {
+        self.0 += 1;
     }
 }
 
@@ -67,7 +71,8 @@ fn made_by<'a>(hits: impl IntoIterator<Item = Hit<'a>>) -> Limiter {
 }
 
 /// Whether what the limiter says is what is allocated for it, and that every allocated vector can be moved.
-fn assert_known(what: &str, make: impl FnOnce() -> Limiter) {
+fn assert_known(what: &str, make: impl Fn() -> Limiter) {
+    drop(make()); // its limits have their numbers
     let (bytes, blocks) = (BYTES.get(), BLOCKS.get());
     let mut limiter = make();
     let held = BYTES.get().wrapping_sub(bytes);
@@ -83,6 +88,23 @@ fn assert_known(what: &str, make: impl FnOnce() -> Limiter) {
     let tables = usize::from(matches!(limiter, Limiter::Lease(_)));
     assert_eq!(shown.0 + tables, allocated, "{what}");
     assert_eq!(limiter.held().bytes(), held, "{what}");
+}
+
+/// In a process of its own, as others' limits may have all the numbers.
+#[test]
+fn a_key_takes_sixteen_bytes_again_once_it_has_one_window() {
+    let limit = |units, ms| Limit::window(units, ms).expect("a sound limit");
+    let both = [limit(100, 10), limit(100, 3_600_000)];
+    let (short, long) = ([both[0]], [both[1]]);
+    let bytes = |hits: &[&[Limit]]| {
+        let hit = |limits| Hit::new(Algorithm::Fixed, limits, 1);
+        let mut limiter = made_by(hits.iter().map(|limits| hit(limits)));
+        limiter.held().bytes()
+    };
+    assert_eq!(bytes(&[&short]), 16);
+    assert!(bytes(&[&short, &long]) > 16);
+    let then_long = [&long[..]; 12]; // a millisecond each: the short window is over
+    assert_eq!(bytes(&[&[&short[..]], &then_long[..]].concat()), 16);
 }
 
 #[test]
@@ -152,7 +174,9 @@ fn a_limiter_knows_its_memory_and_shows_its_vectors() {
                 rare: &regions[hit * count / 200],
                 ..Hit::new(algorithm, limits, 1)
             });
-            assert_known(&format!("{count} regions, {algorithm:?}"), || made_by(hits));
+            assert_known(&format!("{count} regions, {algorithm:?}"), || {
+                made_by(hits.clone())
+            });
         }
     }
     let stamp = Rare {
@@ -196,7 +220,7 @@ fn a_limiter_knows_its_memory_and_shows_its_vectors() {
             ..Hit::new(Algorithm::Lease, &one, 1)
         });
         assert_known(&format!("{count} leases of {length} bytes"), || {
-            made_by(hits)
+            made_by(hits.clone())
         });
     }
 }

@@ -48,6 +48,7 @@ use super::calendar::Window;
 use super::duration;
 use super::limit::{Algorithm, Limit, Limits, MAX_COUNT, MAX_LIMITS, MAX_TIME_MS, MAX_WINDOWS};
 use super::limiter::regional::{Merging, Payload, Regional};
+use super::limiter::small::Store;
 use super::limiter::{Block, Blocked, Held, Kept, Limiter, Meters};
 use super::quote::regional::Here;
 use super::quote::{Change, Hit, Rare, Windows};
@@ -250,9 +251,13 @@ impl Charge {
 pub fn encode_state(limiter: &Held) -> Vec<u8> {
     let mut out = Vec::new();
     match limiter {
-        Held::Fixed(meters) if is_first(meters) => out.extend(first(STATE, Algorithm::Fixed)),
-        Held::Sliding(meters) if is_first(meters) => out.extend(first(STATE, Algorithm::Sliding)),
-        Held::Bucket(meters) if is_first(meters) => out.extend(first(STATE, Algorithm::Bucket)),
+        Held::Fixed(store) if is_first(&store.view()) => out.extend(first(STATE, Algorithm::Fixed)),
+        Held::Sliding(store) if is_first(&store.view()) => {
+            out.extend(first(STATE, Algorithm::Sliding))
+        }
+        Held::Bucket(store) if is_first(&store.view()) => {
+            out.extend(first(STATE, Algorithm::Bucket))
+        }
         _ => {
             out.push(SECOND);
             write_form(limiter, &mut out);
@@ -264,8 +269,8 @@ pub fn encode_state(limiter: &Held) -> Vec<u8> {
 }
 
 /// Whether a plain state is one that the first version could have.
-fn is_first<M>(meters: &Meters<M>) -> bool {
-    meters.0.len() <= MAX_LIMITS
+fn is_first<M>(meters: &[M]) -> bool {
+    meters.len() <= MAX_LIMITS
 }
 
 /// The forms, in the order of their codes.
@@ -287,12 +292,12 @@ fn write_form(limiter: &Held, out: &mut Vec<u8>) {
 
 fn write_state(limiter: &Held, out: &mut Vec<u8>) {
     match limiter {
-        Held::Fixed(meters) => write_meters(out, meters),
-        Held::Sliding(meters) => write_meters(out, meters),
-        Held::Bucket(meters) => write_meters(out, meters),
-        Held::Lease(meters) => write_meters(out, meters),
-        Held::Dated(meters) => write_meters(out, meters),
-        Held::Stamped(meters) => write_meters(out, meters),
+        Held::Fixed(store) => write_meters(out, &store.view()),
+        Held::Sliding(store) => write_meters(out, &store.view()),
+        Held::Bucket(store) => write_meters(out, &store.view()),
+        Held::Lease(store) => write_meters(out, &store.view()),
+        Held::Dated(store) => write_meters(out, &store.view()),
+        Held::Stamped(store) => write_meters(out, &store.view()),
         Held::Blocked(blocked) => {
             let Block {
                 until_ms,
@@ -396,9 +401,9 @@ pub fn decode(bytes: &[u8]) -> Option<Effect> {
         SECOND => {
             let mut limiter = source.form()?;
             let is_second = match limiter.held() {
-                Held::Fixed(meters) => !is_first(meters),
-                Held::Sliding(meters) => !is_first(meters),
-                Held::Bucket(meters) => !is_first(meters),
+                Held::Fixed(store) => !is_first(&store.view()),
+                Held::Sliding(store) => !is_first(&store.view()),
+                Held::Bucket(store) => !is_first(&store.view()),
                 _ => true,
             };
             Effect::State(is_second.then_some(limiter)?)
@@ -516,9 +521,9 @@ trait Encoding: Kept {
     fn read(source: &mut Source) -> Option<Self>;
 }
 
-fn write_meters<M: Encoding>(out: &mut Vec<u8>, meters: &Meters<M>) {
-    varint::write(out, meters.0.len() as u64);
-    for meter in &meters.0 {
+fn write_meters<M: Encoding>(out: &mut Vec<u8>, meters: &[M]) {
+    varint::write(out, meters.len() as u64);
+    for meter in meters {
         meter.write(out);
     }
 }
@@ -755,14 +760,14 @@ impl Source<'_> {
         matches!(code, 0..=2 | 4..=5 | 7).then(|| self.form())?
     }
 
-    fn meters<M: Encoding>(&mut self, max: usize) -> Option<Box<Meters<M>>> {
+    fn meters<M: Encoding>(&mut self, max: usize) -> Option<Meters<M>> {
         let mut meters: SmallVec<[M; 1]> = SmallVec::new();
         for _ in 0..self.count(max).filter(|count| *count > 0)? {
             let meter = M::read(self)?;
             let is_new = meters.iter().all(|other| other.span() != meter.span());
             is_new.then(|| meters.push(meter))?;
         }
-        Some(Box::new(Meters(meters)))
+        Some(Meters(meters))
     }
 
     fn cost(&mut self) -> Option<i64> {

@@ -59,9 +59,17 @@ impl Algorithm {
 
     /// Reads a name in any case.
     pub fn parse(text: &[u8]) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|algorithm| text.eq_ignore_ascii_case(algorithm.name().as_bytes()))
+        // A letter is a small one once this bit is set, and nothing else becomes one.
+        fn is<const N: usize>(text: &[u8], name: &[u8; N]) -> bool {
+            <[u8; N]>::try_from(text).is_ok_and(|text| text.map(|byte| byte | 0x20) == *name)
+        }
+        match text.len() {
+            5 if is(text, b"fixed") => Some(Algorithm::Fixed),
+            7 if is(text, b"sliding") => Some(Algorithm::Sliding),
+            6 if is(text, b"bucket") => Some(Algorithm::Bucket),
+            5 if is(text, b"lease") => Some(Algorithm::Lease),
+            _ => None,
+        }
     }
 }
 
@@ -236,7 +244,15 @@ mod tests {
 
     #[test]
     fn names_are_read_in_any_case() {
+        for algorithm in Algorithm::ALL {
+            let (small, capital) = (algorithm.name(), algorithm.name().to_ascii_uppercase());
+            for name in [small, &capital] {
+                assert_eq!(Algorithm::parse(name.as_bytes()), Some(algorithm));
+            }
+        }
         assert_eq!(Algorithm::parse(b"SlIdInG"), Some(Algorithm::Sliding));
-        assert_eq!(Algorithm::parse(b"gcra"), None);
+        for other in ["", "gcra", "fixe", "fixed ", "fixec", "leases", "bucke\x14"] {
+            assert_eq!(Algorithm::parse(other.as_bytes()), None, "{other}");
+        }
     }
 }

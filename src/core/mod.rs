@@ -15,6 +15,7 @@ pub mod hashing;
 pub mod limit;
 pub mod limiter;
 pub mod node;
+pub mod numbered;
 #[cfg(test)]
 mod oracle;
 #[cfg(test)]

@@ -22,6 +22,7 @@ use super::calendar::Window;
 use super::decision::{Decision, Retry, Verdict};
 use super::error::Error;
 use super::limit::{Algorithm, Limit, MAX_COUNT, MAX_LIMITS, MAX_WINDOWS};
+use super::limiter::small::Store;
 use super::limiter::{Block, Blocked, Held, Kept, Limiter, Meters};
 use arrayvec::ArrayVec;
 use regional::{commit_regional, quote_regional, Here};
@@ -365,7 +366,7 @@ fn commit_form<M: Kept>(
     now_ms: u64,
 ) -> Result<Option<Limiter>, Error> {
     let Some(held) = state else {
-        let mut meters = Box::new(Meters::<M>::empty());
+        let mut meters = Meters::<M>::empty();
         meters.change(hit, change, now_ms);
         return Ok(Some(M::wrap(meters)));
     };
@@ -373,18 +374,42 @@ fn commit_form<M: Kept>(
         Change::Block { block, .. } => Some(block),
         _ => None,
     };
-    if let (Some(meters), None) = (M::of_mut(held), block) {
-        meters.change(hit, change, now_ms);
+    if let (Some(store), None) = (M::of_mut(held), block) {
+        if let (Some(mut meter), [limit]) = (store.one(), hit.limits) {
+            if meter.is_for(limit) {
+                change_one(&mut meter, limit, hit, change, now_ms);
+                store.put(meter);
+                return Ok(None);
+            }
+        }
+        store.many().change(hit, change, now_ms);
+        store.settle();
         return Ok(None);
     }
-    let copied = M::of(held).cloned().or_else(|| M::widen(held, now_ms));
+    let copied = M::of(held).map(|store| store.map(M::clone));
+    let copied = copied.or_else(|| M::widen(held, now_ms));
     let mut meters = copied.ok_or_else(|| other_algorithm::<M>(held))?;
     meters.change(hit, change, now_ms);
-    let limiter = M::wrap(Box::new(meters));
+    let limiter = M::wrap(meters);
     Ok(Some(match block {
         None => limiter,
         Some(block) => Limiter::Blocked(Box::new(Blocked { block, limiter })),
     }))
+}
+
+/// [`Meters::change`] of the only meter, by its limit.
+#[inline(always)]
+fn change_one<M: Meter>(meter: &mut M, limit: &Limit, hit: &Hit, change: Change, now_ms: u64) {
+    match change {
+        Change::Charge(cost) => meter.charge(&hit.ask(0, limit, now_ms), cost, hit.at_ms()),
+        Change::Rewind => {
+            let window = hit.rare.windows.first().copied();
+            if meter.is_ahead(now_ms, window) {
+                meter.rewind(now_ms, window);
+            }
+        }
+        Change::None | Change::Block { .. } => {}
+    }
 }
 
 #[cold]
@@ -408,8 +433,15 @@ impl Asked<'_, '_> {
         let Some(held) = self.state else {
             return Meters::<M>::quote(&[], None, self.others, hit, now_ms, quote);
         };
-        if let Some(meters) = M::of(held) {
-            return Meters::quote(&meters.0, self.block, self.others, hit, now_ms, quote);
+        if let Some(store) = M::of(held) {
+            // The usual key and hit have one window: this is compiled for them, the loops below being one round each.
+            if let (Some(meter), [limit]) = (store.one(), hit.limits) {
+                let (meters, limits) = (std::slice::from_ref(&meter), std::slice::from_ref(limit));
+                let hit = &Hit { limits, ..*hit };
+                return Meters::quote(meters, self.block, self.others, hit, now_ms, quote);
+            }
+            let meters = &store.view();
+            return Meters::quote(meters, self.block, self.others, hit, now_ms, quote);
         }
         let widened = M::widen(held, now_ms).ok_or_else(|| other_algorithm::<M>(held))?;
         Meters::quote(&widened.0, self.block, self.others, hit, now_ms, quote)

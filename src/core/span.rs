@@ -132,6 +132,18 @@ impl Span {
         self.0
     }
 
+    /// Itself as a number.
+    #[inline(always)]
+    pub(super) fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// The inverse of [`Span::bits`].
+    #[inline(always)]
+    pub(super) fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
     /// What it is, where it is a calendar window.
     pub fn as_calendar(self) -> Option<Calendar> {
         if self.0 & CALENDAR == 0 {

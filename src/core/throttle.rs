@@ -35,7 +35,7 @@ use super::decision::{Retry, Verdict};
 use super::duration::MAX_MS;
 use super::error::Error;
 use super::limit::{Limit, MAX_COUNT};
-use super::limiter::{Limiter, Meters};
+use super::limiter::{Kept, Limiter, Meters};
 use smallvec::smallvec;
 
 /// A call's words, checked.
@@ -111,7 +111,7 @@ impl Throttle {
     pub fn filling_until(&self, tat_ms: u64, now_ms: u64) -> Option<Limiter> {
         let left_ms = tat_ms.checked_sub(now_ms).filter(|left_ms| *left_ms > 0)?;
         let bucket = Bucket::filling(&self.limit, left_ms, now_ms);
-        Some(Limiter::Bucket(Box::new(Meters(smallvec![bucket]))))
+        Some(Bucket::wrap(Meters(smallvec![bucket])))
     }
 }
 

@@ -4,7 +4,7 @@
 //! box's alignment leaves free: so a key takes one allocation, and looking it up follows one pointer.
 //!
 //! ```text
-//! key -> robj -> moduleValue { type, value } -> Meters<Fixed | Sliding | Bucket | ..>, Blocked or Regional
+//! key -> robj -> moduleValue { type, value } -> Small<Fixed | Bucket>, Meters<Sliding | ..>, Blocked or Regional
 //!                                    `-- address | form
 //! ```
 
@@ -282,6 +282,18 @@ unsafe extern "C" fn defrag(
                 let place = server::relocate(self.0, place).unwrap_or(place);
                 SmallVec::from_raw_parts(place.as_ptr(), length, capacity)
             };
+        }
+
+        fn visit_box<T>(&mut self, place: &mut Box<T>) {
+            let old: *mut T = &raw mut **place;
+            // SAFETY: a box's memory came from the server's allocator; what was moved is the new box's, and the old one, whose
+            // memory is gone, is forgotten.
+            unsafe {
+                if let Some(moved) = NonNull::new(old).and_then(|old| server::relocate(self.0, old))
+                {
+                    std::mem::forget(std::mem::replace(place, Box::from_raw(moved.as_ptr())));
+                }
+            }
         }
     }
 

@@ -149,9 +149,14 @@ impl Log {
     /// The units that count in a window that ends now; an entry later than now counts as one of now.
     #[inline(always)]
     pub(super) fn used_at(&self, window_ms: u64, now_ms: u64) -> u64 {
-        self.entries()
-            .take_while(|(at_ms, _)| at_ms.min(&now_ms) + window_ms <= now_ms)
-            .fold(self.used, |used, (_, entry)| used - entry.cost)
+        let mut used = self.used;
+        for (at_ms, entry) in self.entries() {
+            if at_ms.min(now_ms) + window_ms > now_ms {
+                break;
+            }
+            used -= entry.cost;
+        }
+        used
     }
 
     /// Drops the entries that have left a window.

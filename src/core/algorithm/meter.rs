@@ -130,4 +130,7 @@ pub trait Meter: Clone {
 pub trait Allocations {
     /// One of them; it holds the same elements afterwards.
     fn visit<A: Array>(&mut self, vec: &mut SmallVec<A>);
+
+    /// The same, of a box.
+    fn visit_box<T>(&mut self, place: &mut Box<T>);
 }

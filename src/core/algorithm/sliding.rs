@@ -92,21 +92,30 @@ impl Meter for Sliding {
     }
 
     fn wait(&self, ask: &Ask, target: u64) -> u64 {
+        if target == 0 {
+            return self.reset(ask);
+        }
         let now_ms = ask.now_ms;
         let mut used = self.log.used;
         let mut leaves_ms = now_ms;
-        if target == 0 && used > 0 {
-            leaves_ms = self.leaves_ms(self.log.last_ms, now_ms); // the newest entry, without walking to it
-        } else {
-            for (at_ms, entry) in self.log.entries() {
-                if used <= target {
-                    break;
-                }
-                used -= entry.cost;
-                leaves_ms = self.leaves_ms(at_ms, now_ms);
+        for (at_ms, entry) in self.log.entries() {
+            if used <= target {
+                break;
             }
+            used -= entry.cost;
+            leaves_ms = self.leaves_ms(at_ms, now_ms);
         }
         leaves_ms.saturating_sub(now_ms)
+    }
+
+    /// When the newest entry leaves, without walking to it.
+    #[inline(always)]
+    fn reset(&self, ask: &Ask) -> u64 {
+        if self.log.used == 0 {
+            return 0;
+        }
+        let leaves_ms = self.leaves_ms(self.log.last_ms, ask.now_ms);
+        leaves_ms.saturating_sub(ask.now_ms)
     }
 
     #[inline(always)]

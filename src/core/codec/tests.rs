@@ -1455,7 +1455,7 @@ fn a_window_that_is_longer_than_any_calendar_s_is_refused() {
         dated.end_ms = NOW_MS + length_ms;
         dated.fixed.used = 1;
         let meters = Meters(SmallVec::from_elem(dated, 1));
-        let bytes = encode_state(&Dated::wrap(Box::new(meters)).held());
+        let bytes = encode_state(&Dated::wrap(meters).held());
         assert_eq!(decode_state(&bytes).is_some(), is_read, "{length_ms}");
     }
 }

@@ -1,5 +1,6 @@
 //! A limiter that several regions share.
 
+use super::small::Store;
 use super::{Meters, Reading};
 use crate::core::algorithm::bucket::Stamped;
 use crate::core::algorithm::fixed::Dated;
@@ -174,13 +175,13 @@ impl Body {
             }
         };
         Some(match held {
-            Held::Fixed(meters) => Body::Fixed(meters.map(|meter| fixed(&Dated::from(meter)))),
-            Held::Dated(meters) => Body::Fixed(meters.map(fixed)),
-            Held::Sliding(meters) => Body::Sliding(meters.map(sliding)),
-            Held::Bucket(meters) => {
-                Body::Bucket(meters.map(|meter| bucket(Stamped::begin(meter, now_ms))))
+            Held::Fixed(store) => Body::Fixed(store.map(|meter| fixed(&Dated::from(meter)))),
+            Held::Dated(store) => Body::Fixed(store.map(fixed)),
+            Held::Sliding(store) => Body::Sliding(store.map(sliding)),
+            Held::Bucket(store) => {
+                Body::Bucket(store.map(|meter| bucket(Stamped::begin(meter, now_ms))))
             }
-            Held::Stamped(meters) => Body::Bucket(meters.map(|meter| bucket(meter.clone()))),
+            Held::Stamped(store) => Body::Bucket(store.map(|meter| bucket(meter.clone()))),
             Held::Lease(_) | Held::Blocked(_) | Held::Regional(_) => return None,
         })
     }
@@ -210,16 +211,16 @@ impl Regional {
     }
 
     pub(super) fn reading(&self, now_ms: u64) -> SmallVec<[Reading; 1]> {
-        each!(&self.body, meters => meters.reading(now_ms))
+        each!(&self.body, meters => super::reading(&meters.0, now_ms))
     }
 
     pub(super) fn unused_at_ms(&self) -> u64 {
-        each!(&self.body, meters => meters.unused_at_ms()).max(self.remembers_ms)
+        each!(&self.body, meters => super::unused_at_ms(&meters.0)).max(self.remembers_ms)
     }
 
     pub(super) fn expires_ms(&self) -> u64 {
         let remembers_ms = self.remembers_ms + if self.remembers_ms > 0 { 1_000 } else { 0 };
-        each!(&self.body, meters => meters.expires_ms())
+        each!(&self.body, meters => super::expires_ms(&meters.0))
             .max(remembers_ms)
             .max(1)
     }

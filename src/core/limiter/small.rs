@@ -1,0 +1,359 @@
+//! What a key keeps of its meters: of one window as little as there is to say, in 16 bytes; of several, the meters.
+//!
+//! ```text
+//! fixed     used     50 bits | number 14        start 64
+//! bucket    level    50 bits | number 14        level, the 10 bits above | at 54
+//! ```
+//!
+//! The number is that of the limit ([`crate::core::numbered`]), which is never 0; a bucket's level is in units of `1/I` token. What does
+//! not fit into its bits is kept as a meter.
+
+use super::Meters;
+use crate::core::algorithm::bucket::Bucket;
+use crate::core::algorithm::fixed::Fixed;
+use crate::core::algorithm::meter::{Allocations, Meter};
+use crate::core::numbered::{Numbers, Table, BITS, TABLE};
+use std::fmt::Debug;
+use std::num::NonZeroU64;
+use std::ops::Deref;
+
+/// How a key keeps its meters of one kind.
+pub trait Store<M: Meter>: Clone + Debug + Eq {
+    /// These, kept.
+    fn of(meters: Meters<M>) -> Self;
+
+    /// A meter for each of these.
+    fn map<N>(&self, meter: impl Fn(&M) -> N) -> Meters<N> {
+        Meters(self.view().iter().map(meter).collect())
+    }
+
+    /// The meters.
+    fn view(&self) -> impl Deref<Target = [M]>;
+
+    /// The only meter, where it is kept packed.
+    fn one(&self) -> Option<M>;
+
+    /// Keeps a meter in the place of the only one.
+    fn put(&mut self, meter: M);
+
+    /// The meters, to be changed, and then [`Store::settle`]d.
+    fn many(&mut self) -> &mut Meters<M>;
+
+    /// Packs them again, if that can be.
+    fn settle(&mut self);
+
+    /// Shows every allocation below its own.
+    fn visit_allocations(&mut self, visitor: &mut impl Allocations);
+
+    /// Bytes allocated beyond its own.
+    fn heap_bytes(&self) -> usize;
+}
+
+/// The meters of a key, the packed one unpacked.
+enum View<'a, M> {
+    One(M),
+    Many(&'a [M]),
+}
+
+impl<M> Deref for View<'_, M> {
+    type Target = [M];
+
+    #[inline(always)]
+    fn deref(&self) -> &[M] {
+        match self {
+            View::One(meter) => std::slice::from_ref(meter),
+            View::Many(meters) => meters,
+        }
+    }
+}
+
+impl<M: Meter + Debug + Eq> Store<M> for Meters<M> {
+    #[inline(always)]
+    fn of(meters: Meters<M>) -> Self {
+        meters
+    }
+
+    #[inline(always)]
+    fn view(&self) -> impl Deref<Target = [M]> {
+        self.0.as_slice()
+    }
+
+    #[inline(always)]
+    fn one(&self) -> Option<M> {
+        None
+    }
+
+    #[inline(always)]
+    fn put(&mut self, meter: M) {
+        self.0 = smallvec::smallvec![meter];
+    }
+
+    #[inline(always)]
+    fn many(&mut self) -> &mut Meters<M> {
+        self
+    }
+
+    #[inline(always)]
+    fn settle(&mut self) {}
+
+    fn visit_allocations(&mut self, visitor: &mut impl Allocations) {
+        for meter in &mut self.0 {
+            meter.visit_allocations(visitor);
+        }
+        visitor.visit(&mut self.0);
+    }
+
+    fn heap_bytes(&self) -> usize {
+        let spilled = if self.0.spilled() {
+            self.0.capacity() * size_of::<M>()
+        } else {
+            0
+        };
+        spilled + self.0.iter().map(M::heap_bytes).sum::<usize>()
+    }
+}
+
+/// A meter in 16 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Packed(NonZeroU64, u64);
+
+impl Packed {
+    /// `None` where `high` takes more than its 50 bits, or the limit has no number. `before`: what was kept before.
+    #[inline(always)]
+    fn new(
+        table: &Table,
+        limit: Numbers,
+        high: u64,
+        low: u64,
+        before: Option<Packed>,
+    ) -> Option<Self> {
+        let number = table.number(limit, before.map_or(0, |before| before.0.get()))?;
+        let word = NonZeroU64::new(high << BITS | number)?;
+        (high >> (u64::BITS - BITS) == 0).then_some(Self(word, low))
+    }
+
+    #[inline(always)]
+    fn high(self) -> u64 {
+        self.0.get() >> BITS
+    }
+}
+
+/// A meter that can be packed.
+pub trait Pack: Meter {
+    /// `None` where it does not fit. `before` is what was kept before, of the same limit as a rule.
+    fn pack(&self, table: &Table, before: Option<Packed>) -> Option<Packed>;
+
+    /// The inverse.
+    fn unpack(table: &Table, packed: Packed) -> Self;
+}
+
+impl Pack for Fixed {
+    #[inline(always)]
+    fn pack(&self, table: &Table, before: Option<Packed>) -> Option<Packed> {
+        let limit = (self.limit, self.limit, self.span);
+        Packed::new(table, limit, self.used, self.start_ms, before)
+    }
+
+    #[inline(always)]
+    fn unpack(table: &Table, packed: Packed) -> Self {
+        let (limit, _, span) = table.numbers(packed.0.get());
+        Self {
+            span,
+            limit,
+            start_ms: packed.1,
+            used: packed.high(),
+        }
+    }
+}
+
+impl Pack for Bucket {
+    #[inline(always)]
+    fn pack(&self, table: &Table, before: Option<Packed>) -> Option<Packed> {
+        let limit = (self.capacity, self.refill, self.interval);
+        let level = self
+            .tokens
+            .checked_mul(self.interval.ms())?
+            .checked_add(self.fraction)?;
+        let (low, above) = (level & LOW, level >> LOW.count_ones());
+        let is_small = above >> (u64::BITS - AT) == 0 && self.at_ms >> AT == 0;
+        let word = above << AT | self.at_ms;
+        is_small.then(|| Packed::new(table, limit, low, word, before))?
+    }
+
+    #[inline(always)]
+    fn unpack(table: &Table, packed: Packed) -> Self {
+        let (capacity, refill, interval) = table.numbers(packed.0.get());
+        let level = packed.high() | packed.1 >> AT << LOW.count_ones();
+        let interval_ms = interval.ms().max(1); // no interval is 0
+        Self {
+            capacity,
+            refill,
+            interval,
+            tokens: level / interval_ms,
+            fraction: level % interval_ms,
+            at_ms: packed.1 & ((1 << AT) - 1),
+        }
+    }
+}
+
+/// The bits of a bucket's time.
+const AT: u32 = 54;
+/// The bits of its level that stand beside the number.
+const LOW: u64 = (1 << (u64::BITS - BITS)) - 1;
+
+/// One meter packed, or several: 16 bytes either way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Small<M: Pack> {
+    /// One.
+    One(Packed),
+    /// Several, or one that cannot be packed.
+    Many(Box<Meters<M>>),
+}
+
+impl<M: Pack + Debug + Eq> Store<M> for Small<M> {
+    #[inline(always)]
+    fn of(meters: Meters<M>) -> Self {
+        match meters.0.as_slice() {
+            [meter] => match meter.pack(&TABLE, None) {
+                Some(packed) => Small::One(packed),
+                None => Small::Many(Box::new(meters)),
+            },
+            _ => Small::Many(Box::new(meters)),
+        }
+    }
+
+    #[inline(always)]
+    fn view(&self) -> impl Deref<Target = [M]> {
+        match self {
+            Small::One(packed) => View::One(M::unpack(&TABLE, *packed)),
+            Small::Many(meters) => View::Many(&meters.0),
+        }
+    }
+
+    #[inline(always)]
+    fn one(&self) -> Option<M> {
+        match self {
+            Small::One(packed) => Some(M::unpack(&TABLE, *packed)),
+            Small::Many(_) => None,
+        }
+    }
+
+    #[inline(always)]
+    fn put(&mut self, meter: M) {
+        let before = match self {
+            Small::One(packed) => Some(*packed),
+            Small::Many(_) => None,
+        };
+        *self = match meter.pack(&TABLE, before) {
+            Some(packed) => Small::One(packed),
+            None => Small::Many(Box::new(Meters(smallvec::smallvec![meter]))),
+        };
+    }
+
+    fn many(&mut self) -> &mut Meters<M> {
+        loop {
+            match self {
+                Small::Many(meters) => return meters,
+                Small::One(packed) => {
+                    let meter = M::unpack(&TABLE, *packed);
+                    *self = Small::Many(Box::new(Meters(smallvec::smallvec![meter])));
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn settle(&mut self) {
+        if let Small::Many(meters) = self {
+            if let [meter] = meters.0.as_slice() {
+                if let Some(packed) = meter.pack(&TABLE, None) {
+                    *self = Small::One(packed);
+                }
+            }
+        }
+    }
+
+    fn visit_allocations(&mut self, visitor: &mut impl Allocations) {
+        if let Small::Many(meters) = self {
+            meters.visit_allocations(visitor);
+            visitor.visit_box(meters);
+        }
+    }
+
+    fn heap_bytes(&self) -> usize {
+        match self {
+            Small::One(_) => 0,
+            Small::Many(meters) => size_of::<Meters<M>>() + meters.heap_bytes(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::limit::{Limit, MAX_COUNT};
+
+    #[test]
+    fn a_key_of_one_window_takes_sixteen_bytes() {
+        assert_eq!(size_of::<Small<Fixed>>(), 16);
+        assert_eq!(size_of::<Small<Bucket>>(), 16);
+    }
+
+    static LIMITS: Table = Table::new();
+
+    /// Whether a meter is packed; if so, it is unpacked as it was.
+    fn is_packed<M: Pack + Debug + Eq>(meter: &M) -> bool {
+        let packed = meter.pack(&LIMITS, None);
+        packed.is_some_and(|packed| {
+            assert_eq!(&M::unpack(&LIMITS, packed), meter);
+            assert_eq!(meter.pack(&LIMITS, Some(packed)), Some(packed));
+            true
+        })
+    }
+
+    #[test]
+    fn a_fixed_window_of_up_to_2_to_the_50_is_packed() {
+        let limit = Limit::window(MAX_COUNT, 777).unwrap();
+        for (used, start_ms, is_small) in [
+            (0, 0, true),
+            ((1 << 50) - 1, u64::MAX, true),
+            (1 << 50, 777, false),
+            (MAX_COUNT, 777, false),
+        ] {
+            let fixed = Fixed {
+                used,
+                start_ms,
+                ..Fixed::unused(&limit, 0)
+            };
+            assert_eq!(is_packed(&fixed), is_small, "{used}");
+        }
+    }
+
+    #[test]
+    fn a_bucket_of_a_level_of_up_to_2_to_the_60_is_packed() {
+        const END: u64 = 1 << 60;
+        let limit = Limit::bucket(9, 3, 1_000).unwrap();
+        for (level, at_ms, is_small) in [
+            (0, 0, true),
+            (1, (1 << 54) - 1, true),
+            ((1 << 50) + 1, 5, true),
+            (END - 1, (1 << 54) - 1, true),
+            (END, 5, false),
+            (5, 1 << 54, false),
+            (u64::MAX, 5, false),
+        ] {
+            let bucket = Bucket {
+                tokens: level / 1_000,
+                fraction: level % 1_000,
+                at_ms,
+                ..Bucket::unused(&limit, 0)
+            };
+            assert_eq!(is_packed(&bucket), is_small, "{level}");
+        }
+        let beyond = Bucket {
+            tokens: MAX_COUNT,
+            ..Bucket::unused(&Limit::bucket(9, 3, 1 << 20).unwrap(), 0)
+        };
+        assert!(!is_packed(&beyond));
+    }
+}
