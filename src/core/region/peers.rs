@@ -250,12 +250,12 @@ mod tests {
         };
         count(us, true, false, 0);
         count(us, true, true, 3);
-        count(us, false, false, 4);
+        count(us, false, true, 4);
         count(eu, true, true, 0); // a second primary of this name
         count(ap, false, false, 0);
         let counts = |peer: &Peer| (peer.merges, peer.news, peer.refused);
         let counts: Vec<_> = peers.list().iter().map(counts).collect();
-        assert_eq!(counts, [(1, 0, 0), (1, 2, 0), (3, 2, 7)]);
+        assert_eq!(counts, [(1, 0, 0), (1, 3, 0), (3, 2, 7)]);
     }
 
     #[test]

@@ -576,13 +576,17 @@ fn merged(here: &JointBucket, there: &JointBucket, debt_ms: u64) -> u64 {
 
 #[test]
 fn a_level_takes_over_what_was_taken_and_given_back_elsewhere() {
-    let here = taken_by_regions(&[(origin(1, 1), 30)], 30, 5_000);
-    let mut there = taken_by_regions(&[(origin(2, 1), 40)], 40, 5_000);
-    assert_eq!(merged(&here, &there, 0), 70);
-    there.parts.list[0].counter.given = 15;
-    there.stamped.bucket.set_level(25_000, 5_000);
-    assert_eq!(merged(&here, &there, 0), 55);
-    assert_eq!(merged(&there, &here, 0), 55);
+    let used = |number, charged, given| {
+        let level = charged - given;
+        let mut joint = taken_by_regions(&[(origin(number, 1), charged)], level, 5_000);
+        joint.parts.list[0].counter.given = given;
+        joint
+    };
+    assert_eq!(merged(&used(1, 30, 0), &used(2, 40, 0), 0), 70);
+    // Both have given back: either's bound would be higher if it did not count what the other has.
+    let (here, there) = (used(1, 30, 5), used(2, 40, 15));
+    assert_eq!(merged(&here, &there, 0), 50);
+    assert_eq!(merged(&there, &here, 0), 50);
 }
 
 #[test]
