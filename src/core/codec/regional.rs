@@ -197,3 +197,6 @@ impl Shared for JointBucket {
         Some(Self { stamped, parts })
     }
 }
+
+#[cfg(test)]
+mod tests;

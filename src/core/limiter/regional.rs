@@ -486,3 +486,6 @@ pub fn reset(held: &mut Held, reset_ms: u64, now_ms: u64) -> Left {
         Left::Same
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -185,7 +185,7 @@ fn commit_joint<J: InBody>(
         Change::Rewind => meters.rewind(hit, now_ms),
         Change::Block { emptied, .. } => meters.each_emptied(hit, emptied, now_ms, J::empty_own),
     }
-    if regional.reset_ms > 0 && regional.remembers_ms <= now_ms {
+    if regional.remembers_ms <= now_ms {
         // Whatever was used before the reset is over everywhere. The next origin begins later all the same.
         (regional.reset_ms, regional.remembers_ms) = (0, 0);
     }
@@ -195,3 +195,6 @@ fn commit_joint<J: InBody>(
     let limiter = Limiter::Regional(Box::new(regional.clone()));
     Ok(Some(Limiter::Blocked(Box::new(Blocked { block, limiter }))))
 }
+
+#[cfg(test)]
+mod tests;

@@ -211,6 +211,51 @@ mod tests {
         assert_eq!((strict.regions, strict.acknowledged_ms), (3, 8_500));
         assert!(peers.forget(ap) && !peers.forget(ap));
         assert_eq!(peers.share(eu, Sharing::Strict, 20_000).unwrap().regions, 2);
+        assert_eq!(peers.list().len(), 2);
+        peers.clear();
+        assert_eq!(peers.list().len(), 0);
+    }
+
+    #[test]
+    fn a_region_is_heard_for_two_seconds_and_has_its_rank_by_name() {
+        let mut peers = Peers::default();
+        let [ap, eu, us] = ["ap", "eu", "us"].map(region);
+        peers.hear(ap, 5, Some(10_000), 10_000).unwrap();
+        peers.hear(eu, 5, Some(10_000), 10_000).unwrap();
+        let share = peers.share(us, Sharing::Open, 10_000).unwrap();
+        assert_eq!((share.rank, share.acknowledged_ms), (2, 10_000));
+        assert_eq!(share.retry_ms, 1);
+        assert_eq!(peers.share(ap, Sharing::Open, 10_000).unwrap().rank, 0);
+        assert!(peers.share(us, Sharing::Open, 11_999).is_some());
+        assert_eq!(peers.share(us, Sharing::Open, 12_000), None);
+        // One that has sent keys and told nothing was never heard.
+        let mut peers = Peers::default();
+        peers.count(us, eu, &Received::default());
+        for sharing in [Sharing::Open, Sharing::Strict] {
+            assert_eq!(peers.share(eu, sharing, 1_000), None);
+        }
+    }
+
+    #[test]
+    fn what_became_of_the_keys_that_were_sent_is_counted() {
+        let mut peers = Peers::default();
+        let [eu, us, ap] = ["eu", "us", "ap"].map(region);
+        let mut count = |sender, news, own_news, refused| {
+            let received = Received {
+                news,
+                own_news,
+                refused,
+            };
+            peers.count(sender, eu, &received);
+        };
+        count(us, true, false, 0);
+        count(us, true, true, 3);
+        count(us, false, true, 4);
+        count(eu, true, true, 0); // a second primary of this name
+        count(ap, false, false, 0);
+        let counts = |peer: &Peer| (peer.merges, peer.news, peer.refused);
+        let counts: Vec<_> = peers.list().iter().map(counts).collect();
+        assert_eq!(counts, [(1, 0, 0), (1, 3, 0), (3, 2, 7)]);
     }
 
     #[test]
@@ -224,6 +269,9 @@ mod tests {
         assert_eq!((peer.heard_ms, peer.echo_ms), (50, 900));
         peers.hear(us, 60, Some(5_000), 1_000).unwrap();
         assert_eq!(peers.list()[0].echo_ms, 900, "a time to come says nothing");
+        peers.hear(us, 60, Some(1_000), 1_000).unwrap();
+        peers.hear(us, 60, None, 1_000).unwrap();
+        assert_eq!(peers.list()[0].echo_ms, 1_000);
         let eu = region("eu");
         assert_eq!(
             peers.share(eu, Sharing::Open, 500).unwrap().acknowledged_ms,

@@ -280,6 +280,20 @@ mod tests {
     }
 
     #[test]
+    fn names_that_are_gone_make_room_for_others() {
+        let mut ring = Ring::new(7);
+        let mut kept = |length: usize| {
+            ring.append(&vec![b'x'; length], 0, 10, 2);
+            ring.entries.len()
+        };
+        // Two entries may have 512 bytes.
+        assert_eq!((kept(300), kept(212)), (1, 2));
+        assert_eq!(kept(300), 2, "the first is gone, and 512 are left");
+        assert_eq!(kept(213), 1, "one byte too many");
+        assert_eq!(kept(299), 2);
+    }
+
+    #[test]
     fn a_cursor_comes_back_as_it_was_given() {
         let mut ring = Ring::new(0xfeed);
         ring.append(b"a", 0, 10, 100);
@@ -297,8 +311,17 @@ mod tests {
             assert_eq!(elsewhere, Place::Pass { scan: 0, from: 1 });
         }
         assert_eq!(ring.place(Cursor::Begin), Place::Pass { scan: 0, from: 2 });
-        let never = Cursor::parse(b"feed-99").unwrap();
-        assert_eq!(ring.place(never), Place::Pass { scan: 0, from: 2 });
+        for never in ["feed-99", "feed-3-5"] {
+            let never = Cursor::parse(never.as_bytes()).unwrap();
+            assert_eq!(ring.place(never), Place::Pass { scan: 0, from: 2 });
+        }
+        let scanning = Place::Pass { scan: 5, from: 2 };
+        let cursor = Cursor::parse(b"feed-2-5").unwrap();
+        assert_eq!(
+            ring.place(cursor),
+            scanning,
+            "it goes on with the next entry"
+        );
         for text in [
             "",
             "1",
@@ -324,5 +347,6 @@ mod tests {
         assert!(ring.is_due(a) && a < ring.term());
         ring.clear();
         assert_eq!(names(&mut ring.clone(), ring.next()), [""; 0]);
+        assert!(ring.from(a).is_none(), "and one that is cleared has none");
     }
 }

@@ -53,7 +53,7 @@ impl Share {
         let turn = self.rank.wrapping_add(now_ms / TURN_MS) % regions;
         let share = left / regions;
         let quota = share + u64::from(turn < left % regions);
-        let is_large = cost > 1 && cost > quota;
+        let is_large = cost > quota;
         let quota = if is_large && turn == 0 { left } else { quota };
         quota.saturating_sub(recent)
     }
@@ -237,6 +237,8 @@ mod tests {
         }
         let mine = [0, 1, 2].map(|turn| share(3, 0, 0).room(11, 0, 0, 1, turn * TURN_MS));
         assert_eq!(mine, [4, 4, 3]);
+        let mine = [1_000, 1_499, 1_500].map(|now_ms| share(3, 0, 0).room(11, 0, 0, 1, now_ms));
+        assert_eq!(mine, [3, 3, 4], "a turn is as long as any other");
     }
 
     #[test]
@@ -244,6 +246,28 @@ mod tests {
         let room = |turn: u64| share(3, 0, 0).room(10, 0, 0, 8, turn * TURN_MS);
         assert_eq!([room(0), room(1), room(2)], [10, 3, 3]);
         assert_eq!(share(3, 0, 0).room(10, 9, 2, 2, 0), 1);
+        // One that a whole share would hold waits as any other does until the share is acknowledged.
+        let room = |cost| share(3, 0, 0).room(12, 2, 2, cost, 0);
+        assert_eq!([room(1), room(3), room(4), room(5)], [2, 2, 2, 10]);
+    }
+
+    #[test]
+    fn what_is_recent_is_what_was_charged_since_the_later_mark_that_is_acknowledged() {
+        let recent = |marks: &Marks, times_ms: &[u64]| -> Vec<u64> {
+            times_ms.iter().map(|at_ms| marks.recent(*at_ms)).collect()
+        };
+        let mut marks = Marks::begin(1_000);
+        marks.charge(5, 0, 1_000);
+        assert_eq!(recent(&marks, &[999, 1_000]), [5, 0]);
+        marks.charge(3, 1_000, 2_000); // the first mark is acknowledged: another one takes its place
+        assert_eq!(recent(&marks, &[999, 1_999, 2_000]), [8, 8, 0]);
+        marks.charge(2, 1_999, 2_500); // the second is not
+        assert_eq!(recent(&marks, &[1_999, 2_000, 2_499, 2_500]), [10, 5, 5, 0]);
+        // Of a key of which nothing was known, until two marks are acknowledged.
+        let mut marks = Marks::default();
+        marks.charge(4, 0, 1_000);
+        marks.charge(1, 500, 1_200);
+        assert_eq!(recent(&marks, &[999, 1_000, 1_200]), [u64::MAX, 5, 0]);
     }
 
     /// Against a list of all charges.

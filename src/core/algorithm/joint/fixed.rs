@@ -241,7 +241,7 @@ impl Meter for JointFixed {
         };
         self.limit = ask.limit.limit();
         self.rewind(ask.now_ms, Some(current));
-        let is_due = at_ms >= ask.now_ms || at_ms >= current.start_ms;
+        let is_due = at_ms >= current.start_ms;
         let Some(own) = self.parts.own_mut(ask.now_ms) else {
             return;
         };

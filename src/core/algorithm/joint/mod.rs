@@ -106,10 +106,8 @@ impl<P: Part> Parts<P> {
         let last_ms = of_region
             .filter(|origin| origin.region == region)
             .map(|origin| origin.began_ms)
-            .max();
-        let after_ms = last_ms.max((after_ms > 0).then_some(after_ms));
-        let next_ms = after_ms.map_or(0, |after_ms| after_ms.saturating_add(1));
-        let began_ms = now_ms.max(next_ms).min(MAX_TIME_MS);
+            .fold(after_ms, u64::max);
+        let began_ms = now_ms.max(last_ms.saturating_add(1)).min(MAX_TIME_MS);
         let origin = Origin { region, began_ms };
         // What was used while no region was set is the region's that is set now.
         let unnamed = self
@@ -124,7 +122,10 @@ impl<P: Part> Parts<P> {
             }
             None => P::begin(origin),
         };
-        self.insert(part);
+        match self.list.iter_mut().find(|part| part.origin() == origin) {
+            Some(last) => last.fold(&part), // there is no later time to begin at
+            None => self.insert(part),
+        }
         self.own = Some(origin);
         if self.list.len() > MAX_PARTS && !self.make_room() {
             // Every other is another region's: the earlier one of this region goes on as the new one.
@@ -252,5 +253,7 @@ pub trait Joint: Meter {
     fn forgets_ms(&self, reset_ms: u64) -> u64;
 }
 
+#[cfg(test)]
+mod examples;
 #[cfg(test)]
 mod tests;
