@@ -87,8 +87,9 @@ fn what_is_reported_is_what_is_allocated() {
 /// Adds values to the list `l`.
 fn add(lists: &mut Lists, values: impl IntoIterator<Item = String>, until: Until) {
     let values: Vec<String> = values.into_iter().collect();
-    let values = Values::read(values.iter().map(String::as_bytes)).unwrap();
-    lists.add(b"l", &values, until, 0, &Bounds::NONE).unwrap();
+    let added = Values::read(values.iter().map(String::as_bytes))
+        .and_then(|values| lists.add(b"l", &values, until, 0, &Bounds::NONE));
+    assert!(added.is_ok());
 }
 
 fn texts(count: u32) -> impl Iterator<Item = String> {

@@ -295,8 +295,10 @@ fn only_a_clients_record_that_was_taken_is_told_anew() {
 
 #[test]
 fn a_nodes_memory_grows_by_what_each_of_its_parts_does() {
+    type Memory = fn(&Node) -> usize;
+    type Change = fn(&mut Node);
     let mut node = node();
-    let changes: [(fn(&Node) -> usize, fn(&mut Node)); 3] = [
+    let changes: [(Memory, Change); 3] = [
         (
             |node| node.policies.memory_bytes(),
             |node| {
