@@ -659,11 +659,12 @@ impl<M: Meter> Meters<M> {
         for (index, (limit, verdict)) in verdicts.enumerate() {
             let meter = Self::find(meters, index, limit);
             let ask = hit.ask(index, limit, now_ms);
-            verdict.reset_after_ms = match meter {
-                Some(meter) => meter.reset(&ask),
-                None => 0,
-            };
-            if !fits {
+            if fits {
+                verdict.reset_after_ms = match meter {
+                    Some(meter) => meter.reset(&ask),
+                    None => 0,
+                };
+            } else {
                 verdict.wait(meter, &ask, needed);
             }
         }
@@ -699,9 +700,10 @@ impl<M: Meter> Meters<M> {
             let mut meter = found.unwrap_or_else(|| M::unused(limit, hit.log_size));
             meter.charge(&ask, taken, hit.at_ms());
             verdict.used = meter.used(&ask);
-            verdict.reset_after_ms = meter.reset(&ask);
             // A forced hit that did not fit may have filled a limit that it did fit: then that one has to be waited for, too.
-            if !fits {
+            if fits {
+                verdict.reset_after_ms = meter.reset(&ask);
+            } else {
                 verdict.wait(Some(&meter), &ask, hit.cost.unsigned_abs());
             }
         }
@@ -846,14 +848,17 @@ impl<M: Meter> Meters<M> {
 }
 
 impl Verdict {
-    /// When a cost that did not fit will, by this limit alone.
+    /// When a cost that did not fit will, by this limit alone, and when nothing is used.
     #[inline(always)]
     fn wait<M: Meter>(&mut self, meter: Option<&M>, ask: &Ask, needed: u64) {
-        self.retry = match self.limit.checked_sub(needed) {
-            Some(target) => Retry::After(match meter {
-                Some(meter) => meter.wait(ask, target),
-                None => 0,
-            }),
+        let target = self.limit.checked_sub(needed);
+        let (wait_ms, reset_after_ms) = match meter {
+            Some(meter) => meter.wait_and_reset(ask, target.unwrap_or(0)),
+            None => (0, 0),
+        };
+        self.reset_after_ms = reset_after_ms;
+        self.retry = match target {
+            Some(_) => Retry::After(wait_ms),
             None => Retry::Never,
         };
         self.allowed = self.retry == Retry::After(0);

@@ -694,8 +694,7 @@ fn name<'a>(words: &mut Words<'a>, what: &'static str) -> Result<&'a [u8], Error
 
 /// A count, 0 ..= [`MAX_COUNT`].
 fn count(text: &[u8]) -> Option<u64> {
-    let value = u64::try_from(integer(text)?).ok()?;
-    (value <= MAX_COUNT).then_some(value)
+    natural(text).filter(|value| *value <= MAX_COUNT)
 }
 
 /// What a reader that goes on by a cursor may say behind it: `COUNT n`, of 1 ..= `max`. `at` is the place of its first word.
@@ -715,12 +714,17 @@ pub fn scan_count(args: &[&[u8]], at: usize, default: usize, max: usize) -> Resu
 
 /// A decimal integer as Redis reads them: no plus sign, no leading zero, no space.
 pub fn integer(text: &[u8]) -> Option<i64> {
-    let (negative, digits) = match text {
-        [b'-', digits @ ..] => (true, digits),
-        digits => (false, digits),
-    };
+    match text {
+        [b'-', b'0'] => None,
+        [b'-', digits @ ..] => 0i64.checked_sub_unsigned(natural(digits)?),
+        digits => i64::try_from(natural(digits)?).ok(),
+    }
+}
+
+/// The same without a sign, of 19 digits at the most.
+fn natural(digits: &[u8]) -> Option<u64> {
     match digits {
-        [b'0'] if !negative => return Some(0),
+        [b'0'] => return Some(0),
         [] | [b'0', ..] => return None,
         _ => {}
     }
@@ -735,11 +739,7 @@ pub fn integer(text: &[u8]) -> Option<i64> {
         }
         value = value * 10 + u64::from(digit);
     }
-    if negative {
-        0i64.checked_sub_unsigned(value)
-    } else {
-        i64::try_from(value).ok()
-    }
+    Some(value)
 }
 
 #[cfg(test)]

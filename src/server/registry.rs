@@ -3,7 +3,7 @@
 use super::config;
 use super::raw::{is_main_thread, random_seeds};
 use crate::core::node::{Bounds, Node};
-use std::cell::RefCell;
+use std::cell::{RefCell, RefMut};
 use std::ffi::CStr;
 
 /// The internal command that carries a part of the node: see [`crate::core::node::Part`].
@@ -49,18 +49,24 @@ static REGISTRY: Guarded = Guarded(RefCell::new(None));
 /// commands or notifies anyone.
 #[inline(always)]
 pub fn with<T>(body: impl FnOnce(&mut Registry) -> T) -> T {
-    debug_assert!(is_main_thread());
-    let mut registry = REGISTRY.0.borrow_mut();
-    body(match &mut *registry {
-        Some(registry) => registry,
-        none => none.insert(Registry::new()),
-    })
+    body(there(&mut guard()))
 }
 
 /// Gives access to the node, as [`with`] does.
 #[inline(always)]
 pub fn node<T>(body: impl FnOnce(&mut Node) -> T) -> T {
-    with(|registry| body(&mut registry.node))
+    body(&mut there(&mut guard()).node) // not by way of `with`: the closure would be called
+}
+
+#[inline(always)]
+fn guard() -> RefMut<'static, Option<Registry>> {
+    debug_assert!(is_main_thread());
+    REGISTRY.0.borrow_mut()
+}
+
+#[inline(always)]
+fn there(registry: &mut Option<Registry>) -> &mut Registry {
+    registry.get_or_insert_with(Registry::new)
 }
 
 /// How much there may be, as configured now.
@@ -73,6 +79,7 @@ pub fn bounds() -> Bounds {
 }
 
 impl Registry {
+    #[cold]
     fn new() -> Self {
         Self {
             node: Node::new(&bounds(), random_seeds()),

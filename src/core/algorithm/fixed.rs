@@ -175,6 +175,13 @@ impl Meter for Fixed {
     }
 
     #[inline(always)]
+    fn wait_and_reset(&self, ask: &Ask, target: u64) -> (u64, u64) {
+        let binds = self.binding(ask.now_ms);
+        let wait = |target| self.wait_in(binds, target, ask.now_ms);
+        (wait(target), wait(0))
+    }
+
+    #[inline(always)]
     fn reset_after(this: Option<&Self>, ask: &Ask, _cost: u64) -> u64 {
         let binds = match this {
             Some(fixed) => fixed.binding(ask.now_ms),

@@ -57,6 +57,12 @@ pub trait Meter: Clone {
         self.wait(ask, 0)
     }
 
+    /// [`Meter::wait`] and [`Meter::reset`] in one look.
+    #[inline(always)]
+    fn wait_and_reset(&self, ask: &Ask, target: u64) -> (u64, u64) {
+        (self.wait(ask, target), self.reset(ask))
+    }
+
     /// [`Meter::reset`] as it will be once `cost` units, 1 or more, are charged now and fit.
     fn reset_after(this: Option<&Self>, ask: &Ask, cost: u64) -> u64;
 
