@@ -118,6 +118,23 @@ fn statistics_know_their_memory_and_have_an_end() {
 }
 
 #[test]
+fn a_few_statistics_know_their_memory_to_the_byte() {
+    let before = LIVE.get();
+    let bounds = Bounds {
+        names: 100,
+        identifiers: 8,
+    };
+    let mut stats = Stats::new(bounds, hashing());
+    for names in [1, 4, 15, 60] {
+        flood(&mut stats, names, 2 * names, HOUR_MS);
+        let heap = held_since(before);
+        // But for the control bytes that a hash table has behind those of its places.
+        let behind = (size_of::<Stats>() + heap) - stats.memory_bytes();
+        assert!(behind <= 16, "{behind}");
+    }
+}
+
+#[test]
 fn the_largest_numbers_stay_within_the_documented_bytes_an_hour() {
     // Hours that each count as much as 64 bits hold, given as bytes: no traffic reaches this.
     let max = [[0xff; 9].as_slice(), &[1]].concat();

@@ -22,3 +22,14 @@ pub fn seeded() -> RandomState {
 pub fn hash(word: &[u8]) -> u64 {
     SEEDED.hash_one(word)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_told_apart_and_the_same_one_is_known_again() {
+        assert_eq!(hash(b"a"), hash(b"a"));
+        assert_ne!(hash(b"a"), hash(b"b"));
+    }
+}

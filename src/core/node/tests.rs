@@ -292,3 +292,41 @@ fn only_a_clients_record_that_was_taken_is_told_anew() {
     assert!(to.apply(&record, Sender::Client(&bounds), NOW).is_ok());
     assert_eq!(to.stats.unwritten(), 2); // the totals and the name
 }
+
+#[test]
+fn a_nodes_memory_grows_by_what_each_of_its_parts_does() {
+    type Memory = fn(&Node) -> usize;
+    type Change = fn(&mut Node);
+    let mut node = node();
+    let changes: [(Memory, Change); 3] = [
+        (
+            |node| node.policies.memory_bytes(),
+            |node| {
+                let setting = Setting::Lasting(policy(5));
+                node.policies.set(b"login", setting, NOW).unwrap();
+            },
+        ),
+        (
+            |node| node.deny.memory_bytes(),
+            |node| {
+                let (values, bounds) = (values(&["alice"]), deny::Bounds::NONE);
+                node.deny
+                    .add(b"list", &values, Until::Forever, NOW, &bounds)
+                    .unwrap();
+            },
+        ),
+        (
+            |node| node.stats.memory_bytes(),
+            |node| {
+                let (algorithm, outcome) = (Algorithm::Fixed, Outcome::Denied);
+                node.count(Some(b"login"), || b"alice", algorithm, outcome, NOW);
+            },
+        ),
+    ];
+    for (part, change) in changes {
+        let (all_before, part_before) = (node.memory_bytes(), part(&node));
+        change(&mut node);
+        assert!(part(&node) > part_before);
+        assert_eq!(node.memory_bytes() - all_before, part(&node) - part_before);
+    }
+}

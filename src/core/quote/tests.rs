@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::core::codec;
+use crate::core::region::origin::Region;
 use crate::core::request::{self, Verb};
 
 /// One key, and calls as a client writes them, `FIXED 5 1s COST 2`, at times in milliseconds.
@@ -9,6 +10,7 @@ use crate::core::request::{self, Verb};
 struct Key {
     state: Option<Limiter>,
     windows: Vec<Window>,
+    here: Option<Here>,
 }
 
 impl Key {
@@ -26,7 +28,7 @@ impl Key {
             block_ms: &clause.block_ms,
             id: clause.id,
             drops_unnamed: false,
-            here: None,
+            here: self.here,
         };
         let asked = Hit {
             force: options.force,
@@ -209,6 +211,36 @@ fn a_reservation_that_is_denied_is_no_overflow() {
     assert_eq!((denied.fits, denied.change), (false, Change::None));
     let overflow = key.call(S, "BUCKET 5 9007199254740991 1d RESERVE 2d");
     assert_eq!(overflow, Err(Error::Overflow));
+}
+
+#[test]
+fn what_is_reserved_may_be_as_much_as_there_can_be() {
+    let mut key = Key::default();
+    assert!(!key.fits(
+        S,
+        "BUCKET 5 9007199254740991 1d COST 9007199254740990 FORCE"
+    ));
+    assert!(key.fits(S, "BUCKET 5 9007199254740991 1d RESERVE 2d"));
+    let overflow = key.call(S, "BUCKET 5 9007199254740991 1d RESERVE 2d");
+    assert_eq!(overflow, Err(Error::Overflow));
+}
+
+/// As where a region's name has been taken out of the configuration since.
+#[test]
+fn a_block_of_what_regions_share_holds_also_for_who_is_none_of_them() {
+    let mut key = Key {
+        here: Some(Here {
+            region: Region::parse(b"eu").unwrap(),
+            term: 0,
+            share: None,
+        }),
+        ..Key::default()
+    };
+    assert!(key.fits(S, "FIXED 1 1h BLOCK 10s"));
+    assert!(!key.fits(S, "FIXED 1 1h BLOCK 10s"));
+    key.here = None;
+    assert_eq!(key.ask(2 * S, "FIXED 1 1h").2, 9_000);
+    assert!(key.fits(11 * S, "FIXED 1 1h"));
 }
 
 #[test]
@@ -396,7 +428,7 @@ fn a_renewal_of_no_more_is_always_allowed_and_a_denied_one_leaves_the_lease() {
 #[test]
 fn a_key_has_4096_leases_and_no_more() {
     let mut key = Key::default();
-    let mut hit_id = |now_ms: u64, id: u64| {
+    let mut hit_id = |now_ms: u64, id: u64, cost: i64| {
         let limits = [Limit::window(100_000, 10 * S).unwrap()];
         let id = id.to_be_bytes();
         let rare = Rare {
@@ -405,16 +437,17 @@ fn a_key_has_4096_leases_and_no_more() {
         };
         let asked = Hit {
             rare: &rare,
-            ..Hit::new(Algorithm::Lease, &limits, 1)
+            ..Hit::new(Algorithm::Lease, &limits, cost)
         };
         hit(&mut key.state, &asked, now_ms).map(|quoted| quoted.fits)
     };
     for id in 0..4_096 {
-        assert_eq!(hit_id(S + id, id), Ok(true));
+        assert_eq!(hit_id(S + id, id, 1), Ok(true));
     }
-    assert_eq!(hit_id(6 * S, 4_096), Err(Error::TooManyLeases));
-    assert_eq!(hit_id(6 * S, 77), Ok(true), "a renewal is none more");
-    assert_eq!(hit_id(11 * S, 4_096), Ok(true), "and one has ended");
+    assert_eq!(hit_id(6 * S, 4_096, 1), Err(Error::TooManyLeases));
+    assert_eq!(hit_id(6 * S, 4_096, 0), Ok(true), "to ask is none more");
+    assert_eq!(hit_id(6 * S, 77, 1), Ok(true), "nor is a renewal");
+    assert_eq!(hit_id(11 * S, 4_096, 1), Ok(true), "and one has ended");
 }
 
 #[test]
@@ -428,14 +461,4 @@ fn nothing_has_more_left_than_it_was_given_after_a_clock_step() {
     assert!(!key.fits(100 * S, "FIXED 1 1h BLOCK 10s"));
     assert_eq!(key.ask(50 * S, "FIXED 1 1h").2, 10_000);
     assert!(key.fits(60 * S, "FIXED 1 1h"));
-}
-
-#[test]
-fn whether_one_lease_more_would_fit_may_be_asked_of_a_full_key() {
-    let mut key = Key::default();
-    for id in 0..4_096 {
-        assert!(key.fits(1_000, &format!("LEASE 9999 1h id-{id}")));
-    }
-    assert!(key.call(1_000, "LEASE 9999 1h one-more").is_err());
-    assert!(key.call(1_000, "LEASE 9999 1h one-more COST 0").is_ok());
 }

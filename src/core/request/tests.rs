@@ -326,6 +326,31 @@ fn integers_are_read_as_redis_reads_them() {
     }
 }
 
+#[test]
+fn a_scan_may_say_how_many_it_wants_at_a_time() {
+    let count = |line| scan_count(&words(line), 4, 10, 500);
+    assert_eq!(scan_count(&[], 4, 10, 500), Ok(10));
+    for (line, expected) in [("COUNT 1", 1), ("count 77", 77), ("Count 500", 500)] {
+        assert_eq!(count(line), Ok(expected), "{line}");
+    }
+    for line in [
+        "COUNT",
+        "COUNT 0",
+        "COUNT 501",
+        "COUNT -1",
+        "COUNT x",
+        "COUNT 1 1",
+        "MATCH 5",
+        "5",
+    ] {
+        assert_eq!(
+            count(line),
+            Err(Error::ScanCount { at: 4, max: 500 }),
+            "{line}"
+        );
+    }
+}
+
 /// Words that mean something, words that almost do, and noise.
 fn word(random: &mut Random) -> Vec<u8> {
     let any = random.next();

@@ -392,6 +392,12 @@ mod tests {
         assert!(matches!(table.shards.len(), 0 | 1 | SHARDS));
         for (number, shard) in table.shards.iter().enumerate() {
             assert!(shard.len * 4 <= shard.homes * 3, "more than 3/4 full");
+            let unused = shard.slots.capacity() - shard.slots.len();
+            let spilled = shard.slots.len() - shard.homes;
+            assert!(
+                unused < 8 && (spilled > 0 || unused == 0),
+                "{unused} unused"
+            );
             let mut gap = 0;
             for (at, slot) in shard.slots.iter().enumerate() {
                 match slot {

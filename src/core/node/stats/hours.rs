@@ -503,6 +503,16 @@ mod tests {
     }
 
     #[test]
+    fn the_last_hour_that_there_is_is_read_back() {
+        let mut series = Series::default();
+        series.count(Outcome::Allowed, LAST_HOUR);
+        let mut bytes = Vec::new();
+        series.encode(&mut bytes);
+        let read = Series::decode(&mut Source(&bytes)).unwrap();
+        assert_eq!(numbers(&read.all()), [LAST_HOUR]);
+    }
+
+    #[test]
     fn a_step_back_across_the_hour_counts_in_both() {
         let mut series = Series::default();
         for hour in [7, 8, 7, 8, 8, 7] {
@@ -540,6 +550,7 @@ mod tests {
         assert_eq!(change(1_000, 160), Some(0));
         assert_eq!(change(0, 160), Some(0), "there are no more for that");
         assert_eq!(change(1_000, 161), None);
+        assert_eq!(change(1_000, 200), None);
         assert_eq!(change(1_001, 161), Some(0));
         assert_eq!(change(1_500, 660), Some(0));
         assert_eq!(change(1_500, 661), None);
@@ -585,7 +596,10 @@ mod tests {
             assert!(kept.len() <= KEPT_HOURS);
             assert!((11_900..=hour).all(|hour| kept.iter().any(|kept| kept.hour == hour)));
         }
-        // In the middle of two full stretches the farthest hour goes, whichever side it is on; of two, the later.
+    }
+
+    #[test]
+    fn in_the_middle_of_two_full_stretches_the_farthest_hour_goes_and_of_two_the_later() {
         let mut series = Series::default();
         let both = (1..2_160).flat_map(|hour| [2 * hour, 2 * hour + 1]);
         let hours: Vec<Hour> = both

@@ -537,6 +537,25 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_record_takes_one_name_more_while_it_is_shorter_than_its_writer_wants() {
+        let mut stats = stats();
+        for name in ["a", "b", "c"] {
+            hit(&mut stats, name, "x", Outcome::Allowed, START_MS);
+        }
+        let mut length = |bytes| {
+            stats.write_anew();
+            stats.next_record(bytes).unwrap().len()
+        };
+        let one = length(0);
+        // It ends with how many names there are, in one byte, before them.
+        assert_eq!(length(one - 1), one);
+        let two = length(one);
+        assert!(two > one);
+        assert_eq!(length(two - 1), two);
+        assert!(length(two) > two);
+    }
+
     /// What is written now, byte for byte.
     #[test]
     fn records_keep_their_bytes() {
@@ -776,6 +795,64 @@ mod tests {
         assert!(!copy.apply_record(&record(MOST_NAMES)));
         let bytes = copy.encode();
         assert!(copy.load(&bytes));
+    }
+
+    /// A record of the first version without totals: whether all is forgotten first, names that are, and names without a hit.
+    fn names_of_the_first_version(
+        everything: bool,
+        forgotten: &[String],
+        brought: &[String],
+    ) -> Vec<u8> {
+        let mut bytes = vec![VERSION_1, u8::from(everything)];
+        varint::write(&mut bytes, forgotten.len() as u64);
+        for name in forgotten {
+            write_string(&mut bytes, name.as_bytes());
+        }
+        bytes.push(0);
+        varint::write(&mut bytes, brought.len() as u64);
+        for name in brought {
+            write_string(&mut bytes, name.as_bytes());
+            bytes.extend([0; 6 + 2 + 2]);
+        }
+        bytes
+    }
+
+    #[test]
+    fn one_record_may_forget_and_bring_as_many_names_as_there_may_be() {
+        let mut all: Vec<_> = (0..MOST_NAMES).map(|index| format!("{index:05}")).collect();
+        all.push("other".to_owned());
+        let more = [all.as_slice(), &["p".to_owned()]].concat();
+        let (new, none) = (&more[MOST_NAMES + 1..], &[]);
+        let mut copy = stats();
+        let mut apply = |forgotten: &[String], brought: &[String]| {
+            copy.apply_record(&names_of_the_first_version(false, forgotten, brought))
+        };
+        assert!(!apply(&more, none));
+        assert!(!apply(none, &more));
+        assert!(apply(&all, none));
+        assert!(apply(none, &all));
+        // Now there is no room, but that of one that goes.
+        assert!(!apply(none, new));
+        assert!(apply(&all[7..8], new));
+        assert!(!apply(none, &all[7..8]));
+        assert_eq!(copy.names_len(), MOST_NAMES + 1);
+    }
+
+    #[test]
+    fn what_follows_on_a_name_that_is_forgotten_begins_with_nothing() {
+        let name = ["n".to_owned()];
+        for (everything, forgotten, is_applied) in [
+            (true, [].as_slice(), true),
+            (false, &name, true),
+            (false, &[], false), // or else a hit would be taken back
+        ] {
+            let mut copy = stats();
+            hit(&mut copy, "n", "x", Outcome::Allowed, START_MS);
+            let record = names_of_the_first_version(everything, forgotten, &name);
+            assert_eq!(copy.apply_record(&record), is_applied);
+            let allowed = copy.name(b"n").unwrap().series().counts().allowed;
+            assert_eq!(allowed, u64::from(!is_applied));
+        }
     }
 
     /// Nobody gets there by hits, but by bytes.

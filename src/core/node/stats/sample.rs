@@ -94,6 +94,24 @@ mod tests {
         assert_eq!(most, 254);
     }
 
+    /// The published Xorshift with the shifts 13, 7 and 17, from 1 on.
+    #[test]
+    fn what_is_passed_over_goes_by_the_published_generator() {
+        let mut sample = Sample {
+            exact: 0,
+            ..Sample::new(1)
+        };
+        for state in [
+            1_082_269_761,
+            1_152_992_998_833_853_505,
+            11_177_516_664_432_764_457,
+            17_678_023_832_001_937_445,
+        ] {
+            assert_eq!(sample.next(), EVERY);
+            assert_eq!((sample.state, sample.skip), (state, (state >> 32) % 255));
+        }
+    }
+
     #[test]
     fn the_first_hits_are_all_entered() {
         let mut sample = Sample::new(1);

@@ -599,6 +599,43 @@ fn names_of_policies_that_are_gone_make_room() {
     assert!(stats.load(&bytes));
 }
 
+/// Where there are as many policies as there may be, each keeps its place, and one more waits for one to go.
+#[test]
+fn one_policy_more_than_there_may_be_takes_the_place_of_one_that_is_gone() {
+    let mut stats = stats(10, 8);
+    stats.slot(b"made up");
+    for index in 0..MAX_POLICY_NAMES {
+        stats.renew(Slot::default(), format!("{index}").as_bytes(), |_| true);
+    }
+    let others = stats.slot(OTHER);
+    let names = stats.names_len();
+    let all_are = |name: &[u8]| name != b"made up";
+    assert_eq!(stats.renew(Slot::default(), b"new", all_are), others);
+    assert_eq!(stats.names_len(), names);
+    // One that is there has its own, whoever else is gone.
+    let but_5 = |name: &[u8]| all_are(name) && name != b"5";
+    let own = stats.renew(Slot::default(), b"7", but_5);
+    assert_ne!(own, others);
+    assert_eq!(own, stats.slot(b"7"));
+    assert_eq!(stats.names_len(), names);
+    // The one that is gone makes room, and nobody else does.
+    let new = stats.renew(Slot::default(), b"new", but_5);
+    assert_ne!(new, stats.slot(OTHER));
+    assert_eq!(stats.names_len(), names);
+    assert!(stats.name(b"5").is_none());
+    assert!(stats.name(b"made up").is_some());
+}
+
+#[test]
+fn a_policy_of_a_name_that_there_cannot_be_is_another() {
+    let mut stats = stats(10, 8);
+    for name in [b"".as_slice(), &[b'x'; MAX_NAME_BYTES + 1]] {
+        let slot = stats.renew(Slot::default(), name, |_| true);
+        assert_eq!(slot, stats.slot(OTHER));
+    }
+    assert_eq!(stats.names(), [OTHER]);
+}
+
 #[test]
 fn hits_without_a_name_and_values_that_were_caught_have_lists() {
     let mut stats = stats(4, 8);

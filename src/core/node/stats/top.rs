@@ -475,6 +475,34 @@ mod tests {
         assert_eq!(read(&mut Source(&bytes)), None);
     }
 
+    #[test]
+    fn a_list_of_the_most_identifiers_is_read_back_and_one_more_is_refused() {
+        let hashing = hashing(1);
+        let mut top = Top::default();
+        for identifier in 0..MAX_IDENTIFIERS {
+            top.count(&identifier.to_be_bytes(), 2, MAX_IDENTIFIERS, &hashing);
+        }
+        let mut bytes = Vec::new();
+        top.encode(&mut bytes);
+        let loaded = Top::decode(&mut Source(&bytes), u64::MAX, &hashing).unwrap();
+        assert_eq!(loaded.list(), top.list());
+        // A change that leaves all there are and brings another.
+        let change = |identifier: usize| {
+            let mut bytes = Vec::new();
+            let identifier = identifier.to_be_bytes();
+            let entry = Frequent {
+                identifier: &identifier,
+                count: 3,
+                max_error: 0,
+            };
+            write(0, &[entry], &mut bytes);
+            top.changed(&mut Source(&bytes), u64::MAX, &hashing)
+        };
+        let changed = change(MAX_IDENTIFIERS - 1).unwrap().unwrap();
+        assert_eq!(changed.list().len(), MAX_IDENTIFIERS);
+        assert!(change(MAX_IDENTIFIERS).is_none());
+    }
+
     /// Ranks 0 .. `size`, rank r with a weight of 1 / (r + 1)^s; s = 0 is flat.
     struct Zipf(Vec<f64>);
 

@@ -1,0 +1,43 @@
+//! Charges with many clauses at once.
+
+use super::*;
+
+#[test]
+fn a_charge_of_a_new_origin_is_read_back_whatever_else_it_says() {
+    let shared = Rare {
+        here: here("eu", u64::MAX),
+        at_ms: Some(NOW_MS - 1),
+        ..Rare::NONE
+    };
+    let stamped = Rare {
+        stamp: true,
+        ..shared
+    };
+    let november = [november()];
+    let dated = Rare {
+        windows: &november,
+        ..shared
+    };
+    let month = Span::parse(b"1mo@15,Europe/Berlin").unwrap();
+    let month = Limit::spanning(1_000, month).unwrap();
+    let [bucket, _] = buckets();
+    for (algorithm, limit, rare) in [
+        (Algorithm::Sliding, hour(100), shared),
+        (Algorithm::Bucket, bucket, stamped),
+        (Algorithm::Fixed, month, dated),
+    ] {
+        let limits = [limit];
+        let hit = Hit {
+            rare: &rare,
+            ..Hit::new(algorithm, &limits, 1)
+        };
+        let bytes = encode_regional_charge(&hit, 2, NOW_MS, true);
+        let Some(Effect::Charge(charge)) = decode(&bytes) else {
+            panic!("{algorithm:?} is not read back");
+        };
+        assert_eq!((charge.cost, charge.now_ms), (2, NOW_MS));
+        let read = charge.rare();
+        assert_eq!((read.here, read.at_ms), (rare.here, rare.at_ms));
+        assert_eq!((read.stamp, read.windows), (rare.stamp, rare.windows));
+    }
+}
