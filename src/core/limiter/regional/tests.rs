@@ -1,8 +1,9 @@
 //! What several regions share of one key, by example.
 
 use super::*;
+use crate::core::algorithm::fixed::Fixed;
 use crate::core::calendar::Window;
-use crate::core::limiter::{Block, Blocked};
+use crate::core::limiter::{Block, Blocked, Kept};
 use crate::core::quote::{self, Hit};
 
 /// Half a second into a window of 1 s.
@@ -267,7 +268,7 @@ fn a_bucket_becomes_a_region_s_with_the_tokens_it_has_out() {
         let Held::Bucket(meters) = &mut state.held() else {
             panic!("it is a bucket");
         };
-        meters.0[0].charge(
+        meters.many().0[0].charge(
             &Ask {
                 limit: &limits[0],
                 window: Window::default(),
@@ -309,7 +310,7 @@ fn a_blocked_key_says_what_regions_share_of_it() {
     }
     assert!(limiter(false).held().regional().is_some());
     assert!(blocked(limiter(false)).held().regional().is_some());
-    let plain = || Limiter::Fixed(Box::new(Meters::empty()));
+    let plain = || Fixed::wrap(Meters::empty());
     for mut other in [plain(), blocked(plain())] {
         assert!(other.held().regional().is_none() && !other.held().is_renewed());
     }
