@@ -88,7 +88,8 @@ impl Table {
     }
 
     /// How many limits have a number.
-    pub fn count(&self) -> usize {
+    #[cfg(test)]
+    fn count(&self) -> usize {
         let given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
         given.len()
     }
