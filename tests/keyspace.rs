@@ -343,7 +343,10 @@ fn memory_usage_counts_what_a_key_holds() {
         server.call("DEL k");
         server.decide(&format!("RL.{algorithm} k {limits}"));
         let bytes = usage("k");
-        assert!((16..2_000).contains(&bytes), "{algorithm} {limits}: {bytes}");
+        assert!(
+            (16..2_000).contains(&bytes),
+            "{algorithm} {limits}: {bytes}"
+        );
     }
     server.ok("CONFIG SET ratelimit.sliding-entries 64");
     server.decide("RL.SLIDING log 1000000 30d");

@@ -291,7 +291,7 @@ unsafe extern "C" fn defrag(
             unsafe {
                 if let Some(moved) = NonNull::new(old).and_then(|old| server::relocate(self.0, old))
                 {
-                    std::mem::forget(std::mem::replace(place, Box::from_raw(moved.as_ptr())));
+                    let _ = Box::into_raw(std::mem::replace(place, Box::from_raw(moved.as_ptr())));
                 }
             }
         }
