@@ -286,12 +286,12 @@ unsafe extern "C" fn defrag(
 
         fn visit_box<T>(&mut self, place: &mut Box<T>) {
             let old: *mut T = &raw mut **place;
-            // SAFETY: a box's memory came from the server's allocator; what was moved is the new box's, and the old one, whose
-            // memory is gone, is forgotten.
+            // SAFETY: a box's memory came from the server's allocator; what was moved is the new box's, which is written over
+            // the old one, whose memory is gone, without dropping it.
             unsafe {
                 if let Some(moved) = NonNull::new(old).and_then(|old| server::relocate(self.0, old))
                 {
-                    let _ = Box::into_raw(std::mem::replace(place, Box::from_raw(moved.as_ptr())));
+                    std::ptr::write(place, Box::from_raw(moved.as_ptr()));
                 }
             }
         }
