@@ -15,7 +15,10 @@ const KEY: usize = 2;
 /// `RL.PEEK FIXED|SLIDING|BUCKET|LEASE key limits... [options]`
 pub fn peek(call: &Call) -> Result<(), Error> {
     const ALGORITHM: usize = 1;
-    match Algorithm::parse(call.arg(ALGORITHM)).ok_or(Error::Algorithm { at: ALGORITHM })? {
+    let Some(algorithm) = Algorithm::parse(call.arg(ALGORITHM)) else {
+        return Err(Error::Algorithm { at: ALGORITHM });
+    };
+    match algorithm {
         Algorithm::Fixed => ask(call, Algorithm::Fixed),
         Algorithm::Sliding => ask(call, Algorithm::Sliding),
         Algorithm::Bucket => ask(call, Algorithm::Bucket),
@@ -75,7 +78,10 @@ fn answer(
         log_size: config::sliding_entries(),
         rare,
     };
-    let slot = call.open_to_read(KEY).map(Slot::of).transpose()?;
+    let slot = match call.open_to_read(KEY) {
+        Some(key) => Some(Slot::of(key)?),
+        None => None,
+    };
     let held = slot.as_ref().and_then(Slot::held);
     let mut quote = Quote::default();
     if let Some(listed) = listed {
