@@ -206,10 +206,13 @@ impl Cluster {
     /// The port of a primary's replica.
     pub fn replica_of(&self, primary: u16) -> u16 {
         let id = self.find(primary).id;
-        let replica = nodes(self.any())
-            .into_iter()
-            .find(|node| node.primary == id);
-        replica.expect("each primary was given a replica").port
+        let replica = || {
+            let mut nodes = nodes(self.any()).into_iter();
+            nodes.find(|node| node.primary == id)
+        };
+        // A node learns of it some gossip after all slots are served.
+        eventually("the primary's replica is known", || replica().is_some());
+        replica().expect("it was known just now").port
     }
 
     /// The server of this port.
