@@ -59,5 +59,5 @@ for (const [at, region] of request.hits) {
   );
 }
 await Promise.all(underWay);
-console.log(JSON.stringify({ admitted, failed, latest: Math.round(latest), repairs }));
-process.exit(0);
+// It ends once all is written: a pipe takes 64 KiB at a time.
+process.stdout.write(`${JSON.stringify({ admitted, failed, latest: Math.round(latest), repairs })}\n`, () => process.exit(0));
