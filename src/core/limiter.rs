@@ -429,6 +429,8 @@ mod tests {
     /// What a key costs: these are the allocator's size classes that the figures in the README stand on.
     #[test]
     fn a_limiter_of_one_limit_is_small() {
+        assert_eq!(size_of::<Small<Fixed>>(), 16);
+        assert_eq!(size_of::<Small<Bucket>>(), 16);
         assert_eq!(size_of::<Meters<Sliding>>(), 80);
         assert_eq!(size_of::<Meters<Dated>>(), 48);
         assert_eq!(size_of::<Meters<Stamped>>(), 64);

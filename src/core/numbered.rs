@@ -63,7 +63,8 @@ impl Table {
     #[inline(always)]
     pub fn number(&self, of: Numbers, likely: u64) -> Option<u64> {
         let likely = likely & MASK;
-        if self.numbers(likely) == of && likely > 0 {
+        if self.numbers(likely) == of {
+            // (It is not 0, whose row stands for no limit, as none has a window of 0.)
             return Some(likely);
         }
         self.look_up(of)

@@ -375,9 +375,9 @@ fn commit_form<M: Kept>(
         _ => None,
     };
     if let (Some(store), None) = (M::of_mut(held), block) {
-        if let (Some(mut meter), [limit]) = (store.one(), hit.limits) {
-            if meter.is_for(limit) {
-                change_one(&mut meter, limit, hit, change, now_ms);
+        if let (Change::Charge(cost), [limit]) = (change, hit.limits) {
+            if let Some(mut meter) = store.one().filter(|meter| meter.is_for(limit)) {
+                meter.charge(&hit.ask(0, limit, now_ms), cost, hit.at_ms());
                 store.put(meter);
                 return Ok(None);
             }
@@ -395,21 +395,6 @@ fn commit_form<M: Kept>(
         None => limiter,
         Some(block) => Limiter::Blocked(Box::new(Blocked { block, limiter })),
     }))
-}
-
-/// [`Meters::change`] of the only meter, by its limit.
-#[inline(always)]
-fn change_one<M: Meter>(meter: &mut M, limit: &Limit, hit: &Hit, change: Change, now_ms: u64) {
-    match change {
-        Change::Charge(cost) => meter.charge(&hit.ask(0, limit, now_ms), cost, hit.at_ms()),
-        Change::Rewind => {
-            let window = hit.rare.windows.first().copied();
-            if meter.is_ahead(now_ms, window) {
-                meter.rewind(now_ms, window);
-            }
-        }
-        Change::None | Change::Block { .. } => {}
-    }
 }
 
 #[cold]

@@ -5,8 +5,8 @@
 //! bucket    level    50 bits | number 14        level, the 10 bits above | at 54
 //! ```
 //!
-//! The number is that of the limit ([`crate::core::numbered`]), which is never 0; a bucket's level is in units of `1/I` token. What does
-//! not fit into its bits is kept as a meter.
+//! The number is that of the limit ([`crate::core::numbered`]), which is never 0; a bucket's level is in units of `1/I` token.
+//! What does not fit into its bits is kept as a meter.
 
 use super::Meters;
 use crate::core::algorithm::bucket::Bucket;
@@ -31,16 +31,21 @@ pub trait Store<M: Meter>: Clone + Debug + Eq {
     fn view(&self) -> impl Deref<Target = [M]>;
 
     /// The only meter, where it is kept packed.
-    fn one(&self) -> Option<M>;
+    #[inline(always)]
+    fn one(&self) -> Option<M> {
+        None
+    }
 
-    /// Keeps a meter in the place of the only one.
-    fn put(&mut self, meter: M);
+    /// Keeps what [`Store::one`] gave, changed. (A closure that changes it in place would be called, not inlined.)
+    #[inline(always)]
+    fn put(&mut self, _meter: M) {} // where there is none, none is given
 
     /// The meters, to be changed, and then [`Store::settle`]d.
     fn many(&mut self) -> &mut Meters<M>;
 
     /// Packs them again, if that can be.
-    fn settle(&mut self);
+    #[inline(always)]
+    fn settle(&mut self) {}
 
     /// Shows every allocation below its own.
     fn visit_allocations(&mut self, visitor: &mut impl Allocations);
@@ -79,22 +84,9 @@ impl<M: Meter + Debug + Eq> Store<M> for Meters<M> {
     }
 
     #[inline(always)]
-    fn one(&self) -> Option<M> {
-        None
-    }
-
-    #[inline(always)]
-    fn put(&mut self, meter: M) {
-        self.0 = smallvec::smallvec![meter];
-    }
-
-    #[inline(always)]
     fn many(&mut self) -> &mut Meters<M> {
         self
     }
-
-    #[inline(always)]
-    fn settle(&mut self) {}
 
     fn visit_allocations(&mut self, visitor: &mut impl Allocations) {
         for meter in &mut self.0 {
@@ -210,16 +202,26 @@ pub enum Small<M: Pack> {
     Many(Box<Meters<M>>),
 }
 
+impl<M: Pack> Small<M> {
+    /// A meter that is not packed.
+    fn spread(meter: M) -> Self {
+        Small::Many(Box::new(Meters(smallvec::smallvec![meter])))
+    }
+
+    /// Meters packed, which only one alone can be.
+    #[inline(always)]
+    fn packed(meters: &[M]) -> Option<Self> {
+        match meters {
+            [meter] => meter.pack(&TABLE, None).map(Small::One),
+            _ => None,
+        }
+    }
+}
+
 impl<M: Pack + Debug + Eq> Store<M> for Small<M> {
     #[inline(always)]
     fn of(meters: Meters<M>) -> Self {
-        match meters.0.as_slice() {
-            [meter] => match meter.pack(&TABLE, None) {
-                Some(packed) => Small::One(packed),
-                None => Small::Many(Box::new(meters)),
-            },
-            _ => Small::Many(Box::new(meters)),
-        }
+        Self::packed(&meters.0).unwrap_or_else(|| Small::Many(Box::new(meters)))
     }
 
     #[inline(always)]
@@ -240,24 +242,20 @@ impl<M: Pack + Debug + Eq> Store<M> for Small<M> {
 
     #[inline(always)]
     fn put(&mut self, meter: M) {
-        let before = match self {
-            Small::One(packed) => Some(*packed),
-            Small::Many(_) => None,
+        let Small::One(before) = self else {
+            return;
         };
-        *self = match meter.pack(&TABLE, before) {
-            Some(packed) => Small::One(packed),
-            None => Small::Many(Box::new(Meters(smallvec::smallvec![meter]))),
-        };
+        match meter.pack(&TABLE, Some(*before)) {
+            Some(packed) => *before = packed,
+            None => *self = Self::spread(meter),
+        }
     }
 
     fn many(&mut self) -> &mut Meters<M> {
         loop {
             match self {
                 Small::Many(meters) => return meters,
-                Small::One(packed) => {
-                    let meter = M::unpack(&TABLE, *packed);
-                    *self = Small::Many(Box::new(Meters(smallvec::smallvec![meter])));
-                }
+                Small::One(packed) => *self = Self::spread(M::unpack(&TABLE, *packed)),
             }
         }
     }
@@ -265,10 +263,8 @@ impl<M: Pack + Debug + Eq> Store<M> for Small<M> {
     #[inline(always)]
     fn settle(&mut self) {
         if let Small::Many(meters) = self {
-            if let [meter] = meters.0.as_slice() {
-                if let Some(packed) = meter.pack(&TABLE, None) {
-                    *self = Small::One(packed);
-                }
+            if let Some(packed) = Self::packed(&meters.0) {
+                *self = packed;
             }
         }
     }
@@ -292,12 +288,6 @@ impl<M: Pack + Debug + Eq> Store<M> for Small<M> {
 mod tests {
     use super::*;
     use crate::core::limit::{Limit, MAX_COUNT};
-
-    #[test]
-    fn a_key_of_one_window_takes_sixteen_bytes() {
-        assert_eq!(size_of::<Small<Fixed>>(), 16);
-        assert_eq!(size_of::<Small<Bucket>>(), 16);
-    }
 
     static LIMITS: Table = Table::new();
 
