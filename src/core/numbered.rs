@@ -130,6 +130,10 @@ mod tests {
         }
         assert_eq!(FULL.number(limit(0), 0), None);
         assert_eq!(FULL.number(limit(7), 0), Some(7));
+        let last = MAX_NUMBERED as u64;
+        for likely in [1 << BITS, last | 1 << BITS] {
+            assert_eq!(FULL.number(limit(last), likely), Some(last));
+        }
         assert_eq!((FULL.count(), FULL.numbers(7)), (MAX_NUMBERED, limit(7)));
     }
 }
