@@ -110,15 +110,16 @@ impl EffectBytes {
     #[inline(always)]
     pub fn charge(&mut self, hit: &Hit, cost: i64, now_ms: u64, is_renewed: bool) {
         let rare = hit.rare;
-        let is_usual = rare.windows.is_empty()
-            && rare.at_ms.is_none()
-            && !rare.stamp
-            && rare.id.is_empty()
-            && rare.here.is_none();
-        if is_usual {
-            write_charge(hit, cost, now_ms, None, self);
-        } else {
-            write_rare_charge(hit, cost, now_ms, is_renewed, self);
+        let is_usual =
+            rare.windows.is_empty() && rare.at_ms.is_none() && !rare.stamp && rare.id.is_empty();
+        match rare.here {
+            None if is_usual => write_charge(hit, cost, now_ms, None, self),
+            Some(here) if is_usual => {
+                let more = HAS_REGION | if is_renewed { IS_RENEWED } else { 0 };
+                write_charge(hit, cost, now_ms, Some(more), self);
+                here.region.write(self);
+            }
+            _ => write_rare_charge(hit, cost, now_ms, is_renewed, self),
         }
     }
 }
@@ -864,6 +865,7 @@ impl Source<'_> {
             charge.here = Some(Here {
                 region,
                 term,
+                due: 0,
                 share: None,
             });
         }

@@ -73,6 +73,7 @@ impl Step {
                 here: self.region.map(|region| Here {
                     region,
                     term: 0,
+                    due: 0,
                     share: None,
                 }),
             },

@@ -54,6 +54,7 @@ pub fn here(algorithm: Algorithm, now_ms: u64) -> Option<Here> {
         with(|regions| Here {
             region,
             term: regions.ring.term(),
+            due: regions.ring.due(),
             share: regions.peers.share(region, config::sharing(), now_ms),
         })
     })

@@ -63,8 +63,11 @@ impl<'key> Slot<'key> {
         if let Some(held) = &self.held {
             propagate::commit(&self.key, held, hit, change, now_ms);
         }
-        if hit.rare.here.is_some() {
-            self.note_change(now_ms);
+        if let Some(here) = hit.rare.here {
+            let regional = self.held.as_mut().and_then(Held::regional);
+            if regional.is_some_and(|regional| regional.local.entry < here.due) {
+                self.note_change(now_ms);
+            }
         }
         Ok(())
     }

@@ -1238,6 +1238,7 @@ fn here(name: &str, term: u64) -> Option<Here> {
     Some(Here {
         region: Region::parse(name.as_bytes()).unwrap(),
         term,
+        due: 0,
         share: None,
     })
 }

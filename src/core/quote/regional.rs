@@ -1,16 +1,17 @@
 //! A hit on a limiter that several regions share: the same quote on what all have used, and the share rule.
 
-use super::{Change, Hit, Quote};
+use super::{Change, Hit, Quote, Rare};
 use crate::core::algorithm::joint::bucket::JointBucket;
 use crate::core::algorithm::joint::fixed::JointFixed;
 use crate::core::algorithm::joint::sliding::JointSliding;
 use crate::core::decision::Retry;
 use crate::core::error::Error;
-use crate::core::limit::Algorithm;
+use crate::core::limit::{Algorithm, Limit, MAX_LIMITS};
 use crate::core::limiter::regional::{Body, InBody, Regional};
 use crate::core::limiter::{Block, Blocked, Held, Limiter, Meters};
 use crate::core::region::origin::Region;
 use crate::core::region::share::{Marks, Share};
+use arrayvec::ArrayVec;
 
 /// Which of several regions this one is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub struct Here {
     /// A key whose last entry in the ring of changes is below this was not charged by this server since it has been a primary:
     /// what it holds may be older than what others have of it, so this region goes on as a new origin.
     pub term: u64,
+    /// A key whose last entry in the ring is below this may need another.
+    pub due: u64,
     /// What the share rule goes by; `None` where it holds nothing, as on a replica.
     pub share: Option<Share>,
 }
@@ -55,29 +58,63 @@ fn quote_joint<J: InBody>(
         None | Some(Held::Regional(_)) => None,
         Some(held) => Body::widen(held, region, now_ms),
     };
-    let (body, marks) = match state {
-        Some(Held::Regional(regional)) => (Some(&regional.body), regional.local.marks),
-        Some(_) => (widened.as_ref(), Marks::default()),
-        None => (None, Marks::begin(now_ms)),
+    let body = match state {
+        Some(Held::Regional(regional)) => Some(&regional.body),
+        Some(_) => widened.as_ref(),
+        None => None,
     };
     let meters = body.and_then(J::of);
     if let (Some(held), None) = (state, meters) {
         return Err(super::other_algorithm::<J>(held));
     }
     let meters = meters.map_or(&[][..], |meters| &meters.0);
+    if let ([meter], [limit]) = (meters, hit.limits) {
+        // Compiled for the usual key and hit, as in `Asked::quote`.
+        let (meters, limits) = (std::slice::from_ref(meter), std::slice::from_ref(limit));
+        let hit = &Hit { limits, ..*hit };
+        Meters::quote(meters, block, others, hit, now_ms, out)?;
+    } else {
+        Meters::quote(meters, block, others, hit, now_ms, out)?;
+    }
     let rare = hit.rare;
-    let share = rare.here.and_then(|here| here.share);
     // A turn that is reserved is the region's own, and a settlement is of what was let through before.
     let is_shared = hit.cost > 0 && rare.at_ms.is_none() && rare.reserve_ms.is_none();
-    let Some(share) = share.filter(|_| is_shared) else {
-        return Meters::quote(meters, block, others, hit, now_ms, out);
+    let share = rare.here.and_then(|here| here.share);
+    let Some(share) = share.filter(|_| is_shared && out.fits) else {
+        return Ok(());
     };
     let cost = hit.cost.unsigned_abs();
-    let recent = marks.recent(share.acknowledged_ms);
-    let room = |index: usize| {
-        let Some(limit) = hit.limits.get(index) else {
-            return u64::MAX;
-        };
+    let recent = match state {
+        Some(Held::Regional(regional)) => regional.local.marks.recent(share.acknowledged_ms),
+        Some(_) => u64::MAX, // it is not known
+        None => 0,
+    };
+    if out.taken == hit.cost && share.has_room(&out.decision.verdicts, recent, cost, now_ms) {
+        return Ok(());
+    }
+    hold(meters, block, others, hit, recent, now_ms, out)
+}
+
+/// The share rule, looked at closely: of what was charged lately, some may not count any more. What it holds is quoted anew.
+#[cold]
+fn hold<J: InBody>(
+    meters: &[J],
+    block: Option<Block>,
+    others: bool,
+    hit: &Hit,
+    recent: u64,
+    now_ms: u64,
+    out: &mut Quote,
+) -> Result<(), Error> {
+    let Some((region, share)) = hit
+        .rare
+        .here
+        .and_then(|here| Some((here.region, here.share?)))
+    else {
+        return Ok(());
+    };
+    let cost = hit.cost.unsigned_abs();
+    let room = |(index, limit): (usize, &Limit)| {
         let ask = hit.ask(index, limit, now_ms);
         let meter = Meters::find(meters, index, limit);
         let (view, own) = meter.map_or((0, 0), |meter| meter.view(region, &ask));
@@ -87,30 +124,30 @@ fn quote_joint<J: InBody>(
         };
         share.room(limit.limit(), view, recent, cost, now_ms)
     };
-    let least = (0..hit.limits.len()).map(room).min().unwrap_or(u64::MAX);
+    let rooms: ArrayVec<u64, MAX_LIMITS> = hit.limits.iter().enumerate().map(room).collect();
+    let least = rooms.iter().copied().min().unwrap_or(u64::MAX);
     if least >= cost {
-        return Meters::quote(meters, block, others, hit, now_ms, out);
+        return Ok(());
     }
-    if let Some(min) = rare.min.filter(|min| *min <= least) {
+    if let Some(min) = hit.rare.min.filter(|min| *min <= least) {
+        let rare = Rare {
+            min: Some(min),
+            ..*hit.rare
+        };
         let part = Hit {
             cost: i64::try_from(least).unwrap_or(i64::MAX),
-            rare: &super::Rare {
-                min: Some(min),
-                ..*rare
-            },
+            rare: &rare,
             ..*hit
         };
         return Meters::quote(meters, block, others, &part, now_ms, out);
     }
     Meters::quote(meters, block, false, hit, now_ms, out)?;
-    if out.fits {
-        out.fits = false;
-        let needed = rare.min.unwrap_or(cost);
-        for (index, verdict) in out.decision.verdicts.iter_mut().enumerate() {
-            if room(index) < needed {
-                verdict.allowed = false;
-                verdict.retry = Retry::After(share.retry_ms);
-            }
+    out.fits = false;
+    let needed = hit.rare.min.unwrap_or(cost);
+    for (verdict, room) in out.decision.verdicts.iter_mut().zip(rooms) {
+        if room < needed {
+            verdict.allowed = false;
+            verdict.retry = Retry::After(share.retry_ms);
         }
     }
     Ok(())
@@ -172,12 +209,13 @@ fn commit_joint<J: InBody>(
         Change::None => {}
         Change::Charge(cost) => {
             meters.put_in_order(hit, now_ms);
-            if region.is_named() {
-                for meter in meters.0.iter_mut().take(hit.limits.len()) {
+            let metered = hit.limits.iter().zip(&mut meters.0);
+            for (index, (limit, meter)) in metered.enumerate() {
+                if region.is_named() {
                     meter.parts_mut().begin(region, now_ms, regional.reset_ms);
                 }
+                meter.charge(&hit.ask(index, limit, now_ms), cost, hit.at_ms());
             }
-            meters.charge(hit, cost, now_ms);
             let share = hit.rare.here.and_then(|here| here.share);
             let acknowledged_ms = share.map_or(0, |share| share.acknowledged_ms);
             regional.local.marks.charge(cost, acknowledged_ms, now_ms);

@@ -232,6 +232,7 @@ fn a_block_of_what_regions_share_holds_also_for_who_is_none_of_them() {
         here: Some(Here {
             region: Region::parse(b"eu").unwrap(),
             term: 0,
+            due: 0,
             share: None,
         }),
         ..Key::default()

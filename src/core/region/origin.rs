@@ -8,7 +8,6 @@
 use crate::core::bytes::sink::Sink;
 use crate::core::bytes::source::Source;
 use crate::core::bytes::varint;
-use crate::core::bytes::varint::write_string;
 use crate::core::limit::MAX_TIME_MS;
 use arrayvec::ArrayVec;
 use std::fmt;
@@ -62,7 +61,9 @@ impl Region {
 
     /// Appends its bytes: the name behind its length.
     pub fn write(self, out: &mut impl Sink) {
-        write_string(out, &self.name());
+        let length = Self::MAX_BYTES - self.0.trailing_zeros() as usize / 8;
+        varint::write(out, length as u64);
+        out.append_word(self.0.swap_bytes(), length);
     }
 
     /// Reads what [`Region::write`] wrote.

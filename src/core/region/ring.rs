@@ -66,6 +66,11 @@ impl Ring {
         number < self.due
     }
 
+    /// A key whose last entry is below this needs one for what is charged to it now.
+    pub fn due(&self) -> u64 {
+        self.due
+    }
+
     /// Below this, a key's last entry is from before this server was a primary, or there is none.
     pub fn term(&self) -> u64 {
         self.term

@@ -71,7 +71,9 @@ fn rare_hit(
 ) -> Result<(), Error> {
     let Request { clause, options } = request;
     let mut windows = Windows::new();
-    zones::windows(&clause.limits, now_ms, &mut windows)?;
+    if clause.is_rare {
+        zones::windows(&clause.limits, now_ms, &mut windows)?;
+    }
     let rare = Rare {
         windows: &windows,
         at_ms: options.at_ms,

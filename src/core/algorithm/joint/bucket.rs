@@ -163,18 +163,20 @@ impl Meter for JointBucket {
         };
         let before = drained(self);
         self.stamped.charge(ask, cost, at_ms);
-        let after = drained(self);
         if before == 0 {
             let own = self.parts.own;
             self.parts.retain(|part| Some(part.origin) == own);
         }
-        let tokens = before.saturating_sub(after) / self.interval_ms().max(1);
+        let given = match cost {
+            ..0 => before.saturating_sub(drained(self)) / self.interval_ms().max(1),
+            _ => 0,
+        };
         if let Some(own) = self.parts.own_mut(ask.now_ms) {
             if cost >= 0 {
                 own.counter.charge(cost.unsigned_abs());
             } else {
                 own.counter
-                    .give_back(u64::try_from(tokens).unwrap_or(MAX_COUNT));
+                    .give_back(u64::try_from(given).unwrap_or(MAX_COUNT));
             }
         }
     }

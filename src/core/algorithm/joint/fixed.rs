@@ -240,7 +240,10 @@ impl Meter for JointFixed {
             _ => 0,
         };
         self.limit = ask.limit.limit();
-        self.rewind(ask.now_ms, Some(current));
+        let own = self.parts.own();
+        if own.is_some_and(|own| own.start_ms > current.start_ms) {
+            self.rewind(ask.now_ms, Some(current)); // which looks whether it is too far ahead
+        }
         let is_due = at_ms >= current.start_ms;
         let Some(own) = self.parts.own_mut(ask.now_ms) else {
             return;

@@ -30,6 +30,7 @@ fn call(
     let here = Here {
         region: region(name),
         term: 0,
+        due: 0,
         share: (name == "eu").then_some(SHARE),
     };
     let rare = Rare {
@@ -197,6 +198,7 @@ fn no_change_makes_no_key() {
         here: Some(Here {
             region: region("eu"),
             term: 0,
+            due: 0,
             share: None,
         }),
         ..Rare::NONE
