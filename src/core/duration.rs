@@ -44,17 +44,17 @@ pub enum DurationError {
 /// ```
 pub fn parse(text: &[u8]) -> Result<u64, DurationError> {
     let mut number: u64 = 0;
-    let mut digits = 0;
-    for byte in text {
+    let mut unit = text;
+    while let [byte, rest @ ..] = unit {
         let digit = byte.wrapping_sub(b'0');
         if digit > 9 {
             break;
         }
         // Wrapping is harmless: so many digits are refused below.
         number = number.wrapping_mul(10).wrapping_add(u64::from(digit));
-        digits += 1;
+        unit = rest;
     }
-    let unit = text.get(digits..).unwrap_or_default();
+    let digits = text.len() - unit.len();
     if digits == 0 {
         return Err(DurationError::Malformed);
     }

@@ -59,9 +59,14 @@ impl Algorithm {
 
     /// Reads a name in any case.
     pub fn parse(text: &[u8]) -> Option<Self> {
-        // A letter is a small one once this bit is set, and nothing else becomes one.
+        // As a word. A letter is a small one once this bit is set, and nothing else becomes one.
+        fn word<const N: usize>(text: &[u8; N]) -> u64 {
+            let mut word = [0; 8];
+            word[..N].copy_from_slice(text);
+            u64::from_le_bytes(word) | 0x2020_2020_2020_2020
+        }
         fn is<const N: usize>(text: &[u8], name: &[u8; N]) -> bool {
-            <[u8; N]>::try_from(text).is_ok_and(|text| text.map(|byte| byte | 0x20) == *name)
+            <&[u8; N]>::try_from(text).is_ok_and(|text| word(text) == word(name))
         }
         match text.len() {
             5 if is(text, b"fixed") => Some(Algorithm::Fixed),
