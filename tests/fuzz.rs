@@ -420,6 +420,7 @@ fn regional_state(random: &mut Random, algorithm: Algorithm, now_ms: u64) -> Opt
         let here = Some(Here {
             region: region(random),
             term: if random.one_in(3) { u64::MAX } else { 0 },
+            due: 0,
             share: None,
         });
         let windows = Call::new(random, algorithm, limits.clone(), now_ms)

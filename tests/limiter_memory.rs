@@ -108,6 +108,23 @@ fn a_key_takes_sixteen_bytes_again_once_it_has_one_window() {
 }
 
 #[test]
+fn a_sliding_key_takes_thirty_two_bytes_while_its_log_is_short() {
+    let limits = [Limit::window(100, 3_600_000).expect("a sound limit")];
+    let bytes = |costs: &[i64]| {
+        let hits = costs
+            .iter()
+            .map(|cost| Hit::new(Algorithm::Sliding, &limits, *cost));
+        made_by(hits).held().bytes()
+    };
+    assert_eq!([bytes(&[1]), bytes(&[1; 8])], [32; 2]);
+    let long = bytes(&[1; 9]);
+    assert_eq!(long, 32 + 80);
+    // The next hits need not make it too long again: half of the room is to be free.
+    let given_back = |cost| bytes(&[&[1; 12][..], &[cost]].concat());
+    assert_eq!([given_back(-7), given_back(-8)], [long, 32]);
+}
+
+#[test]
 fn a_limiter_knows_its_memory_and_shows_its_vectors() {
     let windows = |windows: &[u64]| -> Vec<Limit> {
         let limit = |window: &u64| Limit::window(1_000, *window).expect("a sound hit");
@@ -159,6 +176,7 @@ fn a_limiter_knows_its_memory_and_shows_its_vectors() {
             here: Some(Here {
                 region: Region::parse(format!("r{number}").as_bytes()).expect("a name"),
                 term: 0,
+                due: 0,
                 share: None,
             }),
             ..Rare::NONE

@@ -62,7 +62,9 @@ impl Algorithm {
         // As a word. A letter is a small one once this bit is set, and nothing else becomes one.
         fn word<const N: usize>(text: &[u8; N]) -> u64 {
             let mut word = [0; 8];
-            word[..N].copy_from_slice(text);
+            for (to, byte) in word.iter_mut().zip(text) {
+                *to = *byte;
+            }
             u64::from_le_bytes(word) | 0x2020_2020_2020_2020
         }
         fn is<const N: usize>(text: &[u8], name: &[u8; N]) -> bool {

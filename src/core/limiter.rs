@@ -41,7 +41,7 @@ pub enum Limiter {
     /// See [`super::algorithm::fixed`].
     Fixed(Box<Small<Fixed>>),
     /// See [`super::algorithm::sliding`].
-    Sliding(Box<Meters<Sliding>>),
+    Sliding(Box<Small<Sliding>>),
     /// See [`super::algorithm::bucket`].
     Bucket(Box<Small<Bucket>>),
     /// See [`super::algorithm::lease`].
@@ -61,7 +61,7 @@ pub enum Limiter {
 #[allow(missing_docs, reason = "they are the forms of a limiter")]
 pub enum Held<'a> {
     Fixed(&'a mut Small<Fixed>),
-    Sliding(&'a mut Meters<Sliding>),
+    Sliding(&'a mut Small<Sliding>),
     Bucket(&'a mut Small<Bucket>),
     Lease(&'a mut Meters<Leases>),
     Dated(&'a mut Meters<Dated>),
@@ -171,7 +171,7 @@ macro_rules! kept {
 
 kept! {
     Fixed: Fixed, Small<Fixed>, |_, _| None;
-    Sliding: Sliding, Meters<Sliding>, |_, _| None;
+    Sliding: Sliding, Small<Sliding>, |_, _| None;
     Bucket: Bucket, Small<Bucket>, |_, _| None;
     Leases: Lease, Meters<Leases>, |_, _| None;
     Dated: Dated, Meters<Dated>, |held, _| Some(Fixed::of(held)?.map(|fixed| Dated::from(fixed)));
@@ -299,7 +299,7 @@ impl Held<'_> {
     pub fn to_limiter(&self) -> Limiter {
         match self {
             Held::Fixed(store) => Limiter::Fixed(Box::new(Small::clone(store))),
-            Held::Sliding(store) => Limiter::Sliding(Box::new(Meters::clone(store))),
+            Held::Sliding(store) => Limiter::Sliding(Box::new(Small::clone(store))),
             Held::Bucket(store) => Limiter::Bucket(Box::new(Small::clone(store))),
             Held::Lease(store) => Limiter::Lease(Box::new(Meters::clone(store))),
             Held::Dated(store) => Limiter::Dated(Box::new(Meters::clone(store))),
@@ -431,6 +431,7 @@ mod tests {
     fn a_limiter_of_one_limit_is_small() {
         assert_eq!(size_of::<Small<Fixed>>(), 16);
         assert_eq!(size_of::<Small<Bucket>>(), 16);
+        assert_eq!(size_of::<Small<Sliding>>(), 32);
         assert_eq!(size_of::<Meters<Sliding>>(), 80);
         assert_eq!(size_of::<Meters<Dated>>(), 48);
         assert_eq!(size_of::<Meters<Stamped>>(), 64);

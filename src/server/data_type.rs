@@ -4,7 +4,7 @@
 //! box's alignment leaves free: so a key takes one allocation, and looking it up follows one pointer.
 //!
 //! ```text
-//! key -> robj -> moduleValue { type, value } -> Small<Fixed | Bucket>, Meters<Sliding | ..>, Blocked or Regional
+//! key -> robj -> moduleValue { type, value } -> Small<Fixed | Sliding | Bucket>, Meters<..>, Blocked or Regional
 //!                                    `-- address | form
 //! ```
 

@@ -278,9 +278,19 @@ impl Log {
         }
         let bytes = Entry::write(gap, cost);
         self.last_bytes = byte_count(bytes.len());
+        self.reserve(bytes.len());
         self.bytes.extend_from_slice(&bytes);
         self.entries += 1;
         self.last_ms = at_ms;
+    }
+
+    /// Sees to it that there is room, by an eighth more at a time: twice as much would be more than the rest of a key.
+    #[inline]
+    fn reserve(&mut self, more: usize) {
+        let needed = self.bytes.len() + more;
+        if needed > self.bytes.capacity() {
+            self.bytes.grow((needed + needed / 8).next_multiple_of(16));
+        }
     }
 
     /// Makes one entry of the pair of neighbours that are cheapest to merge.

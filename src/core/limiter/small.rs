@@ -1,18 +1,23 @@
-//! What a key keeps of its meters: of one window as little as there is to say, in 16 bytes; of several, the meters.
+//! What a key keeps of its meters: of one window as little as there is to say, in 16 bytes or 32; of several, the meters.
 //!
 //! ```text
 //! fixed     used     50 bits | number 14        start 64
 //! bucket    level    50 bits | number 14        level, the 10 bits above | at 54
+//! sliding   used     50 bits | number 14        origin 64
+//!           last - origin 39 | capacity 13 | bytes 4 | of the last entry 4 | entries 4        log 64
 //! ```
 //!
 //! The number is that of the limit ([`crate::core::numbered`]), which is never 0; a bucket's level is in units of `1/I` token.
-//! What does not fit into its bits is kept as a meter.
+//! What does not fit into its bits is kept as a meter: of a log, more than 8 bytes, which are 3 to 8 hits.
 
 use super::Meters;
 use crate::core::algorithm::bucket::Bucket;
 use crate::core::algorithm::fixed::Fixed;
+use crate::core::algorithm::log::Log;
 use crate::core::algorithm::meter::{Allocations, Meter};
+use crate::core::algorithm::sliding::Sliding;
 use crate::core::numbered::{Numbers, Table, BITS, TABLE};
+use smallvec::SmallVec;
 use std::fmt::Debug;
 use std::num::NonZeroU64;
 use std::ops::Deref;
@@ -130,16 +135,31 @@ impl Packed {
     }
 }
 
+/// A sliding window's meter in 32 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PackedLog(Packed, u64, [u8; LOG_BYTES]);
+
 /// A meter that can be packed.
 pub trait Pack: Meter {
+    /// As this.
+    type Packed: Copy + Debug;
+
     /// `None` where it does not fit. `before` is what was kept before, of the same limit as a rule.
-    fn pack(&self, table: &Table, before: Option<Packed>) -> Option<Packed>;
+    fn pack(&self, table: &Table, before: Option<Self::Packed>) -> Option<Self::Packed>;
 
     /// The inverse.
-    fn unpack(table: &Table, packed: Packed) -> Self;
+    fn unpack(table: &Table, packed: Self::Packed) -> Self;
+
+    /// Whether one that was too large fits so well now that the next charge does not make it too large again.
+    #[inline(always)]
+    fn fits_well(&self) -> bool {
+        true
+    }
 }
 
 impl Pack for Fixed {
+    type Packed = Packed;
+
     #[inline(always)]
     fn pack(&self, table: &Table, before: Option<Packed>) -> Option<Packed> {
         let limit = (self.limit, self.limit, self.span);
@@ -159,6 +179,8 @@ impl Pack for Fixed {
 }
 
 impl Pack for Bucket {
+    type Packed = Packed;
+
     #[inline(always)]
     fn pack(&self, table: &Table, before: Option<Packed>) -> Option<Packed> {
         let limit = (self.capacity, self.refill, self.interval);
@@ -188,19 +210,86 @@ impl Pack for Bucket {
     }
 }
 
+impl Pack for Sliding {
+    type Packed = PackedLog;
+
+    #[inline(always)]
+    fn pack(&self, table: &Table, before: Option<PackedLog>) -> Option<PackedLog> {
+        let log = &self.log;
+        let length = log.bytes.len();
+        let span_ms = log.last_ms.checked_sub(log.origin_ms)?;
+        if length > LOG_BYTES || span_ms >> SPAN > 0 {
+            return None;
+        }
+        let limit = (self.limit, self.limit, self.span);
+        let head = before.map(|before| before.0);
+        let head = Packed::new(table, limit, log.used, log.origin_ms, head)?;
+        // No entry takes less than a byte, so neither number takes more bits than the length.
+        let lengths =
+            (length as u64) << 8 | u64::from(log.last_bytes) << 4 | u64::from(log.entries);
+        let word = span_ms << (u64::BITS - SPAN) | u64::from(log.capacity) << 12 | lengths;
+        let mut bytes = [0; LOG_BYTES];
+        for (to, byte) in bytes.iter_mut().zip(&log.bytes) {
+            *to = *byte;
+        }
+        Some(PackedLog(head, word, bytes))
+    }
+
+    #[inline(always)]
+    fn unpack(table: &Table, packed: PackedLog) -> Self {
+        let PackedLog(head, word, bytes) = packed;
+        let (limit, _, span) = table.numbers(head.0.get());
+        let mut room = [0; 16];
+        room[..LOG_BYTES].copy_from_slice(&bytes);
+        let length = (word >> 8 & 0xf) as usize;
+        Self {
+            span,
+            limit,
+            log: Log {
+                used: head.high(),
+                origin_ms: head.1,
+                last_ms: head.1 + (word >> (u64::BITS - SPAN)),
+                bytes: SmallVec::from_buf_and_len(room, length),
+                entries: (word & 0xf) as u16,
+                capacity: (word >> 12 & 0x1fff) as u16,
+                last_bytes: (word >> 4 & 0xf) as u8,
+            },
+        }
+    }
+
+    /// Half of it is free: two hits or three.
+    #[inline(always)]
+    fn fits_well(&self) -> bool {
+        self.log.bytes.len() <= LOG_BYTES / 2
+    }
+}
+
+/// The bytes of a log that is packed.
+const LOG_BYTES: usize = 8;
+/// The bits of the time from its origin to its last entry.
+const SPAN: u32 = 39;
 /// The bits of a bucket's time.
 const AT: u32 = 54;
 /// The bits of its level that stand beside the number.
 const LOW: u64 = (1 << (u64::BITS - BITS)) - 1;
 
-/// One meter packed, or several: 16 bytes either way.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One meter packed, or several: as many bytes either way.
+#[derive(Clone, Debug)]
 pub enum Small<M: Pack> {
     /// One.
-    One(Packed),
+    One(M::Packed),
     /// Several, or one that cannot be packed.
     Many(Box<Meters<M>>),
 }
+
+/// By what they say: whether it is packed depends on how it came to be.
+impl<M: Pack + Debug + Eq> PartialEq for Small<M> {
+    fn eq(&self, other: &Self) -> bool {
+        *self.view() == *other.view()
+    }
+}
+
+impl<M: Pack + Debug + Eq> Eq for Small<M> {}
 
 impl<M: Pack> Small<M> {
     /// A meter that is not packed.
@@ -263,8 +352,10 @@ impl<M: Pack + Debug + Eq> Store<M> for Small<M> {
     #[inline(always)]
     fn settle(&mut self) {
         if let Small::Many(meters) = self {
-            if let Some(packed) = Self::packed(&meters.0) {
-                *self = packed;
+            if meters.0.first().is_some_and(M::fits_well) {
+                if let Some(packed) = Self::packed(&meters.0) {
+                    *self = packed;
+                }
             }
         }
     }
@@ -287,12 +378,14 @@ impl<M: Pack + Debug + Eq> Store<M> for Small<M> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::algorithm::meter::Ask;
+    use crate::core::calendar::Window;
     use crate::core::limit::{Limit, MAX_COUNT};
 
     static LIMITS: Table = Table::new();
 
     /// Whether a meter is packed; if so, it is unpacked as it was.
-    fn is_packed<M: Pack + Debug + Eq>(meter: &M) -> bool {
+    fn is_packed<M: Pack<Packed: PartialEq> + Debug + Eq>(meter: &M) -> bool {
         let packed = meter.pack(&LIMITS, None);
         packed.is_some_and(|packed| {
             assert_eq!(&M::unpack(&LIMITS, packed), meter);
@@ -345,5 +438,43 @@ mod tests {
             ..Bucket::unused(&Limit::bucket(9, 3, 1 << 20).unwrap(), 0)
         };
         assert!(!is_packed(&beyond));
+    }
+
+    fn charge(sliding: &mut Sliding, at_ms: u64, cost: i64) {
+        let ask = Ask {
+            limit: &Limit::window(MAX_COUNT, sliding.span.ms()).unwrap(),
+            window: Window::default(),
+            id: b"",
+            now_ms: at_ms,
+        };
+        sliding.charge(&ask, cost, at_ms);
+    }
+
+    #[test]
+    fn a_log_of_up_to_8_bytes_is_packed() {
+        let limit = Limit::window(MAX_COUNT, 1_000).unwrap();
+        let at = |times_ms: &[u64]| times_ms.iter().map(|at_ms| (*at_ms, 1)).collect::<Vec<_>>();
+        for (charges, is_small) in [
+            (at(&[]), true),
+            (at(&[7]), true),
+            (vec![(7, 1), (7, 1), (20, 1), (100, 5)], true),
+            (vec![(7, 3), (8, -3)], true),
+            (at(&[1, 2, 3, 4, 5, 6, 7, 8]), true),
+            (at(&[1, 2, 3, 4, 5, 6, 7, 8, 9]), false),
+            (vec![(7, (1 << 49) - 1)], true),
+            (vec![(7, 1 << 49), (8, 1 << 49)], false),
+        ] {
+            let mut sliding = Sliding::unused(&limit, 4_096);
+            for (at_ms, cost) in &charges {
+                charge(&mut sliding, *at_ms, *cost);
+            }
+            assert_eq!(is_packed(&sliding), is_small, "{charges:?}");
+        }
+        let mut sliding = Sliding::unused(&limit, 4_096);
+        charge(&mut sliding, 7, 1);
+        for (span_ms, is_small) in [((1 << 39) - 1, true), (1 << 39, false)] {
+            sliding.log.last_ms = sliding.log.origin_ms + span_ms;
+            assert_eq!(is_packed(&sliding), is_small, "{span_ms}");
+        }
     }
 }
