@@ -109,7 +109,7 @@ fn a_key_takes_sixteen_bytes_again_once_it_has_one_window() {
 
 #[test]
 fn a_sliding_key_takes_thirty_two_bytes_while_its_log_is_short() {
-    let limits = [Limit::window(100, 3_600_000).expect("a sound limit")];
+    let limits = [Limit::window(1_000, 3_600_000).expect("a sound limit")];
     let bytes = |costs: &[i64]| {
         let hits = costs
             .iter()
@@ -119,6 +119,9 @@ fn a_sliding_key_takes_thirty_two_bytes_while_its_log_is_short() {
     assert_eq!([bytes(&[1]), bytes(&[1; 8])], [32; 2]);
     let long = bytes(&[1; 9]);
     assert_eq!(long, 32 + 80);
+    // An entry takes a byte, and the room for them an eighth more than they take when it is made.
+    let room = [17, 33, 49, 65, 81, 97, 113, 128].map(|hits| bytes(&vec![1; hits]) - 32 - 80);
+    assert_eq!(room, [32, 48, 64, 80, 96, 112, 128, 128]);
     // The next hits need not make it too long again: half of the room is to be free.
     let given_back = |cost| bytes(&[&[1; 12][..], &[cost]].concat());
     assert_eq!([given_back(-7), given_back(-8)], [long, 32]);

@@ -56,6 +56,7 @@ class Callgrind(Server):
 
     def per_command(self, row, logs, rounds):
         """Instructions of one command; `rounds` are the two lengths, in rounds over all keys."""
+        rounds = [times * row.period for times in rounds]
         self.prepare(row, logs)
         self.count()
         counts = []

@@ -32,6 +32,7 @@ class Row:
     bound: float | None = None  # at most this multiple of INCR's instructions
     over: tuple | None = None  # (row, steps, bound): at most that much over that row for each of the steps
     share: tuple | None = None  # (row, times, bound): at most that part of so many commands of that row
+    period: int = 1  # a key's hits cost the same again after so many
     empty: str | None = None  # the row of an empty command with as many words and a reply of the same shape
     ratio_bound: float | None = None  # at least this part of INCR's throughput with -P 64
     writes: bool = True  # also measured with AOF and with a replica
@@ -64,6 +65,7 @@ BUCKET = words("RL.BUCKET KEY 1000000 1000 1d")  # one token in 86 s: in use whe
 BUCKET_DENIED = words("RL.BUCKET KEY 1 1 30d")
 SLIDING = words(f"RL.SLIDING KEY 1000000 {STEADY_WINDOW}")
 SLIDING_FULL = words("RL.SLIDING KEY 100 1h")
+SLIDING_MERGED = words("RL.SLIDING KEY 1000000 30d")  # a log of 128 entries, of which 6 are merged with every sixth hit
 SEVERAL = [f"k:__rand_int__:{letter}" for letter in "abcde"]
 
 
@@ -99,6 +101,7 @@ ROWS = (
     Row("RL.BUCKET denied, 3 limits", words("RL.BUCKET KEY 1000000 1 1d 1000000 1 2d 1 1 30d"), "native", allowed=0,
         over=("RL.BUCKET denied", 2, 0.5)),
     Row("RL.SLIDING allowed", SLIDING, "native", allowed=1, log="steady", bound=2.7, empty="RL.EMPTY, 4 words"),
+    Row("RL.SLIDING allowed, log full", SLIDING_MERGED, "native", allowed=1, fill=(SLIDING_MERGED,) * 130, period=6, bound=4.0),
     Row("RL.SLIDING denied (5 entries)", words("RL.SLIDING KEY 5 30d"), "native", allowed=0,
         fill=(words("RL.SLIDING KEY 5 30d"),) * 5, bound=1.95, empty="RL.EMPTY, 4 words"),
     Row("RL.SLIDING denied (100 entries)", SLIDING_FULL, "native", allowed=0, log="burst", bound=1.95,

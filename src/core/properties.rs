@@ -554,13 +554,13 @@ const DEMANDS: [f64; 4] = [1.05, 1.2, 2.0, 10.0];
 const AMOUNTS: [u64; 4] = [200, 1_000, 5_000, 20_000];
 
 #[test]
-fn under_a_steady_overload_128_entries_admit_98_percent_of_an_exact_log() {
+fn under_a_steady_overload_128_entries_admit_98_9_percent_of_an_exact_log() {
     for style in STYLES_OF_ARRIVAL {
         for demand in DEMANDS {
             for amount in AMOUNTS {
                 let ratio = efficiency(128, amount, demand, style);
                 assert!(
-                    (0.98..=1.0).contains(&ratio),
+                    (0.989..=1.0).contains(&ratio),
                     "{style:?}, {demand} times {amount}: {ratio}"
                 );
             }

@@ -21,6 +21,9 @@ pub const MAX_ENTRIES: u16 = 4096;
 /// See [`MIN_ENTRIES`].
 pub const DEFAULT_ENTRIES: u16 = 128;
 
+/// So many entries of a log that is full are looked at on the stack.
+const USUAL: usize = DEFAULT_ENTRIES as usize + 1;
+
 /// Entries, oldest first, each later than the one before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
@@ -67,6 +70,20 @@ impl Entry {
             cost,
             bytes: bytes + more,
         })
+    }
+
+    /// What it costs to make one of it and the next: the units of both times the time that they stand for.
+    fn price(self, next: Self) -> u64 {
+        (self.cost + next.cost).saturating_mul(self.gap + next.gap)
+    }
+
+    /// Both as one.
+    fn with(self, next: Self) -> Self {
+        Self {
+            gap: self.gap + next.gap,
+            cost: self.cost + next.cost,
+            bytes: 0,
+        }
     }
 
     /// The bytes of an entry.
@@ -240,9 +257,7 @@ impl Log {
         for (at_ms, cost) in entries {
             self.append(*cost, *at_ms);
         }
-        while self.entries > self.capacity {
-            self.merge();
-        }
+        self.bound(self.capacity);
     }
 
     /// Makes the entries later than `now_ms` one of `now_ms`.
@@ -293,33 +308,44 @@ impl Log {
         }
     }
 
-    /// Makes one entry of the pair of neighbours that are cheapest to merge.
-    pub(super) fn merge(&mut self) {
-        let mut cheapest = (u64::MAX, 0, None);
-        let mut older: Option<(usize, Entry)> = None;
-        let mut at = 0;
-        for (_, entry) in self.entries() {
-            if let Some((start, before)) = older {
-                let (units, span_ms) = (before.cost + entry.cost, before.gap + entry.gap);
-                let price = units.saturating_mul(span_ms);
-                if price < cheapest.0 || cheapest.2.is_none() {
-                    cheapest = (price, start, Some((before, entry)));
+    /// Sees to it that there are so many entries at the most. Where there are more, a twentieth goes, so that the next charges
+    /// find room.
+    pub(super) fn bound(&mut self, most: u16) {
+        while self.entries > most {
+            self.merge((most / 20).max(1));
+        }
+    }
+
+    /// Makes one entry of two neighbours, of so many pairs that are cheapest to merge, in one walk. (Of pairs that share an entry
+    /// the older goes, so they may be fewer.)
+    pub(super) fn merge(&mut self, pairs: u16) {
+        let entries: SmallVec<[Entry; USUAL]> = self.entries().map(|(_, entry)| entry).collect();
+        let neighbours = entries.iter().zip(entries.iter().skip(1));
+        let mut prices: SmallVec<[u64; USUAL]> = neighbours
+            .map(|(before, entry)| before.price(*entry))
+            .collect();
+        let most = usize::from(pairs).min(prices.len());
+        let Some(last) = most.checked_sub(1) else {
+            return; // there is no pair
+        };
+        let highest = *prices.select_nth_unstable(last).1;
+        self.bytes.clear();
+        let (mut left, mut rest) = (most, entries.as_slice());
+        while let [entry, others @ ..] = rest {
+            rest = others;
+            let mut kept = *entry;
+            if let [next, later @ ..] = others {
+                if left > 0 && entry.price(*next) <= highest {
+                    kept = entry.with(*next);
+                    rest = later;
+                    left -= 1;
                 }
             }
-            older = Some((at, entry));
-            at += entry.bytes;
+            let bytes = Entry::write(kept.gap, kept.cost);
+            self.last_bytes = byte_count(bytes.len());
+            self.bytes.extend_from_slice(&bytes);
         }
-        let (_, start, Some((before, entry))) = cheapest else {
-            return;
-        };
-        let merged = Entry::write(before.gap + entry.gap, before.cost + entry.cost);
-        let end = start + before.bytes + entry.bytes;
-        if end == self.bytes.len() {
-            self.last_bytes = byte_count(merged.len());
-        }
-        self.bytes.drain(start..end);
-        self.bytes.insert_from_slice(start, &merged);
-        self.entries -= 1;
+        self.entries -= u16::try_from(most - left).unwrap_or(0);
     }
 
     /// Takes `cost` from the newest entries.
@@ -432,9 +458,51 @@ mod tests {
             ),
         ] {
             let mut merged = log(&before);
-            merged.merge();
+            merged.merge(1);
             assert_eq!(entries(&merged), after, "{before:?}");
         }
+    }
+
+    #[test]
+    fn several_pairs_are_merged_in_one_walk_the_cheapest_first() {
+        let times = [0, 100, 110, 210, 215, 315, 318, 418, 420, 600];
+        let merged = |pairs| {
+            let mut merged = log(&times.map(|at_ms| (at_ms, 1)));
+            let used = merged.used;
+            merged.merge(pairs);
+            let bytes = merged.bytes.to_vec();
+            assert_eq!(
+                Log::read(&bytes, 0, merged.capacity + 2),
+                Some(Log {
+                    capacity: merged.capacity + 2,
+                    ..merged.clone()
+                })
+            );
+            assert_eq!(merged.used, used);
+            entries(&merged)
+        };
+        // The gaps of both, twice: 200 of the first two, 204 of the two before the last, 206, 210.
+        let all = [
+            (100, 2),
+            (110, 1),
+            (210, 1),
+            (215, 1),
+            (318, 2),
+            (420, 2),
+            (600, 1),
+        ];
+        assert_eq!(merged(3), all);
+        let one = [
+            &all[..4],
+            &[(315, 1), (318, 1), (418, 1), (420, 1), (600, 1)],
+        ]
+        .concat();
+        assert_eq!(merged(1), one);
+        // More pairs than there are, each entry in one.
+        assert_eq!(
+            merged(40),
+            [(100, 2), (210, 2), (315, 2), (418, 2), (600, 2)]
+        );
     }
 
     #[test]

@@ -14,12 +14,15 @@
 //!   A charge of `n < 0` takes from the newest entries: it undoes what was charged last.
 //! * `wait(target)`: the oldest entries leave first, so it is `t_i + W - now` for the first `i` after which at most
 //!   `target` is left; for `target = 0` that is the newest entry.
-//! * **Bounded memory.** Where a charge makes `N + 1` entries, one pair of neighbours becomes one entry
-//!   `(t_(i+1), n_i + n_(i+1))`: the pair with the least `(n_i + n_(i+1)) * (t_(i+1) - t_(i-1))`, the units of the
+//! * **Bounded memory.** Where a charge makes `N + 1` entries, pairs of neighbours become one entry
+//!   `(t_(i+1), n_i + n_(i+1))`: the pairs with the least `(n_i + n_(i+1)) * (t_(i+1) - t_(i-1))`, the units of the
 //!   merged entry times the time that it stands for. Late, never early: past `N` the log may deny a little more than an
 //!   exact one, and never admits more. Up to `N` entries it is exact.
 //!   (Priced at what the one merge costs, `n_i * (t_(i+1) - t_i)`, the newest entry swallows hit after hit, each of
 //!   which is cheap: that admitted 97 % where this admits 99 %.)
+//! * **Not at each hit.** `N / 20` pairs are merged in one walk, one at the least, so that the next hits find room. Under an
+//!   overload of 1.05 to 10 times the limit, of 200 to 20,000 in a window, a log of 128 admits 98.9 % of an exact one's hits at
+//!   the worst and 99.8 % on average; with a merge at each hit 99.0 % and 99.8 %.
 //!   Under a steady overload the log settles on entries of about `L / N`, each of which is late by about the time that
 //!   as many hits take to arrive: what is lost is about `1 / N` of the admissions.
 //! * **At an earlier time.** The log says when each unit was charged, so what is still counted of a charge at `t` is in the
@@ -146,9 +149,7 @@ impl Meter for Sliding {
         match (cost.signum(), at_ms >= now_ms) {
             (1, true) => {
                 self.log.append(amount, now_ms);
-                if self.log.entries > self.log.capacity {
-                    self.log.merge();
-                }
+                self.log.bound(self.log.capacity);
             }
             (1, false) if Self::counts_ms(None, ask, at_ms) > 0 => self.log.insert(amount, at_ms),
             (-1, true) => self.log.give_back(amount),

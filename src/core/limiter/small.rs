@@ -451,6 +451,17 @@ mod tests {
     }
 
     #[test]
+    fn what_is_kept_is_equal_by_what_it_says() {
+        let fixed = |used| Fixed {
+            used,
+            ..Fixed::unused(&Limit::window(9, 1_000).unwrap(), 0)
+        };
+        let packed = Small::of(Meters(smallvec::smallvec![fixed(7)]));
+        assert_eq!(packed, Small::spread(fixed(7)));
+        assert_ne!(packed, Small::spread(fixed(8)));
+    }
+
+    #[test]
     fn a_log_of_up_to_8_bytes_is_packed() {
         let limit = Limit::window(MAX_COUNT, 1_000).unwrap();
         let at = |times_ms: &[u64]| times_ms.iter().map(|at_ms| (*at_ms, 1)).collect::<Vec<_>>();

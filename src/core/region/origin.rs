@@ -114,6 +114,7 @@ mod tests {
     fn a_name_is_a_number_and_none_is_nobody_s() {
         let eu = Region::parse(b"eu").unwrap();
         assert_eq!(eu.number(), 0x6575 << 48);
+        assert_eq!(eu.to_string(), "eu");
         assert_eq!(Region::of_number(eu.number()), Some(eu));
         assert_eq!(Region::of_number(Region::UNNAMED.number()), None);
         assert!(eu.is_named() && !Region::UNNAMED.is_named());

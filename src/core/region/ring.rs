@@ -247,6 +247,7 @@ mod tests {
         ring.hand(b);
         assert!(ring.is_due(a), "it has been handed out");
         assert!(!ring.is_due(b));
+        assert_eq!(ring.due(), b);
         let again = ring.append(b"a", 0, 30, 100);
         assert_eq!(names(&mut ring, b), ["b", "a"]);
         assert_eq!(ring.complete_until_ms(1, 99), 9);

@@ -313,6 +313,8 @@ mod tests {
         marks.charge(4, 0, 1_000);
         marks.charge(1, 500, 1_200);
         assert_eq!(recent(&marks, &[999, 1_000, 1_200]), [u64::MAX, 5, 0]);
+        marks.charge(2, 1_000, 2_000); // what was not known is acknowledged
+        assert_eq!(recent(&marks, &[999, 1_999, 2_000]), [7, 7, 0]);
     }
 
     /// Against a list of all charges.

@@ -215,9 +215,7 @@ impl Meter for JointSliding {
             (-1, false) => own.log.give_back_until(amount, at_ms),
             _ => {}
         }
-        while own.log.entries > capacity {
-            own.log.merge();
-        }
+        own.log.bound(capacity);
         own.stamp(now_ms);
     }
 
@@ -348,7 +346,7 @@ impl Joint for JointSliding {
                 log.append(cost, last_ms);
             }
             while log.entries > SENT {
-                log.merge();
+                log.merge(log.entries - SENT);
             }
             let part = SlidingPart {
                 log,

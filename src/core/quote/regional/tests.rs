@@ -50,6 +50,25 @@ fn call(
     (quoted.fits, quoted.taken, waits.collect())
 }
 
+/// What eu holds takes over what us does.
+fn receive(here: &mut Option<Limiter>, there: Option<Limiter>, now_ms: u64) {
+    let mut there = there.unwrap();
+    let sent = there.held().regional().unwrap().export(None, now_ms);
+    let payload = Payload {
+        sender: region("us"),
+        reset_ms: 0,
+        body: sent.unwrap(),
+    };
+    let setting = Merging {
+        now_ms,
+        debt_ms: 0,
+        log_size: 128,
+    };
+    let held = &mut here.as_mut().unwrap().held();
+    let merged = merge(Some(held), &payload, setting, region("eu"));
+    assert!(merged.unwrap().1.news);
+}
+
 fn waits(waits_ms: &[u64]) -> Vec<Retry> {
     waits_ms.iter().copied().map(Retry::After).collect()
 }
@@ -140,34 +159,51 @@ fn all_that_is_recent_counts_of_a_bucket_as_nobody_can_say_whose_the_level_is() 
     let (mut here, mut there) = (None, None);
     assert!(call(&mut here, asked(40), "eu", NOW_MS).0);
     assert!(call(&mut there, asked(40), "us", NOW_MS).0);
-    let sent = there
-        .as_mut()
-        .unwrap()
-        .held()
-        .regional()
-        .unwrap()
-        .export(None, NOW_MS);
-    let payload = Payload {
-        sender: region("us"),
-        reset_ms: 0,
-        body: sent.unwrap(),
-    };
-    let setting = Merging {
-        now_ms: NOW_MS,
-        debt_ms: 0,
-        log_size: 128,
-    };
-    let held = &mut here.as_mut().unwrap().held();
-    assert!(
-        merge(Some(held), &payload, setting, region("eu"))
-            .unwrap()
-            .1
-            .news
-    );
+    receive(&mut here, there, NOW_MS);
     // Of 80 half is regained, and 20 of the rest may be this region's: 40 are counted, and 10 of its 50 are left.
     let later_ms = NOW_MS + 40_000;
     assert!(!call(&mut here.clone(), asked(11), "eu", later_ms).0);
     assert!(call(&mut here, asked(10), "eu", later_ms).0);
+}
+
+#[test]
+fn what_was_charged_in_a_window_that_is_over_takes_nothing_of_a_share() {
+    let limits = [Limit::window(100, HOUR_MS).unwrap()];
+    let asked = |cost| Hit::new(Algorithm::Fixed, &limits, cost);
+    let (mut here, mut there) = (None, None);
+    assert!(call(&mut here, asked(50), "eu", NOW_MS).0);
+    let next_ms = NOW_MS + HOUR_MS;
+    assert!(call(&mut there, asked(30), "us", next_ms).0);
+    receive(&mut here, there, next_ms);
+    // Of the 70 that are left, half. The 50 are not acknowledged, but do not count any more.
+    assert!(!call(&mut here.clone(), asked(36), "eu", next_ms).0);
+    assert!(call(&mut here, asked(35), "eu", next_ms).0);
+}
+
+#[test]
+fn a_share_holds_a_hit_that_others_deny_too() {
+    let limits = [Limit::window(100, HOUR_MS).unwrap()];
+    let mut state = None;
+    let full = Hit::new(Algorithm::Fixed, &limits, 50);
+    assert!(call(&mut state, full, "eu", NOW_MS).0);
+    let here = Here {
+        region: region("eu"),
+        term: 0,
+        due: 0,
+        share: Some(SHARE),
+    };
+    let rare = Rare {
+        here: Some(here),
+        ..Rare::NONE
+    };
+    let asked = Hit {
+        rare: &rare,
+        ..Hit::new(Algorithm::Fixed, &limits, 1)
+    };
+    let held = state.as_mut().map(Limiter::held);
+    let mut quoted = Quote::default();
+    super::super::quote(held.as_ref(), &asked, NOW_MS, false, &mut quoted).unwrap();
+    assert!(!quoted.fits && !quoted.decision.allowed());
 }
 
 #[test]
