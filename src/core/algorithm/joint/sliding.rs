@@ -346,7 +346,7 @@ impl Joint for JointSliding {
                 log.append(cost, last_ms);
             }
             while log.entries > SENT {
-                log.merge(log.entries - SENT);
+                log.merge(1);
             }
             let part = SlidingPart {
                 log,
