@@ -62,8 +62,8 @@ impl Share {
         quota.saturating_sub(recent)
     }
 
-    /// Whether a cost that every limit has room for may be charged, if all that was charged lately counts: less room than there
-    /// may be, as the less of it counts, the more is left for this region. `verdicts` are of a hit that is charged.
+    /// Whether the share of each limit has room for a cost, if all that was charged lately still counts: where some of it does not,
+    /// there is more room. `verdicts` are those of the hit, charged.
     pub fn has_room(&self, verdicts: &[Verdict], recent: u64, cost: u64, now_ms: u64) -> bool {
         verdicts.iter().all(|verdict| {
             let view = verdict.used.saturating_sub(cost);
