@@ -65,7 +65,7 @@ BUCKET = words("RL.BUCKET KEY 1000000 1000 1d")  # one token in 86 s: in use whe
 BUCKET_DENIED = words("RL.BUCKET KEY 1 1 30d")
 SLIDING = words(f"RL.SLIDING KEY 1000000 {STEADY_WINDOW}")
 SLIDING_FULL = words("RL.SLIDING KEY 100 1h")
-SLIDING_MERGED = words("RL.SLIDING KEY 1000000 30d")  # a log of 128 entries, of which 6 are merged with every sixth hit
+SLIDING_MERGED = words("RL.SLIDING KEY 1000000 30d")  # a log of 128 entries, of which up to 6 are merged at once
 SEVERAL = [f"k:__rand_int__:{letter}" for letter in "abcde"]
 
 
