@@ -122,8 +122,9 @@ fn a_sliding_key_takes_thirty_two_bytes_while_its_log_is_short() {
     // An entry takes a byte, and the room for them an eighth more than they take when it is made.
     let room = [17, 33, 49, 65, 81, 97, 113, 128].map(|hits| bytes(&vec![1; hits]) - 32 - 80);
     assert_eq!(room, [32, 48, 64, 80, 96, 112, 128, 128]);
-    assert_eq!(bytes(&[3; 65]) - 32 - 80, 160); // two bytes each, 130 and an eighth
-                                                // The next hits need not make it too long again: half of the room is to be free.
+    // Of two bytes each: 130 and an eighth.
+    assert_eq!(bytes(&[3; 65]) - 32 - 80, 160);
+    // The next hits need not make it too long again: half of the room is to be free.
     let given_back = |cost| bytes(&[&[1; 12][..], &[cost]].concat());
     assert_eq!([given_back(-7), given_back(-8)], [long, 32]);
 }

@@ -77,15 +77,6 @@ impl Entry {
         (self.cost + next.cost).saturating_mul(self.gap + next.gap)
     }
 
-    /// Both as one.
-    fn with(self, next: Self) -> Self {
-        Self {
-            gap: self.gap + next.gap,
-            cost: self.cost + next.cost,
-            bytes: 0,
-        }
-    }
-
     /// The bytes of an entry.
     fn write(gap: u64, cost: u64) -> SmallVec<[u8; 2 * varint::MAX_BYTES]> {
         let mut bytes = SmallVec::new();
@@ -291,21 +282,22 @@ impl Log {
             self.bytes.truncate(last);
             self.entries -= 1;
         }
-        let bytes = Entry::write(gap, cost);
-        self.last_bytes = byte_count(bytes.len());
-        self.reserve(bytes.len());
-        self.bytes.extend_from_slice(&bytes);
+        self.write(gap, cost);
         self.entries += 1;
         self.last_ms = at_ms;
     }
 
-    /// Sees to it that there is room, by an eighth more at a time: twice as much would be more than the rest of a key.
+    /// Writes an entry behind the others. Room is made by an eighth more at a time: twice as much would be more than the rest of
+    /// a key.
     #[inline]
-    fn reserve(&mut self, more: usize) {
-        let needed = self.bytes.len() + more;
+    fn write(&mut self, gap: u64, cost: u64) {
+        let bytes = Entry::write(gap, cost);
+        self.last_bytes = byte_count(bytes.len());
+        let needed = self.bytes.len() + bytes.len();
         if needed > self.bytes.capacity() {
             self.bytes.grow((needed + needed / 8).next_multiple_of(16));
         }
+        self.bytes.extend_from_slice(&bytes);
     }
 
     /// Sees to it that there are so many entries at the most. Where there are more, a twentieth goes, so that the next charges
@@ -333,17 +325,16 @@ impl Log {
         let (mut left, mut rest) = (most, entries.as_slice());
         while let [entry, others @ ..] = rest {
             rest = others;
-            let mut kept = *entry;
+            let (mut gap, mut cost) = (entry.gap, entry.cost);
             if let [next, later @ ..] = others {
                 if left > 0 && entry.price(*next) <= highest {
-                    kept = entry.with(*next);
+                    gap += next.gap;
+                    cost += next.cost;
                     rest = later;
                     left -= 1;
                 }
             }
-            let bytes = Entry::write(kept.gap, kept.cost);
-            self.last_bytes = byte_count(bytes.len());
-            self.bytes.extend_from_slice(&bytes);
+            self.write(gap, cost);
         }
         self.entries -= u16::try_from(most - left).unwrap_or(0);
     }

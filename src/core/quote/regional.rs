@@ -60,8 +60,7 @@ fn quote_joint<J: InBody>(
     };
     let body = match state {
         Some(Held::Regional(regional)) => Some(&regional.body),
-        Some(_) => widened.as_ref(),
-        None => None,
+        _ => widened.as_ref(),
     };
     let meters = body.and_then(J::of);
     if let (Some(held), None) = (state, meters) {

@@ -20,6 +20,16 @@ fn region(name: &str) -> Region {
     Region::parse(name.as_bytes()).unwrap()
 }
 
+/// A region; eu is the one that has a share.
+fn here(name: &str) -> Here {
+    Here {
+        region: region(name),
+        term: 0,
+        due: 0,
+        share: (name == "eu").then_some(SHARE),
+    }
+}
+
 /// What a hit in a region is answered: whether it fits, what is taken, and each limit's wait.
 fn call(
     state: &mut Option<Limiter>,
@@ -27,14 +37,8 @@ fn call(
     name: &str,
     now_ms: u64,
 ) -> (bool, i64, Vec<Retry>) {
-    let here = Here {
-        region: region(name),
-        term: 0,
-        due: 0,
-        share: (name == "eu").then_some(SHARE),
-    };
     let rare = Rare {
-        here: Some(here),
+        here: Some(here(name)),
         ..*asked.rare
     };
     let asked = Hit {
@@ -186,14 +190,8 @@ fn a_share_holds_a_hit_that_others_deny_too() {
     let mut state = None;
     let full = Hit::new(Algorithm::Fixed, &limits, 50);
     assert!(call(&mut state, full, "eu", NOW_MS).0);
-    let here = Here {
-        region: region("eu"),
-        term: 0,
-        due: 0,
-        share: Some(SHARE),
-    };
     let rare = Rare {
-        here: Some(here),
+        here: Some(here("eu")),
         ..Rare::NONE
     };
     let asked = Hit {
