@@ -65,7 +65,7 @@ BUCKET = words("RL.BUCKET KEY 1000000 1000 1d")  # one token in 86 s: in use whe
 BUCKET_DENIED = words("RL.BUCKET KEY 1 1 30d")
 SLIDING = words(f"RL.SLIDING KEY 1000000 {STEADY_WINDOW}")
 SLIDING_FULL = words("RL.SLIDING KEY 100 1h")
-SLIDING_MERGED = words("RL.SLIDING KEY 1000000 30d")  # a log of 128 entries, of which up to 6 are merged at once
+SLIDING_MERGED = words("RL.SLIDING KEY 1000000 30d")  # a log of 128 entries, of which 5 pairs are merged at once
 SEVERAL = [f"k:__rand_int__:{letter}" for letter in "abcde"]
 
 
@@ -101,7 +101,7 @@ ROWS = (
     Row("RL.BUCKET denied, 3 limits", words("RL.BUCKET KEY 1000000 1 1d 1000000 1 2d 1 1 30d"), "native", allowed=0,
         over=("RL.BUCKET denied", 2, 0.5)),
     Row("RL.SLIDING allowed", SLIDING, "native", allowed=1, log="steady", bound=2.7, empty="RL.EMPTY, 4 words"),
-    Row("RL.SLIDING allowed, log full", SLIDING_MERGED, "native", allowed=1, fill=(SLIDING_MERGED,) * 130, period=6, bound=4.0),
+    Row("RL.SLIDING allowed, log full", SLIDING_MERGED, "native", allowed=1, fill=(SLIDING_MERGED,) * 130, period=5, bound=4.0),
     Row("RL.SLIDING denied (5 entries)", words("RL.SLIDING KEY 5 30d"), "native", allowed=0,
         fill=(words("RL.SLIDING KEY 5 30d"),) * 5, bound=1.95, empty="RL.EMPTY, 4 words"),
     Row("RL.SLIDING denied (100 entries)", SLIDING_FULL, "native", allowed=0, log="burst", bound=1.95,

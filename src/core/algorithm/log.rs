@@ -21,8 +21,11 @@ pub const MAX_ENTRIES: u16 = 4096;
 /// See [`MIN_ENTRIES`].
 pub const DEFAULT_ENTRIES: u16 = 128;
 
-/// So many entries of a log that is full are looked at on the stack.
-const USUAL: usize = DEFAULT_ENTRIES as usize + 1;
+/// Of a log that is full, one in so many entries goes at once: enough to share the walk among as many hits, few enough to admit
+/// what the default size promises.
+const SHARE: u16 = 25;
+/// So many pairs of a log of the default size are merged at once.
+const USUAL: usize = (DEFAULT_ENTRIES / SHARE) as usize;
 
 /// Entries, oldest first, each later than the one before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,6 +90,29 @@ impl Entry {
             varint::write(&mut bytes, cost);
         }
         bytes
+    }
+}
+
+/// Two neighbours that may become one entry.
+struct Pair {
+    /// Where they start and end in the log's bytes.
+    start: usize,
+    end: usize,
+    /// Of both.
+    gap: u64,
+    cost: u64,
+    price: u64,
+}
+
+impl Pair {
+    fn new(start: usize, before: Entry, entry: Entry, price: u64) -> Self {
+        Self {
+            start,
+            end: start + before.bytes + entry.bytes,
+            gap: before.gap + entry.gap,
+            cost: before.cost + entry.cost,
+            price,
+        }
     }
 }
 
@@ -287,56 +313,76 @@ impl Log {
         self.last_ms = at_ms;
     }
 
-    /// Writes an entry behind the others. Room is made by an eighth more at a time: twice as much would be more than the rest of
-    /// a key.
+    /// Writes an entry behind the others.
     #[inline]
     fn write(&mut self, gap: u64, cost: u64) {
         let bytes = Entry::write(gap, cost);
         self.last_bytes = byte_count(bytes.len());
-        let needed = self.bytes.len() + bytes.len();
-        if needed > self.bytes.capacity() {
-            self.bytes.grow((needed + needed / 8).next_multiple_of(16));
-        }
+        self.make_room(bytes.len());
         self.bytes.extend_from_slice(&bytes);
     }
 
-    /// Sees to it that there are so many entries at the most. Where there are more, a twentieth goes, so that the next charges
-    /// find room.
-    pub(super) fn bound(&mut self, most: u16) {
-        while self.entries > most {
-            self.merge((most / 20).max(1));
+    /// Makes room for so many bytes more, by an eighth at a time: twice as much would be more than the rest of a key.
+    #[inline]
+    fn make_room(&mut self, more: usize) {
+        let needed = self.bytes.len() + more;
+        if needed > self.bytes.capacity() {
+            self.bytes.grow((needed + needed / 8).next_multiple_of(16));
         }
     }
 
-    /// Makes one entry of two neighbours, of so many pairs that are cheapest to merge, in one walk. (Of pairs that share an entry
-    /// the older goes, so they may be fewer.)
-    pub(super) fn merge(&mut self, pairs: u16) {
-        let entries: SmallVec<[Entry; USUAL]> = self.entries().map(|(_, entry)| entry).collect();
-        let neighbours = entries.iter().zip(entries.iter().skip(1));
-        let mut prices: SmallVec<[u64; USUAL]> = neighbours
-            .map(|(before, entry)| before.price(*entry))
-            .collect();
-        let most = usize::from(pairs).min(prices.len());
-        let Some(last) = most.checked_sub(1) else {
-            return; // there is no pair
-        };
-        let highest = *prices.select_nth_unstable(last).1;
-        self.bytes.clear();
-        let (mut left, mut rest) = (most, entries.as_slice());
-        while let [entry, others @ ..] = rest {
-            rest = others;
-            let (mut gap, mut cost) = (entry.gap, entry.cost);
-            if let [next, later @ ..] = others {
-                if left > 0 && entry.price(*next) <= highest {
-                    gap += next.gap;
-                    cost += next.cost;
-                    rest = later;
-                    left -= 1;
-                }
-            }
-            self.write(gap, cost);
+    /// Sees to it that there are so many entries at the most. Where there are more, a [`SHARE`] goes, so that the next charges find
+    /// room.
+    pub(super) fn bound(&mut self, most: u16) {
+        while self.entries > most {
+            self.merge((most / SHARE).max(1));
         }
-        self.entries -= u16::try_from(most - left).unwrap_or(0);
+    }
+
+    /// Makes one entry of two neighbours, of so many pairs that are cheapest to merge.
+    pub(super) fn merge(&mut self, pairs: u16) {
+        // From the last to the first, so that no place changes before its turn.
+        for pair in self.cheapest(pairs).iter().rev() {
+            let bytes = Entry::write(pair.gap, pair.cost);
+            if pair.end == self.bytes.len() {
+                self.last_bytes = byte_count(bytes.len());
+            }
+            self.bytes.drain(pair.start..pair.end);
+            self.make_room(bytes.len());
+            self.bytes.insert_from_slice(pair.start, &bytes);
+            self.entries -= 1;
+        }
+    }
+
+    /// So many pairs that are cheap to merge, the oldest first: each takes the place of the dearest so far, unless it shares an
+    /// entry with another. So there are as many as asked for wherever the log has them, and of one it is the cheapest.
+    fn cheapest(&self, most: u16) -> SmallVec<[Pair; USUAL]> {
+        let mut pairs: SmallVec<[Pair; USUAL]> = SmallVec::new();
+        let mut dearest = None; // where there are so many: its price and place
+        let mut free = 0; // where one may start
+        let (mut before, mut start) = (None::<Entry>, 0);
+        for (_, entry) in self.entries() {
+            if let Some(before) = before {
+                let price = before.price(entry);
+                if start >= free && dearest.is_none_or(|(bound, _)| price < bound) {
+                    if let Some((_, place)) = dearest {
+                        pairs.remove(place);
+                    }
+                    let pair = Pair::new(start, before, entry, price);
+                    free = pair.end;
+                    pairs.push(pair);
+                    if pairs.len() >= usize::from(most) {
+                        dearest = pairs.iter().map(|pair| pair.price).zip(0..).max();
+                        if dearest.is_some_and(|(_, place)| place + 1 == pairs.len()) {
+                            free = 0; // a cheaper one would take its place
+                        }
+                    }
+                }
+                start += before.bytes;
+            }
+            before = Some(entry);
+        }
+        pairs
     }
 
     /// Takes `cost` from the newest entries.
@@ -472,23 +518,22 @@ mod tests {
             assert_eq!(merged.used, used);
             entries(&merged)
         };
-        // The gaps of both, twice: 200 of the first two, 204 of the two before the last, 206, 210.
-        let all = [
-            (100, 2),
-            (110, 1),
-            (210, 1),
-            (215, 1),
-            (318, 2),
-            (420, 2),
-            (600, 1),
-        ];
-        assert_eq!(merged(3), all);
-        let one = [
-            &all[..4],
-            &[(315, 1), (318, 1), (418, 1), (420, 1), (600, 1)],
-        ]
-        .concat();
-        assert_eq!(merged(1), one);
+        // Both gaps, twice: 200, 220, 220, 210, 210, 206, 206, 204, 364. The third of 220 and 210 gives way to the first of 206,
+        // which 204 shares an entry with.
+        assert_eq!(
+            merged(3),
+            [
+                (100, 2),
+                (110, 1),
+                (210, 1),
+                (315, 2),
+                (418, 2),
+                (420, 1),
+                (600, 1)
+            ]
+        );
+        let one = [110, 210, 215, 315, 318, 418, 420, 600].map(|at_ms| (at_ms, 1));
+        assert_eq!(merged(1), [&[(100, 2)], one.as_slice()].concat());
         // More pairs than there are, each entry in one.
         assert_eq!(
             merged(40),

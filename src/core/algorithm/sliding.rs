@@ -20,7 +20,7 @@
 //!   exact one, and never admits more. Up to `N` entries it is exact.
 //!   (Priced at what the one merge costs, `n_i * (t_(i+1) - t_i)`, the newest entry swallows hit after hit, each of
 //!   which is cheap: that admitted 97 % where this admits 99 %.)
-//! * **Not at each hit.** Up to `N / 20` pairs are merged in one walk, one at the least, so that the next hits find room. Under an
+//! * **Not at each hit.** `N / 25` pairs are merged in one walk, one at the least, so that the next hits find room. Under an
 //!   overload of 1.05 to 10 times the limit, of 200 to 20,000 in a window, a log of 128 admits 98.9 % of an exact one's hits at
 //!   the worst and 99.8 % on average; with a merge at each hit 99.0 % and 99.8 %.
 //!   Under a steady overload the log settles on entries of about `L / N`, each of which is late by about the time that
