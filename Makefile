@@ -47,7 +47,7 @@ mutants: ## see which changes of the core's code no test notices (half an hour; 
 build: ## build the release module and print its path
 	@scripts/build
 
-bench: ## measure instructions, throughput, latency, memory, growth (QUICK=1)
+bench: ## measure instructions, throughput, latency, memory, growth (QUICK=1, SERVER=valkey-9.1 and others)
 	@scripts/bench
 
 profile: ## see where the instructions of a command go

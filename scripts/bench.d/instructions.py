@@ -21,7 +21,7 @@ class Callgrind(Server):
         self.parts = itertools.count(1)
         self.filled = set()
         super().__init__(module, "--activerehashing", "no", *options, under=(
-            "valgrind", "--tool=callgrind", "--dump-before=lastsaveCommand", "--callgrind-out-file={dir}/part"))
+            "valgrind", "--trace-children=yes", "--tool=callgrind", "--dump-before=lastsaveCommand", "--callgrind-out-file={dir}/part"))
         # Else the keys of one row, expiring, are cleared away while another is counted.
         self.connection.call("DEBUG", "SET-ACTIVE-EXPIRE", "0")
 

@@ -54,10 +54,10 @@ def bytes_per_key(module, case, quick):
         return (at_rest(server.connection) - before) / keys
 
 
-def at_rest(connection):
-    """used_memory once it stands still: a dictionary that grows holds two tables for a while."""
+def at_rest(connection, field="used_memory"):
+    """What is used once it stands still: a dictionary that grows holds two tables for a while."""
     last = None
-    while (now := int(connection.info("memory")["used_memory"])) != last:
+    while (now := int(connection.info("memory")[field])) != last:
         last = now
         time.sleep(0.25)
     return now

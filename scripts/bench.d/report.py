@@ -1,5 +1,7 @@
 """The results as Markdown, and what the bounds say. A bound that is missed is reported, never an error."""
 
+import ending
+import scale
 from memory import CASES
 from rows import ROWS
 
@@ -101,7 +103,8 @@ def markdown(figures):
         instructions(figures),
         "## Throughput\n",
         "redis-benchmark, 50 connections, 100,000 keys at random. `of INCR`: to the mean of the INCR runs just before and "
-        "after. `server us`: CPU time of the server for one command, and its multiple of INCR's, which neither the client's own cost nor other work on the machine blurs much.\n",
+        "after. `server us`: CPU time of the server's main thread for one command, and its multiple of INCR's, which neither "
+        "the client's own cost nor other work on the machine blurs much.\n",
         throughput(figures["throughput"]),
         "## Latency, in ms\n",
         "50 connections, one command at a time each.\n",
@@ -120,6 +123,17 @@ def markdown(figures):
         parts += ["## Growth\n", growth(figures["growth"]), growth_instructions(figures["growth_instructions"])]
     if figures["growth_left_out"]:
         parts.append(f"Left out, for want of memory: {', '.join(f'{size:,}' for size in figures['growth_left_out'])} keys.\n")
+    if figures["scale"]:
+        parts += [f"## {scale.KEYS:,} keys\n",
+                  f"Names of 14 bytes. BGSAVE while {scale.PACE:,} hits a second arrive at keys at random; `copied` is what that copies. "
+                  "A replica that synchronises runs on the same machine, its master's file not on a disk.\n",
+                  large(figures["scale"])]
+    if figures["scale_left_out"]:
+        parts.append(f"Left out, for want of memory: {scale.KEYS:,} keys.\n")
+    if figures["ending"]:
+        parts += [f"## {ending.KEYS:,} keys that end at one moment\n",
+                  "A PING each millisecond, from a second before until all keys are gone (`hz` 10, no lazy freeing).\n",
+                  ends(figures["ending"])]
     if figures["skipped"]:
         parts += ["## Skipped\n", *(f"- {name}: `{why[:100]}`" for name, why in figures["skipped"].items()), ""]
     return "\n".join(parts)
@@ -149,7 +163,7 @@ def throughput(views):
         single = views["single"][name]
         lines.append([
             name, thousands(pipelined["rps"]["median"]), spread(pipelined["rps_ratio"]), times(pipelined["cpu_us"]["median"]),
-            times(pipelined["cpu_us_ratio"]["median"]),
+            spread(pipelined["cpu_us_ratio"]),
             thousands(single["rps"]["median"]), spread(single["rps_ratio"]), times(single["cpu_us"]["median"]),
         ])
     return table(["command", "-P 64: a second", "of INCR", "server us", "x INCR", "no pipelining: a second", "of INCR", "server us"], lines)
@@ -186,6 +200,18 @@ def growth(sizes):
     ]
     return table(["keys", "command", "bytes a key", "-P 64: a second", "of INCR", "server CPU, x INCR",
                   "no pipelining: of INCR", "p50 ms", "p99 ms"], lines)
+
+
+def large(cases):
+    return table(["keys", "resident bytes a key", "RDB bytes a key", "BGSAVE s", "copied MB", "load s", "full sync s"],
+                 [[name, f"{found['rss']:,.0f}", f"{found['rdb']:.1f}", f"{found['bgsave_s']:.1f}", f"{found['cow_mb']:,.0f}",
+                   f"{found['load_s']:.1f}", f"{found['sync_s']:.1f}"] for name, found in cases.items()])
+
+
+def ends(cases):
+    fields = ("p50_ms", "p99_ms", "worst_ms", "gone_s")
+    return table(["keys", "PING: p50 ms", "p99 ms", "worst ms", "all gone after s"],
+                 [[name, *(spread(found[field]) for field in fields)] for name, found in cases.items()])
 
 
 def growth_instructions(sizes):

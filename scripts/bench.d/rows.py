@@ -81,6 +81,8 @@ LUA_PREVIOUS = ("SET", "p:__rand_int__", "3", "PX", str(2 * HOUR_MS))
 ROWS = (
     Row("PING", ("PING",), "redis", fill=(), writes=False),
     Row("INCR", ("INCR", KEY), "redis"),
+    Row("INCR, a counter with a TTL", ("INCR", KEY), "redis", fill=(("SET", KEY, "0", "PX", str(HOUR_MS)),)),
+    Row("INCR past 9,999", ("INCR", KEY), "redis", fill=(("SET", KEY, "10000", "PX", str(HOUR_MS)),)),
     Row("SET PX", ("SET", KEY, "1", "PX", str(HOUR_MS)), "redis"),
     Row("RL.EMPTY, 4 words", words("RL.EMPTY KEY 1000000 1h"), "empty", fill=(), writes=False),
     Row("RL.EMPTY, 5 words", words("RL.EMPTY KEY 1000000 1000 1d"), "empty", fill=(), writes=False),

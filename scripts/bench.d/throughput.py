@@ -28,8 +28,9 @@ def run(server, row, keys, pipeline, requests):
 
 
 def cpu_seconds(server):
+    """Of the thread that runs the commands."""
     info = server.connection.info("cpu")
-    return float(info["used_cpu_user"]) + float(info["used_cpu_sys"])
+    return float(info["used_cpu_user_main_thread"]) + float(info["used_cpu_sys_main_thread"])
 
 
 def fill(server, rows, keys, logs):
