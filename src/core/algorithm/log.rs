@@ -105,13 +105,13 @@ struct Pair {
 }
 
 impl Pair {
-    fn new(start: usize, before: Entry, entry: Entry, price: u64) -> Self {
+    fn new(start: usize, before: Entry, entry: Entry) -> Self {
         Self {
             start,
             end: start + before.bytes + entry.bytes,
             gap: before.gap + entry.gap,
             cost: before.cost + entry.cost,
-            price,
+            price: before.price(entry),
         }
     }
 }
@@ -358,29 +358,31 @@ impl Log {
     /// entry with another. So there are as many as asked for wherever the log has them, and of one it is the cheapest.
     fn cheapest(&self, most: u16) -> SmallVec<[Pair; USUAL]> {
         let mut pairs: SmallVec<[Pair; USUAL]> = SmallVec::new();
+        let mut entries = self.entries().map(|(_, entry)| entry);
+        let Some(mut before) = entries.next() else {
+            return pairs;
+        };
+        let mut start = 0;
         let mut dearest = None; // where there are so many: its price and place
         let mut free = 0; // where one may start
-        let (mut before, mut start) = (None::<Entry>, 0);
-        for (_, entry) in self.entries() {
-            if let Some(before) = before {
-                let price = before.price(entry);
-                if start >= free && dearest.is_none_or(|(bound, _)| price < bound) {
-                    if let Some((_, place)) = dearest {
-                        pairs.remove(place);
-                    }
-                    let pair = Pair::new(start, before, entry, price);
-                    free = pair.end;
-                    pairs.push(pair);
-                    if pairs.len() >= usize::from(most) {
-                        dearest = pairs.iter().map(|pair| pair.price).zip(0..).max();
-                        if dearest.is_some_and(|(_, place)| place + 1 == pairs.len()) {
-                            free = 0; // a cheaper one would take its place
-                        }
-                    }
-                }
-                start += before.bytes;
+        for entry in entries {
+            let pair = Pair::new(start, before, entry);
+            start += before.bytes;
+            before = entry;
+            if pair.start < free || dearest.is_some_and(|(bound, _)| pair.price >= bound) {
+                continue;
             }
-            before = Some(entry);
+            if let Some((_, place)) = dearest {
+                pairs.remove(place);
+            }
+            free = pair.end;
+            pairs.push(pair);
+            if pairs.len() >= usize::from(most) {
+                dearest = pairs.iter().map(|pair| pair.price).zip(0..).max();
+                if dearest.is_some_and(|(_, place)| place + 1 == pairs.len()) {
+                    free = 0; // a cheaper one would take its place
+                }
+            }
         }
         pairs
     }
