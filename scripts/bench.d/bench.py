@@ -28,7 +28,6 @@ KEYS = 100_000
 PROPAGATED = ("SET PX", "RL.FIXED allowed", "RL.FIXED denied", "RL.SLIDING allowed", "RL.BUCKET allowed",
               "Lua fixed window, allowed", "Lua sorted-set log, allowed")
 GROWN = ("RL.FIXED allowed", "RL.FIXED denied")
-ENDINGS = 3
 LISTED = 30  # functions in each listing of where the instructions go
 
 # repetitions, the two lengths of a callgrind count in rounds over the keys, seconds for a run of redis-benchmark
@@ -94,7 +93,7 @@ def main(module, results):
     progress = Progress((len(rows) + len(aof_rows)) * COUNTS + 2 * (len(rows) - 1) * RUNS + len(memory.CASES)
                         + 3 * len(carried) * RUNS
                         + (0 if QUICK else len(growth.SIZES) * (1 + len(grown) + 2 * len(grown) * RUNS)
-                           + len(growth.COUNTED_SIZES) * (3 + 2 * len(grown)) + scale.STEPS + ENDINGS * ending.STEPS))
+                           + len(growth.COUNTED_SIZES) * (3 + 2 * len(grown)) + scale.STEPS + ending.STEPS))
     step = progress.step
     logs = Logs(module, rows)
     try:
@@ -118,10 +117,12 @@ def main(module, results):
     for case in memory.CASES:
         step(f"memory: {case.name}")
         sizes[case.name] = memory.bytes_per_key(module, case, QUICK)
-    growing, left_out = (growth.measure(module, grown, RUNS, SECONDS, step) if not QUICK else ({}, []))
-    growing_counts = growth.instructions(module, grown, step) if not QUICK else {}
-    large, has_room = (scale.measure(module, step) if not QUICK else ({}, True))
-    ended = (ending.measure(module, ENDINGS, step) if not QUICK else {})
+    growing, left_out, growing_counts, large, ended = {}, [], {}, {}, {}
+    if not QUICK:
+        growing, left_out = growth.measure(module, grown, RUNS, SECONDS, step)
+        growing_counts = growth.instructions(module, grown, step)
+        large = scale.measure(module, step)
+        ended = ending.measure(module, step)
     progress.end()
 
     figures = {
@@ -141,7 +142,6 @@ def main(module, results):
         "growth_instructions": {str(size): {row.name: count for row, count in by_row.items()}
                                 for size, by_row in growing_counts.items()},
         "scale": large,
-        "scale_left_out": not has_room,
         "ending": {case: summary(results) for case, results in ended.items()},
     }
     figures["checks"] = report.checks(figures)

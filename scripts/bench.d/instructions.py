@@ -20,8 +20,10 @@ class Callgrind(Server):
     def __init__(self, module, *options):
         self.parts = itertools.count(1)
         self.filled = set()
+        # What scripts/matrix fetches is a script that becomes the server: callgrind has to go along.
         super().__init__(module, "--activerehashing", "no", *options, under=(
-            "valgrind", "--trace-children=yes", "--tool=callgrind", "--dump-before=lastsaveCommand", "--callgrind-out-file={dir}/part"))
+            "valgrind", "--tool=callgrind", "--trace-children=yes", "--dump-before=lastsaveCommand",
+            "--callgrind-out-file={dir}/part"))
         # Else the keys of one row, expiring, are cleared away while another is counted.
         self.connection.call("DEBUG", "SET-ACTIVE-EXPIRE", "0")
 

@@ -2,12 +2,10 @@
 
 import contextlib
 import shutil
-import socket
 import tempfile
-import time
 
 import throughput
-from server import Server
+from server import Server, free_port
 
 KEYS = 100_000
 PIPELINE = 64
@@ -25,8 +23,7 @@ def measure(module, rows, logs, rounds, seconds, step):
         port = free_port()
         servers["a replica"] = stack.enter_context(Server(module, "--port", port))
         replica = stack.enter_context(Server(module, "--replicaof", "127.0.0.1", port))
-        while replica.connection.info("replication")["master_link_status"] != "up":
-            time.sleep(0.05)
+        replica.await_synchronised()
         for server in servers.values():
             for row in rows:
                 server.refusal(row)  # whatever the row needs once
@@ -37,9 +34,3 @@ def measure(module, rows, logs, rounds, seconds, step):
                 for row, results in runs.items():
                     measured.setdefault(condition, {}).setdefault(row, []).extend(results)
     return measured
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])

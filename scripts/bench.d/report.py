@@ -128,7 +128,7 @@ def markdown(figures):
                   f"Names of 14 bytes. BGSAVE while {scale.PACE:,} hits a second arrive at keys at random; `copied` is what that copies. "
                   "A replica that synchronises runs on the same machine, its master's file not on a disk.\n",
                   large(figures["scale"])]
-    if figures["scale_left_out"]:
+    elif facts["mode"] != "quick":
         parts.append(f"Left out, for want of memory: {scale.KEYS:,} keys.\n")
     if figures["ending"]:
         parts += [f"## {ending.KEYS:,} keys that end at one moment\n",

@@ -154,6 +154,11 @@ class Server:
                     raise
                 time.sleep(0.1)
 
+    def await_synchronised(self):
+        """Until this replica has all that its primary had."""
+        while self.connection.info("replication")["master_link_status"] != "up":
+            time.sleep(0.01)
+
     def refusal(self, row):
         """Prepares the server for a row. Why it cannot run it, or None."""
         try:
@@ -185,3 +190,9 @@ class Server:
 
     def __exit__(self, *_):
         self.stop()
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
