@@ -396,19 +396,12 @@ fn dated<'a>(
 
 /// Reads a payload; `None` where it is not one, whole and within every bound.
 pub fn decode(bytes: &[u8]) -> Option<Effect> {
+    if let Some(limiter) = decode_state(bytes) {
+        return Some(Effect::State(limiter));
+    }
     let mut source = Source(bytes);
     let effect = match source.byte()? {
-        FIRST => source.first()?,
-        SECOND => {
-            let mut limiter = source.form()?;
-            let is_second = match limiter.held() {
-                Held::Fixed(store) => !is_first(&store.view()),
-                Held::Sliding(store) => !is_first(&store.view()),
-                Held::Bucket(store) => !is_first(&store.view()),
-                _ => true,
-            };
-            Effect::State(is_second.then_some(limiter)?)
-        }
+        FIRST => Effect::Charge(source.first_charge()?),
         RELEASE => {
             let now_ms = source.at_most(MAX_TIME_MS)?;
             let count = source.count(MAX_IDS)?;
@@ -444,15 +437,15 @@ pub fn decode(bytes: &[u8]) -> Option<Effect> {
     source.0.is_empty().then_some(effect)
 }
 
-/// Reads a payload that is a state.
+/// Reads a payload that is a state: each key's when a file is loaded. (An [`Effect`] is too large to be handed around there.)
 pub fn decode_state(bytes: &[u8]) -> Option<Limiter> {
-    match decode(bytes)? {
-        Effect::State(limiter) => Some(limiter),
-        Effect::Charge(_)
-        | Effect::Merge { .. }
-        | Effect::Reset { .. }
-        | Effect::Release { .. } => None,
-    }
+    let mut source = Source(bytes);
+    let limiter = match source.byte()? {
+        FIRST => source.first_state()?,
+        SECOND => source.second_state()?,
+        _ => return None,
+    };
+    source.0.is_empty().then_some(limiter)
 }
 
 /// The bytes of what is sent to another region.
@@ -693,32 +686,45 @@ impl Source<'_> {
         is_sound.then_some(Window { start_ms, end_ms })
     }
 
-    fn first(&mut self) -> Option<Effect> {
+    fn first_state(&mut self) -> Option<Limiter> {
+        Some(match (self.byte()?, self.byte()?) {
+            (STATE, 0) => Fixed::wrap(self.meters(MAX_LIMITS)?),
+            (STATE, 1) => Sliding::wrap(self.meters(MAX_LIMITS)?),
+            (STATE, 2) => Bucket::wrap(self.meters(MAX_LIMITS)?),
+            _ => return None,
+        })
+    }
+
+    /// A state that is not one of the first version.
+    fn second_state(&mut self) -> Option<Limiter> {
+        let mut limiter = self.form()?;
+        let is_second = match limiter.held() {
+            Held::Fixed(store) => !is_first(&store.view()),
+            Held::Sliding(store) => !is_first(&store.view()),
+            Held::Bucket(store) => !is_first(&store.view()),
+            _ => true,
+        };
+        is_second.then_some(limiter)
+    }
+
+    fn first_charge(&mut self) -> Option<Charge> {
         let kind = self.byte()?;
-        let code = self.byte()?;
-        match (kind, code) {
-            (STATE, 0) => Some(Effect::State(Fixed::wrap(self.meters(MAX_LIMITS)?))),
-            (STATE, 1) => Some(Effect::State(Sliding::wrap(self.meters(MAX_LIMITS)?))),
-            (STATE, 2) => Some(Effect::State(Bucket::wrap(self.meters(MAX_LIMITS)?))),
-            (CHARGE, 0..=2) => {
-                let algorithm = *Algorithm::ALL.get(usize::from(code))?;
-                let now_ms = self.at_most(MAX_TIME_MS)?;
-                let cost = self.cost()?;
-                let log_size = self.log_size()?;
-                let count = self.count(MAX_LIMITS)?;
-                let mut charge = self.limits(algorithm, count)?;
-                let is_plain = charge
-                    .limits
-                    .iter()
-                    .all(|limit| limit.span().plain_ms().is_some());
-                charge.now_ms = now_ms;
-                charge.cost = cost;
-                charge.log_size = log_size;
-                charge.drops_unnamed = true;
-                is_plain.then_some(Effect::Charge(charge))
-            }
-            _ => None,
-        }
+        let code = self.byte().filter(|code| kind == CHARGE && *code <= 2)?;
+        let algorithm = *Algorithm::ALL.get(usize::from(code))?;
+        let now_ms = self.at_most(MAX_TIME_MS)?;
+        let cost = self.cost()?;
+        let log_size = self.log_size()?;
+        let count = self.count(MAX_LIMITS)?;
+        let mut charge = self.limits(algorithm, count)?;
+        let is_plain = charge
+            .limits
+            .iter()
+            .all(|limit| limit.span().plain_ms().is_some());
+        charge.now_ms = now_ms;
+        charge.cost = cost;
+        charge.log_size = log_size;
+        charge.drops_unnamed = true;
+        is_plain.then_some(charge)
     }
 
     fn form(&mut self) -> Option<Limiter> {

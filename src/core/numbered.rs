@@ -32,6 +32,8 @@ pub struct Table {
     /// A row is written once, before anybody has its number, and never again.
     rows: [[AtomicU64; 3]; MAX_NUMBERED + 1],
     given: LazyLock<Mutex<HashMap<Numbers, u64, RandomState>>>,
+    /// The number last asked for: keys that are loaded or begun one after the other often have the same limit.
+    last: AtomicU64,
 }
 
 /// This node's.
@@ -42,6 +44,7 @@ impl Table {
         Self {
             rows: [const { [const { AtomicU64::new(0) }; 3] }; MAX_NUMBERED + 1],
             given: LazyLock::new(|| Mutex::new(HashMap::with_hasher(hashing::seeded()))),
+            last: AtomicU64::new(0),
         }
     }
 
@@ -62,16 +65,24 @@ impl Table {
     /// first.
     #[inline(always)]
     pub fn number(&self, of: Numbers, likely: u64) -> Option<u64> {
-        let likely = likely & MASK;
-        if self.numbers(likely) == of {
-            // (It is not 0, whose row stands for no limit, as none has a window of 0.)
-            return Some(likely);
-        }
-        self.look_up(of)
+        self.is(of, likely & MASK).or_else(|| self.look_up(of))
+    }
+
+    /// This number, if it is that of this limit. (It is not 0, whose row stands for no limit, as none has a window of 0.)
+    #[inline(always)]
+    fn is(&self, of: Numbers, number: u64) -> Option<u64> {
+        (self.numbers(number) == of).then_some(number)
     }
 
     #[cold]
     fn look_up(&self, of: Numbers) -> Option<u64> {
+        let last = self.is(of, self.last.load(Relaxed));
+        let number = last.or_else(|| self.given(of))?;
+        self.last.store(number, Relaxed);
+        Some(number)
+    }
+
+    fn given(&self, of: Numbers) -> Option<u64> {
         let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(number) = given.get(&of) {
             return Some(*number);

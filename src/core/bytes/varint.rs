@@ -42,22 +42,28 @@ pub fn write_string(out: &mut impl Sink, string: &[u8]) {
 
 /// Reads a number from the start of `bytes`: the number and how many bytes it took.
 /// `None` where the bytes end within it, where it is longer than it need be, or where it exceeds a `u64`.
-#[inline]
+#[inline(always)]
 pub fn read(bytes: &[u8]) -> Option<(u64, usize)> {
+    let (value, length) = measure(bytes);
+    (length > 0).then_some((value, length))
+}
+
+/// What [`read`] says, `None` as a length of 0: so it is handed back in two registers.
+fn measure(bytes: &[u8]) -> (u64, usize) {
     let mut value: u64 = 0;
     for (index, byte) in bytes.iter().take(MAX_BYTES).enumerate() {
         let bits = u64::from(byte & 0x7f);
         let shift = 7 * index;
         if shift == 63 && bits > 1 {
-            return None;
+            break;
         }
         value |= bits << shift;
         if byte & 0x80 == 0 {
             let canonical = *byte != 0 || index == 0;
-            return canonical.then_some((value, index + 1));
+            return (value, if canonical { index + 1 } else { 0 });
         }
     }
-    None
+    (0, 0)
 }
 
 /// Maps a signed number to an unsigned one, small magnitudes to small numbers: 0, -1, 1, -2 .. become 0, 1, 2, 3 ..
