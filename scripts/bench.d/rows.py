@@ -33,6 +33,7 @@ class Row:
     over: tuple | None = None  # (row, steps, bound): at most that much over that row for each of the steps
     share: tuple | None = None  # (row, times, bound): at most that part of so many commands of that row
     period: int = 1  # a key's hits cost the same again after so many
+    then: tuple | None = None  # a command that follows each one, and is counted with it; redis-benchmark cannot send it
     empty: str | None = None  # the row of an empty command with as many words and a reply of the same shape
     ratio_bound: float | None = None  # at least this part of INCR's throughput with -P 64
     writes: bool = True  # also measured with AOF and with a replica
@@ -135,6 +136,8 @@ ROWS = (
     Row("RL.SLIDING settled by AT", words("RL.SLIDING KEY 1000000 30d COST -1 AT 1700000000000"), "native", allowed=1,
         fill=(words("RL.SLIDING KEY 1000000 30d"),) * 5),
     Row("RL.LEASE renewed, of 1,000", words("RL.LEASE jobs 2000 1h req-__rand_int__"), "native", allowed=1, bound=3.0),
+    Row("RL.LEASE and RL.RELEASE, beside 1,000", words("RL.LEASE jobs 2000 1h new-__rand_int__"), "native", allowed=1,
+        then=words("RL.RELEASE jobs new-__rand_int__"), fill=(words("RL.LEASE jobs 2000 1h req-__rand_int__"),), bound=6.0),
     Row("RL.ALL 1 key, allowed", several(1, "FIXED 1000000 1h"), "native", allowed=1),
     Row("RL.ALL 2 keys, allowed", several(2, "FIXED 1000000 1h"), "native", allowed=1, share=("RL.FIXED allowed", 2, 1.0)),
     Row("RL.ALL 3 keys, allowed", several(3, "FIXED 1000000 1h"), "native", allowed=1, share=("RL.FIXED allowed", 3, 0.8)),

@@ -66,14 +66,16 @@ class Connection:
     def hit(self, row, order, batch=16, gap_ms=0):
         """Sends the row's command to these keys, `batch` to a write and one in `gap_ms`, and holds every verdict to what
         the row says."""
-        template, start = Template(row.argv), time.monotonic()
+        templates, start = [Template(argv) for argv in (row.argv, row.then) if argv], time.monotonic()
         for first in range(0, len(order), batch):
             if gap_ms:
                 time.sleep(max(0, start + first * gap_ms / 1000 - time.monotonic()))
             part = order[first:first + batch]
-            self.socket.sendall(b"".join(map(template.command, part)))
+            self.socket.sendall(b"".join(template.command(number) for number in part for template in templates))
             for _ in part:
                 self.verdict(row, self.reply())
+                if row.then:
+                    self.reply()
 
     @staticmethod
     def verdict(row, reply):

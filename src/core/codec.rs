@@ -57,6 +57,7 @@ use super::region::share::Marks;
 use super::span::MAX_TEXT_BYTES;
 use arrayvec::ArrayVec;
 use smallvec::SmallVec;
+use std::num::NonZero;
 
 mod regional;
 
@@ -110,10 +111,13 @@ impl EffectBytes {
     #[inline(always)]
     pub fn charge(&mut self, hit: &Hit, cost: i64, now_ms: u64, is_renewed: bool) {
         let rare = hit.rare;
-        let is_usual =
-            rare.windows.is_empty() && rare.at_ms.is_none() && !rare.stamp && rare.id.is_empty();
+        let is_usual = rare.windows.is_empty() && rare.at_ms.is_none() && !rare.stamp;
         match rare.here {
-            None if is_usual => write_charge(hit, cost, now_ms, None, self),
+            None if is_usual && rare.id.is_empty() => write_charge(hit, cost, now_ms, None, self),
+            None if is_usual => {
+                write_charge(hit, cost, now_ms, Some(HAS_ID), self);
+                write_string(self, rare.id);
+            }
             Some(here) if is_usual => {
                 let more = HAS_REGION | if is_renewed { IS_RENEWED } else { 0 };
                 write_charge(hit, cost, now_ms, Some(more), self);
@@ -636,7 +640,7 @@ impl Encoding for Leases {
         write_limit(self, out);
         varint::write(out, self.len() as u64);
         for lease in self.sorted() {
-            for number in [lease.ends_ms, lease.ttl_ms, lease.cost] {
+            for number in [lease.ends_ms, lease.ttl_ms, lease.cost.get()] {
                 varint::write(out, number);
             }
             write_string(out, &lease.id);
@@ -651,15 +655,14 @@ impl Encoding for Leases {
         for _ in 0..source.count(MAX_LEASES)? {
             let ends_ms = source.at_most(MAX_TIME_MS + duration::MAX_MS)?;
             let ttl_ms = source.at_most(duration::MAX_MS)?;
-            let cost = source.at_most(MAX_COUNT)?;
+            let cost = NonZero::new(source.at_most(MAX_COUNT)?)?;
             let id = source.string(MAX_ID_BYTES)?;
-            used += cost;
+            used += cost.get();
             let is_sorted = before.is_none_or(|before| before < (ends_ms, id));
             before = Some((ends_ms, id));
             let is_sound = is_sorted
                 && (duration::MIN_MS..=ends_ms).contains(&ttl_ms)
                 && ends_ms - ttl_ms <= MAX_TIME_MS
-                && cost > 0
                 && used <= MAX_COUNT
                 && !id.is_empty()
                 && !leases.has(id);

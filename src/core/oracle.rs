@@ -1174,14 +1174,11 @@ pub fn release(state: &mut Option<Limiter>, id: &[u8], now_ms: u64) -> bool {
     };
     let mut held = limiter.held();
     let leases = held.leases().unwrap();
-    if leases.count_held([id].into_iter(), now_ms) == 0 {
-        return false;
-    }
-    assert_eq!(leases.release([id].into_iter(), now_ms), 1);
+    let released = leases.release(&[id], now_ms);
     if leases.is_empty() {
         *state = None;
     }
-    true
+    released > 0
 }
 
 /// Makes of a replica what the primary's effect makes of it.

@@ -85,6 +85,14 @@ impl Rare<'_> {
     };
 }
 
+impl<'a> Rare<'a> {
+    /// None of it but whose lease it is.
+    #[inline(always)]
+    pub fn of(id: &'a [u8]) -> Self {
+        Self { id, ..Self::NONE }
+    }
+}
+
 impl<'a> Hit<'a> {
     /// A hit that asks for nothing rare.
     pub fn new(algorithm: Algorithm, limits: &'a [Limit], cost: i64) -> Self {
@@ -419,17 +427,35 @@ impl Asked<'_, '_> {
             return Meters::<M>::quote(&[], None, self.others, hit, now_ms, quote);
         };
         if let Some(store) = M::of(held) {
-            // The usual key and hit have one window: this is compiled for them, the loops below being one round each.
             if let (Some(meter), [limit]) = (store.one(), hit.limits) {
-                let (meters, limits) = (std::slice::from_ref(&meter), std::slice::from_ref(limit));
-                let hit = &Hit { limits, ..*hit };
-                return Meters::quote(meters, self.block, self.others, hit, now_ms, quote);
+                return self.quote_one(&meter, limit, hit, now_ms, quote);
             }
             let meters = &store.view();
+            // (Of the others, hardly one that is alone is not packed.)
+            if matches!(M::ALGORITHM, Algorithm::Sliding | Algorithm::Lease) {
+                if let ([meter], [limit]) = (&**meters, hit.limits) {
+                    return self.quote_one(meter, limit, hit, now_ms, quote);
+                }
+            }
             return Meters::quote(meters, self.block, self.others, hit, now_ms, quote);
         }
         let widened = M::widen(held, now_ms).ok_or_else(|| other_algorithm::<M>(held))?;
         Meters::quote(&widened.0, self.block, self.others, hit, now_ms, quote)
+    }
+
+    /// The usual key and hit have one window: this is compiled for them, each loop being one round.
+    #[inline(always)]
+    fn quote_one<M: Kept>(
+        &self,
+        meter: &M,
+        limit: &Limit,
+        hit: &Hit,
+        now_ms: u64,
+        quote: &mut Quote,
+    ) -> Result<(), Error> {
+        let (meters, limits) = (std::slice::from_ref(meter), std::slice::from_ref(limit));
+        let hit = &Hit { limits, ..*hit };
+        Meters::quote(meters, self.block, self.others, hit, now_ms, quote)
     }
 }
 

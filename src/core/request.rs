@@ -34,7 +34,7 @@ pub struct Clause<'a> {
     pub cost: i64,
     /// The policies whose limits go before the clause's own: the first that exists.
     pub policies: ArrayVec<&'a [u8], MAX_NAMES>,
-    /// What few clauses say. Where nothing of it is said, this is `false`, and the rest need not be looked at.
+    /// What few clauses say. Where nothing of it is said, this is `false`, and the rest need not be looked at, but for an id.
     pub is_rare: bool,
     /// Take a part of the cost, this at the least: 1 ..= the cost.
     pub min: Option<u64>,
@@ -615,7 +615,6 @@ fn limits_of<'a>(
             return Err(Error::Id { at: words.last() });
         }
         clause.id = id;
-        clause.is_rare = true;
     }
     Ok(())
 }

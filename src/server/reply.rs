@@ -198,14 +198,15 @@ pub fn limiter(call: &Call, held: &mut Held, now_ms: u64) {
 
 /// Who holds what, and for how long, soonest end first.
 fn each_lease(call: &Call, leases: &Leases, now_ms: u64) {
-    let held = || leases.sorted().filter(|lease| lease.ends_ms > now_ms);
+    let mut held = leases.sorted();
+    held.retain(|lease| lease.ends_ms > now_ms);
     call.reply_bytes(b"leases");
-    call.reply_array(held().count());
-    for lease in held() {
+    call.reply_array(held.len());
+    for lease in held {
         call.reply_map(3);
         call.reply_bytes(b"id");
         call.reply_bytes(&lease.id);
-        count(call, "cost", lease.cost);
+        count(call, "cost", lease.cost.get());
         count(call, "ends_after_ms", lease.left_ms(now_ms));
     }
 }

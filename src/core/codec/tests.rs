@@ -152,11 +152,7 @@ fn use_accepted(random: &mut Random, bytes: &[u8]) -> bool {
             assert_eq!(encode_release(&ids, now_ms), bytes);
             let mut state = reachable(random, Algorithm::Lease).0;
             if let Some(limiter) = &mut state {
-                limiter
-                    .held()
-                    .leases()
-                    .unwrap()
-                    .release(ids.into_iter(), now_ms);
+                limiter.held().leases().unwrap().release(&ids, now_ms);
             }
             (state, Limits::new())
         }

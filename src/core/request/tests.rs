@@ -64,10 +64,13 @@ fn a_plain_line_is_no_rare_one() {
         let request = parse(Algorithm::Bucket, Verb::Charge, &words, 2).unwrap();
         assert!(request.clause.is_rare || rare == "FORCE", "{rare}");
     }
-    for (algorithm, line) in [(Algorithm::Fixed, "5 1w"), (Algorithm::Lease, "5 1s id")] {
+    for (algorithm, line, is_rare) in [
+        (Algorithm::Fixed, "5 1w", true),
+        (Algorithm::Lease, "5 1s id", false),
+    ] {
         let words = words(line);
         let request = parse(algorithm, Verb::Charge, &words, 2).unwrap();
-        assert!(request.clause.is_rare, "{line}");
+        assert_eq!(request.clause.is_rare, is_rare, "{line}");
     }
 }
 
@@ -511,8 +514,7 @@ fn assert_clause(algorithm: Algorithm, clause: &Clause) {
         assert!(clause.cost >= 0 && clause.block_ms.is_empty() && clause.min.is_none());
     }
     let is_calendar = |limit: &Limit| limit.window_ms() == 0;
-    let says_rare = is_lease
-        || clause.min.is_some()
+    let says_rare = clause.min.is_some()
         || clause.reserve_ms.is_some()
         || !clause.block_ms.is_empty()
         || clause.limits.iter().any(is_calendar);

@@ -45,7 +45,10 @@ fn decide(call: &Call, verb: Verb) -> Result<(), Error> {
     };
     let mut windows: Few<Windows> = Few::new();
     let mut rares: Few<Rare> = Few::new();
-    if all.clauses.iter().any(|(_, clause)| clause.is_rare) || config::REGION.is_set() {
+    let is_rare = |(algorithm, clause): &(Algorithm, Clause)| {
+        clause.is_rare || *algorithm == Algorithm::Lease
+    };
+    if all.clauses.iter().any(is_rare) || config::REGION.is_set() {
         read_windows(&all, now_ms, &mut windows)?;
         rares.extend(
             all.clauses

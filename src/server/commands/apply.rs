@@ -5,7 +5,6 @@
 use super::KEY;
 use crate::core::codec::{self, Effect};
 use crate::core::error::Error;
-use crate::core::limit::Algorithm;
 use crate::server::raw::{now_ms, Call};
 use crate::server::slot::Slot;
 
@@ -39,13 +38,8 @@ pub fn apply(call: &Call) -> Result<(), Error> {
             slot.note_change(now_ms);
         }
         Effect::Release { ids, now_ms } => {
-            let holds = slot.held().map(|held| held.algorithm());
-            if let Some(holds) = holds.filter(|holds| *holds != Algorithm::Lease) {
-                let asked = Algorithm::Lease;
-                return Err(Error::HoldsAlgorithm { holds, asked });
-            }
             let ids: Vec<&[u8]> = ids.iter().map(|id| &**id).collect();
-            slot.release(&ids, now_ms);
+            slot.release(&ids, now_ms)?;
         }
     }
     slot.key().signal_modified();

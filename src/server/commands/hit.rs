@@ -50,14 +50,12 @@ fn hit(call: &Call, algorithm: Algorithm) -> Result<(), Error> {
     if request.clause.is_rare || config::REGION.is_set() {
         return rare_hit(call, algorithm, &request, listed.as_ref(), now_ms);
     }
-    run(
-        call,
-        algorithm,
-        &request,
-        &Rare::NONE,
-        listed.as_ref(),
-        now_ms,
-    )
+    let lease = Rare::of(request.clause.id);
+    let rare = match algorithm {
+        Algorithm::Lease => &lease,
+        _ => &Rare::NONE,
+    };
+    run(call, algorithm, &request, rare, listed.as_ref(), now_ms)
 }
 
 /// The same, of a call that says what few calls do.

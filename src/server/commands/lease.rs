@@ -25,20 +25,19 @@ pub fn release(call: &Call) -> Result<(), Error> {
         return Ok(()); // the server's arity check sees to it that there is a key
     };
     let mut slot = Slot::of(key)?;
-    let held = slot.count_held(ids, now_ms)?;
-    if held > 0 {
-        slot.release(ids, now_ms);
+    let released = slot.release(ids, now_ms)?;
+    if released > 0 {
         slot.key()
             .replicate(APPLY, &codec::encode_release(ids, now_ms));
         slot.key().signal_modified();
     }
-    call.reply_count(held as u64);
+    call.reply_count(released as u64);
     Ok(())
 }
 
 impl Slot<'_> {
-    /// How many of these leases are held.
-    fn count_held(&mut self, ids: &[&[u8]], now_ms: u64) -> Result<usize, Error> {
+    /// Gives leases back; a key whose last lease is gone goes with it. How many of these ids held anything.
+    pub fn release(&mut self, ids: &[&[u8]], now_ms: u64) -> Result<usize, Error> {
         let Some(held) = self.held_mut() else {
             return Ok(0);
         };
@@ -47,17 +46,10 @@ impl Slot<'_> {
             holds,
             asked: Algorithm::Lease,
         })?;
-        Ok(leases.count_held(ids.iter().copied(), now_ms))
-    }
-
-    /// Gives leases back; a key whose last lease is gone goes with it.
-    pub fn release(&mut self, ids: &[&[u8]], now_ms: u64) {
-        let Some(leases) = self.held_mut().and_then(|held| held.leases()) else {
-            return;
-        };
-        leases.release(ids.iter().copied(), now_ms);
+        let released = leases.release(ids, now_ms);
         if leases.is_empty() {
             self.delete();
         }
+        Ok(released)
     }
 }

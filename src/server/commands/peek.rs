@@ -38,14 +38,12 @@ fn ask(call: &Call, algorithm: Algorithm) -> Result<(), Error> {
     let Request { clause, options } = &mut request;
     let listed = look_up(algorithm, clause, options.deny, now_ms)?;
     if !request.clause.is_rare && !config::REGION.is_set() {
-        return answer(
-            call,
-            algorithm,
-            &request,
-            &Rare::NONE,
-            listed.as_ref(),
-            now_ms,
-        );
+        let lease = Rare::of(request.clause.id);
+        let rare = match algorithm {
+            Algorithm::Lease => &lease,
+            _ => &Rare::NONE,
+        };
+        return answer(call, algorithm, &request, rare, listed.as_ref(), now_ms);
     }
     let clause = &request.clause;
     let mut windows = Windows::new();
