@@ -194,7 +194,7 @@ pub type Few<T> = SmallVec<[T; 5]>;
 
 /// Answers a call of several keys, a hit each: first as if all the others let the call through; where one does not, and
 /// it is not forced, those that do once more. `is_listed` says that a deny list has stopped it: then nothing is charged,
-/// and each says how it stands. The quotes are appended.
+/// and each says how it stands. The quotes are put into `quotes`, which is empty.
 ///
 /// # Errors
 /// As [`quote`]'s, of any key.
@@ -205,11 +205,8 @@ pub fn quote_all<'a, 'b: 'a>(
     now_ms: u64,
     quotes: &mut Few<Quote>,
 ) -> Result<(), Error> {
-    for (index, hit) in hits.iter().enumerate() {
-        quotes.push(Quote::default());
-        let Some(quoted) = quotes.last_mut() else {
-            break; // one has just been added
-        };
+    quotes.extend(hits.iter().map(|_| Quote::default()));
+    for (index, (hit, quoted)) in hits.iter().zip(&mut *quotes).enumerate() {
         if is_listed {
             quote(held(index), &hit.standing(), now_ms, true, quoted)?;
             quoted.change = Change::None;
@@ -235,7 +232,7 @@ pub fn binding(quotes: &[Quote], hits: &[Hit]) -> Option<(usize, Verdict)> {
     let keys = quotes.iter().zip(hits).enumerate();
     let bindings = keys.filter_map(|(place, (quoted, hit))| {
         let cost = u128::from(u64::try_from(hit.cost).unwrap_or(0).max(1));
-        let verdict = *quoted.decision.binding()?;
+        let verdict = quoted.decision.binding()?;
         (quoted.fits != is_denied).then_some((place, verdict, cost))
     });
     let tightest = bindings.reduce(|binds, other| {
@@ -250,7 +247,7 @@ pub fn binding(quotes: &[Quote], hits: &[Hit]) -> Option<(usize, Verdict)> {
             binds
         }
     });
-    tightest.map(|(place, verdict, _)| (place, verdict))
+    tightest.map(|(place, verdict, _)| (place, *verdict))
 }
 
 #[cold]
