@@ -247,17 +247,16 @@ impl Leases {
 
     /// Takes out the lease at a place.
     fn remove(&mut self, at: u16) {
-        let Some(place) = self.places.get_mut(usize::from(at)) else {
+        let Some(place @ Place::Held(_)) = self.places.get_mut(usize::from(at)) else {
             return;
         };
-        let vacant = Place::Vacant(self.vacant);
+        let vacant = Place::Vacant(std::mem::replace(&mut self.vacant, at));
         if let Place::Held(lease) = std::mem::replace(place, vacant) {
             self.held -= lease.cost.get();
             if let Ok(entry) = self.index.find_entry(hash(&lease.id), |other| *other == at) {
                 entry.remove();
             }
         }
-        self.vacant = at;
         self.trim();
     }
 
@@ -277,7 +276,7 @@ impl Leases {
         self.trim();
     }
 
-    /// Where an end stands, or would stand. It is looked for from the last one on, in steps that double: most are the last.
+    /// Where an end stands, or would stand: looked for from the last one back, in steps that double, as most are late.
     fn rank(&self, end: &End) -> usize {
         let first = usize::from(self.first);
         let (mut low, mut high, mut step) = (self.ends.len(), self.ends.len(), 1);
