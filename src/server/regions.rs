@@ -67,7 +67,7 @@ pub fn note(key: &Key, local: &mut Local, now_ms: u64) {
     }
     with(|regions| {
         // The server is asked last: it takes a hundred instructions to answer.
-        if regions.ring.is_due(local.entry) && !key.is_loading() {
+        if local.entry < regions.ring.due() && !key.is_loading() {
             let most = config::region_changes();
             local.entry = regions
                 .ring
