@@ -15,7 +15,7 @@ mod support;
 use std::thread;
 
 use resp::Connection;
-use support::{aof, eventually, pair, Clock, Random, Reply, Server};
+use support::{aof, eventually, pair, payload, Clock, Random, Reply, Server};
 
 /// A midnight.
 const START_MS: u64 = 1_700_006_400_000;
@@ -104,6 +104,15 @@ fn a_late_release_frees_nobody_elses() {
     assert_eq!(server.call("RL.RELEASE none nobody").int(), 0);
     assert_eq!(server.digest(), state);
     assert_eq!(aof::commands(&server).len(), writes, "nothing is written");
+    // Nor does a key go that never had a lease, which no hit leaves behind.
+    let dump = server.call("DUMP jobs");
+    let type_and_module = &payload::value(dump.bytes())[..10];
+    let string = [5, 7, 2, 3, 1, 1, 0x90, 0x4e, 0, 0]; // of 7 bytes: leases, of one limit: 1, 10 s, and none is held
+    let none = payload::with_value(dump.bytes(), &[type_and_module, &string].concat());
+    let restored = server.call_bytes(&[b"RESTORE", b"empty", b"0", &none]);
+    assert!(!restored.is_error(), "{restored:?}");
+    assert_eq!(server.call("RL.RELEASE empty nobody").int(), 0);
+    assert_eq!(server.call("EXISTS empty").int(), 1);
     assert_eq!(five(&server, "RL.LEASE jobs 1 10s third")[0], 0);
     // The id of one that ended may be taken again.
     assert_eq!(server.call("RL.RELEASE jobs next").int(), 1);

@@ -70,7 +70,7 @@ pub struct Rare<'a> {
     pub here: Option<Here>,
 }
 
-impl Rare<'_> {
+impl<'a> Rare<'a> {
     /// None of it.
     pub const NONE: Self = Self {
         windows: &[],
@@ -83,9 +83,7 @@ impl Rare<'_> {
         drops_unnamed: false,
         here: None,
     };
-}
 
-impl<'a> Rare<'a> {
     /// None of it but whose lease it is.
     #[inline(always)]
     pub fn of(id: &'a [u8]) -> Self {

@@ -47,7 +47,7 @@ impl Slot<'_> {
             asked: Algorithm::Lease,
         })?;
         let released = leases.release(ids, now_ms);
-        if leases.is_empty() {
+        if released > 0 && leases.is_empty() {
             self.delete();
         }
         Ok(released)
