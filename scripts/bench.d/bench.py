@@ -87,10 +87,11 @@ def main(module, results):
         facts = machine.facts(server, QUICK)
     rows = [row for row in ROWS if row.name not in skipped]
     written = [row for row in rows if row.writes]
+    timed = [row for row in rows if not row.then]
     carried = [row for row in rows if row.name in PROPAGATED]
     grown = [row for row in rows if row.name in GROWN]
     aof_rows = [row for row in written if not QUICK or row is INCR or row.name in PROPAGATED and row.kind != "lua"]
-    progress = Progress((len(rows) + len(aof_rows)) * COUNTS + 2 * (len(rows) - 1) * RUNS + len(memory.CASES)
+    progress = Progress((len(rows) + len(aof_rows)) * COUNTS + 2 * (len(timed) - 1) * RUNS + len(memory.CASES)
                         + 3 * len(carried) * RUNS
                         + (0 if QUICK else len(growth.SIZES) * (1 + len(grown) + 2 * len(grown) * RUNS)
                            + len(growth.COUNTED_SIZES) * (3 + 2 * len(grown)) + scale.STEPS + ending.STEPS))
@@ -104,7 +105,6 @@ def main(module, results):
         with Server(module) as server:
             for row in rows:
                 server.refusal(row)
-            timed = [row for row in rows if not row.then]
             throughput.fill(server, timed, KEYS, logs)
             runs = {
                 name: {row.name: summary(results) for row, results in
