@@ -568,9 +568,12 @@ fn payloads() {
                     return;
                 };
                 if let Some(leases) = state.held().leases() {
-                    let before = leases.len();
-                    let released = leases.release(&ids, now_ms);
-                    assert!(released <= before - leases.len());
+                    let held = leases
+                        .sorted()
+                        .into_iter()
+                        .filter(|lease| lease.ends_ms > now_ms && ids.contains(&&*lease.id));
+                    let held = held.count();
+                    assert_eq!(leases.release(&ids, now_ms), held);
                     assert_eq!(leases.release(&ids, now_ms), 0);
                     assert_state_holds(random, &state);
                 }

@@ -1175,7 +1175,8 @@ pub fn release(state: &mut Option<Limiter>, id: &[u8], now_ms: u64) -> bool {
     let mut held = limiter.held();
     let leases = held.leases().unwrap();
     let released = leases.release(&[id], now_ms);
-    if leases.is_empty() {
+    assert!(released <= 1);
+    if released > 0 && leases.is_empty() {
         *state = None;
     }
     released > 0
