@@ -30,13 +30,13 @@
 //! at its place has just this one. So nobody searches for it, and it goes when it is in the way: as the first or the last, or
 //! when there is no room for another.
 
-use super::meter::{Allocations, Ask, Meter};
+use super::meter::{spilled_bytes, Allocations, Ask, Meter};
 use crate::core::calendar::Window;
 use crate::core::hashing::hash;
 use crate::core::limit::{Algorithm, Limit};
 use crate::core::span::Span;
 use hashbrown::HashTable;
-use smallvec::{Array, SmallVec};
+use smallvec::SmallVec;
 use std::cell::Cell;
 use std::num::NonZero;
 
@@ -500,16 +500,9 @@ impl Meter for Leases {
     }
 
     fn heap_bytes(&self) -> usize {
-        fn spilled<A: Array>(vec: &SmallVec<A>) -> usize {
-            if vec.spilled() {
-                vec.capacity() * size_of::<A::Item>()
-            } else {
-                0
-            }
-        }
-        let ids = self.leases().map(|lease| spilled(&lease.id));
-        spilled(&self.places)
-            + spilled(&self.ends)
+        let ids = self.leases().map(|lease| spilled_bytes(&lease.id));
+        spilled_bytes(&self.places)
+            + spilled_bytes(&self.ends)
             + self.index.allocation_size()
             + ids.sum::<usize>()
     }

@@ -126,6 +126,15 @@ pub trait Meter: Clone {
     fn visit_allocations(&mut self, _visitor: &mut impl Allocations) {}
 }
 
+/// Bytes that a vector has allocated.
+pub fn spilled_bytes<A: Array>(vec: &SmallVec<A>) -> usize {
+    if vec.spilled() {
+        vec.capacity() * size_of::<A::Item>()
+    } else {
+        0
+    }
+}
+
 /// Who is shown the vectors that a limiter may have allocated, so as to move their buffers.
 pub trait Allocations {
     /// One of them; it holds the same elements afterwards.

@@ -50,7 +50,7 @@
 //! ```
 
 use super::log::Log;
-use super::meter::{Allocations, Ask, Meter};
+use super::meter::{spilled_bytes, Allocations, Ask, Meter};
 use crate::core::calendar::Window;
 use crate::core::limit::{Algorithm, Limit};
 use crate::core::span::Span;
@@ -191,11 +191,7 @@ impl Meter for Sliding {
     }
 
     fn heap_bytes(&self) -> usize {
-        if self.log.bytes.spilled() {
-            self.log.bytes.capacity()
-        } else {
-            0
-        }
+        spilled_bytes(&self.log.bytes)
     }
 
     fn visit_allocations(&mut self, visitor: &mut impl Allocations) {

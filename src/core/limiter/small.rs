@@ -14,7 +14,7 @@ use super::Meters;
 use crate::core::algorithm::bucket::Bucket;
 use crate::core::algorithm::fixed::Fixed;
 use crate::core::algorithm::log::Log;
-use crate::core::algorithm::meter::{Allocations, Meter};
+use crate::core::algorithm::meter::{spilled_bytes, Allocations, Meter};
 use crate::core::algorithm::sliding::Sliding;
 use crate::core::numbered::{Numbers, Table, BITS, TABLE};
 use smallvec::SmallVec;
@@ -101,12 +101,7 @@ impl<M: Meter + Debug + Eq> Store<M> for Meters<M> {
     }
 
     fn heap_bytes(&self) -> usize {
-        let spilled = if self.0.spilled() {
-            self.0.capacity() * size_of::<M>()
-        } else {
-            0
-        };
-        spilled + self.0.iter().map(M::heap_bytes).sum::<usize>()
+        spilled_bytes(&self.0) + self.0.iter().map(M::heap_bytes).sum::<usize>()
     }
 }
 

@@ -36,7 +36,7 @@
 //! The own part says what to send; the level is everybody's, so a copy has all parts, always.
 
 use super::super::bucket::{Bucket, Stamped};
-use super::super::meter::{Allocations, Ask, Meter};
+use super::super::meter::{spilled_bytes, Allocations, Ask, Meter};
 use super::counter::Counter;
 use super::{Joint, Part, Parts, Received};
 use crate::core::calendar::Window;
@@ -198,7 +198,7 @@ impl Meter for JointBucket {
     }
 
     fn heap_bytes(&self) -> usize {
-        super::spilled_bytes(&self.parts.list)
+        spilled_bytes(&self.parts.list)
     }
 
     fn visit_allocations(&mut self, visitor: &mut impl Allocations) {

@@ -16,7 +16,7 @@
 //! * `P` and `N` only grow: `N` up to `2^62`, `P` up to `2^63`. A window in which so much was charged and given back is full.
 
 use super::super::fixed::{aligned, counts_ms};
-use super::super::meter::{Allocations, Ask, Meter};
+use super::super::meter::{spilled_bytes, Allocations, Ask, Meter};
 use super::counter::Counter;
 use super::{Joint, Part, Parts, Received};
 use crate::core::calendar::Window;
@@ -332,7 +332,7 @@ impl Meter for JointFixed {
     }
 
     fn heap_bytes(&self) -> usize {
-        super::spilled_bytes(&self.parts.list)
+        spilled_bytes(&self.parts.list)
     }
 
     fn visit_allocations(&mut self, visitor: &mut impl Allocations) {

@@ -208,15 +208,6 @@ impl<P: Part> Parts<P> {
     }
 }
 
-/// What a vector has allocated.
-fn spilled_bytes<T>(list: &SmallVec<[T; 1]>) -> usize {
-    if list.spilled() {
-        list.capacity() * size_of::<T>()
-    } else {
-        0
-    }
-}
-
 /// A meter that counts for several regions.
 pub trait Joint: Meter {
     /// What one origin has used.

@@ -15,7 +15,7 @@
 //! * An emptied log stays until nothing that it has emptied could count: an older copy of it may still be on its way.
 
 use super::super::log::{Entries, Log, DEFAULT_ENTRIES, MAX_ENTRIES};
-use super::super::meter::{Allocations, Ask, Meter};
+use super::super::meter::{spilled_bytes, Allocations, Ask, Meter};
 use super::super::sliding::Sliding;
 use super::{Joint, Part, Parts, Received, MAX_AHEAD_MS};
 use crate::core::calendar::Window;
@@ -260,8 +260,7 @@ impl Meter for JointSliding {
 
     fn heap_bytes(&self) -> usize {
         let logs = self.parts.list.iter().map(|part| &part.log.bytes);
-        let logs = logs.filter(|bytes| bytes.spilled()).map(SmallVec::capacity);
-        super::spilled_bytes(&self.parts.list) + logs.sum::<usize>()
+        spilled_bytes(&self.parts.list) + logs.map(spilled_bytes).sum::<usize>()
     }
 
     fn visit_allocations(&mut self, visitor: &mut impl Allocations) {
