@@ -1,15 +1,10 @@
 //! A real cluster, and a client that follows it: a map of the slots, redirections, reconnections.
 
-#![allow(
-    dead_code,
-    reason = "each test file is a crate of its own and uses a part of this"
-)]
-
 use std::collections::hash_map::{Entry, HashMap};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use crate::resp::Connection;
+use crate::support::resp::Connection;
 use crate::support::server::free_port;
 use crate::support::{cli, eventually, Reply, Server, DEADLINE};
 

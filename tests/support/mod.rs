@@ -11,25 +11,16 @@
 //! | `RATELIMIT_CLI` | the client's command line, split at spaces | `redis-cli` |
 //! | `SEED` | the seed of every random sequence | a fixed one per test |
 
-#![allow(
-    dead_code,
-    reason = "each test file is a crate of its own and uses a part of this"
-)]
-#![allow(
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    reason = "a test may stop at the first surprise, and these helpers are part of a test"
-)]
-
 pub mod aof;
 pub mod cli;
 pub mod clock;
+pub mod cluster;
+pub mod node;
 pub mod pair;
 pub mod payload;
 pub mod random;
 pub mod reply;
+pub mod resp;
 pub mod server;
 pub mod traffic;
 
@@ -37,7 +28,6 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 pub use cli::Cli;
-#[allow(unused_imports, reason = "few test files set the clock")]
 pub use clock::Clock;
 pub use random::Random;
 pub use reply::{Decision, Reply};

@@ -1,8 +1,5 @@
 //! What belongs to a node and not to a key, as a client sees it; and the pairs and restarts that must keep it.
 
-// Each test file is a crate of its own and uses a part of this.
-#![allow(dead_code, reason = "each test file uses a part of this")]
-
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::support::{aof, eventually, Random, Reply, Server};

@@ -26,9 +26,13 @@ pub fn files(root: &Path, directory: &Path) -> Result<BTreeSet<PathBuf>> {
 pub fn targets(root: &Path) -> Result<BTreeMap<String, PathBuf>> {
     let mut targets = BTreeMap::new();
     for path in files(root, Path::new("tests"))? {
-        let is_target =
-            path.parent() == Some(Path::new("tests")) && path.extension() == Some(OsStr::new("rs"));
-        if let (true, Some(name)) = (is_target, path.file_stem().and_then(OsStr::to_str)) {
+        let parts: Vec<_> = path.iter().filter_map(OsStr::to_str).collect();
+        let name = match parts[..] {
+            [_, file] => file.strip_suffix(".rs"),
+            [_, name, "main.rs"] => Some(name),
+            _ => None,
+        };
+        if let Some(name) = name {
             let text = fs::read_to_string(root.join(&path))?;
             let needs_none = text.contains("\n#![cfg(not(feature = \"server\"))]");
             if needs_none && !text.contains("\nmod support;") {

@@ -26,7 +26,12 @@ impl Record {
         let mut hasher = DefaultHasher::new();
         fs::read(std::env::current_exe()?)?.hash(&mut hasher);
         let mut paths = files(root, Path::new("src"))?;
-        paths.extend(targets(root)?.into_values());
+        for path in targets(root)?.into_values() {
+            match path.parent() {
+                Some(parent) if path.ends_with("main.rs") => paths.extend(files(root, parent)?),
+                _ => paths.extend([path]),
+            }
+        }
         for path in paths {
             (&path, fs::read(root.join(&path))?).hash(&mut hasher);
         }
