@@ -2,14 +2,13 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
-	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"ratelimit"
@@ -31,8 +30,8 @@ func ask(t *testing.T, url, forwardedFor string) *http.Response {
 }
 
 func TestMiddlewareFiveOfSixWhateverTheCallerInvents(t *testing.T) {
-	limiter := ratelimit.Limiter{Client: client(t, 3), Command: "RL.SLIDING", Limits: []any{5, "15m"}, Prefix: "go-http:"}
-	server := httptest.NewServer(limiter.Middleware(func(r *http.Request) string { return ratelimit.ByIP(r, 1) }, hello))
+	api := limiter(t, client(t, 3), ratelimit.Options{Prefix: "go-http"})
+	server := httptest.NewServer(api.Middleware(func(r *http.Request) string { return ratelimit.ByIP(r, 1) }, hello))
 	defer server.Close()
 	for hit, forwardedFor := range []string{"203.0.113.9", "203.0.113.9:40001", "::ffff:203.0.113.9", "1.1.1.1, 203.0.113.9", "203.0.113.9", "203.0.113.9"} {
 		response := ask(t, server.URL, forwardedFor)
@@ -69,35 +68,116 @@ func TestByAddressIsTheSameInEveryLanguage(t *testing.T) {
 	}
 }
 
-type failing struct{ err error }
-
-func (f failing) Do(ctx context.Context, args ...any) *redis.Cmd {
-	cmd := redis.NewCmd(ctx, args...)
-	cmd.SetErr(f.err)
-	return cmd
+func answer(t *testing.T, m ratelimit.Middleware, method string, header http.Header, next http.Handler) *httptest.ResponseRecorder {
+	t.Helper()
+	if m.Key == nil {
+		m.Key = func(*http.Request) string { return "k" }
+	}
+	request := httptest.NewRequest(method, "/", nil)
+	for name, values := range header {
+		request.Header[name] = values
+	}
+	recorder := httptest.NewRecorder()
+	m.Handler(next).ServeHTTP(recorder, request)
+	return recorder
 }
 
-type refusal string
-
-func (r refusal) Error() string { return string(r) }
-func (refusal) RedisError()     {}
-
 func TestMiddlewareWhereRedisIsAwayOrRefuses(t *testing.T) {
+	direct := client(t, 3)
+	if err := direct.Set(background, "go-http-refused:k", "text", 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	nowhere := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"})
 	for _, row := range []struct {
-		err    error
-		closed bool
+		client      *redis.Client
+		unavailable ratelimit.Unavailable
+		status      int
+	}{
+		{nowhere, ratelimit.Open, http.StatusOK},
+		{nowhere, ratelimit.Closed, http.StatusServiceUnavailable},
+		{direct, ratelimit.Open, http.StatusOK},
+		{direct, ratelimit.Closed, http.StatusServiceUnavailable},
+	} {
+		l := limiter(t, row.client, ratelimit.Options{Prefix: "go-http-refused", Unavailable: row.unavailable})
+		if got := answer(t, ratelimit.Middleware{Limiter: l}, http.MethodGet, nil, hello); got.Code != row.status {
+			t.Errorf("%v: %d", row, got.Code)
+		}
+	}
+}
+
+func TestPreflightsAndWhatIsSkippedAreNotCharged(t *testing.T) {
+	l := limiter(t, client(t, 3), ratelimit.Options{Prefix: "go-http-skip", Limits: []ratelimit.Limit{{Units: 2, Window: "15m"}}})
+	_, _ = l.Reset(background, "k")
+	m := ratelimit.Middleware{Limiter: l, Skip: func(r *http.Request) bool { return r.Header.Get("X-Health") != "" }}
+	preflight := http.Header{"Access-Control-Request-Method": {"POST"}}
+	for _, row := range []struct {
+		method string
+		header http.Header
 		status int
 	}{
-		{errors.New("away"), false, http.StatusOK},
-		{errors.New("away"), true, http.StatusServiceUnavailable},
-		{refusal("LOADING Redis is loading"), false, http.StatusOK},
-		{refusal("WRONGTYPE another type"), false, http.StatusInternalServerError},
+		{http.MethodOptions, preflight, 200}, {http.MethodPost, nil, 200}, {http.MethodOptions, preflight, 200},
+		{http.MethodGet, http.Header{"X-Health": {"1"}}, 200}, {http.MethodPost, nil, 200}, {http.MethodPost, nil, 429},
 	} {
-		limiter := ratelimit.Limiter{Client: failing{row.err}, Command: "RL.FIXED", Limits: []any{5, "1h"}, Closed: row.closed}
-		recorder := httptest.NewRecorder()
-		limiter.Middleware(func(*http.Request) string { return "k" }, hello).ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/", nil))
-		if recorder.Code != row.status {
-			t.Errorf("%v: %d", row, recorder.Code)
+		if got := answer(t, m, row.method, row.header, hello); got.Code != row.status {
+			t.Errorf("%v: %d", row, got.Code)
+		}
+	}
+}
+
+// Never more than the limit, whichever answers are skipped: a hit that was denied charged nothing, and gives nothing back.
+func TestOfALoginOnlyWhatFailedCounts(t *testing.T) {
+	for _, row := range []struct {
+		failed, successful bool
+		status, admitted   int
+	}{
+		{false, true, http.StatusUnauthorized, 3}, {true, false, http.StatusOK, 3}, {false, true, http.StatusOK, 10},
+		{true, false, http.StatusUnauthorized, 10}, {true, true, http.StatusOK, 10},
+	} {
+		l := limiter(t, client(t, 3), ratelimit.Options{Prefix: "go-http-login", Limits: []ratelimit.Limit{{Units: 3, Window: "15m"}}})
+		_, _ = l.Reset(background, "k")
+		m := ratelimit.Middleware{Limiter: l, SkipFailed: row.failed, SkipSuccessful: row.successful}
+		admitted := 0
+		for range 10 {
+			answer(t, m, http.MethodPost, nil, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				admitted++
+				w.WriteHeader(row.status)
+			}))
+		}
+		if admitted != row.admitted {
+			t.Errorf("%+v: %d", row, admitted)
+		}
+	}
+}
+
+func TestTwoLimitersInFrontOfOneHandlerAreBothShown(t *testing.T) {
+	of := func(name string, units int64) *ratelimit.Limiter {
+		return limiter(t, client(t, 3), ratelimit.Options{Prefix: "go-http-two-" + name, Name: name, Limits: []ratelimit.Limit{{Units: units, Window: "15m"}}})
+	}
+	for _, order := range [][2]*ratelimit.Limiter{{of("address", 9), of("user", 4)}, {of("user", 4), of("address", 9)}} {
+		for _, l := range order {
+			_, _ = l.Reset(background, "k")
+		}
+		inner := ratelimit.Middleware{Limiter: order[1], Key: func(*http.Request) string { return "k" }}.Handler(hello)
+		header := answer(t, ratelimit.Middleware{Limiter: order[0]}, http.MethodGet, nil, inner).Header()
+		for _, name := range []string{`"address";q=9;w=900`, `"user";q=4;w=900`} {
+			if !strings.Contains(header.Get("RateLimit-Policy"), name) {
+				t.Errorf("%v", header)
+			}
+		}
+		if header.Get("X-RateLimit-Limit") != "4" || header.Get("X-RateLimit-Remaining") != "3" || header.Get("X-RateLimit-Reset") == "" {
+			t.Errorf("%v", header)
+		}
+	}
+}
+
+func TestACustomersRangeIsOneCaller(t *testing.T) {
+	wide := ratelimit.Prefixes{IPv4: 24, IPv6: 56}
+	for written, key := range map[string]string{
+		"2001:db8:0:1ff::1": "ip:2001:db8:0:100::/56", "2001:db8:0:1aa::1": "ip:2001:db8:0:100::/56",
+		"203.0.113.9:443": "ip:203.0.113.0/24", "nonsense": "ip:unknown",
+	} {
+		if got := wide.ByAddress(written); got != key {
+			t.Errorf("%s: %s is not %s", written, got, key)
 		}
 	}
 }

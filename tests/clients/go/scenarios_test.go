@@ -27,7 +27,7 @@ type step struct {
 	Error *string
 }
 
-func environment(t *testing.T, name string) string {
+func environment(t testing.TB, name string) string {
 	value := os.Getenv(name)
 	if value == "" {
 		t.Fatalf("%s is not set: run scripts/test-clients", name)

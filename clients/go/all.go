@@ -1,0 +1,138 @@
+package ratelimit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Ask is one key of a call on several.
+type Ask struct {
+	Limiter *Limiter
+	Key     string
+	// Cost is 1 where it is 0.
+	Cost int64
+}
+
+// AllVerdict is the verdict on several keys.
+type AllVerdict struct {
+	Numbers
+	// Keys has one for each key, in the order given: whether this key would let it through.
+	Keys []Verdict
+	// Binding is the index of the key that binds; -1 where a deny list or an error decided.
+	Binding   int
+	ChargedAt int64
+	Denied    string
+	Err       error
+}
+
+// HitAll counts a hit on 1 to 16 keys with one command (RL.ALL): charged to all of them or to none. In a cluster they
+// share a hash tag. Options that are the call's: Force, At, Stamp, Deny. The first limiter says how long it may take and
+// what is answered where the server could not be asked: closed, where any of the limiters is.
+func (c *Client) HitAll(ctx context.Context, asks []Ask, options ...Option) AllVerdict {
+	return c.all(ctx, "RL.ALL", asks, options)
+}
+
+// PeekAll says what HitAll would be answered now. It changes nothing.
+func (c *Client) PeekAll(ctx context.Context, asks []Ask, options ...Option) AllVerdict {
+	return c.all(ctx, "RL.PEEKALL", asks, options)
+}
+
+func (c *Client) all(ctx context.Context, command string, asks []Ask, options []Option) AllVerdict {
+	if len(asks) == 0 {
+		return AllVerdict{Binding: -1, Err: errors.New("ratelimit: no key was given")}
+	}
+	began := time.Now()
+	reach := asks[0].Limiter.reach
+	for _, ask := range asks {
+		reach.open = reach.open && ask.Limiter.open
+	}
+	verdict, err := c.tryAll(ctx, reach.timeout, command, asks, options)
+	one := reach.answer(Verdict{Numbers: verdict.Numbers}, err, began)
+	if err != nil {
+		return AllVerdict{Numbers: one.Numbers, Binding: -1, Err: err}
+	}
+	return verdict
+}
+
+func (c *Client) tryAll(ctx context.Context, timeout time.Duration, command string, asks []Ask, options []Option) (AllVerdict, error) {
+	call := hit{cost: 1}
+	for _, option := range options {
+		option(&call)
+	}
+	if call.min != 0 {
+		return AllVerdict{}, errors.New("ratelimit: Min does not go with several keys")
+	}
+	words := []any{command, len(asks)}
+	for _, ask := range asks {
+		if ask.Key == "" {
+			return AllVerdict{}, ErrNoKey
+		}
+		words = append(words, ask.Limiter.prefix+ask.Key)
+	}
+	each := make([]asked, len(asks))
+	for i, ask := range asks {
+		one := hit{cost: ask.Cost}
+		if one.cost == 0 {
+			one.cost = 1
+		}
+		words = append(append(words, string(ask.Limiter.algorithm)), ask.Limiter.limits...)
+		words = append(one.words(words), ask.Limiter.tail...)
+		each[i] = ask.Limiter.asked(&one)
+	}
+	call.cost = 1
+	words = call.denyWords(call.words(words))
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	reply, err := c.do(ctx, words, 2)
+	if err != nil {
+		return AllVerdict{}, err
+	}
+	return readAll(reply, each, &call)
+}
+
+func readAll(reply any, each []asked, call *hit) (AllVerdict, error) {
+	own, rest, err := five(reply)
+	if err != nil {
+		return AllVerdict{}, err
+	}
+	if len(rest) < 2 {
+		return AllVerdict{}, unread(reply)
+	}
+	keys, isList := rest[0].([]any)
+	binding, isNumber := rest[1].(int64)
+	if !isList || !isNumber || len(keys) != len(each) {
+		return AllVerdict{}, unread(reply)
+	}
+	v := AllVerdict{Numbers: own, Binding: int(binding) - 1}
+	rest = rest[2:]
+	if call.stamp {
+		at, ok := int64(0), false
+		if len(rest) > 0 {
+			at, ok = rest[0].(int64)
+		}
+		if !ok {
+			return AllVerdict{}, unread(reply)
+		}
+		v.ChargedAt = at
+	}
+	if call.list != "" {
+		if len(rest) == 0 {
+			return AllVerdict{}, unread(reply)
+		}
+		v.Denied, _ = rest[len(rest)-1].(string)
+	}
+	for i, key := range keys {
+		one, err := readVerdict(key, each[i])
+		if err != nil {
+			return AllVerdict{}, fmt.Errorf("key %d: %w", i+1, err)
+		}
+		one.Taken = 0 // all or nothing
+		if own.Allowed || call.force && v.Denied == "" {
+			one.Taken = each[i].cost
+		}
+		v.Keys = append(v.Keys, one)
+	}
+	return v, nil
+}

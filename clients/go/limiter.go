@@ -1,0 +1,271 @@
+package ratelimit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Limiter is one limiter for all keys. It is safe for concurrent use.
+type Limiter struct {
+	client *Client
+	// head is the command's name; limits and tail stand behind the key. None of them changes.
+	algorithm    Algorithm
+	prefix       string
+	limits, tail []any
+	names        []described
+	name         string
+	guarded      bool
+	reach
+}
+
+// Limiter makes a limiter. An error names the option that is wrong.
+func (c *Client) Limiter(options Options) (*Limiter, error) {
+	limits, names, err := options.words()
+	if err != nil {
+		return nil, err
+	}
+	tail, err := options.tail()
+	if err != nil {
+		return nil, err
+	}
+	reach, err := options.reach()
+	if err != nil {
+		return nil, err
+	}
+	prefix := options.Prefix
+	if prefix != "" {
+		prefix += ":"
+	}
+	return &Limiter{c, options.Algorithm, prefix, limits, tail, names, options.name(), len(options.Block) > 0, reach}, nil
+}
+
+// An Option of one hit.
+type Option func(*hit)
+
+type hit struct {
+	cost, min int64
+	at        *int64
+	force     bool
+	stamp     bool
+	reserve   time.Duration
+	list      string
+	values    []string
+}
+
+// Cost is what this hit uses, 1 where it is not said. 0 charges nothing, a negative cost gives back.
+func Cost(units int64) Option { return func(h *hit) { h.cost = units } }
+
+// Min takes as much of the cost as fits, at least so much; Verdict.Taken says how much.
+func Min(units int64) Option { return func(h *hit) { h.min = units } }
+
+// Force charges also what does not fit.
+func Force() Option { return func(h *hit) { h.force = true } }
+
+// Stamp asks for the time of the charge, Verdict.ChargedAt.
+func Stamp() Option { return func(h *hit) { h.stamp = true } }
+
+// At applies the cost to what was charged at that time, a Verdict.ChargedAt.
+func At(unixMs int64) Option { return func(h *hit) { h.at = &unixMs } }
+
+// Deny looks these values up in a deny list of the server first.
+func Deny(list string, values ...string) Option {
+	return func(h *hit) { h.list, h.values = list, values }
+}
+
+func (h *hit) words(to []any) []any {
+	if h.cost != 1 {
+		to = append(to, "COST", h.cost)
+	}
+	if h.min != 0 {
+		to = append(to, "MIN", h.min)
+	}
+	if h.force {
+		to = append(to, "FORCE")
+	}
+	if h.at != nil {
+		to = append(to, "AT", *h.at)
+	}
+	if h.stamp {
+		to = append(to, "STAMP")
+	}
+	if h.reserve > 0 {
+		to = append(to, "RESERVE", fmt.Sprintf("%dms", h.reserve.Milliseconds()))
+	}
+	return to
+}
+
+func (h *hit) denyWords(to []any) []any {
+	if h.list == "" {
+		return to
+	}
+	to = append(to, "DENY", h.list)
+	for _, value := range h.values {
+		to = append(to, value)
+	}
+	return to
+}
+
+// ErrNoKey: an empty key would make one caller of all that have none.
+var ErrNoKey = errors.New("ratelimit: the key is empty")
+
+// Hit counts one hit, or says why not.
+func (l *Limiter) Hit(ctx context.Context, key string, options ...Option) Verdict {
+	return l.ask(ctx, key, nil, options)
+}
+
+// Peek says what a hit would be answered now. It changes nothing.
+func (l *Limiter) Peek(ctx context.Context, key string, options ...Option) Verdict {
+	return l.ask(ctx, key, []any{"RL.PEEK", string(l.algorithm)}, options)
+}
+
+func (l *Limiter) ask(ctx context.Context, key string, command []any, options []Option) Verdict {
+	began := time.Now()
+	verdict, err := l.try(ctx, key, command, options)
+	return l.answer(verdict, err, began)
+}
+
+// answer turns an error into what is done about it, and tells whoever observes.
+func (r *reach) answer(verdict Verdict, err error, began time.Time) Verdict {
+	if err != nil {
+		r.report.error(err)
+		verdict = r.unavailable(err)
+	}
+	if r.observe != nil {
+		r.observe(verdict, time.Since(began))
+	}
+	return verdict
+}
+
+func (r *reach) unavailable(err error) Verdict {
+	verdict := Verdict{Numbers: Numbers{Allowed: r.open}, Err: err}
+	if !r.open {
+		verdict.RetryAfter = time.Second
+	}
+	return verdict
+}
+
+func (l *Limiter) try(ctx context.Context, key string, command []any, options []Option) (Verdict, error) {
+	if key == "" {
+		return Verdict{}, ErrNoKey
+	}
+	h := hit{cost: 1}
+	for _, option := range options {
+		option(&h)
+	}
+	words := make([]any, 0, 16+len(l.limits)+len(l.tail)+len(h.values))
+	if command == nil {
+		words = append(words, l.command())
+	} else {
+		words = append(words, command...)
+	}
+	words = append(words, l.prefix+key)
+	firstKey := int8(len(words) - 1)
+	words = append(words, l.limits...)
+	words = h.words(words)
+	words = append(words, l.tail...)
+	words = h.denyWords(words)
+
+	ctx, cancel := context.WithTimeout(ctx, l.timeout)
+	defer cancel()
+	reply, err := l.client.do(ctx, words, firstKey)
+	if err != nil {
+		return Verdict{}, err
+	}
+	return readVerdict(reply, l.asked(&h))
+}
+
+func (l *Limiter) command() string {
+	switch l.algorithm {
+	case Fixed:
+		return "RL.FIXED"
+	case Sliding:
+		return "RL.SLIDING"
+	default:
+		return "RL.BUCKET"
+	}
+}
+
+func (l *Limiter) asked(h *hit) asked {
+	return asked{l.names, l.name, h.cost, h.force, h.min != 0, h.list != "", h.stamp}
+}
+
+// Reset forgets all that was used. It reports whether there was anything.
+func (l *Limiter) Reset(ctx context.Context, key string) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, l.timeout)
+	defer cancel()
+	reply, err := l.client.do(ctx, []any{"DEL", l.prefix + key}, 1)
+	deleted, _ := reply.(int64)
+	return deleted == 1, err
+}
+
+// Wait waits for its turn, at most so long. A bucket reserves its place with one command, and callers are served in
+// order; with the other algorithms it asks again when the time has come, so there a later caller may be first. It is
+// denied at once where the wait would be too long. The error is the context's; then a place in a bucket is given back.
+func (l *Limiter) Wait(ctx context.Context, key string, most time.Duration, options ...Option) (Verdict, error) {
+	if l.algorithm == Bucket && !l.guarded {
+		verdict := l.Hit(ctx, key, append(options, Stamp(), func(h *hit) { h.reserve = most })...)
+		if !verdict.Allowed || verdict.Err != nil {
+			return verdict, ctx.Err()
+		}
+		if err := sleep(ctx, verdict.RetryAfter); err != nil {
+			l.Hit(context.WithoutCancel(ctx), key, Cost(-verdict.Taken), At(verdict.ChargedAt))
+			return verdict, err
+		}
+		return verdict, nil
+	}
+	until := time.Now().Add(most)
+	for {
+		verdict := l.Hit(ctx, key, options...)
+		if verdict.Allowed || verdict.Err != nil || verdict.RetryAfter <= 0 || time.Now().Add(verdict.RetryAfter).After(until) {
+			return verdict, ctx.Err()
+		}
+		if err := sleep(ctx, verdict.RetryAfter); err != nil {
+			return verdict, err
+		}
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Reservation is an estimate that was charged, to be settled with what was really used.
+type Reservation struct {
+	Verdict  Verdict
+	limiter  *Limiter
+	key      string
+	estimate int64
+	settled  bool
+}
+
+// Reserve charges an estimate. What is never settled stays charged as estimated.
+func (l *Limiter) Reserve(ctx context.Context, key string, estimate int64, options ...Option) *Reservation {
+	verdict := l.Hit(ctx, key, append(options, Cost(estimate), Stamp())...)
+	return &Reservation{verdict, l, key, estimate, !verdict.Allowed || verdict.Err != nil || estimate < 1}
+}
+
+// Settle charges what was used beyond the estimate, or gives back what was not, at the time of the reservation. The
+// first call counts. It is not stopped by the context's cancellation: what was used must not go uncharged.
+func (r *Reservation) Settle(ctx context.Context, used int64) {
+	if r.settled || used < 0 {
+		return
+	}
+	r.settled = true
+	options := []Option{Cost(used - r.estimate), At(r.Verdict.ChargedAt)}
+	switch {
+	case used == r.estimate:
+		return
+	case used > r.estimate:
+		options = append(options, Force())
+	}
+	r.limiter.Hit(context.WithoutCancel(ctx), r.key, options...)
+}

@@ -1,0 +1,139 @@
+package ratelimit
+
+import (
+	"fmt"
+	"time"
+)
+
+// Numbers are what is said of one limit.
+type Numbers struct {
+	Allowed bool
+	// Limit is the limit in force; a bucket's capacity.
+	Limit, Remaining int64
+	// RetryAfter is 0 where allowed, negative where this can never be allowed. Where a wait was reserved: how long to
+	// wait before acting.
+	RetryAfter time.Duration
+	// ResetAfter is until nothing is used any more.
+	ResetAfter time.Duration
+}
+
+// LimitState is one limit of a limiter.
+type LimitState struct {
+	Numbers
+	// Name is for the RateLimit fields: the limiter's, with the window where there are several.
+	Name string
+	// WindowSeconds is 0 for a calendar's window, and where a policy of the server may have set another.
+	WindowSeconds int64
+}
+
+// Verdict is what the server answered. The numbers are those of the limit that binds.
+type Verdict struct {
+	Numbers
+	// Limits has one for each limit, in the order given.
+	Limits []LimitState
+	// Taken is what was charged: less than the cost where Min was given.
+	Taken int64
+	// ChargedAt is when, in Unix milliseconds of the server's clock; 0 where nothing was. Only where Stamp was set.
+	ChargedAt int64
+	// Denied is the value that was found in the deny list.
+	Denied string
+	// Err: the server could not be asked, or it refused. Allowed is what Options.Unavailable says, and the numbers are 0.
+	Err error
+}
+
+// described is what is known of a limit before the server is asked.
+type described struct {
+	name          string
+	windowSeconds int64
+}
+
+// asked is what a reply answers.
+type asked struct {
+	described        []described
+	name             string
+	cost             int64
+	force, min, deny bool
+	stamp            bool
+}
+
+func unread(reply any) error { return fmt.Errorf("not a reply of RL.*: %v", reply) }
+
+func five(reply any) (Numbers, []any, error) {
+	values, ok := reply.([]any)
+	if !ok || len(values) < 5 {
+		return Numbers{}, nil, unread(reply)
+	}
+	var n [5]int64
+	for i := range n {
+		if n[i], ok = values[i].(int64); !ok {
+			return Numbers{}, nil, unread(reply)
+		}
+	}
+	ms := func(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
+	return Numbers{n[0] == 1, n[1], n[2], ms(n[3]), ms(n[4])}, values[5:], nil
+}
+
+func readVerdict(reply any, a asked) (Verdict, error) {
+	own, rest, err := five(reply)
+	if err != nil {
+		return Verdict{}, err
+	}
+	v := Verdict{Numbers: own}
+	var each []any
+	if len(rest) > 0 {
+		if several, ok := rest[0].([]any); ok {
+			each, rest = several, rest[1:]
+		}
+	}
+	if each == nil {
+		v.Limits = []LimitState{a.state(own, 0, 1)}
+	}
+	for i, one := range each {
+		numbers, _, err := five(one)
+		if err != nil {
+			return Verdict{}, err
+		}
+		v.Limits = append(v.Limits, a.state(numbers, i, len(each)))
+	}
+	if a.deny {
+		if len(rest) == 0 {
+			return Verdict{}, unread(reply)
+		}
+		v.Denied, _ = rest[len(rest)-1].(string)
+	}
+	if a.min {
+		if len(rest) == 0 {
+			return Verdict{}, unread(reply)
+		}
+		taken, ok := rest[0].(int64)
+		if !ok {
+			return Verdict{}, unread(reply)
+		}
+		v.Taken, rest = taken, rest[1:]
+	} else if own.Allowed || a.force && v.Denied == "" {
+		v.Taken = a.cost
+	}
+	if a.stamp {
+		if len(rest) == 0 {
+			return Verdict{}, unread(reply)
+		}
+		at, ok := rest[0].(int64)
+		if !ok {
+			return Verdict{}, unread(reply)
+		}
+		v.ChargedAt = at
+	}
+	return v, nil
+}
+
+// state of one of so many limits. A policy may have another number of them than the call: then nothing is known of each
+// but its place.
+func (a *asked) state(n Numbers, index, count int) LimitState {
+	if count == len(a.described) {
+		return LimitState{n, a.described[index].name, a.described[index].windowSeconds}
+	}
+	if count == 1 {
+		return LimitState{Numbers: n, Name: a.name}
+	}
+	return LimitState{Numbers: n, Name: fmt.Sprintf("%s-%d", a.name, index+1)}
+}

@@ -1,0 +1,386 @@
+// What clients/go promises, whatever happens between it and a server: through a client of one node and one of a cluster,
+// both as they are by default.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"ratelimit"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// The machine that runs the tests is a busy one.
+const slack = 2 * time.Second
+
+func limits(t *testing.T, client redis.UniversalClient) *ratelimit.Client {
+	t.Helper()
+	limiting, err := ratelimit.NewClient(client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = limiting.Close() })
+	return limiting
+}
+
+func limiter(t *testing.T, client redis.UniversalClient, options ratelimit.Options) *ratelimit.Limiter {
+	t.Helper()
+	if options.Algorithm == "" {
+		options.Algorithm = ratelimit.Sliding
+	}
+	if options.Limits == nil {
+		options.Limits = []ratelimit.Limit{{Units: 5, Window: "15m"}}
+	}
+	if options.OnError == nil {
+		options.OnError = func(error, int) {}
+	}
+	l, err := limits(t, client).Limiter(options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// Clients with their default settings, behind proxies.
+func behind(t *testing.T, p *proxies) map[string]redis.UniversalClient {
+	one := redis.NewClient(&redis.Options{Addr: "127.0.0.1:" + environment(t, "RATELIMIT_PORT"), Dialer: p.dial})
+	cluster := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{"127.0.0.1:" + environment(t, "RATELIMIT_CLUSTER_PORT")}, Dialer: p.dial})
+	t.Cleanup(func() { _ = one.Close(); _ = cluster.Close() })
+	return map[string]redis.UniversalClient{"one node": one, "cluster": cluster}
+}
+
+// used asks past the proxies.
+func used(t *testing.T, kind, key string) int64 {
+	var direct redis.UniversalClient = client(t, 3)
+	if kind == "cluster" {
+		direct = redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{"127.0.0.1:" + environment(t, "RATELIMIT_CLUSTER_PORT")}})
+		defer direct.Close()
+	}
+	cmd := redis.NewCmd(background, "RL.PEEK", "SLIDING", key, 5, "15m", "COST", 0)
+	cmd.SetFirstKeyPos(2)
+	if err := direct.Process(background, cmd); err != nil {
+		t.Fatal(err)
+	}
+	return 5 - cmd.Val().([]any)[2].(int64)
+}
+
+func TestAHitIsChargedAtMostOnceAndAnswersWithinItsDeadline(t *testing.T) {
+	for name, f := range faults {
+		t.Run(name, func(t *testing.T) {
+			p := newProxies(t)
+			for kind, client := range behind(t, p) {
+				const timeout = 300 * time.Millisecond
+				l := limiter(t, client, ratelimit.Options{Prefix: "go-fault", Timeout: timeout})
+				p.set(none)
+				if v := l.Hit(background, "warm"+kind); v.Err != nil {
+					t.Fatal(v.Err)
+				}
+				p.set(f)
+				for i := range 3 {
+					key := fmt.Sprintf("%s:%s:%d:%d", name, kind, i, time.Now().UnixNano())
+					sent, began := p.commands.Load(), time.Now()
+					v := l.Hit(background, key)
+					if took := time.Since(began); took > timeout+slack {
+						t.Errorf("%s: took %s", kind, took)
+					}
+					if v.Err == nil || !v.Allowed {
+						t.Errorf("%s: %+v: it is open, and knows nothing", kind, v)
+					}
+					if sent = p.commands.Load() - sent; sent > 1 {
+						t.Errorf("%s: sent %d times", kind, sent)
+					}
+					p.set(none)
+					if n := used(t, kind, "go-fault:"+key); n > 1 {
+						t.Errorf("%s: charged %d times", kind, n)
+					}
+					p.set(f)
+				}
+				p.set(none)
+				recovered := false
+				for range 50 { // connections that broke are made anew
+					recovered = recovered || l.Hit(background, "again"+kind).Err == nil
+				}
+				if !recovered {
+					t.Errorf("%s: it does not come back", kind)
+				}
+			}
+		})
+	}
+}
+
+func TestAServerThatIsStoppedHoldsNobodyLongerThanTheDeadline(t *testing.T) {
+	pid, _ := strconv.Atoi(environment(t, "RATELIMIT_STALLED_PID"))
+	stalled := redis.NewClient(&redis.Options{Addr: "127.0.0.1:" + environment(t, "RATELIMIT_STALLED_PORT")})
+	defer stalled.Close()
+	closed := limiter(t, stalled, ratelimit.Options{Prefix: "go-stop", Timeout: 200 * time.Millisecond, Unavailable: ratelimit.Closed})
+	healthy := limiter(t, client(t, 3), ratelimit.Options{Prefix: "go-stop", Limits: []ratelimit.Limit{{Units: 100_000, Window: "1d"}}})
+	_ = syscall.Kill(pid, syscall.SIGSTOP)
+	defer func() { _ = syscall.Kill(pid, syscall.SIGCONT) }()
+	var group sync.WaitGroup
+	var late, refused atomic.Int32
+	for range 64 {
+		group.Add(1)
+		go func() {
+			defer group.Done()
+			began := time.Now()
+			if v := closed.Hit(background, "k"); !v.Allowed && v.Err != nil && v.RetryAfter == time.Second {
+				refused.Add(1)
+			}
+			if time.Since(began) > 200*time.Millisecond+slack {
+				late.Add(1)
+			}
+			if v := healthy.Hit(background, "k"); v.Err != nil {
+				t.Errorf("the other server: %v", v.Err)
+			}
+		}()
+	}
+	group.Wait()
+	if late.Load() != 0 || refused.Load() != 64 {
+		t.Errorf("%d late, %d refused", late.Load(), refused.Load())
+	}
+}
+
+func TestErrorsAreToldAtMostOnceASecondWithTheirNumber(t *testing.T) {
+	var told, counted atomic.Int32
+	l := limiter(t, redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"}), ratelimit.Options{
+		Timeout: 50 * time.Millisecond,
+		OnError: func(_ error, count int) { told.Add(1); counted.Add(int32(count)) },
+	})
+	began := time.Now()
+	for range 100 {
+		l.Hit(background, "k")
+	}
+	if most := int32(time.Since(began)/time.Second) + 1; told.Load() > most || counted.Load() < 1 {
+		t.Errorf("told %d times in %s", told.Load(), time.Since(began))
+	}
+}
+
+func TestWhatAnAdministratorDoesMeetsUnavailableLoudly(t *testing.T) {
+	direct := client(t, 3)
+	if err := direct.Do(background, "SET", "go-refused:text", "a").Err(); err != nil {
+		t.Fatal(err)
+	}
+	for _, unavailable := range []ratelimit.Unavailable{ratelimit.Open, ratelimit.Closed} {
+		var told error
+		l := limiter(t, direct, ratelimit.Options{Prefix: "go-refused", Unavailable: unavailable, OnError: func(err error, _ int) { told = err }})
+		v := l.Hit(background, "text")
+		if v.Allowed != (unavailable == ratelimit.Open) || v.Err == nil || told == nil || !strings.HasPrefix(told.Error(), "WRONGTYPE") {
+			t.Errorf("%+v, told %v", v, told)
+		}
+	}
+}
+
+func TestAMistakeIsToldWhenTheLimiterIsMade(t *testing.T) {
+	c := limits(t, client(t, 3))
+	minute := []ratelimit.Limit{{Units: 5, Window: "1m"}}
+	for says, options := range map[string]ratelimit.Options{
+		"Algorithm":        {Limits: minute},
+		"Limits: expected": {Algorithm: ratelimit.Fixed},
+		"\"1min\"":         {Algorithm: ratelimit.Fixed, Limits: []ratelimit.Limit{{Units: 5, Window: "1min"}}},
+		"\"60\"":           {Algorithm: ratelimit.Fixed, Limits: []ratelimit.Limit{{Units: 5, Window: "60"}}},
+		"\"1mo\"":          {Algorithm: ratelimit.Sliding, Limits: []ratelimit.Limit{{Units: 5, Window: "1mo"}}},
+		"\"9999d\"":        {Algorithm: ratelimit.Sliding, Limits: []ratelimit.Limit{{Units: 5, Window: "9999d"}}},
+		"Units":            {Algorithm: ratelimit.Sliding, Limits: []ratelimit.Limit{{Units: -1, Window: "1m"}}},
+		"expected 1 to":    {Algorithm: ratelimit.Bucket, Limits: minute},
+		"only a Bucket":    {Algorithm: ratelimit.Fixed, Limits: []ratelimit.Limit{{Units: 5, Window: "1m", Refill: 2}}},
+		"a second limit":   {Algorithm: ratelimit.Fixed, Limits: append(minute, minute...)},
+		"Block[0]":         {Algorithm: ratelimit.Fixed, Limits: minute, Block: []string{"15"}},
+		"Policies":         {Algorithm: ratelimit.Fixed, Limits: minute, Policies: []string{""}},
+		"Timeout":          {Algorithm: ratelimit.Fixed, Limits: minute, Timeout: -1},
+	} {
+		if _, err := c.Limiter(options); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: %v", says, err)
+		}
+	}
+	if _, err := ratelimit.NewClient(nil); err == nil {
+		t.Error("no client is no mistake")
+	}
+	if _, err := c.Leaser(ratelimit.LeaserOptions{Limit: 1, TTL: "soon"}); err == nil || !strings.Contains(err.Error(), "TTL") {
+		t.Errorf("TTL: %v", err)
+	}
+	for _, window := range []string{"1mo@15,Europe/Berlin", "1w", "3mo", "5h", "500ms"} {
+		if _, err := c.Limiter(ratelimit.Options{Algorithm: ratelimit.Fixed, Limits: []ratelimit.Limit{{Units: 5, Window: window}}}); err != nil {
+			t.Errorf("%s: %v", window, err)
+		}
+	}
+	l := limiter(t, client(t, 3), ratelimit.Options{Unavailable: ratelimit.Closed})
+	if v := l.Hit(background, ""); v.Allowed || !errors.Is(v.Err, ratelimit.ErrNoKey) {
+		t.Errorf("%+v", v)
+	}
+}
+
+func leaser(t *testing.T, client redis.UniversalClient, options ratelimit.LeaserOptions) *ratelimit.Leaser {
+	t.Helper()
+	if options.OnError == nil {
+		options.OnError = func(error, int) {}
+	}
+	l, err := limits(t, client).Leaser(options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func eventually(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	for until := time.Now().Add(30 * time.Second); !condition(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(until) {
+			t.Fatalf("never happened: %s", what)
+		}
+	}
+}
+
+func TestALeaseWhoseReplyWasLostIsGivenBack(t *testing.T) {
+	p := newProxies(t)
+	through := redis.NewClient(&redis.Options{Addr: "127.0.0.1:" + environment(t, "RATELIMIT_PORT"), Dialer: p.dial})
+	defer through.Close()
+	const key = "go-lost-lease"
+	client(t, 3).Del(background, key)
+	l := leaser(t, through, ratelimit.LeaserOptions{Limit: 3, TTL: "10m", Timeout: 200 * time.Millisecond, Unavailable: ratelimit.Closed})
+	p.set(after)
+	for range 3 {
+		if lease := l.Acquire(background, key); lease.Verdict.Err == nil {
+			t.Fatal("the reply was not lost")
+		}
+	}
+	p.set(none)
+	direct := client(t, 3)
+	eventually(t, "all three are free", func() bool {
+		five, err := direct.Do(background, "RL.PEEK", "LEASE", key, 3, "10m", "x", "COST", 3).Slice()
+		return err == nil && five[0].(int64) == 1
+	})
+}
+
+func TestWorkThatOutlastsItsTtlKeepsItsLease(t *testing.T) {
+	direct := client(t, 3)
+	key := fmt.Sprintf("go-hold:%d", time.Now().UnixNano())
+	l := leaser(t, direct, ratelimit.LeaserOptions{Limit: 2, TTL: "1500ms"})
+	var now, most atomic.Int32
+	var group sync.WaitGroup
+	for range 6 {
+		group.Add(1)
+		go func() {
+			defer group.Done()
+			for tries := 0; tries < 3; tries++ {
+				v, err := l.Hold(background, key, func(ctx context.Context) error {
+					most.Store(max(most.Load(), now.Add(1)))
+					defer now.Add(-1)
+					timer := time.NewTimer(3 * time.Second) // the work, twice as long as the ttl
+					defer timer.Stop()
+					select {
+					case <-timer.C:
+						return nil
+					case <-ctx.Done():
+						return context.Cause(ctx)
+					}
+				})
+				if err != nil && !errors.Is(err, ratelimit.ErrLeaseLost) {
+					t.Errorf("%+v %v", v, err)
+				}
+			}
+		}()
+	}
+	group.Wait()
+	if most.Load() > 2 {
+		t.Errorf("%d at once where two may", most.Load())
+	}
+	if left, _ := direct.Exists(background, key).Result(); left != 0 {
+		t.Error("leases are left")
+	}
+}
+
+func TestALeaseThatIsLostIsSaid(t *testing.T) {
+	direct := client(t, 3)
+	key := fmt.Sprintf("go-steal:%d", time.Now().UnixNano())
+	l := leaser(t, direct, ratelimit.LeaserOptions{Limit: 1, TTL: "900ms"})
+	v, err := l.Hold(background, key, func(ctx context.Context) error {
+		direct.Del(background, key)
+		if other := l.Acquire(background, key); !other.Verdict.Allowed {
+			t.Errorf("%+v", other.Verdict)
+		}
+		<-ctx.Done()
+		return context.Cause(ctx)
+	})
+	if !v.Allowed || !errors.Is(err, ratelimit.ErrLeaseLost) {
+		t.Errorf("%+v %v", v, err)
+	}
+	boom := errors.New("boom")
+	if _, err := leaser(t, direct, ratelimit.LeaserOptions{Limit: 1, TTL: "10m"}).Hold(background, key+"2", func(context.Context) error { return boom }); !errors.Is(err, boom) {
+		t.Error(err)
+	}
+	if left, _ := direct.Exists(background, key+"2").Result(); left != 0 {
+		t.Error("work that failed keeps its lease")
+	}
+}
+
+func TestASettlementGivesBackOnlyItsOwn(t *testing.T) {
+	direct := client(t, 3)
+	key := fmt.Sprintf("%d", time.Now().UnixNano())
+	l := limiter(t, direct, ratelimit.Options{Prefix: "go-settle", Algorithm: ratelimit.Fixed, Limits: []ratelimit.Limit{{Units: 1000, Window: "30d"}}})
+	for used, remaining := range map[int64]int64{800: 200, 1200: -200, 900: 100} {
+		r := l.Reserve(background, key, 900)
+		r.Settle(background, used)
+		r.Settle(background, 7) // the first one counts
+		if v := l.Peek(background, key, ratelimit.Cost(0)); v.Remaining != max(0, remaining) {
+			t.Errorf("%d used: %d remain", used, v.Remaining)
+		}
+		if forgot, err := l.Reset(background, key); !forgot || err != nil {
+			t.Error(forgot, err)
+		}
+	}
+}
+
+func TestSeveralKeysAreChargedTogetherOrNotAtAll(t *testing.T) {
+	c := limits(t, client(t, 3))
+	tag := fmt.Sprintf("{go%d}", time.Now().UnixNano())
+	make := func(units int64, policies ...string) *ratelimit.Limiter {
+		l, err := c.Limiter(ratelimit.Options{Algorithm: ratelimit.Sliding, Limits: []ratelimit.Limit{{Units: units, Window: "1m"}}, Policies: policies})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	asks := []ratelimit.Ask{{Limiter: make(2, "none-such"), Key: tag + "rpm"}, {Limiter: make(1000), Key: tag + "tpm", Cost: 600}}
+	first := c.HitAll(background, asks, ratelimit.Stamp())
+	if !first.Allowed || first.ChargedAt == 0 || first.Keys[1].Remaining != 400 || first.Keys[1].Taken != 600 {
+		t.Errorf("%+v", first)
+	}
+	second := c.HitAll(background, asks)
+	if second.Allowed || second.Binding != 1 || second.Keys[0].Taken != 0 || !second.Keys[0].Allowed {
+		t.Errorf("%+v", second)
+	}
+	if peeked := c.PeekAll(background, asks[:1]); !peeked.Allowed || peeked.Remaining != 0 {
+		t.Errorf("%+v", peeked)
+	}
+}
+
+func TestABucketsWaitersAreServedOneAfterAnother(t *testing.T) {
+	l := limiter(t, client(t, 3), ratelimit.Options{Prefix: "go-wait", Algorithm: ratelimit.Bucket, Limits: []ratelimit.Limit{{Units: 1, Refill: 1, Window: "300ms"}}})
+	key := fmt.Sprintf("%d", time.Now().UnixNano())
+	began := time.Now()
+	for range 3 {
+		if v, err := l.Wait(background, key, time.Minute); err != nil || !v.Allowed {
+			t.Fatalf("%+v %v", v, err)
+		}
+	}
+	if took := time.Since(began); took < 600*time.Millisecond {
+		t.Errorf("three within %s", took)
+	}
+	if v, _ := l.Wait(background, key, time.Millisecond); v.Allowed {
+		t.Errorf("%+v: the wait would be too long", v)
+	}
+	ctx, cancel := context.WithCancel(background)
+	cancel()
+	if _, err := l.Wait(ctx, key, time.Minute); err == nil {
+		t.Error("cancelled, and no error")
+	}
+}
