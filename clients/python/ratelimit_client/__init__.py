@@ -3,11 +3,20 @@
 from . import presets
 from .all import Part, hit_all, hit_all_async, peek_all, peek_all_async
 from .blocked import BlockedCache
+from .errors import (
+    LeaseLostError,
+    RateLimitError,
+    RefusedError,
+    ServerError,
+    UnansweredError,
+    WrongReplyError,
+)
 from .headers import EXPOSED, rate_limit_headers, refusal
 from .identify import Header, Hops, Proxies, Trust, by_account, by_api_key, by_ip, by_login, by_user, client_address
-from .lease import AsyncLeaser, Lease, Leaser
+from .lease import AsyncLeaser, Held, Lease, Leaser
 from .limiter import AsyncLimiter, Limiter
 from .plan import Bucket, Deny, Window
+from .report import HitEvent
 from .reservation import AsyncReservation, Reservation, Spent
 from .verdict import AllVerdict, LimitState, Verdict
 
@@ -21,18 +30,26 @@ __all__ = [
     "Bucket",
     "Deny",
     "Header",
+    "Held",
+    "HitEvent",
     "Hops",
     "Lease",
+    "LeaseLostError",
     "Leaser",
     "LimitState",
     "Limiter",
     "Part",
     "Proxies",
+    "RateLimitError",
+    "RefusedError",
     "Reservation",
+    "ServerError",
     "Spent",
     "Trust",
+    "UnansweredError",
     "Verdict",
     "Window",
+    "WrongReplyError",
     "by_account",
     "by_api_key",
     "by_ip",

@@ -21,8 +21,43 @@ def integer(name: str, value: object, least: int = -LARGEST) -> int:
     return value
 
 
+_UNITS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
+_MAX_SPAN_MS = 3660 * 86_400_000
+
+
+def _duration_ms(value: object) -> int | None:
+    found = re.fullmatch(r"([1-9][0-9]{0,18})(ms|s|m|h|d|w)", value.lower()) if isinstance(value, str) else None
+    ms = int(found[1]) * _UNITS[found[2]] if found else None
+    return None if ms is None or ms > _MAX_SPAN_MS else ms
+
+
+def span_ms(name: str, value: object) -> int:
+    """A duration in ms."""
+    ms = _duration_ms(value)
+    if ms is None:
+        raise wrong(name, 'a duration such as "15m" (ms, s, m, h, d, w; up to 3660d)', value)
+    return ms
+
+
 def span(name: str, value: object) -> str:
-    """A duration or a calendar window: the server says what is wrong with one; a number without a unit is a common slip."""
-    if not isinstance(value, str) or not re.match(r"[1-9]\d*[A-Za-z]", value):
-        raise wrong(name, 'a duration such as "15m"', value)
-    return value
+    """A duration, as the server reads one: it is told here and now, and not by the first hit."""
+    span_ms(name, value)
+    return str(value)
+
+
+def fixed_window(name: str, value: object) -> str:
+    """A duration, one that begins with the first hit (``5h@first``), or a window of the calendar."""
+    written = value if isinstance(value, str) else ""
+    lower = written.lower()
+    calendar = re.fullmatch(r"(?:[1-9][0-9]*[dw]@|(?:[13]mo|1y)(?:@|\Z))(?<=[@oy])[\x21-\x7e]*", lower)
+    if lower.endswith("@first"):
+        calendar = None
+    if _duration_ms(lower.removesuffix("@first")) is None and (calendar is None or lower.endswith("@")):
+        raise wrong(name, 'a duration such as "15m", or a window of the calendar such as "1mo", "1w@thu" or "1d@Europe/Berlin"', value)
+    return written
+
+
+def one_of(name: str, value: object, choices: tuple[str, ...]) -> str:
+    if value not in choices:
+        raise wrong(name, " or ".join(f'"{choice}"' for choice in choices), value)
+    return str(value)

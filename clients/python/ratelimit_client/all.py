@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from ._check import integer, wrong
-from .client import FAILURES, ask, ask_async, or_instead
+from ._ask import ask, ask_async
 from .limiter import AsyncLimiter, Limiter
-from .plan import Deny, Names, Plan, deny_words
+from .plan import Deny, Names, deny_words
 from .verdict import AllVerdict, Asked, all_unavailable, all_verdict
 
 L = TypeVar("L", Limiter, AsyncLimiter)
@@ -43,11 +43,9 @@ def _words(
     return words, asked
 
 
-def _instead(parts: Sequence[Part[L]], error: Exception) -> AllVerdict:
-    plans: list[Plan] = [part.limiter.plan for part in parts]
-    # One that is closed while Redis is away closes them all.
-    open = all(plan.open for plan in plans)
-    return or_instead(error, plans[0].on_error, lambda error: all_unavailable(error, open=open))
+def _open(parts: Sequence[Part[L]]) -> bool:
+    """One that is closed while Redis is away closes them all."""
+    return all(part.limiter.plan.reach.open for part in parts)
 
 
 def _ask(
@@ -55,10 +53,11 @@ def _ask(
 ) -> AllVerdict:
     words, asked = _words(command, parts, force=force, stamp=stamp, at=at, deny=deny)
     first = parts[0].limiter
-    try:
-        return all_verdict(ask(first.client, words, first.plan.timeout_s), asked, stamp=stamp, deny=deny is not None)
-    except FAILURES as error:
-        return _instead(parts, error)
+
+    def read(reply: Any) -> AllVerdict:
+        return all_verdict(reply, asked, stamp=stamp, deny=deny is not None)
+
+    return ask(first.link, first.plan.reach, words, str(words[2]), read, all_unavailable, _open(parts))
 
 
 async def _ask_async(
@@ -66,11 +65,11 @@ async def _ask_async(
 ) -> AllVerdict:
     words, asked = _words(command, parts, force=force, stamp=stamp, at=at, deny=deny)
     first = parts[0].limiter
-    try:
-        reply = await ask_async(first.client, words, first.plan.timeout_s)
+
+    def read(reply: Any) -> AllVerdict:
         return all_verdict(reply, asked, stamp=stamp, deny=deny is not None)
-    except FAILURES as error:
-        return _instead(parts, error)
+
+    return await ask_async(first.link, first.plan.reach, words, str(words[2]), read, all_unavailable, _open(parts))
 
 
 def hit_all(

@@ -3,8 +3,10 @@
 Only denials are kept; what is allowed is always counted by the server.
 """
 
+import os
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from math import ceil
@@ -22,6 +24,12 @@ class BlockedCache:
         self.now = now
         self._entries: dict[str, tuple[float, float, int, Verdict]] = {}  # since, until, cost, verdict; the oldest first
         self._lock = threading.Lock()
+        _caches.add(self)
+
+    def after_fork(self) -> None:
+        """The lock may be held by a thread that is not here."""
+        self._lock = threading.Lock()
+        self._entries = dict(self._entries)
 
     def find(self, key: str, cost: int, force: bool) -> Verdict | None:
         with self._lock:
@@ -53,3 +61,14 @@ class BlockedCache:
     def forget(self, key: str) -> None:
         with self._lock:
             self._entries.pop(key, None)
+
+
+_caches: "weakref.WeakSet[BlockedCache]" = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for cache in list(_caches):
+        cache.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)

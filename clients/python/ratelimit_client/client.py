@@ -1,141 +1,192 @@
-"""What is asked of a client of redis-py, when it must have answered, and what its errors mean."""
+"""The one place that knows Redis clients: how a connection of the package's own is made from each.
+
+The application's client is never asked to send a command: by its defaults it would send one again whose reply was lost, and
+charge twice. Taken from it are its address, its credentials and its TLS.
+"""
 
 import asyncio
-import os
-import queue
-import re
-import threading
-from collections.abc import Awaitable, Callable
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
-from typing import Any, Protocol, TypeVar
+import socket
+import weakref
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol
 
-from redis.exceptions import AuthenticationError, RedisError, ResponseError, SlotNotCoveredError
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
-from .plan import OnError
+from ._cluster import AsyncCluster, Cluster
+from ._pool import DIAL_S, Pool
+from ._stream import Dialled, Streams
 
-T = TypeVar("T")
-
-
-class Client(Protocol):
-    """redis.Redis and redis.RedisCluster."""
-
-    def execute_command(self, *args: Any, **options: Any) -> Any: ...
+Words = Sequence[str | int]
 
 
-class AsyncClient(Protocol):
-    """redis.asyncio.Redis and redis.asyncio.RedisCluster."""
+class Link(Protocol):
+    """Sends a command once, or never, and gives the reply within so many seconds; raises the errors of ``errors.py``."""
 
-    def execute_command(self, *args: Any, **options: Any) -> Awaitable[Any]: ...
-
-
-# Where another try may succeed. All else that the server refuses is a mistake in the call or in the set-up.
-_AWAY = {"LOADING", "BUSY", "OOM", "READONLY", "MISCONF", "NOREPLICAS", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN"}
+    def ask(self, words: Words, key: str, timeout_s: float | None) -> Any: ...
+    def distrust(self) -> None: ...
+    def close(self) -> None: ...
 
 
-def is_refusal(error: Exception) -> bool:
-    if isinstance(error, AuthenticationError):
-        return True
-    code = re.match(r"([A-Z]+) ", str(error))
-    # redis-py takes the code off some errors and makes a class of it; a class other than ResponseError itself is named so.
-    named = type(error).__name__ in ("ReadOnlyError", "OutOfMemoryError", "ClusterDownError", "MasterDownError", "TryAgainError")
-    return isinstance(error, ResponseError) and not named and not (code is not None and code[1] in _AWAY)
+class AsyncLink(Protocol):
+    def ask(self, words: Words, key: str, timeout_s: float | None) -> Awaitable[Any]: ...
+    def distrust(self) -> None: ...
+    def close(self) -> None: ...
 
 
-def or_instead(error: Exception, on_error: OnError, instead: Callable[[Exception], T]) -> T:
-    """A refusal is raised; any other failure is told to ``on_error``, and ``instead`` stands for an answer."""
-    if is_refusal(error):
-        raise error
-    on_error(error)
-    return instead(error)
+# What redis-py and valkey-py give a connection that ours must not have: ways to send again, and notices between replies.
+_LEFT_OUT = (
+    "cache",
+    "cache_config",
+    "command_packer",
+    "event_dispatcher",
+    "health_check_interval",
+    "himport_registry",
+    "legacy_responses",
+    "maint_notifications_config",
+    "maint_notifications_pool_handler",
+    "maintenance_notification_hash",
+    "maintenance_state",
+    "max_connections",
+    "orig_host_address",
+    "orig_socket_connect_timeout",
+    "orig_socket_timeout",
+    "oss_cluster_maint_notifications_handler",
+    "parser_class",
+    "response_callbacks",
+    "retry_on_error",
+    "retry_on_timeout",
+)
 
 
-FAILURES = (RedisError, OSError, TimeoutError)
+def _made(connection_class: Any, given: dict[str, Any]) -> Callable[..., Any]:
+    kwargs = {name: value for name, value in given.items() if name not in _LEFT_OUT}
+    kwargs.update(protocol=2, decode_responses=False, encoding="utf-8")
+    if connection_class.__module__.startswith("redis."):
+        kwargs["retry"] = Retry(NoBackoff(), 0)
+    else:
+        kwargs.pop("retry", None)  # valkey-py's default is none
+    for name in ("socket_timeout", "socket_connect_timeout"):
+        kwargs[name] = min(kwargs.get(name) or DIAL_S, DIAL_S)
+    return lambda **address: connection_class(**{**kwargs, **address})
 
 
-def _late(timeout_s: float) -> TimeoutError:
-    return TimeoutError(f"no answer from Redis within {timeout_s * 1000:.0f} ms")
+def _dial(make: Callable[..., Any], address: dict[str, Any]) -> socket.socket:
+    connection = make(**address)
+    connection.connect()
+    sock: socket.socket = connection._sock
+    connection._sock = None
+    return sock
 
 
-class _Workers:
-    """Threads that send, so that the caller can stop waiting: a blocking socket knows no deadline for the whole.
-
-    They are daemons: a server that never answers must not keep the process from ending.
-    """
-
-    def __init__(self, most: int = 64):
-        self._most = most
-        self._jobs: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = queue.SimpleQueue()
-        self._started = 0
-        self._idle = 0
-        self._lock = threading.Lock()
-
-    def run(self, work: Callable[[], Any], timeout_s: float) -> Any:
-        future: Future[Any] = Future()
-        with self._lock:
-            if self._idle == 0 and self._started < self._most:
-                self._started += 1
-                threading.Thread(target=self._work, name="ratelimit-client", daemon=True).start()
-            else:
-                self._idle = max(0, self._idle - 1)
-        self._jobs.put((future, work))
-        try:
-            return future.result(timeout_s)
-        except FutureTimeoutError:
-            if future.done():  # the work itself timed out
-                raise
-            future.cancel()  # what no thread has begun is not sent any more, and so not counted later
-            raise _late(timeout_s) from None
-
-    def _work(self) -> None:
-        while True:
-            future, work = self._jobs.get()
-            if future.set_running_or_notify_cancel():
-                try:
-                    future.set_result(work())
-                except BaseException as error:
-                    future.set_exception(error)
-            del future, work
-            with self._lock:
-                self._idle += 1
-
-
-_workers = _Workers()
-
-
-def _after_fork() -> None:  # threads do not survive a fork, as of gunicorn's workers
-    global _workers
-    _workers = _Workers()
-
-
-os.register_at_fork(after_in_child=_after_fork)
-
-
-def _told(client: Any, args: list[str | int]) -> dict[str, Any]:
-    """A cluster's node for a call of several keys. By itself redis-py asks one node where such a command has its keys, and
-    fails for as long as that one is away. Before the cluster is known there is none to tell."""
-    if args[0] not in ("RL.ALL", "RL.PEEKALL") or not hasattr(client, "get_node_from_key"):
-        return {}
+async def _dial_async(make: Callable[..., Any], address: dict[str, Any]) -> Dialled:
+    connection = make(**address)
     try:
-        return {"target_nodes": client.get_node_from_key(args[2])}
-    except SlotNotCoveredError:
-        return {}
-
-
-def ask(client: Client, args: list[str | int], timeout_s: float | None) -> Any:
-    def send() -> Any:
-        return client.execute_command(*args, **_told(client, args))
-
-    return send() if timeout_s is None else _workers.run(send, timeout_s)
-
-
-async def ask_async(client: AsyncClient, args: list[str | int], timeout_s: float | None) -> Any:
-    if timeout_s is None:
-        return await client.execute_command(*args, **_told(client, args))
-    try:
-        async with asyncio.timeout(timeout_s) as deadline:
-            return await client.execute_command(*args, **_told(client, args))
-    except TimeoutError:
-        if deadline.expired():
-            raise _late(timeout_s) from None
+        await connection.connect()
+    except BaseException:
+        await connection.disconnect(nowait=True)
         raise
+    writer: asyncio.StreamWriter = connection._writer
+    connection._reader = connection._writer = None
+    transport: Any = writer.transport
+    return transport, writer
+
+
+def _pool(make: Callable[..., Any], **address: Any) -> Pool:
+    return Pool(lambda: _dial(make, address))
+
+
+def _streams(make: Callable[..., Any], **address: Any) -> Streams:
+    return Streams(lambda: _dial_async(make, address))
+
+
+class Function:
+    """A function ``(words, key) -> reply`` of the application's, which then has to see to the deadline and to sending once."""
+
+    def __init__(self, function: Callable[[Words, str], Any]):
+        self._function = function
+
+    def ask(self, words: Words, key: str, timeout_s: float | None) -> Any:
+        return self._function(words, key)
+
+    def distrust(self) -> None:
+        pass
+
+    close = distrust
+
+
+class AsyncFunction(Function):
+    async def ask(self, words: Words, key: str, timeout_s: float | None) -> Any:
+        async with asyncio.timeout(timeout_s):
+            return await self._function(words, key)
+
+
+def _is_async(client: object) -> bool:
+    return any(".asyncio" in base.__module__ for base in type(client).__mro__)
+
+
+def _expected(kind: str, client: object) -> TypeError:
+    return TypeError(f"client: expected {kind}, got {client!r}")
+
+
+def _addresses(client: Any) -> list[tuple[str, int]]:
+    return [(node.host, node.port) for node in client.nodes_manager.startup_nodes.values()]
+
+
+def _sync_link(client: Any) -> Link:
+    kind = "a client of redis-py or valkey-py, or a function"
+    if _is_async(client):
+        raise TypeError(f"client: expected {kind}, got an asyncio client: {client!r}. AsyncLimiter and AsyncLeaser take it")
+    if hasattr(client, "nodes_manager"):
+        node = client.nodes_manager.create_redis_node("127.0.0.1", 6379, **client.nodes_manager.connection_kwargs)
+        make = _made(node.connection_pool.connection_class, node.connection_pool.connection_kwargs)
+        remap = getattr(client.nodes_manager, "address_remap", None)
+        return Cluster(lambda host, port: _pool(make, host=host, port=port), _addresses(client), remap)
+    if hasattr(client, "connection_pool") and not hasattr(client, "command_stack"):
+        return _pool(_made(client.connection_pool.connection_class, client.connection_pool.connection_kwargs))
+    if callable(client):
+        return Function(client)
+    raise _expected(kind, client)
+
+
+def _async_link(client: Any) -> AsyncLink:
+    kind = "an asyncio client of redis-py or valkey-py, or an async function"
+    if hasattr(client, "execute_command") and not _is_async(client):
+        raise TypeError(f"client: expected {kind}, got a client for threads: {client!r}. Limiter and Leaser take it")
+    if hasattr(client, "nodes_manager"):
+        given = dict(client.connection_kwargs)
+        make = _made(given.pop("connection_class"), given)
+        remap = getattr(client.nodes_manager, "address_remap", None)
+        return AsyncCluster(lambda host, port: _streams(make, host=host, port=port), _addresses(client), remap)
+    if hasattr(client, "connection_pool") and not hasattr(client, "command_stack"):
+        return _streams(_made(client.connection_pool.connection_class, client.connection_pool.connection_kwargs))
+    if callable(client):
+        return AsyncFunction(client)
+    raise _expected(kind, client)
+
+
+# One for each client, however many limiters use it.
+_links: "weakref.WeakKeyDictionary[Any, Any]" = weakref.WeakKeyDictionary()
+
+
+def _known(client: Any, make: Callable[[Any], Any]) -> Any:
+    if not hasattr(client, "execute_command"):
+        return make(client)
+    found = _links.get(client)
+    if found is None:
+        found = _links[client] = make(client)
+    return found
+
+
+def link_of(client: Any) -> Link:
+    if _is_async(client):
+        return _sync_link(client)  # refused
+    link: Link = _known(client, _sync_link)
+    return link
+
+
+def async_link_of(client: Any) -> AsyncLink:
+    if hasattr(client, "execute_command") and not _is_async(client):
+        return _async_link(client)  # refused
+    link: AsyncLink = _known(client, _async_link)
+    return link

@@ -1,7 +1,9 @@
 """Who is asking: the part of the key that names the caller. The most specific one that is proven wins."""
 
 import hashlib
+import hmac
 import re
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
@@ -10,8 +12,12 @@ from typing import Literal
 from ._check import text, wrong
 
 
-def _hash(secret: str) -> str:
-    return hashlib.sha256(secret.encode()).hexdigest()[:32]
+def _hash(secret: str, identity_secret: str | None = None) -> str:
+    data = secret.encode("utf-8", "surrogatepass")
+    if identity_secret is None:
+        return hashlib.sha256(data).hexdigest()[:32]
+    key = text("identity_secret", identity_secret).encode()
+    return hmac.new(key, data, hashlib.sha256).hexdigest()[:32]
 
 
 def by_user(user_id: int | str) -> str:
@@ -24,14 +30,25 @@ def by_api_key(api_key: str) -> str:
     return f"key:{_hash(text('api_key', api_key))}"
 
 
-def by_account(email: str) -> str:
-    """A hash. ``Alice@Example.com `` and ``alice@example.com`` are one account."""
-    return f"account:{_hash(text('email', email).strip().lower())}"
+def by_account(email: str, *, identity_secret: str | None = None) -> str:
+    """A hash. ``Alice@Example.com `` and ``alice@example.com`` are one account.
+
+    :param identity_secret: a key of the application's own. With it the hash is an HMAC: an e-mail address that somebody
+        guesses cannot be looked up in a dump of Redis. All processes share it; with another one all callers are new
+    """
+    normal = unicodedata.normalize("NFKC", text("email", email))
+    visible = "".join(char for char in normal if unicodedata.category(char) != "Cf")  # zero-width and its like
+    return f"account:{_hash(visible.strip().lower(), identity_secret)}"
 
 
-def by_login(address: str, email: str) -> str:
-    """One address guessing one account."""
-    return f"{by_ip(address)}:{by_account(email)}"
+def by_login(*, address: str, email: str, identity_secret: str | None = None) -> str:
+    """One address guessing one account. Limit the address and the account by themselves too.
+
+    Its arguments have names, for one taken for the other would make one caller of all.
+
+    :param address: as ``client_address`` gives it; ``unknown`` where there is none
+    """
+    return f"{by_ip(text('address', address))}:{by_account(email, identity_secret=identity_secret)}"
 
 
 def parse_address(written: str) -> IPv4Address | IPv6Address | None:
@@ -51,18 +68,23 @@ def parse_address(written: str) -> IPv4Address | IPv6Address | None:
     return (isinstance(address, IPv6Address) and address.ipv4_mapped) or address
 
 
-def by_ip(address: str | None) -> str:
+def by_ip(address: str | None, *, ipv6: int = 64, ipv4: int = 32) -> str:
     """``ip:203.0.113.9``; of an IPv6 address its /64, for a customer is given one to choose addresses from.
 
-    What is no address is ``ip:unknown``: a stranger who writes nonsense is no new caller each time.
+    Many are given a /56: ``ipv6=56``. What is no address is ``ip:unknown``: a stranger who writes nonsense is no new caller
+    each time.
     """
+    for name, bits, most in (("ipv6", ipv6, 128), ("ipv4", ipv4, 32)):
+        if type(bits) is not int or not 1 <= bits <= most:
+            raise wrong(name, f"a number of bits, 1 to {most}", bits)
     parsed = None if address is None else parse_address(address)
     if parsed is None:
         return "ip:unknown"
     if isinstance(parsed, IPv4Address):
-        return f"ip:{parsed}"
-    groups = [int.from_bytes(parsed.packed[i : i + 2]) for i in range(0, 8, 2)]
-    return "ip:" + ":".join(f"{group:x}" for group in groups) + "::/64"
+        return f"ip:{parsed}" if ipv4 == 32 else f"ip:{ip_network((parsed, ipv4), strict=False)}"
+    whole = int(parsed) >> (128 - ipv6) << (128 - ipv6)
+    groups = [f"{whole >> 112 - 16 * i & 0xFFFF:x}" for i in range(-(-ipv6 // 16))]
+    return f"ip:{':'.join(groups)}{'' if len(groups) == 8 else '::'}/{ipv6}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,10 @@ from typing import Any, Literal, TypeVar
 
 from ._check import integer
 from .blocked import BlockedCache
-from .client import FAILURES, AsyncClient, Client, ask, ask_async, or_instead
-from .plan import Algorithm, Bucket, Deny, Names, OnError, Plan, Window
+from ._ask import ask, ask_async
+from .client import AsyncLink, Link, async_link_of, link_of
+from .plan import Algorithm, Bucket, Deny, Names, Plan, Window
+from .report import OnError, OnHit
 from .reservation import AsyncReservation, Reservation, Spent, reported
 from .verdict import Verdict, unavailable, verdict
 
@@ -16,6 +18,10 @@ T = TypeVar("T")
 
 
 class _Limiter:
+    @staticmethod
+    def _link_of(client: Any) -> Any:
+        raise NotImplementedError
+
     def __init__(
         self,
         client: Any,
@@ -29,10 +35,12 @@ class _Limiter:
         timeout_ms: int | None = 1000,
         unavailable: Literal["open", "closed"] | None = None,
         on_error: OnError | None = None,
+        on_hit: OnHit | None = None,
         blocked_cache: BlockedCache | bool = False,
     ):
         """
-        :param client: of redis-py
+        :param client: of redis-py or valkey-py: the address, credentials and TLS of it are taken for connections of the
+            limiter's own, so that no hit is ever sent twice; or a function ``(words, key) -> reply``
         :param limits: one or several; for ``bucket`` a ``Bucket``, else a ``Window``
         :param prefix: stands before each key, with a colon
         :param name: in the RateLimit fields. Default: the prefix, or ``default``
@@ -41,12 +49,10 @@ class _Limiter:
         :param timeout_ms: how long Redis may take to answer; ``None`` waits for ever
         :param unavailable: what a hit is where Redis is away: let through (``open``) or not (``closed``). Default ``open``,
             and ``closed`` with ``block``
-        :param on_error: told of each failure that a verdict hides. Default: the log
+        :param on_error: told of each failure that a verdict hides. Default: the log, a line a second at most
+        :param on_hit: told of each hit and what became of it, for metrics
         :param blocked_cache: remember who is denied until when, and deny them without asking Redis
         """
-        if not hasattr(client, "execute_command"):
-            raise TypeError(f"client: expected a client of redis-py, got {client!r}")
-        self.client = client
         self.plan = Plan(
             algorithm=algorithm,
             limits=limits,
@@ -57,16 +63,15 @@ class _Limiter:
             timeout_ms=timeout_ms,
             unavailable=unavailable,
             on_error=on_error,
+            on_hit=on_hit,
         )
+        self.link: Any = self._link_of(client)
         self._blocked = BlockedCache() if blocked_cache is True else blocked_cache or None
         self._command = f"RL.{self.plan.algorithm}"
 
     def _cache(self, min: int | None, policy: Names | None) -> BlockedCache | None:
         # A hit that takes what fits, or that goes on another policy, says nothing of the next one and learns nothing from it.
         return self._blocked if min is None and policy is None else None
-
-    def _instead(self, error: Exception) -> Verdict:
-        return or_instead(error, self.plan.on_error, lambda error: unavailable(error, open=self.plan.open))
 
     def _reserves_places(self) -> bool:
         return self.plan.algorithm == "BUCKET" and not self.plan.block
@@ -83,14 +88,13 @@ class Limiter(_Limiter):
     >>> verdict = api.hit(by_user(user_id))
     """
 
-    client: Client
+    link: Link
+    _link_of = staticmethod(link_of)
 
     def _ask(self, command: Sequence[str], key: str, options: dict[str, Any]) -> Verdict:
-        words, asked = self.plan.hit(command, key, **options)
-        try:
-            return verdict(ask(self.client, words, self.plan.timeout_s), asked)
-        except FAILURES as error:
-            return self._instead(error)
+        words, full, asked = self.plan.hit(command, key, **options)
+        reach = self.plan.reach
+        return ask(self.link, reach, words, full, lambda reply: verdict(reply, asked), unavailable, reach.open)
 
     def hit(
         self,
@@ -137,7 +141,7 @@ class Limiter(_Limiter):
         def charge(cost: int, at: int) -> Verdict:
             return self.hit(key, cost=cost, at=at, force=cost > 0, policy=policy)
 
-        return Reservation(answer, estimate, charge, self.plan.on_error)
+        return Reservation(answer, estimate, charge, self.plan.reach.on_error)
 
     def spend(
         self, key: str, estimate: int, call: Callable[[Reservation], T], used: Callable[[T], float | None]
@@ -180,20 +184,23 @@ class Limiter(_Limiter):
         full = self.plan.key(key)
         if self._blocked:
             self._blocked.forget(full)
-        return int(ask(self.client, ["DEL", full], self.plan.timeout_s)) == 1
+        return int(self.link.ask(["DEL", full], full, self.plan.reach.timeout_s)) == 1
+
+    def close(self) -> None:
+        """Closes the connections of all limiters of this client. A later call opens new ones."""
+        self.link.close()
 
 
 class AsyncLimiter(_Limiter):
     """As ``Limiter``, over a client of ``redis.asyncio``."""
 
-    client: AsyncClient
+    link: AsyncLink
+    _link_of = staticmethod(async_link_of)
 
     async def _ask(self, command: Sequence[str], key: str, options: dict[str, Any]) -> Verdict:
-        words, asked = self.plan.hit(command, key, **options)
-        try:
-            return verdict(await ask_async(self.client, words, self.plan.timeout_s), asked)
-        except FAILURES as error:
-            return self._instead(error)
+        words, full, asked = self.plan.hit(command, key, **options)
+        reach = self.plan.reach
+        return await ask_async(self.link, reach, words, full, lambda reply: verdict(reply, asked), unavailable, reach.open)
 
     async def hit(
         self,
@@ -232,7 +239,7 @@ class AsyncLimiter(_Limiter):
         def charge(cost: int, at: int) -> Awaitable[Verdict]:
             return self.hit(key, cost=cost, at=at, force=cost > 0, policy=policy)
 
-        return AsyncReservation(answer, estimate, charge, self.plan.on_error)
+        return AsyncReservation(answer, estimate, charge, self.plan.reach.on_error)
 
     async def spend(
         self,
@@ -279,4 +286,8 @@ class AsyncLimiter(_Limiter):
         full = self.plan.key(key)
         if self._blocked:
             self._blocked.forget(full)
-        return int(await ask_async(self.client, ["DEL", full], self.plan.timeout_s)) == 1
+        return int(await self.link.ask(["DEL", full], full, self.plan.reach.timeout_s)) == 1
+
+    async def aclose(self) -> None:
+        """Closes the connection of all limiters of this client. A later call opens a new one."""
+        self.link.close()

@@ -1,16 +1,15 @@
 """What a limiter is made of, and how that becomes a command's words."""
 
-import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ._check import integer, span, text, wrong
+from ._check import fixed_window, integer, one_of, span, text, wrong
+from .report import OnError, OnHit, guarded, logger
 from .verdict import Asked
 
 Algorithm = Literal["fixed", "sliding", "bucket"]
-OnError = Callable[[Exception], None]
 # One or several.
 Names = str | Sequence[str]
 
@@ -62,8 +61,24 @@ def _window_seconds(window: str) -> int | None:
     return int(found[1]) * _SECONDS[found[2].lower()] if found else None
 
 
-def _log(error: Exception) -> None:
-    logging.getLogger("ratelimit_client").warning("Redis could not be asked: %r", error)
+class Reach:
+    """How long Redis may take, what is answered where it does not, and who is told."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        timeout_ms: int | None,
+        unavailable: Literal["open", "closed"] | None,
+        on_error: OnError | None,
+        on_hit: OnHit | None,
+        open: bool,
+    ):
+        self.name = name
+        self.timeout_s = None if timeout_ms is None else integer("timeout_ms", timeout_ms, 1) / 1000
+        self.open = open if unavailable is None else one_of("unavailable", unavailable, ("open", "closed")) == "open"
+        self.on_error: OnError = guarded("on_error", on_error) or logger(name)
+        self.on_hit = guarded("on_hit", on_hit)
 
 
 class Plan:
@@ -80,11 +95,10 @@ class Plan:
         block: Names | None,
         timeout_ms: int | None,
         unavailable: Literal["open", "closed"] | None,
-        on_error: OnError | None,
+        on_error: OnError | None = None,
+        on_hit: OnHit | None = None,
     ):
-        if algorithm not in ("fixed", "sliding", "bucket"):
-            raise wrong("algorithm", '"fixed" or "sliding" or "bucket"', algorithm)
-        self.algorithm = algorithm.upper()
+        self.algorithm = one_of("algorithm", algorithm, ("fixed", "sliding", "bucket")).upper()
         given: Sequence[object] = (limits,) if isinstance(limits, (Window, Bucket)) else tuple(limits)
         if not 1 <= len(given) <= 8:
             raise wrong("limits", "1 to 8 limits", limits)
@@ -102,7 +116,7 @@ class Plan:
                 if not isinstance(one, Window):
                     raise wrong(f"limits[{i}]", "a Window", one)
                 self.limits.append(integer(f"limits[{i}].limit", one.limit, 0))
-                self.windows.append(span(f"limits[{i}].window", one.window))
+                self.windows.append((fixed_window if algorithm == "fixed" else span)(f"limits[{i}].window", one.window))
             self.limits.append(self.windows[-1])
         self.prefix = "" if prefix is None else text("prefix", prefix) + ":"
         self.name = (prefix or "default") if name is None else text("name", name)
@@ -110,12 +124,14 @@ class Plan:
             raise wrong("name", "printable ASCII, for it becomes a field of HTTP", self.name)
         self.policy = policies(policy)
         self.block = tuple(span(f"block[{i}]", duration) for i, duration in enumerate(several(block)))
-        self.timeout_s = None if timeout_ms is None else integer("timeout_ms", timeout_ms, 1) / 1000
-        if unavailable not in (None, "open", "closed"):
-            raise wrong("unavailable", '"open" or "closed"', unavailable)
-        # Guessing must not be free while Redis is down.
-        self.open = not self.block if unavailable is None else unavailable == "open"
-        self.on_error: OnError = on_error or _log
+        self.reach = Reach(
+            name=self.name,
+            timeout_ms=timeout_ms,
+            unavailable=unavailable,
+            on_error=on_error,
+            on_hit=on_hit,
+            open=not self.block,  # guessing must not be free while Redis is down
+        )
 
     def key(self, key: str) -> str:
         return self.prefix + text("key", key)
@@ -145,9 +161,10 @@ class Plan:
         reserve_ms: int | None = None,
         policy: Names | None = None,
         deny: Deny | None = None,
-    ) -> tuple[list[str | int], Asked]:
-        """The command's words, and what its reply is an answer to."""
-        words: list[str | int] = [*command, self.key(key), *self.limits, *cost_words(integer("cost", cost))]
+    ) -> tuple[list[str | int], str, Asked]:
+        """The command's words, its key, and what its reply is an answer to."""
+        full = self.key(key)
+        words: list[str | int] = [*command, full, *self.limits, *cost_words(integer("cost", cost))]
         if min is not None:
             words += ["MIN", integer("min", min, 1)]
         if force:
@@ -160,7 +177,7 @@ class Plan:
             words += ["RESERVE", f"{reserve_ms}ms"]
         words += [*self.block_words(), *self._policy_words(policy), *deny_words(deny)]
         asked = self.asked(cost=cost, min=min is not None, force=force, stamp=stamp, policy=policy, deny=deny)
-        return words, asked
+        return words, full, asked
 
     def asked(self, *, cost: int, min: bool, force: bool, stamp: bool, policy: Names | None, deny: Deny | None) -> Asked:
         replaced = bool(self.policy) or policy is not None  # the reply does not tell a policy's window

@@ -8,7 +8,7 @@ import math
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Generator, Iterable
 from typing import Generic, TypeVar
 
-from .plan import OnError
+from .report import OnError
 from .verdict import Verdict
 
 T = TypeVar("T")

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from .errors import WrongReplyError
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Numbers:
@@ -59,11 +61,11 @@ class Asked:
 
 def _numbers(reply: Any) -> dict[str, Any]:
     if not isinstance(reply, list) or len(reply) < 5:
-        raise ValueError(f"not a reply of RL.*: {reply!r}")
+        raise WrongReplyError(f"not a reply of RL.*: {reply!r}")
     try:
         allowed, limit, remaining, retry_after_ms, reset_after_ms = (int(value) for value in reply[:5])
     except (TypeError, ValueError):
-        raise ValueError(f"not a reply of RL.*: {reply!r}") from None
+        raise WrongReplyError(f"not a reply of RL.*: {reply!r}") from None
     return {
         "allowed": allowed == 1,
         "limit": limit,
@@ -92,7 +94,7 @@ def verdict(reply: Any, asked: Asked) -> Verdict:
     own = _numbers(reply)
     rest = list(reply[5:])
     if len(rest) < asked.min + asked.stamp + asked.deny:
-        raise ValueError(f"not a reply of RL.*: {reply!r}")
+        raise WrongReplyError(f"not a reply of RL.*: {reply!r}")
     each = rest.pop(0) if rest and isinstance(rest[0], list) else [reply]
     denied_value = _denied(rest.pop()) if asked.deny else None
     charged = own["allowed"] or (asked.force and denied_value is None)
@@ -107,6 +109,8 @@ def verdict(reply: Any, asked: Asked) -> Verdict:
 
 def all_verdict(reply: Any, asked: Sequence[Asked], *, stamp: bool, deny: bool) -> AllVerdict:
     own = _numbers(reply)
+    if len(reply) < 7 + stamp + deny or not isinstance(reply[5], list) or len(reply[5]) != len(asked):
+        raise WrongReplyError(f"not a reply of RL.*: {reply!r}")
     denied_value = _denied(reply[-1]) if deny else None
     charged = own["allowed"] or (asked[0].force and denied_value is None)
     keys = (verdict(one, about) for one, about in zip(reply[5], asked, strict=True))
@@ -121,9 +125,9 @@ def all_verdict(reply: Any, asked: Sequence[Asked], *, stamp: bool, deny: bool) 
     )
 
 
-def unavailable(error: Exception, *, open: bool) -> Verdict:
+def unavailable(error: Exception, open: bool) -> Verdict:
     return Verdict(allowed=open, retry_after_ms=0 if open else 1000, charged_at=0, error=error)
 
 
-def all_unavailable(error: Exception, *, open: bool) -> AllVerdict:
+def all_unavailable(error: Exception, open: bool) -> AllVerdict:
     return AllVerdict(allowed=open, retry_after_ms=0 if open else 1000, charged_at=0, error=error)

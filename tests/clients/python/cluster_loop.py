@@ -1,17 +1,21 @@
-"""The loop of cluster.py, through redis-py's cluster clients, sync and asyncio."""
+"""The loop of cluster.py, through redis-py's cluster clients and through the package's own, sync and asyncio."""
 
 import asyncio
 import json
 import sys
 
+from ratelimit_client.client import async_link_of, link_of
 from redis.asyncio.cluster import RedisCluster as AsyncRedisCluster
 from redis.cluster import RedisCluster
 from servers import CLUSTER_PORT
 
 
-# Told the node, redis-py does not ask for the call's keys first: it would ask one node alone, also where that one is gone.
 def call(cluster, line):
     asked = json.loads(line)
+    if sys.argv[1].startswith("package"):
+        link = async_link_of if sys.argv[1] == "package-asyncio" else link_of
+        return link(cluster).ask(asked["words"], asked["key"], 10)
+    # Told the node, redis-py does not ask for the call's keys first: it would ask one node alone, also where that one is gone.
     return cluster.execute_command(*asked["words"], target_nodes=cluster.get_node_from_key(asked["key"]))
 
 
@@ -43,7 +47,7 @@ async def main_async():
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "redis-py":
-        main()
-    else:
+    if sys.argv[1].endswith("asyncio"):
         asyncio.run(main_async())
+    else:
+        main()

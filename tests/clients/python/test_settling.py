@@ -26,16 +26,16 @@ BUDGET = {"prefix": "py-tokens", "algorithm": "fixed", "limits": Window(50_000, 
 
 
 class Away:
-    """A client that fails from when it is told to."""
+    """A function that sends, and fails from when it is told to."""
 
     def __init__(self, client, error=None):
         self.client = client
         self.error = error
 
-    def execute_command(self, *args):
+    def __call__(self, words, _key):
         if self.error:
             raise self.error
-        return self.client.execute_command(*args)
+        return self.client.execute_command(*words)
 
 
 class Sync(unittest.TestCase):
@@ -205,8 +205,8 @@ class Asyncio(unittest.IsolatedAsyncioTestCase):
         clock = asyncio.get_running_loop().time
 
         class Counting:
-            async def execute_command(_, *args):
-                *reply, asked_ms = await self.client.execute_command(*args, "STAMP")
+            async def __call__(_, words, _key):
+                *reply, asked_ms = await self.client.execute_command(*words, "STAMP")
                 answered.append((clock(), reply[3]))
                 turns.append(asked_ms + reply[3])
                 return reply

@@ -1,0 +1,64 @@
+"""One question to the server: its answer, or what stands for one where there is none. Nothing that Redis does is raised."""
+
+from collections.abc import Callable, Sequence
+from time import perf_counter
+from typing import Any, Protocol, TypeVar
+
+from .client import AsyncLink, Link
+from .errors import RateLimitError, WrongReplyError, reason_of
+from .plan import Reach
+from .report import HitEvent
+
+
+class Answer(Protocol):
+    @property
+    def allowed(self) -> bool: ...
+    @property
+    def error(self) -> Exception | None: ...
+
+
+A = TypeVar("A", bound=Answer)
+Instead = Callable[[Exception, bool], A]  # of the error, and whether to let through
+Words = Sequence[str | int]
+
+
+def _failed(link: Link | AsyncLink, reach: Reach, error: Exception, instead: Instead[A], open: bool) -> A:
+    if isinstance(error, WrongReplyError):
+        link.distrust()
+    if isinstance(error, RateLimitError):
+        error.__traceback__ = None  # a verdict that is kept must not keep our frames
+    reach.on_error(error)
+    return instead(error, open)
+
+
+def _tell(reach: Reach, answer: Answer, since: float) -> None:
+    if reach.on_hit is None:
+        return
+    error = answer.error
+    outcome = ("allowed" if answer.allowed else "denied") if error is None else "open" if answer.allowed else "closed"
+    reason = None if error is None else reason_of(error)
+    reach.on_hit(HitEvent(reach.name, outcome, reason, perf_counter() - since))  # type: ignore[arg-type]  # mypy joins to str
+
+
+def ask(
+    link: Link, reach: Reach, words: Words, key: str, read: Callable[[Any], A], instead: Instead[A], open: bool
+) -> A:
+    since = perf_counter() if reach.on_hit else 0.0
+    try:
+        answer = read(link.ask(words, key, reach.timeout_s))
+    except Exception as error:
+        answer = _failed(link, reach, error, instead, open)
+    _tell(reach, answer, since)
+    return answer
+
+
+async def ask_async(
+    link: AsyncLink, reach: Reach, words: Words, key: str, read: Callable[[Any], A], instead: Instead[A], open: bool
+) -> A:
+    since = perf_counter() if reach.on_hit else 0.0
+    try:
+        answer = read(await link.ask(words, key, reach.timeout_s))
+    except Exception as error:
+        answer = _failed(link, reach, error, instead, open)
+    _tell(reach, answer, since)
+    return answer
