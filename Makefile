@@ -1,4 +1,4 @@
-# Shortcuts to scripts/, which do the work.
+# Shortcuts: scripts/ is what developers run, ops/ratelimit what operators run.
 .DEFAULT_GOAL := help
 .PHONY: help setup run demo top console exporter regions test check test-clients test-ops test-dist matrix cluster soak memcheck mutants build bench profile dist clean
 
@@ -14,8 +14,8 @@ run: ## start a server with the module, show the commands, stay until Ctrl-C (PO
 demo: ## the same show, then end
 	@scripts/run --demo
 
-top: ## watch who is allowed and who is denied on the server at 127.0.0.1:6379 (scripts/top --help for others)
-	@scripts/top
+top: ## watch who is allowed and who is denied on the server at 127.0.0.1:6379 (ops/ratelimit top --help for others)
+	@ops/ratelimit top
 
 regions: ## watch one limit over three regions on this machine: together, one cut off, together again
 	@scripts/regions
@@ -56,15 +56,15 @@ profile: ## see where the instructions of a command go
 dist: ## make what is given away, for each target, under target/dist: tarballs, Debian packages, checksums
 	@scripts/dist
 
-console: ## a console in the browser for the server at 127.0.0.1:6379 (PORT=; scripts/console --help for others)
+console: ## a console in the browser for the server at 127.0.0.1:6379 (PORT=; ops/ratelimit console --help for others)
 	@scripts/setup-ops console
-	@scripts/console
+	@ops/ratelimit console
 
-exporter: ## metrics for Prometheus of the server at 127.0.0.1:6379 (scripts/exporter --help for others)
+exporter: ## metrics for Prometheus of the server at 127.0.0.1:6379 (ops/ratelimit exporter --help for others)
 	@scripts/setup-ops exporter
-	@scripts/exporter
+	@ops/ratelimit exporter
 
-test-ops: ## the scripts for operations, a real Prometheus and a real browser (part of test)
+test-ops: ## what operators run, a real Prometheus and a real browser (part of test)
 	@scripts/test-ops
 
 test-dist: ## what dist made, in servers with glibc, musl, of arm64, and in an image

@@ -20,8 +20,8 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from rl.delay import Delay  # noqa: E402
-from rl.regions import Region, hears  # noqa: E402
+from lab.delay import Delay  # noqa: E402
+from lab.regions import Region, hears  # noqa: E402
 from simulation import arrivals, exact, peak, simulate  # noqa: E402
 
 NAMES = ("eu", "us", "ap", "sa", "af")

@@ -14,8 +14,8 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from rl.connection import encode  # noqa: E402
-from rl.regions import Region  # noqa: E402
+from lab.connection import encode  # noqa: E402
+from lab.regions import Region  # noqa: E402
 from instructions import Callgrind  # noqa: E402
 from rows import ROWS  # noqa: E402
 

@@ -20,8 +20,8 @@ import time
 from pathlib import Path
 
 sys.dont_write_bytecode = True
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
-from rl.connection import Access, Address, Connection, Refused, Trouble  # noqa: E402
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "ops"))
+from ratelimit_ops.servers.connection import Access, Address, Connection, Refused, Trouble  # noqa: E402
 
 DEADLINE_S = 60  # only reached when something is broken
 REQUESTS, TOKENS, JOBS = 1000, 100_000, 500

@@ -18,15 +18,15 @@ import urllib.error
 import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-SCRIPTS = ROOT / "scripts"
+SHIPPED = ROOT / "ops"
 MODULE = os.environ["RATELIMIT_MODULE"]
 OPS = pathlib.Path(os.environ["OPS"])
 DEADLINE_SECONDS = 60
 
-sys.path.insert(0, str(SCRIPTS))
+sys.path[:0] = [str(SHIPPED), str(ROOT / "scripts")]
 
-from rl.connection import Access, Address, Refused, Trouble  # noqa: E402
-from rl.nodes import Node  # noqa: E402
+from ratelimit_ops.servers.connection import Access, Address, Refused, Trouble  # noqa: E402
+from ratelimit_ops.servers.nodes import Node  # noqa: E402
 
 __all__ = ["Refused", "Trouble"]
 
@@ -146,11 +146,16 @@ def get(url):
 NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
-def run(script, *arguments, environment=None, **more):
-    """(status, standard output, standard error) of a script."""
+def ratelimit(command, *arguments):
+    """The words that run a subcommand: ratelimit("deny sync", ...)."""
+    return [SHIPPED / "ratelimit", *command.split(), *arguments]
+
+
+def run(command, *arguments, environment=None, **more):
+    """(status, standard output, standard error) of a subcommand."""
     own = {name: value for name, value in os.environ.items() if name not in ("PORT", "REDISCLI_AUTH")}
     done = subprocess.run(
-        [SCRIPTS / script, *map(str, arguments)],
+        list(map(str, ratelimit(command, *arguments))),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -1,4 +1,4 @@
-"""scripts/console in a real browser, Debian's Chromium, in front of real servers. SCREENSHOTS= names a directory for pictures."""
+"""ratelimit console in a real browser, Debian's Chromium, in front of real servers. SCREENSHOTS= names a directory for pictures."""
 
 import contextlib
 import http.client
@@ -16,7 +16,7 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import Select
 
-from .support import NO_PROXY, OPS, SCRIPTS, Program, Server, eventually, free_port, get, run
+from .support import NO_PROXY, OPS, Program, Server, eventually, free_port, get, ratelimit, run
 from .test_regions_shown import regions
 
 HAS_BROWSER = shutil.which("chromium") and shutil.which("chromedriver") and (OPS / "console/.made-from").exists()
@@ -32,7 +32,7 @@ class Case(unittest.TestCase):
     def console(self, *arguments, environment=None, host="127.0.0.1"):
         port = free_port()
         own = {name: value for name, value in os.environ.items() if name != "CONSOLE_TOKEN"}
-        program = Program([SCRIPTS / "console", "--listen", f"{host}:{port}", *arguments], env={**own, **(environment or {})})
+        program = Program(ratelimit("console", "--listen", f"{host}:{port}", *arguments), env={**own, **(environment or {})})
         self.addCleanup(program.close)
         eventually("it listens", lambda: " at http://" in program.output)
         self.output = program
@@ -93,7 +93,7 @@ class Api(Case):
             ("/api/deny", b" " * 70000, 413),
         ]:
             self.assertEqual(self.post(path, body)[0], expected, (path, body[:50] if isinstance(body, bytes) else body))
-        for path in ("/../scripts/console", "/console.d/index.html", "/api/key", "/api/cover?list=&value=", "/%2e%2e/console"):
+        for path in ("/../console.py", "/page/index.html", "/api/key", "/api/cover?list=&value=", "/%2e%2e/console"):
             self.assertIn(self.raw("GET", path, {"Host": "localhost"})[0], (400, 404), path)
         status, answer = self.post("/api/policy", {"name": "x", "words": "fixed 5 60"})
         self.assertEqual(status, 200)

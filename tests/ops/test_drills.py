@@ -1,4 +1,4 @@
-"""The drills of scripts/README.md, run from its own lines on real servers.
+"""The drills of ops/README.md, run from its own lines on real servers.
 
 A block marked `console` has commands (`machine$ command`) and, below each, all the lines that it prints. Behind three spaces
 is a comment; one that begins with `varies` lets the line's last number be another, `about` one that a minute makes. Each machine is a server with a place of
@@ -16,9 +16,9 @@ import tempfile
 import tomllib
 import unittest
 
-from .support import MODULE, ROOT, SCRIPTS, Refused, Server, Trouble, eventually, free_port
+from .support import MODULE, ROOT, SHIPPED, Refused, Server, Trouble, eventually, free_port
 
-PAGE = (SCRIPTS / "README.md").read_text()
+PAGE = (SHIPPED / "README.md").read_text()
 FAILED = "Job for redis-server.service failed because the control process exited with error code.\n"
 # What a terminal's user sees of redis-cli is --no-raw's; what a pipe reads is not.
 SHELL = r"""
@@ -90,7 +90,7 @@ class Machine:
             (self.root / place).mkdir(parents=True)
         for place in ("opt", "root"):
             shutil.copy(MODULE, self.root / place / "libratelimit.so")
-        (self.root / "opt/scripts").symlink_to(SCRIPTS)
+        (self.root / "opt/ops").symlink_to(SHIPPED)
         load = [f"loadmodule {self.root}/opt/libratelimit.so"] if with_module else []
         self.server = Server(*load, "enable-debug-command yes", *lines, module=None, environment=clock and clock.environment)
         self.clock = clock
@@ -289,7 +289,7 @@ class Drills(unittest.TestCase):
             eventually("they know each other", lambda node=node: "known_nodes:2" in node.server.call("CLUSTER INFO"))
         (one.root / "etc/policies.toml").write_text('[policies]\nlogin = "sliding 5 15m"\napi = "fixed 1000 1m"\n')
         (one.root / "etc/bots.txt").write_text("192.0.2.0/24\n198.51.100.7\n")
-        one.run("/opt/ratelimit/scripts/policy-sync --server node1:6379 --server node2:6379 /etc/ratelimit/policies.toml")
+        one.run("/opt/ratelimit/ops/ratelimit policy sync --server node1:6379 --server node2:6379 /etc/ratelimit/policies.toml")
         self.drill("A node joins a cluster")
 
     def test_a_clock_that_jumps(self):

@@ -1,4 +1,4 @@
-"""scripts/exporter and scripts/prometheus, with a real Prometheus that scrapes real servers under traffic."""
+"""ratelimit exporter and ops/prometheus, with a real Prometheus that scrapes real servers under traffic."""
 
 import itertools
 import json
@@ -11,10 +11,10 @@ import urllib.parse
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from .support import OPS, SCRIPTS, Program, Server, eventually, free_port, get, run
+from .support import OPS, SHIPPED, Program, Server, eventually, free_port, get, ratelimit, run
 
 PROMETHEUS = OPS / "debs/usr/bin"
-RULES = SCRIPTS / "prometheus/rules.yml"
+RULES = SHIPPED / "prometheus/rules.yml"
 
 
 def metrics(url):
@@ -32,7 +32,7 @@ def metrics(url):
 class Exporter(unittest.TestCase):
     def exporter(self, *arguments):
         port = free_port()
-        program = Program([SCRIPTS / "exporter", "--listen", f"127.0.0.1:{port}", *arguments])
+        program = Program(ratelimit("exporter", "--listen", f"127.0.0.1:{port}", *arguments))
         self.addCleanup(program.close)
         url = f"http://127.0.0.1:{port}/metrics"
         program.await_url(url)
@@ -81,7 +81,7 @@ class Exporter(unittest.TestCase):
         source = server.dir / "list"
         source.write_text("192.0.2.1\n192.0.2.2\n")
         before = int(time.time())
-        status, _, said = run("deny-sync", "-p", server.port, "bad", source)
+        status, _, said = run("deny sync", "-p", server.port, "bad", source)
         self.assertEqual(status, 0, said)
         server.call("SET text x")
         with self.assertRaises(Exception):
@@ -202,21 +202,21 @@ class Prometheus(unittest.TestCase):
         cls.other = Server("ratelimit.region us")
         cls.addClassCleanup(cls.other.close)
         for here, there in ((server, f"us={cls.other.address}"), (cls.other, f"eu={server.address}")):
-            relay = Program([SCRIPTS / "region-sync", "--from", here.address, "--to", there])
+            relay = Program(ratelimit("region sync", "--from", here.address, "--to", there))
             cls.addClassCleanup(relay.close)
         source = server.dir / "list"
         source.write_text("192.0.2.1\n")
-        status, _, said = run("deny-sync", "-p", server.port, "bad", source)
+        status, _, said = run("deny sync", "-p", server.port, "bad", source)
         assert status == 0, said
         cls.traffic = Traffic(server)
         cls.traffic.start()
         cls.addClassCleanup(cls.traffic.stop)
         exporter_port, port = free_port(), free_port()
         named = ["--server", server.address, "--server", cls.other.address]
-        exporter = Program([SCRIPTS / "exporter", *named, "--listen", f"127.0.0.1:{exporter_port}"])
+        exporter = Program(ratelimit("exporter", *named, "--listen", f"127.0.0.1:{exporter_port}"))
         cls.addClassCleanup(exporter.close)
         exporter.await_url(f"http://127.0.0.1:{exporter_port}/metrics")
-        config = (SCRIPTS / "prometheus/prometheus.yml").read_text()
+        config = (SHIPPED / "prometheus/prometheus.yml").read_text()
         config = config.replace("15s", "1s").replace("127.0.0.1:9878", f"127.0.0.1:{exporter_port}")
         (server.dir / "prometheus.yml").write_text(config.replace("rules.yml", str(RULES)))
         cls.url = f"http://127.0.0.1:{port}"
@@ -263,7 +263,7 @@ class Prometheus(unittest.TestCase):
             self.assertNotEqual(rule["health"], "err", rule)
 
     def test_every_panel_of_the_dashboard_shows_data(self):
-        dashboard = json.loads((SCRIPTS / "prometheus/dashboard.json").read_text())
+        dashboard = json.loads((SHIPPED / "prometheus/dashboard.json").read_text())
         for panel in dashboard["panels"]:
             for target in panel["targets"]:
                 expression = target["expr"]
@@ -274,10 +274,10 @@ class Prometheus(unittest.TestCase):
 
     def test_the_rules_fire_when_they_should(self):
         promtool = subprocess.run(
-            [PROMETHEUS / "promtool", "test", "rules", SCRIPTS / "prometheus/rules.test.yml"], capture_output=True, text=True
+            [PROMETHEUS / "promtool", "test", "rules", SHIPPED / "prometheus/rules.test.yml"], capture_output=True, text=True
         )
         self.assertEqual(promtool.returncode, 0, promtool.stdout + promtool.stderr)
-        tested = set(re.findall(r"alertname: (\w+)", (SCRIPTS / "prometheus/rules.test.yml").read_text()))
+        tested = set(re.findall(r"alertname: (\w+)", (SHIPPED / "prometheus/rules.test.yml").read_text()))
         self.assertEqual(tested, set(re.findall(r"- alert: (\w+)", RULES.read_text())), "each has a test")
 
     def test_redis_exporter_tells_them_by_a_script(self):
@@ -287,7 +287,7 @@ class Prometheus(unittest.TestCase):
                 PROMETHEUS / "prometheus-redis-exporter",
                 f"-redis.addr=redis://{self.server.address}",
                 f"-web.listen-address=127.0.0.1:{port}",
-                f"-script={SCRIPTS}/prometheus/redis_exporter.lua",
+                f"-script={SHIPPED}/prometheus/redis_exporter.lua",
             ]
         )
         self.addCleanup(program.close)

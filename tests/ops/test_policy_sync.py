@@ -1,4 +1,4 @@
-"""scripts/policy-sync against real servers, alone and in a cluster."""
+"""ratelimit policy sync against real servers, alone and in a cluster."""
 
 import contextlib
 import subprocess
@@ -33,7 +33,7 @@ class PolicySync(unittest.TestCase):
     def sync(self, *options, servers=None):
         servers = servers or [self.one]
         named = [word for server in servers for word in ("--server", server.address)]
-        return run("policy-sync", *named, *options, self.path)
+        return run("policy sync", *named, *options, self.path)
 
     def list(self, server=None):
         return (server or self.one).call("RL.POLICY LIST")
@@ -71,7 +71,7 @@ class PolicySync(unittest.TestCase):
             },
         )
         self.assertIn(f"4 policies, fingerprint {self.fingerprint()}, on {self.one.address}", said)
-        self.assertEqual(run("policy-sync", "--fingerprint", self.path)[1].strip(), self.fingerprint())
+        self.assertEqual(run("policy sync", "--fingerprint", self.path)[1].strip(), self.fingerprint())
         self.assertEqual(self.sync("--diff"), (0, "", ""))
 
     def test_a_mistake_applies_nothing(self):
@@ -108,7 +108,7 @@ class PolicySync(unittest.TestCase):
         self.write("")
         self.assertEqual(self.sync("--allow-empty")[0], 0)
         self.assertEqual(self.list(), {})
-        self.assertEqual(run("policy-sync", "/no/such/file")[0], 2)
+        self.assertEqual(run("policy sync", "/no/such/file")[0], 2)
         self.path.write_bytes(b"\xff\x1b[2J")
         status, _, errors = self.sync()
         self.assertEqual(status, 2)
@@ -181,20 +181,20 @@ class PolicySync(unittest.TestCase):
 
         meet(nodes[1])
         knows(2)
-        status, _, errors = run("policy-sync", "--cluster", "-p", nodes[0].port, self.path)
+        status, _, errors = run("policy sync", "--cluster", "-p", nodes[0].port, self.path)
         self.assertEqual(status, 0, errors)
         meet(nodes[2])
         knows(3)
         self.assertEqual(self.list(nodes[2]), {}, "one that joins has none")
-        status, said, errors = run("policy-sync", "--cluster", "--diff", "-p", nodes[1].port, self.path)
+        status, said, errors = run("policy sync", "--cluster", "--diff", "-p", nodes[1].port, self.path)
         self.assertEqual(status, 3, errors)
         self.assertIn(nodes[2].address, said)
-        status, _, errors = run("policy-sync", "--cluster", "-p", nodes[1].port, self.path)
+        status, _, errors = run("policy sync", "--cluster", "-p", nodes[1].port, self.path)
         self.assertEqual(status, 0, errors)
         self.assertEqual(len({self.fingerprint(each) for each in nodes}), 1)
         # One node's typo is every node's: the check comes before any change.
         self.write(FILE + 'x = "fixed 5 60"\n')
-        self.assertEqual(run("policy-sync", "--cluster", "-p", nodes[0].port, self.path)[0], 2)
+        self.assertEqual(run("policy sync", "--cluster", "-p", nodes[0].port, self.path)[0], 2)
 
     def test_the_spelling_is_the_servers(self):
         lines = {
@@ -210,11 +210,10 @@ class PolicySync(unittest.TestCase):
 
     def test_rights_that_suffice(self):
         self.one.call("ACL SETUSER syncer on >secret -@all ~policy-sync:* +multi +exec +info +rl.peek +rl.policy")
-        status, _, errors = run(
-            "policy-sync", "-p", self.one.port, "--user", "syncer", self.path, environment={"REDISCLI_AUTH": "secret"}
+        status, _, errors = run("policy sync", "-p", self.one.port, "--user", "syncer", self.path, environment={"REDISCLI_AUTH": "secret"}
         )
         self.assertEqual(status, 0, errors)
-        status, _, errors = run("policy-sync", "-p", self.one.port, "--user", "syncer", self.path)
+        status, _, errors = run("policy sync", "-p", self.one.port, "--user", "syncer", self.path)
         self.assertEqual(status, 1, errors)
         self.assertIn("WRONGPASS", errors)
 

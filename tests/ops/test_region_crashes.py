@@ -10,10 +10,10 @@ import subprocess
 import threading
 import unittest
 
-from .support import SCRIPTS, Refused, Server, Trouble, eventually
+from .support import Refused, Server, Trouble, eventually, ratelimit
 
-from rl.delay import Delay  # noqa: E402, isort: skip
-from rl.regions import hears  # noqa: E402, isort: skip
+from lab.delay import Delay  # noqa: E402, isort: skip
+from lab.regions import hears  # noqa: E402, isort: skip
 
 NAMES = ("eu", "us", "ap")
 ROUNDS = int(os.environ.get("REGION_ROUNDS", "3"))
@@ -48,7 +48,7 @@ class Region:
     def start(self, which):
         if which != "relay":
             return getattr(self, which).start()
-        command = [SCRIPTS / "region-sync", "--from", self.primary.address, "--every", "10ms", *self.targets]
+        command = ratelimit("region sync", "--from", self.primary.address, "--every", "10ms", *self.targets)
         with open(self.primary.dir / "relay", "ab") as log:
             self.relay = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 

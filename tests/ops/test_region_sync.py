@@ -1,4 +1,4 @@
-"""scripts/region-sync: one limit over servers of several regions, whatever becomes of the relays and the way between."""
+"""ratelimit region sync: one limit over servers of several regions, whatever becomes of the relays and the way between."""
 
 import contextlib
 import os
@@ -8,9 +8,9 @@ import subprocess
 import tempfile
 import unittest
 
-from .support import MODULE, SCRIPTS, Program, Refused, Server, Trouble, eventually, free_port, get, run
+from .support import MODULE, ROOT, Program, Refused, Server, Trouble, eventually, free_port, get, ratelimit, run
 
-from rl.delay import Delay  # noqa: E402, isort: skip
+from lab.delay import Delay  # noqa: E402, isort: skip
 
 SLOTS = 16384
 
@@ -24,7 +24,7 @@ class RegionSync(unittest.TestCase):
     def relay(self, source, *targets, environment=None):
         """`targets`: (name, port)"""
         to = [word for name, port in targets for word in ("--to", f"{name}=127.0.0.1:{port}")]
-        command = [SCRIPTS / "region-sync", "--from", f"127.0.0.1:{source.port}", "--every", "5ms", *to]
+        command = ratelimit("region sync", "--from", f"127.0.0.1:{source.port}", "--every", "5ms", *to)
         log = open(source.dir / "relay", "ab")
         self.addCleanup(log.close)
         process = subprocess.Popen(
@@ -125,7 +125,7 @@ class RegionSync(unittest.TestCase):
         target = ("us", us.port)
         self.relay(eu, target, environment={"REGION_AUTH": "wrong"})
         eventually("it says so", lambda: "WRONGPASS" in self.said(eu))
-        command = [SCRIPTS / "region-sync", "--from", f"127.0.0.1:{eu.port}", "--to", f"us=127.0.0.1:{us.port}", "--user", "relay"]
+        command = ratelimit("region sync", "--from", f"127.0.0.1:{eu.port}", "--to", f"us=127.0.0.1:{us.port}", "--user", "relay")
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, env={**os.environ, "REGION_AUTH": "secret"})
         self.addCleanup(process.wait)
         self.addCleanup(process.kill)
@@ -152,7 +152,7 @@ class RegionSync(unittest.TestCase):
         raise AssertionError(f"no node takes {words}")
 
     def program(self, source, *words, environment=None):
-        command = [SCRIPTS / "region-sync", "--from", source.address, "--every", "5ms", *words]
+        command = ratelimit("region sync", "--from", source.address, "--every", "5ms", *words)
         program = Program(command, env={**os.environ, **(environment or {})})
         self.addCleanup(program.close)
         return program
@@ -238,7 +238,7 @@ class RegionSync(unittest.TestCase):
         eu.hits(3, "RL.FIXED k 100 30d")
         self.await_used((us,), "k", 3)
         port = free_port()
-        exporter = Program([SCRIPTS / "exporter", "-p", us.port, "--listen", f"127.0.0.1:{port}"])
+        exporter = Program(ratelimit("exporter", "-p", us.port, "--listen", f"127.0.0.1:{port}"))
         self.addCleanup(exporter.close)
         url = f"http://127.0.0.1:{port}/metrics"
         exporter.await_url(url)
@@ -264,12 +264,14 @@ class RegionSync(unittest.TestCase):
             (eu, "Us=127.0.0.1:1", 2, "is not REGION=HOST:PORT"),
             (eu, "us=127.0.0.1:0", 2, "is not a port"),
         ):
-            found, _, error = run("region-sync", "--from", f"127.0.0.1:{server.port}", "--to", to)
+            found, _, error = run("region sync", "--from", f"127.0.0.1:{server.port}", "--to", to)
             self.assertEqual((found, text in error), (status, True), error)
 
     def test_the_demonstration_shows_three_phases(self):
-        status, shown, error = run("regions", "--module", MODULE, "--seconds", 2, "--window", 1, "--limit", 50)
-        self.assertEqual(status, 0, error)
+        command = [ROOT / "scripts/regions", "--module", MODULE, "--seconds", "2", "--window", "1", "--limit", "50"]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
+        shown = done.stdout
+        self.assertEqual(done.returncode, 0, done.stderr)
         for phase in ("all regions hear each other", "eu is cut off", "eu is back"):
             self.assertIn(phase, shown)
         self.assertEqual(shown.count("of the limit"), 3, shown)

@@ -1,11 +1,11 @@
-"""Three regions that hear each other by their relays, as scripts/top tells of them. (The console's page: test_console.)"""
+"""Three regions that hear each other by their relays, as ratelimit top tells of them. (The console's page: test_console.)"""
 
 import re
 import unittest
 
-from .support import SCRIPTS, Program, Server, eventually, run
+from .support import Program, Server, eventually, ratelimit, run
 
-from rl.regions import hears  # noqa: E402, isort: skip
+from lab.regions import hears  # noqa: E402, isort: skip
 
 
 def regions(case, names=("eu", "us", "ap")):
@@ -17,7 +17,7 @@ def regions(case, names=("eu", "us", "ap")):
     found = {}
     for name, server in servers.items():
         others = [word for other in names if other != name for word in ("--to", f"{other}={servers[other].address}")]
-        relay = Program([SCRIPTS / "region-sync", "--from", server.address, "--every", "10ms", *others])
+        relay = Program(ratelimit("region sync", "--from", server.address, "--every", "10ms", *others))
         case.addCleanup(relay.close)
         found[name] = (server, relay)
     for name, (server, _) in found.items():

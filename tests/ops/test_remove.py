@@ -1,4 +1,4 @@
-"""scripts/remove: a server that held the module's data runs on without the module."""
+"""ratelimit remove: a server that held the module's data runs on without the module."""
 
 import contextlib
 import re

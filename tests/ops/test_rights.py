@@ -1,13 +1,13 @@
-"""The users of scripts/README.md have the rights that their scripts need, and no other."""
+"""The users of ops/README.md have the rights that their commands need, and no other."""
 
 import json
 import os
 import re
 import unittest
 
-from .support import SCRIPTS, Program, Server, eventually, free_port, get, run
+from .support import SHIPPED, Program, Server, eventually, free_port, get, ratelimit, run
 
-USERS = dict(re.findall(r"^user (\S+) +(on >secret -@all .+)$", (SCRIPTS / "README.md").read_text(), re.MULTILINE))
+USERS = dict(re.findall(r"^user (\S+) +(on >secret -@all .+)$", (SHIPPED / "README.md").read_text(), re.MULTILINE))
 PASSWORD = {"REDISCLI_AUTH": "secret"}
 
 
@@ -20,16 +20,16 @@ class Rights(unittest.TestCase):
         self.server.call("RL.DENY ADD bad 192.0.2.1")
         self.server.hits(7, "RL.SLIDING login:alice 5 15m POLICY login DENY bad 192.0.2.2")
 
-    def run_as(self, script, *arguments):
-        status, said, errors = run(script, "-p", self.server.port, "--user", script, *arguments, environment=PASSWORD)
+    def run_as(self, user, *arguments):
+        status, said, errors = run(user.replace("-", " "), "-p", self.server.port, "--user", user, *arguments, environment=PASSWORD)
         self.assertEqual(status, 0, errors)
         self.assertNotIn("NOPERM", said + errors)
         return said
 
-    def serve_as(self, script, *arguments):
+    def serve_as(self, command, *arguments):
         port = free_port()
-        command = [SCRIPTS / script, "-p", self.server.port, "--user", script, "--listen", f"127.0.0.1:{port}", *arguments]
-        program = Program(command, env={**os.environ, **PASSWORD})
+        words = ratelimit(command, "-p", self.server.port, "--user", command, "--listen", f"127.0.0.1:{port}", *arguments)
+        program = Program(words, env={**os.environ, **PASSWORD})
         self.addCleanup(program.close)
         eventually("it listens", lambda: "at http://" in program.output)
         return lambda path: get(f"http://127.0.0.1:{port}{path}")
@@ -52,7 +52,7 @@ class Rights(unittest.TestCase):
     def test_exporter(self):
         source = self.server.dir / "list"
         source.write_text("192.0.2.1\n")
-        self.assertEqual(run("deny-sync", "-p", self.server.port, "bad", source)[0], 0)
+        self.assertEqual(run("deny sync", "-p", self.server.port, "bad", source)[0], 0)
         told = self.serve_as("exporter")("/metrics")
         self.assertRegex(told, r"ratelimit_hits_total{.*} 5.0")
         self.assertRegex(told, r"ratelimit_deny_sync_entries{.*} 1.0")

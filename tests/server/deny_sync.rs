@@ -1,4 +1,4 @@
-//! `scripts/deny-sync`, run against real servers as cron would run it.
+//! `ratelimit deny sync`, run against real servers as cron would run it.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -10,8 +10,9 @@ use crate::support::node::values;
 use crate::support::{eventually, node, server, Server};
 
 fn command(arguments: &[&str]) -> Command {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/deny-sync");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/ops/ratelimit");
     let mut command = Command::new(script);
+    command.args(["deny", "sync"]);
     command
         .args(arguments)
         .stdin(Stdio::null())
@@ -449,9 +450,9 @@ fn ended_in_the_middle_it_leaves_nothing_behind() {
 fn on_a_terminal_it_shows_how_far_it_is() {
     let server = Server::start();
     let source = file(&server, "list", &many(11, 20_000));
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/deny-sync");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/ops/ratelimit");
     let line = format!(
-        "exec '{script}' -s '{}' bad '{source}'",
+        "exec '{script}' deny sync -s '{}' bad '{source}'",
         server.dir().join("socket").display()
     );
     // script(1) runs it on a terminal of its own.
@@ -472,9 +473,9 @@ fn on_a_terminal_it_shows_how_far_it_is() {
 fn when_its_terminal_is_gone_it_leaves_nothing_behind() {
     let server = Server::start();
     let source = file(&server, "list", &many(11, 400_000));
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/deny-sync");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/ops/ratelimit");
     let line = format!(
-        "exec '{script}' -s '{}' bad '{source}'",
+        "exec '{script}' deny sync -s '{}' bad '{source}'",
         server.dir().join("socket").display()
     );
     let mut terminal = Command::new("script")

@@ -16,7 +16,7 @@ const DOCUMENTS: [&str; 6] = [
     "README.md",
     "CHANGELOG.md",
     "clients/README.md",
-    "scripts/README.md",
+    "ops/README.md",
     "tests/README.md",
     "scripts/bench.d/results/README.md",
 ];

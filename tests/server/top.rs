@@ -1,14 +1,15 @@
-//! `scripts/top`, as the person on call runs it.
+//! `ratelimit top`, as the person on call runs it.
 
 use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};
 
 use crate::support::{eventually, server, Server};
 
-const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/top");
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/ops/ratelimit");
 
 fn run(arguments: &[&str], columns: usize) -> (i32, String, String) {
     let mut command = Command::new(SCRIPT);
+    command.arg("top");
     command
         .args(arguments)
         .stdin(Stdio::null())
@@ -194,7 +195,7 @@ fn ctrl_c_gives_the_terminal_back() {
     traffic(&server);
     // In the shell's place: Ctrl-C is for all of the terminal, and a shell that waits may end by it, status and all.
     let mut child = terminal(&format!(
-        "exec '{SCRIPT}' --interval 0.1 -s '{}'",
+        "exec '{SCRIPT}' top --interval 0.1 -s '{}'",
         server.dir().join("socket").display()
     ));
     let mut stdout = child.stdout.take().unwrap();
@@ -226,7 +227,7 @@ fn a_terminal_that_is_gone_ends_it_without_a_complaint() {
     traffic(&server);
     let [status, errors] = ["status", "errors"].map(|name| server.dir().join(name));
     let mut child = terminal(&format!(
-        "trap '' HUP; '{SCRIPT}' --interval 0.1 -s '{}' 2>'{}'; echo $? >'{}'",
+        "trap '' HUP; '{SCRIPT}' top --interval 0.1 -s '{}' 2>'{}'; echo $? >'{}'",
         server.dir().join("socket").display(),
         errors.display(),
         status.display()
@@ -248,7 +249,7 @@ fn q_ends_it() {
     let server = Server::start();
     traffic(&server);
     let line = format!(
-        "exec '{SCRIPT}' --interval 3600 --server 127.0.0.1:{}",
+        "exec '{SCRIPT}' top --interval 3600 --server 127.0.0.1:{}",
         server.port()
     );
     let mut child = terminal(&line);
@@ -266,6 +267,7 @@ fn q_ends_it() {
 fn the_port_may_come_from_the_environment() {
     let server = Server::start();
     let output = Command::new(SCRIPT)
+        .arg("top")
         .args(["--once", "--interval", "0.1"])
         .env("PORT", server.port().to_string())
         .output()

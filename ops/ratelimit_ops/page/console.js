@@ -229,7 +229,7 @@ function drawLists() {
   $("list-names").replaceChildren(...names.map((name) => make("option", { value: name })));
   if (!$("deny-list").value && names.length) $("deny-list").value = names[0];
   const drift = [];
-  if (variants((server) => server.policies_fingerprint) > 1) drift.push("The servers have different policies: which limit an identifier gets depends on its server. scripts/policy-sync mends it.");
+  if (variants((server) => server.policies_fingerprint) > 1) drift.push("The servers have different policies: which limit an identifier gets depends on its server. ratelimit policy sync mends it.");
   $("list-rows").replaceChildren(
     ...names.map((name) => {
       const lists = answering().map((server) => own(server.lists, name)).filter(Boolean);

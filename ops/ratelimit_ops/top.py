@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Shows, each second, what servers' rate limits allow and deny: by algorithm, by policy, and whom; and what regions there are.
 
 A picture costs a server one INFO ratelimit and one round trip of RL.STATS for the busiest names, however many there are.
@@ -17,11 +16,11 @@ import termios
 import time
 import tty
 
-from rl import reading, synced
-from rl.connection import Trouble
-from rl.nodes import EPILOG, Fleet, add_options
-from rl.reading import Counts
-from rl.text import fit
+from .servers import reading, synced
+from .servers.connection import Trouble
+from .servers.nodes import EPILOG, Fleet, add_options
+from .servers.reading import Counts
+from .servers.text import fit
 
 NO_POLICY = "(no policy)"
 ASKED_NAMES = 12  # by their growth, and as many again by their totals: their identifiers are looked at
@@ -267,10 +266,10 @@ def draw(lines, is_terminal):
 # The command line
 
 
-def arguments():
+def parse_arguments(arguments):
     parser = argparse.ArgumentParser(
-        prog="top",
-        usage="top [options]",
+        prog="ratelimit top",
+        usage="ratelimit top [options]",
         description=__doc__,
         epilog=EPILOG + "\n"
         "keys: q ends it\n"
@@ -283,7 +282,7 @@ def arguments():
     add_options(parser)
     parser.add_argument("--interval", type=float, default=1, metavar="S", help="seconds between pictures (1)")
     parser.add_argument("--once", action="store_true", help="measure for one interval, print one picture, exit")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if not 0.05 <= options.interval <= 3600:
         parser.error("--interval must be from 0.05 to 3600")
     if not options.once and not sys.stdout.isatty():
@@ -368,8 +367,8 @@ def is_leaving():
     return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
-def main():
-    options, fleet = arguments()
+def main(arguments):
+    options, fleet = parse_arguments(arguments)
     for number_ in STOPPING:
         signal.signal(number_, stop)
     try:
@@ -386,10 +385,6 @@ def main():
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Trouble as error:
-        print(f"top: {error}", file=sys.stderr)
+        print(f"ratelimit top: {error}", file=sys.stderr)
         return 1
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

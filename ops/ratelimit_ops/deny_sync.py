@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Replaces a deny list by the addresses and ranges of a file or a URL, at once.
 
 One address or range a line (IPv4 or IPv6, such as 192.0.2.7 or 2001:db8::/32). What follows # or ; is a comment. The
@@ -28,10 +27,10 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-from rl import synced
-from rl.connection import Refused, Trouble
-from rl.nodes import EPILOG, Fleet, add_options
-from rl.text import fit, printable
+from .servers import synced
+from .servers.connection import Refused, Trouble
+from .servers.nodes import EPILOG, Fleet, add_options
+from .servers.text import fit, printable
 
 CHUNK = 1000  # values in one RL.DENY ADD: about a millisecond of the server's time
 SHOWN_LINES = 5
@@ -56,7 +55,7 @@ exit status:  0 the list was replaced (or, with --dry-run, could be); 1 it was n
 Whenever the status is not 0, checks go on with the list as it was. (In a cluster, a primary that fails at the very last
 step is named; run it again.)
 
-example:      deny-sync --min-count 3 --never 192.0.2.0/24 bad-hosts https://example.com/ipsum.txt
+example:      ratelimit deny sync --min-count 3 --never 192.0.2.0/24 bad-hosts https://example.com/ipsum.txt
 """
 
 
@@ -78,7 +77,7 @@ def show(text):
 
 
 def say(text):
-    show(f"deny-sync: {text}\n")
+    show(f"ratelimit deny sync: {text}\n")
 
 
 # The source
@@ -468,10 +467,10 @@ def number(least, most, what):
     return read
 
 
-def arguments():
+def parse_arguments(arguments):
     parser = argparse.ArgumentParser(
-        prog="deny-sync",
-        usage="deny-sync [options] LIST SOURCE",
+        prog="ratelimit deny sync",
+        usage="ratelimit deny sync [options] LIST SOURCE",
         description=__doc__,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -522,7 +521,7 @@ def arguments():
     )
     parser.add_argument("--dry-run", action="store_true", help="read and check the source, send nothing")
     add_options(parser)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if not 1 <= len(os.fsencode(options.list)) <= 90 or not options.list.isprintable():
         parser.error("LIST must be from 1 to 90 bytes long, and printable")
     if options.list.endswith(synced.SUFFIX):
@@ -540,8 +539,8 @@ def stop(_signal, _frame):
     raise KeyboardInterrupt
 
 
-def main():
-    options, fleet = arguments()
+def main(arguments):
+    options, fleet = parse_arguments(arguments)
     for number_ in STOPPING:
         signal.signal(number_, stop)
     started = time.monotonic()
@@ -569,7 +568,3 @@ def main():
     where = ", ".join(node.name for node in nodes)
     say(f"{options.list} holds {len(entries.values)} entries on {where} ({time.monotonic() - started:.1f} s)")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Tells Prometheus what servers' rate limits allow and deny: http://127.0.0.1:9878/metrics
 
 Each scrape asks each server for one INFO, the policies, and the notes of deny-sync. A server that does not answer has
@@ -12,22 +11,23 @@ import threading
 
 HERE = os.path.dirname(os.path.realpath(__file__))
 # Where a release has its libraries, and where scripts/setup-ops puts them; else the system's are taken.
-sys.path[1:1] = [os.path.join(HERE, "lib"), os.path.join(os.environ.get("CARGO_TARGET_DIR", f"{HERE}/../target"), "ops/lib")]
+TARGET = os.environ.get("CARGO_TARGET_DIR", f"{HERE}/../../target")
+sys.path[1:1] = [os.path.join(HERE, "lib"), os.path.join(TARGET, "ops/lib")]
 
 try:
     from prometheus_client import CollectorRegistry, start_http_server
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 except ImportError:
     sys.exit(
-        "exporter: prometheus_client is missing: scripts/setup-ops exporter installs it for this tree,"
+        "ratelimit exporter: prometheus_client is missing: scripts/setup-ops exporter installs it for this tree,"
         " apt-get install python3-prometheus-client for the machine"
     )
 
-from rl import reading, synced
-from rl.connection import Trouble, port_number
-from rl.nodes import EPILOG, Fleet, add_options
-from rl.reading import OUTCOMES
-from rl.text import fit, printable
+from .servers import reading, synced
+from .servers.connection import Trouble, port_number
+from .servers.nodes import EPILOG, Fleet, add_options
+from .servers.reading import OUTCOMES
+from .servers.text import fit, printable
 
 # The series of one server and name are three. Names come from callers too, so there is a bound.
 MAX_NAMES = 1000
@@ -178,7 +178,7 @@ def ask(node):
 
 
 def warn(text):
-    print(f"exporter: {text}", file=sys.stderr, flush=True)
+    print(f"ratelimit exporter: {text}", file=sys.stderr, flush=True)
 
 
 def listen_address(text):
@@ -195,10 +195,10 @@ def count(text):
     return int(text)
 
 
-def main():
+def main(arguments):
     parser = argparse.ArgumentParser(
-        prog="exporter",
-        usage="exporter [options]",
+        prog="ratelimit exporter",
+        usage="ratelimit exporter [options]",
         description=__doc__,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -221,21 +221,17 @@ def main():
         metavar="N",
         help=f"names that have series of their own on each server ({MAX_NAMES}); policies go first",
     )
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     fleet = Fleet.of(parser, options, warn, timeout=3.0)
     registry = CollectorRegistry()
     host, port = options.listen
     try:
         start_http_server(port, host, registry)
     except OSError as error:
-        sys.exit(f"exporter: cannot listen on {fit(host, 60)}:{port}: {error.strerror or error}")
+        sys.exit(f"ratelimit exporter: cannot listen on {fit(host, 60)}:{port}: {error.strerror or error}")
     registry.register(Collector(fleet, options.max_names))
     warn(f"metrics of {printable(fleet.title)} at http://{host}:{port}/metrics")
     try:
         threading.Event().wait()
     except KeyboardInterrupt:
         pass
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """A console in the browser for servers with the module: what is allowed and denied, and whom; policies, deny lists, keys.
 
 It listens on this machine alone, unless --listen says otherwise; then a browser needs the token that is printed. What it
@@ -20,16 +19,17 @@ import sys
 import time
 import urllib.parse
 
-from rl import reading, synced
-from rl.connection import Refused, Trouble, port_number
-from rl.nodes import EPILOG, Fleet, add_options
-from rl.reading import Counts
-from rl.text import printable
+from .servers import reading, synced
+from .servers.connection import Refused, Trouble, port_number
+from .servers.nodes import EPILOG, Fleet, add_options
+from .servers.reading import Counts
+from .servers.text import printable
 
 HERE = os.path.dirname(os.path.realpath(__file__))
-TARGET = os.environ.get("CARGO_TARGET_DIR", os.path.join(HERE, "../target"))
+PAGE = os.path.join(HERE, "page")
+TARGET = os.environ.get("CARGO_TARGET_DIR", os.path.join(HERE, "../../target"))
 CHARTS = [  # where a release has them, and where scripts/setup-ops puts them
-    os.path.join(HERE, "console.d/uplot"),
+    os.path.join(PAGE, "uplot"),
     os.path.join(TARGET, "ops/console/node_modules/uplot/dist"),
 ]
 FILES = {
@@ -374,7 +374,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end()
 
     def file(self, name, kind):
-        for directory in (os.path.join(HERE, "console.d"), *CHARTS):
+        for directory in (PAGE, *CHARTS):
             try:
                 with open(os.path.join(directory, name), "rb") as file:
                     return self.answer(200, kind, file.read())
@@ -427,7 +427,7 @@ class Web(http.server.ThreadingHTTPServer):
 
 
 def say(text):
-    print(f"console: {text}", file=sys.stderr, flush=True)
+    print(f"ratelimit console: {text}", file=sys.stderr, flush=True)
 
 
 def listen_address(text):
@@ -439,10 +439,10 @@ def listen_address(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not ADDRESS:PORT") from None
 
 
-def main():
+def main(arguments):
     parser = argparse.ArgumentParser(
-        prog="console",
-        usage="console [options]",
+        prog="ratelimit console",
+        usage="ratelimit console [options]",
         description=__doc__,
         epilog=EPILOG + "\ntoken:    CONSOLE_TOKEN in the environment, 16 characters or more; else one is made up at each start",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -458,7 +458,7 @@ def main():
         metavar="ADDRESS:PORT",
         help="where the browser finds it (127.0.0.1:9879). Elsewhere than on this machine put a proxy with TLS in front",
     )
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     fleet = Fleet.of(parser, options, say, timeout=3.0)
     token = os.environ.get("CONSOLE_TOKEN")
     if token is not None and not re.fullmatch(r"[A-Za-z0-9_-]{16,128}", token):
@@ -469,7 +469,7 @@ def main():
     try:
         web = Web((host, port), Console(fleet, options.read_only), token)
     except OSError as error:
-        sys.exit(f"console: cannot listen on {host}:{port}: {error.strerror or error}")
+        sys.exit(f"ratelimit console: cannot listen on {host}:{port}: {error.strerror or error}")
     place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     say(f"{printable(fleet.title)} at http://{place}/" + (f"?token={token}" if token else ""))
     try:
@@ -478,7 +478,3 @@ def main():
         pass
     finally:
         fleet.close()
-
-
-if __name__ == "__main__":
-    main()

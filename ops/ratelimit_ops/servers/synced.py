@@ -1,4 +1,4 @@
-"""The note that deny-sync leaves about a list: when it replaced it, and by what.
+"""The note that `ratelimit deny sync` leaves about a list: when it replaced it, and by what.
 
 It is a deny list of its own, named after the other, with one text in it. So it goes where the list goes (replicas, RDB,
 AOF, every primary of a cluster), FLUSHALL leaves it alone, and whoever may write the list may write it.

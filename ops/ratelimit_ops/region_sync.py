@@ -1,12 +1,11 @@
-#!/usr/bin/env python3
 """Carries what is used of limits from one region's server to the servers of other regions.
 
 Runs beside each region's primary. It asks that server which keys have changed (RL.CHANGES) and hands their usage to the
 others (RL.MERGE), every 50 ms by default. Messages may be lost, doubled or late without harm, so it may die, run twice or be
 started again at any time: what was missed is sent once more.
 
-  eu$ region-sync --from 127.0.0.1:6379 --to us=us.example:6379 --to ap=ap.example:6379
-  us$ region-sync --from 127.0.0.1:6379 --to eu=eu.example:6379 --to ap=ap.example:6379
+  eu$ ratelimit region sync --from 127.0.0.1:6379 --to us=us.example:6379 --to ap=ap.example:6379
+  us$ ratelimit region sync --from 127.0.0.1:6379 --to eu=eu.example:6379 --to ap=ap.example:6379
 
 Each server has its region's name: CONFIG SET ratelimit.region eu
 """
@@ -22,9 +21,9 @@ import sys
 import threading
 import time
 
-from rl.connection import Access, Address, Refused, Trouble, tls_context
-from rl.nodes import PASSWORD, Fleet, cluster, explain
-from rl.text import fit, printable
+from .servers.connection import Access, Address, Refused, Trouble, tls_context
+from .servers.nodes import PASSWORD, Fleet, cluster, explain
+from .servers.text import fit, printable
 
 SLOTS = 16384
 KEYS_AT_ONCE = 1000
@@ -176,7 +175,7 @@ class Link(threading.Thread):
 
     def note(self, trouble):
         if trouble != self.trouble:
-            print(f"region-sync: {self.region}: {printable(trouble or 'well again')}", file=sys.stderr, flush=True)
+            print(f"ratelimit region sync: {self.region}: {printable(trouble or 'well again')}", file=sys.stderr, flush=True)
         self.trouble = trouble
 
     def carry(self):
@@ -261,7 +260,7 @@ def own_region(fleet):
 
 def parse(arguments):
     parser = argparse.ArgumentParser(
-        prog="region-sync", description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="ratelimit region sync", description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--from", dest="source", metavar="ADDRESS", default="127.0.0.1:6379", help="this region's server")
     parser.add_argument("--to", dest="targets", metavar="REGION=ADDRESS", type=target, action="append", required=True,
@@ -290,8 +289,8 @@ def parse(arguments):
     return options
 
 
-def main():
-    options = parse(sys.argv[1:])
+def main(arguments):
+    options = parse(arguments)
     here = Access(options.from_user, os.environ.get(PASSWORD))
     there = Access(options.user, os.environ.get(TARGET_PASSWORD), options.context)
     ended = threading.Event()
@@ -303,15 +302,15 @@ def main():
         try:
             own = own_region(source)
         except Refused as refused:
-            sys.exit(f"region-sync: {options.source}: {refused}")
+            sys.exit(f"ratelimit region sync: {options.source}: {refused}")
         except Trouble as trouble:
             if "region" in str(trouble):
-                sys.exit(f"region-sync: {options.source}: {trouble}")
-            print(f"region-sync: {options.source}: {trouble}", file=sys.stderr, flush=True)
+                sys.exit(f"ratelimit region sync: {options.source}: {trouble}")
+            print(f"ratelimit region sync: {options.source}: {trouble}", file=sys.stderr, flush=True)
             ended.wait(1)
     source.close()
     if own in dict(options.targets):
-        sys.exit(f"region-sync: --to {own}: {options.source} is of that region itself")
+        sys.exit(f"ratelimit region sync: --to {own}: {options.source} is of that region itself")
     links = [
         Link(own, Fleet([options.source], here, options.cluster), region, Fleet([address], there, options.cluster), options.every)
         for region, address in options.targets
@@ -332,7 +331,3 @@ def main():
         print("\n" * len(links), end="")
     for link in links:
         link.ended.set()
-
-
-if __name__ == "__main__":
-    main()

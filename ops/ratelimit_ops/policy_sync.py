@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Makes the lasting policies of servers those of a file.
 
 The file is TOML; each policy is one line, with the words that RL.POLICY SET takes:
@@ -21,10 +20,10 @@ import secrets
 import sys
 import tomllib
 
-from rl import policies, reading
-from rl.connection import Refused, Trouble
-from rl.nodes import EPILOG, Fleet, add_options
-from rl.text import printable
+from .servers import policies, reading
+from .servers.connection import Refused, Trouble
+from .servers.nodes import EPILOG, Fleet, add_options
+from .servers.text import printable
 
 EXIT_FAILED, EXIT_WRONG, EXIT_DIFFERS = 1, 2, 3
 MAX_FILE_BYTES = 8 << 20
@@ -36,8 +35,8 @@ EPILOG = f"""\
 exit status: 0 the servers have the file's policies; 1 a server failed; 2 wrong usage, or a file that is wrong: nothing was
              changed; 3 with --diff: a server has others
 
-In CI:       policy-sync --diff --cluster -h redis.example policies.toml
-To mend:     policy-sync --cluster -h redis.example policies.toml     (also after a node has joined)
+In CI:       ratelimit policy sync --diff --cluster -h redis.example policies.toml
+To mend:     ratelimit policy sync --cluster -h redis.example policies.toml     (also after a node has joined)
 To watch:    INFO ratelimit has policies_fingerprint; --fingerprint prints what it should be
 """
 
@@ -209,10 +208,10 @@ def sync(fleet, wanted, is_diff):
     return 0
 
 
-def main():
+def main(arguments):
     parser = argparse.ArgumentParser(
-        prog="policy-sync",
-        usage="policy-sync [options] FILE",
+        prog="ratelimit policy sync",
+        usage="ratelimit policy sync [options] FILE",
         description=__doc__,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -224,8 +223,8 @@ def main():
     parser.add_argument("--fingerprint", action="store_true", help="print the file's fingerprint, ask no server")
     parser.add_argument("--allow-empty", action="store_true", help="a file without policies deletes all")
     add_options(parser)
-    options = parser.parse_args()
-    fleet = Fleet.of(parser, options, lambda text: print(f"policy-sync: {text}", file=sys.stderr))
+    options = parser.parse_args(arguments)
+    fleet = Fleet.of(parser, options, lambda text: print(f"ratelimit policy sync: {text}", file=sys.stderr))
     try:
         wanted = read_file(options.file)
         if options.fingerprint:
@@ -235,16 +234,12 @@ def main():
             raise Wrong("no policy in it (--allow-empty would delete all)")
         return sync(fleet, wanted, options.diff)
     except Wrong as wrong:
-        print(f"policy-sync: {printable(options.file)}: {wrong}: nothing was changed", file=sys.stderr)
+        print(f"ratelimit policy sync: {printable(options.file)}: {wrong}: nothing was changed", file=sys.stderr)
         return EXIT_WRONG
     except Trouble as trouble:
-        print(f"policy-sync: failed: {trouble}", file=sys.stderr)
+        print(f"ratelimit policy sync: failed: {trouble}", file=sys.stderr)
         return EXIT_FAILED
     except KeyboardInterrupt:
         return EXIT_FAILED
     finally:
         fleet.close()
-
-
-if __name__ == "__main__":
-    sys.exit(main())

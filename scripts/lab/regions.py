@@ -9,10 +9,10 @@ import sys
 import tempfile
 import time
 
-from .connection import Access, Address, Trouble
-from .nodes import Node
+from ratelimit_ops.servers.connection import Access, Address, Trouble
+from ratelimit_ops.servers.nodes import Node
 
-REGION_SYNC = pathlib.Path(__file__).resolve().parents[1] / "region-sync"
+RATELIMIT = pathlib.Path(__file__).resolve().parents[2] / "ops/ratelimit"
 START_SECONDS = 30
 
 
@@ -55,7 +55,7 @@ class Region:
     def carry_to(self, others, every):
         """`others`: {name: port}"""
         targets = [word for name, port in others.items() for word in ("--to", f"{name}=127.0.0.1:{port}")]
-        command = [sys.executable, REGION_SYNC, "--from", f"127.0.0.1:{self.port}", "--every", every, *targets]
+        command = [RATELIMIT, "region", "sync", "--from", f"127.0.0.1:{self.port}", "--every", every, *targets]
         with open(f"{self.dir}/relay", "wb") as log:
             self.relay = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 

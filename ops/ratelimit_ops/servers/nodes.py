@@ -1,4 +1,4 @@
-"""Which servers a script is about: the options that name them, and the primaries of a cluster."""
+"""Which servers a command is about: the options that name them, and the primaries of a cluster."""
 
 import concurrent.futures
 import os
@@ -57,7 +57,7 @@ def explain(error):
 
 
 def add_options(parser, several=True):
-    """The options of every script that asks servers."""
+    """The options of every command that asks servers."""
     parser.add_argument("-h", dest="host", metavar="HOST", help="the server's host (127.0.0.1)")
     parser.add_argument("-p", dest="port", metavar="PORT", help="its port (PORT in the environment, else 6379)")
     parser.add_argument("-s", dest="socket", metavar="PATH", help="its Unix socket, instead")

@@ -4,7 +4,7 @@
 --   redis_script_values{key="policy:login:denied"}          and by policy name; bytes of a name that are special are %xx
 --   redis_script_values{key="list:bad-hosts"}               entries of a deny list; list:bad-hosts:changed_ms: when it changed
 --   redis_script_values{key="policies"} names deny_lists deny_entries memory_bytes
--- scripts/exporter tells more: fingerprints, deny-sync, errors. Its counters are counters, too; these are gauges.
+-- ratelimit exporter tells more: fingerprints, deny-sync, errors. Its counters are counters, too; these are gauges.
 local numbers = {}
 local function add(key, value)
     if tonumber(value) and not key:find('fingerprint') then -- its digits are no number

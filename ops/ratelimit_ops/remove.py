@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Takes the module's data out of servers, so that they can be started without the module.
 
 It counts what is there: limiters (keys), policies, deny lists, statistics. With --yes it deletes all of it and has the
@@ -13,10 +12,10 @@ import argparse
 import sys
 import time
 
-from rl import reading
-from rl.connection import Refused, Trouble
-from rl.nodes import EPILOG, Fleet, add_options
-from rl.text import printable
+from .servers import reading
+from .servers.connection import Refused, Trouble
+from .servers.nodes import EPILOG, Fleet, add_options
+from .servers.text import printable
 
 SCAN_COUNT = 1000
 REWRITE_SECONDS = 3600
@@ -163,13 +162,13 @@ def steps(server, left):
 
 
 def say(text):
-    print(f"remove: {text}", file=sys.stderr, flush=True)
+    print(f"ratelimit remove: {text}", file=sys.stderr, flush=True)
 
 
-def main():
+def main(arguments):
     parser = argparse.ArgumentParser(
-        prog="remove",
-        usage="remove [options]",
+        prog="ratelimit remove",
+        usage="ratelimit remove [options]",
         description=__doc__,
         epilog=EPILOG + "\nexit status: 0; 1 a server failed, or callers still use the module; 2 wrong usage",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -178,7 +177,7 @@ def main():
     )
     parser.add_argument("--yes", action="store_true", help="delete it; without this nothing is changed")
     add_options(parser)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     fleet = Fleet.of(parser, options, say, timeout=60.0)
     name = fleet.title
     try:
@@ -209,7 +208,3 @@ def main():
         return 1
     finally:
         fleet.close()
-
-
-if __name__ == "__main__":
-    sys.exit(main())
