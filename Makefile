@@ -1,6 +1,6 @@
 # Shortcuts: scripts/ is what developers run, ops/ratelimit what operators run.
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo top console exporter regions test check test-clients test-ops test-dist matrix cluster soak memcheck mutants build bench profile dist clean
+.PHONY: help setup run demo top console exporter regions test check test-clients test-ops test-gateway test-dist matrix cluster soak memcheck mutants build bench profile dist clean
 
 help: ## list what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,6 +66,9 @@ exporter: ## metrics for Prometheus of the server at 127.0.0.1:6379 (ops/ratelim
 
 test-ops: ## what operators run, a real Prometheus and a real browser (part of test)
 	@scripts/test-ops
+
+test-gateway: ## the gateway: lints, its tests, real Redis and real proxies around it (part of test)
+	@scripts/test-gateway
 
 test-dist: ## what dist made, in servers with glibc, musl, of arm64, and in an image
 	@scripts/test-dist

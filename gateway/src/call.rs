@@ -1,0 +1,243 @@
+//! One command of the server, and its answer: clauses go out as RL.FIXED, RL.SLIDING or RL.BUCKET where there is one, as
+//! one RL.ALL where there are several, so that all are charged or none.
+
+use std::sync::Arc;
+
+use redis::{Cmd, Value};
+
+use crate::limits::Limits;
+
+/// Keys that one RL.ALL takes.
+pub const CLAUSES: usize = 16;
+/// The largest cost the server takes, either way.
+const COST: i64 = (1 << 53) - 1;
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Clause {
+    pub key: String,
+    pub limits: Arc<Limits>,
+    /// Names of policies, their places filled.
+    pub policies: Vec<String>,
+    pub cost: i64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Call {
+    pub clauses: Vec<Clause>,
+    /// Charged also where it does not fit.
+    pub force: bool,
+    /// A deny list, and what is looked up in it.
+    pub deny: Option<(String, Vec<String>)>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Verdict {
+    pub allowed: bool,
+    pub limit: i64,
+    pub remaining: i64,
+    /// Milliseconds; -1 where it never will be allowed.
+    pub retry_after: i64,
+    pub reset_after: i64,
+    /// Known here, without asking.
+    pub cached: bool,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Answer {
+    /// One per clause.
+    pub verdicts: Vec<Verdict>,
+    /// Of all of them: the one that binds.
+    pub verdict: Verdict,
+    /// What was found on the deny list.
+    pub listed: Option<String>,
+}
+
+impl Call {
+    pub fn command(&self) -> Cmd {
+        let mut words = Vec::with_capacity(12);
+        let mut cmd = match self.clauses.as_slice() {
+            [only] => {
+                let mut cmd = redis::cmd(match only.limits.algorithm {
+                    crate::limits::Algorithm::Fixed => "RL.FIXED",
+                    crate::limits::Algorithm::Sliding => "RL.SLIDING",
+                    crate::limits::Algorithm::Bucket => "RL.BUCKET",
+                });
+                cmd.arg(only.key.as_bytes());
+                only.words(&mut words, self.force);
+                cmd
+            }
+            several => {
+                let mut cmd = redis::cmd("RL.ALL");
+                cmd.arg(several.len());
+                for clause in several {
+                    cmd.arg(clause.key.as_bytes());
+                }
+                for clause in several {
+                    words.push(clause.limits.algorithm.word().to_owned());
+                    clause.words(&mut words, self.force);
+                }
+                cmd
+            }
+        };
+        if self.force {
+            words.push("FORCE".to_owned());
+        }
+        for word in words {
+            cmd.arg(word);
+        }
+        if let Some((list, values)) = &self.deny {
+            cmd.arg("DENY").arg(list.as_bytes());
+            for value in values {
+                cmd.arg(value.as_bytes());
+            }
+        }
+        cmd
+    }
+
+    pub fn answer(&self, value: &Value) -> Result<Answer, String> {
+        let Value::Array(items) = value else {
+            return Err(format!("unexpected reply {value:?}"));
+        };
+        let verdict = verdict(items)?;
+        let verdicts = if let [_] = self.clauses.as_slice() {
+            vec![verdict]
+        } else {
+            let Some(Value::Array(rows)) = items.get(5) else {
+                return Err("a reply without its keys".into());
+            };
+            rows.iter()
+                .map(|row| match row {
+                    Value::Array(items) => self::verdict(items),
+                    _ => Err("a key's reply is no list".into()),
+                })
+                .collect::<Result<Vec<_>, _>>()?
+        };
+        if verdicts.len() != self.clauses.len() {
+            return Err(format!(
+                "{} replies for {} keys",
+                verdicts.len(),
+                self.clauses.len()
+            ));
+        }
+        let listed = match (&self.deny, items.last()) {
+            (Some(_), Some(Value::BulkString(bytes))) => {
+                Some(String::from_utf8_lossy(bytes).into_owned())
+            }
+            _ => None,
+        };
+        Ok(Answer {
+            verdicts,
+            verdict,
+            listed,
+        })
+    }
+}
+
+impl Clause {
+    fn words(&self, out: &mut Vec<String>, force: bool) {
+        self.limits.words(out);
+        if self.cost != 1 {
+            out.push("COST".to_owned());
+            out.push(self.cost.clamp(-COST, COST).to_string());
+        }
+        for policy in &self.policies {
+            out.push("POLICY".to_owned());
+            out.push(policy.clone());
+        }
+        // A forced hit starts no block: it is charged although it does not fit.
+        if !self.limits.block.is_empty() && !force {
+            out.push("BLOCK".to_owned());
+            out.extend(self.limits.block.iter().cloned());
+        }
+    }
+}
+
+fn verdict(items: &[Value]) -> Result<Verdict, String> {
+    match items {
+        [Value::Int(allowed), Value::Int(limit), Value::Int(remaining), Value::Int(retry), Value::Int(reset), ..] => {
+            Ok(Verdict {
+                allowed: *allowed == 1,
+                limit: *limit,
+                remaining: *remaining,
+                retry_after: *retry,
+                reset_after: *reset,
+                cached: false,
+            })
+        }
+        _ => Err("a reply that is not five integers".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::Algorithm;
+
+    fn clause(key: &str, cost: i64) -> Clause {
+        Clause {
+            key: key.into(),
+            limits: Arc::new(Limits::one(Algorithm::Fixed, 5, "1m")),
+            policies: vec![],
+            cost,
+        }
+    }
+
+    fn words(call: &Call) -> String {
+        let packed = call.command().get_packed_command();
+        let text = String::from_utf8(packed).unwrap();
+        text.split("\r\n")
+            .filter(|w| !w.starts_with(['*', '$']))
+            .collect::<Vec<_>>()
+            .join(" ")
+            .trim()
+            .to_owned()
+    }
+
+    #[test]
+    fn one_clause_is_one_plain_command() {
+        let deny = Some(("bad".to_owned(), vec!["10.0.0.1".to_owned()]));
+        let call = Call {
+            clauses: vec![clause("k", 3)],
+            force: true,
+            deny,
+        };
+        assert_eq!(
+            words(&call),
+            "RL.FIXED k 5 1m COST 3 FORCE DENY bad 10.0.0.1"
+        );
+    }
+
+    #[test]
+    fn several_clauses_are_one_call() {
+        let call = Call {
+            clauses: vec![clause("a", 1), clause("b", 0)],
+            force: false,
+            deny: None,
+        };
+        assert_eq!(words(&call), "RL.ALL 2 a b FIXED 5 1m FIXED 5 1m COST 0");
+    }
+
+    #[test]
+    fn a_reply_is_never_guessed() {
+        let call = Call {
+            clauses: vec![clause("a", 1)],
+            ..Call::default()
+        };
+        assert!(call.answer(&Value::Okay).is_err());
+        assert!(call.answer(&Value::Array(vec![Value::Int(1)])).is_err());
+        let five = vec![
+            Value::Int(0),
+            Value::Int(5),
+            Value::Int(0),
+            Value::Int(70),
+            Value::Int(80),
+        ];
+        assert_eq!(
+            call.answer(&Value::Array(five))
+                .unwrap()
+                .verdict
+                .retry_after,
+            70
+        );
+    }
+}

@@ -1,0 +1,293 @@
+//! What a key is limited to, in the server's words: the algorithm, its limits, and what goes with them.
+
+use crate::yaml::{Fault, Node};
+
+/// Limits of one clause, and durations of one BLOCK.
+const LIMITS: usize = 8;
+/// Names of one POLICY chain.
+const POLICIES: usize = 4;
+/// The largest limit that the server counts.
+pub const LARGEST: u64 = (1 << 53) - 1;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Algorithm {
+    Fixed,
+    Sliding,
+    Bucket,
+}
+
+impl Algorithm {
+    pub fn of(node: &Node) -> Result<Self, Fault> {
+        match node.text().map(str::to_ascii_lowercase).as_deref() {
+            Some("fixed") => Ok(Self::Fixed),
+            Some("sliding") => Ok(Self::Sliding),
+            Some("bucket") => Ok(Self::Bucket),
+            _ => Err(node.fault(format!(
+                "invalid algorithm '{}': expected fixed, sliding or bucket",
+                node.brief()
+            ))),
+        }
+    }
+
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Fixed => "FIXED",
+            Self::Sliding => "SLIDING",
+            Self::Bucket => "BUCKET",
+        }
+    }
+
+    /// What its keys begin with: a key holds one algorithm, so a changed one takes another key.
+    pub fn letter(self) -> char {
+        match self {
+            Self::Fixed => 'f',
+            Self::Sliding => 's',
+            Self::Bucket => 'b',
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Limit {
+    pub amount: u64,
+    pub window: String,
+    /// A bucket's capacity, where it is not the amount.
+    pub burst: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Limits {
+    pub algorithm: Algorithm,
+    pub limits: Vec<Limit>,
+    pub block: Vec<String>,
+    pub policies: Vec<Template>,
+    pub deny: Option<String>,
+}
+
+impl Limits {
+    pub fn one(algorithm: Algorithm, amount: u64, window: &str) -> Self {
+        let limit = Limit {
+            amount,
+            window: window.to_owned(),
+            burst: None,
+        };
+        Self {
+            algorithm,
+            limits: vec![limit],
+            block: Vec::new(),
+            policies: Vec::new(),
+            deny: None,
+        }
+    }
+
+    /// What the server counts by would be refused there: more limits than a call takes, two with one window.
+    pub fn check(&self, node: &Node) -> Result<(), Fault> {
+        if self.limits.is_empty() || self.limits.len() > LIMITS {
+            return Err(node.fault(format!("expected 1 to {LIMITS} limits")));
+        }
+        for (i, limit) in self.limits.iter().enumerate() {
+            if self
+                .limits
+                .iter()
+                .take(i)
+                .any(|other| other.window == limit.window)
+            {
+                return Err(node.fault(format!("two limits with the window {}", limit.window)));
+            }
+            if limit.burst.is_some() && self.algorithm != Algorithm::Bucket {
+                return Err(node.fault("burst is a bucket's: set algorithm: bucket"));
+            }
+            if limit.window.contains('@') && self.algorithm != Algorithm::Fixed {
+                return Err(node.fault(format!(
+                    "the window {} begins by the calendar: algorithm: fixed alone has such",
+                    limit.window
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    pub fn words(&self, out: &mut Vec<String>) {
+        for limit in &self.limits {
+            if self.algorithm == Algorithm::Bucket {
+                out.push(limit.burst.unwrap_or(limit.amount).to_string());
+            }
+            out.push(limit.amount.to_string());
+            out.push(limit.window.clone());
+        }
+    }
+
+    /// `100 per 1m, 1000 per 1h, sliding`: for people.
+    pub fn describe(&self) -> String {
+        let mut out: Vec<String> = self
+            .limits
+            .iter()
+            .map(|l| format!("{} per {}", l.amount, l.window))
+            .collect();
+        out.push(self.algorithm.word().to_ascii_lowercase());
+        out.join(", ")
+    }
+}
+
+/// A duration as the server reads it: `500ms`, `10s`, `5m`, `1h`, `7d`, `1w`, `1mo`, `1y`, with `@` and where it begins for
+/// a calendar's. What lies behind the `@` is the server's to judge.
+pub fn duration(node: &Node) -> Result<String, Fault> {
+    let text = node.text().unwrap_or_default().trim();
+    let (plain, anchor) = text
+        .split_once('@')
+        .map_or((text, None), |(plain, anchor)| (plain, Some(anchor)));
+    let digits = plain.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = plain.split_at_checked(digits).unwrap_or((plain, ""));
+    let unit = unit.to_ascii_lowercase();
+    let known = matches!(
+        unit.as_str(),
+        "ms" | "s" | "m" | "h" | "d" | "w" | "mo" | "y"
+    );
+    let anchored = anchor.is_none_or(|a| {
+        !a.is_empty()
+            && a.len() <= 64
+            && a.bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"+-:,/_".contains(&b))
+    });
+    if number.parse::<u64>().is_ok_and(|n| n > 0) && known && anchored {
+        return Ok(anchor.map_or_else(
+            || format!("{number}{unit}"),
+            |a| format!("{number}{unit}@{a}"),
+        ));
+    }
+    Err(node.fault(format!(
+        "invalid duration '{}': expected a number and a unit, such as 500ms, 10s, 5m, 1h, 7d",
+        node.brief()
+    )))
+}
+
+pub fn amount(node: &Node) -> Result<u64, Fault> {
+    match node.integer() {
+        Some(n) if n <= LARGEST => Ok(n),
+        _ => Err(node.fault(format!(
+            "'{}' is not a whole number from 0 to {LARGEST}",
+            node.brief()
+        ))),
+    }
+}
+
+/// `block: 15m` or `block: [15m, 1h, 1d]`.
+pub fn block(node: &Node) -> Result<Vec<String>, Fault> {
+    let block = one_or_many(node)
+        .iter()
+        .map(duration)
+        .collect::<Result<Vec<_>, _>>()?;
+    if block.is_empty() || block.len() > LIMITS {
+        return Err(node.fault(format!("block takes 1 to {LIMITS} durations")));
+    }
+    Ok(block)
+}
+
+/// `policy: api` or `policy: ["api:{key}", api]`.
+pub fn policies(node: &Node) -> Result<Vec<Template>, Fault> {
+    let names = one_or_many(node)
+        .iter()
+        .map(Template::of)
+        .collect::<Result<Vec<_>, _>>()?;
+    if names.is_empty() || names.len() > POLICIES {
+        return Err(node.fault(format!("policy takes 1 to {POLICIES} names")));
+    }
+    Ok(names)
+}
+
+pub fn list_name(node: &Node) -> Result<String, Fault> {
+    match node.text() {
+        Some(text) if !text.is_empty() && text.len() <= 64 => Ok(text.to_owned()),
+        _ => Err(node.fault("expected the name of a deny list: 1 to 64 bytes")),
+    }
+}
+
+pub fn one_or_many(node: &Node) -> &[Node] {
+    node.list()
+        .filter(|list| !list.is_empty())
+        .unwrap_or(std::slice::from_ref(node))
+}
+
+/// A name with places for values: `api:{plan}`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Template(Vec<Part>);
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Part {
+    Text(String),
+    Place(String),
+}
+
+impl Template {
+    pub fn of(node: &Node) -> Result<Self, Fault> {
+        let text = node.text().unwrap_or_default();
+        if text.is_empty() || text.len() > 64 {
+            return Err(node.fault("expected a policy's name: 1 to 64 bytes"));
+        }
+        let mut parts = Vec::new();
+        let mut rest = text;
+        while let Some((before, behind)) = rest.split_once('{') {
+            let Some((name, after)) = behind.split_once('}') else {
+                return Err(node.fault(format!("'{text}': a {{ without its }}")));
+            };
+            parts.push(Part::Text(before.to_owned()));
+            parts.push(Part::Place(name.to_owned()));
+            rest = after;
+        }
+        parts.push(Part::Text(rest.to_owned()));
+        Ok(Self(parts))
+    }
+
+    pub fn places(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter_map(|part| match part {
+            Part::Place(name) => Some(name.as_str()),
+            Part::Text(_) => None,
+        })
+    }
+
+    /// The name with its values; none where one is missing or it gets longer than a policy's name may be, so that the
+    /// next name of the chain, or the configured limits, count.
+    pub fn fill<'a>(&self, value: impl Fn(&str) -> Option<&'a str>) -> Option<String> {
+        let mut out = String::new();
+        for part in &self.0 {
+            out.push_str(match part {
+                Part::Text(text) => text,
+                Part::Place(name) => value(name).filter(|v| !v.is_empty())?,
+            });
+        }
+        (out.len() <= 64).then_some(out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::yaml;
+
+    #[test]
+    fn durations() {
+        for (text, read) in [
+            ("5m", Some("5m")),
+            ("10S", Some("10s")),
+            ("1mo@15,Europe/Berlin", Some("1mo@15,Europe/Berlin")),
+        ] {
+            assert_eq!(duration(&yaml::read(text).unwrap()).ok().as_deref(), read);
+        }
+        for text in ["5", "0s", "-1s", "1 m", "5 minutes", "1h@", "1h@a b", "''"] {
+            assert!(duration(&yaml::read(text).unwrap()).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_policy_whose_value_is_missing_is_left_out() {
+        let policy = Template::of(&yaml::read("'api:{plan}'").unwrap()).unwrap();
+        assert_eq!(
+            policy
+                .fill(|name| (name == "plan").then_some("gold"))
+                .as_deref(),
+            Some("api:gold")
+        );
+        assert_eq!(policy.fill(|_| None), None);
+        assert_eq!(policy.fill(|_| Some(&*"x".repeat(65).leak())), None);
+    }
+}

@@ -1,0 +1,78 @@
+//! Limits without code: a rate limit service for Envoy, and forward auth for other proxies. It decides nothing itself: a
+//! request becomes clauses, and the ratelimit module in Redis decides them.
+
+#![allow(
+    dead_code,
+    reason = "forward auth, which asks for the rest, is the next to come"
+)]
+
+mod call;
+mod config;
+mod connect;
+mod decide;
+mod denied;
+mod health;
+mod key;
+mod limits;
+mod listen;
+mod reload;
+mod rls;
+mod server;
+mod settings;
+mod stats;
+mod store;
+mod yaml;
+
+use std::process::ExitCode;
+
+use settings::Settings;
+
+fn main() -> ExitCode {
+    match start() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ratelimit-gateway: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start() -> Result<(), String> {
+    let settings = Settings::read(&|name| std::env::var(name).ok())?;
+    log(&settings)?;
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .map_err(|_| "TLS cannot be set up")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| format!("cannot start: {error}"))?;
+    let result = runtime.block_on(server::run(settings));
+    runtime.shutdown_background();
+    result
+}
+
+fn log(settings: &Settings) -> Result<(), String> {
+    let level = match settings.log_level.to_ascii_lowercase().as_str() {
+        "trace" => tracing::Level::TRACE,
+        "debug" => tracing::Level::DEBUG,
+        "info" => tracing::Level::INFO,
+        "warn" | "warning" => tracing::Level::WARN,
+        "error" | "fatal" | "panic" => tracing::Level::ERROR,
+        level => {
+            return Err(format!(
+                "LOG_LEVEL={level}: expected trace, debug, info, warn or error"
+            ))
+        }
+    };
+    let builder = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        .with_ansi(false);
+    if settings.log_json {
+        builder.json().init();
+    } else {
+        builder.init();
+    }
+    Ok(())
+}

@@ -1,0 +1,292 @@
+//! Everything put together: what is listened on, what is served there, what runs beside it, and how it ends.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{header, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::Router;
+use envoy_types::pb::envoy::service::ratelimit::v3::rate_limit_response::Code;
+use envoy_types::pb::envoy::service::ratelimit::v3::rate_limit_service_server::RateLimitServiceServer;
+use tokio::signal::unix::{signal, SignalKind};
+use tokio::sync::{watch, Notify};
+
+use crate::config;
+use crate::decide::Decider;
+use crate::health::Health;
+use crate::listen::{self, Limits, Listener};
+use crate::reload;
+use crate::rls::{self, json, Refused, Rls};
+use crate::settings::Settings;
+use crate::stats::Stats;
+use crate::store::Store;
+
+/// Bytes of a request: of JSON, and of a message over gRPC.
+const BODY_BYTES: usize = 256 << 10;
+
+pub async fn run(settings: Settings) -> Result<(), String> {
+    let settings = Arc::new(settings);
+    let stats = Arc::new(Stats::default());
+    let changed = Arc::new(Notify::new());
+    let store = Store::new(&settings.redis, &changed)?;
+    let decider = Arc::new(Decider::new(
+        store,
+        settings.local_cache_bytes,
+        settings.max_in_flight,
+        Arc::clone(&stats),
+    ));
+    let rls = Arc::new(Rls::new(
+        Arc::clone(&settings),
+        Arc::clone(&decider),
+        Arc::clone(&stats),
+    ));
+    let (reporter, health_service) = tonic_health::server::health_reporter();
+    let health = Arc::new(Health::new(reporter, settings.redis.active_health_check));
+    health.publish().await;
+
+    let mut loader = Loader {
+        rls: Arc::clone(&rls),
+        health: Arc::clone(&health),
+        seen: None,
+    };
+    loader.look().await;
+
+    let grpc = tonic::service::Routes::new(health_service)
+        .add_service(
+            RateLimitServiceServer::new(rls::Grpc(Arc::clone(&rls)))
+                .max_decoding_message_size(BODY_BYTES),
+        )
+        .into_axum_router();
+    let http = Router::new()
+        .route(
+            "/healthcheck",
+            get(healthcheck).with_state(Arc::clone(&health)),
+        )
+        .route("/json", post(json_request).with_state(Arc::clone(&rls)));
+    let metrics =
+        |path: &str| Router::new().route(path, get(prometheus).with_state(Arc::clone(&stats)));
+    let debug = metrics("/metrics")
+        .route("/stats", get(plain_stats).with_state(Arc::clone(&stats)))
+        .route("/rlconfig", get(dump).with_state(Arc::clone(&rls)));
+
+    let grpc_listener = match &settings.grpc_uds {
+        Some(path) => Listener::unix(path)?,
+        None => Listener::tcp(&settings.grpc).await?,
+    };
+    let mut listeners = vec![
+        (
+            "HTTP",
+            Listener::tcp(&settings.http).await?,
+            settings.http_tls.as_ref(),
+            http,
+        ),
+        ("gRPC", grpc_listener, settings.grpc_tls.as_ref(), grpc),
+        ("debug", Listener::tcp(&settings.debug).await?, None, debug),
+    ];
+    if let Some((address, path)) = &settings.prometheus {
+        listeners.push((
+            "metrics",
+            Listener::tcp(address).await?,
+            None,
+            metrics(path),
+        ));
+    }
+
+    let (stop, stopped) = watch::channel(false);
+    let limits = Limits {
+        connections: settings.max_connections,
+        age: settings.connection_age,
+    };
+    let mut serving = tokio::task::JoinSet::new();
+    let mut ports = Vec::new();
+    for (name, listener, tls, router) in listeners {
+        let tls = tls.map(listen::acceptor).transpose()?;
+        ports.push(format!(
+            "{name} {}",
+            listener
+                .port()
+                .map_or_else(|| "on a socket".into(), |port| port.to_string())
+        ));
+        serving.spawn(listen::serve(
+            listener,
+            tls,
+            router,
+            limits.clone(),
+            stopped.clone(),
+        ));
+    }
+    // What waits for this line knows where to ask, also where the ports were the system's choice.
+    println!("ratelimit-gateway listens: {}", ports.join(", "));
+
+    let watching = tokio::spawn({
+        let (health, decider) = (Arc::clone(&health), Arc::clone(&decider));
+        async move {
+            loop {
+                health.set_redis(decider.store().is_connected()).await;
+                changed.notified().await;
+            }
+        }
+    });
+    let loading = tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(reload::EVERY).await;
+            loader.look().await;
+        }
+    });
+    terminated().await?;
+    tracing::warn!("stopping: finishing what has begun");
+    health.stop().await;
+    let _ = stop.send(true);
+    let drained = tokio::time::timeout(settings.drain, async {
+        while serving.join_next().await.is_some() {}
+    })
+    .await;
+    if drained.is_err() {
+        tracing::warn!(
+            "some connections were still open after {:?}",
+            settings.drain
+        );
+    }
+    watching.abort();
+    loading.abort();
+    Ok(())
+}
+
+async fn terminated() -> Result<(), String> {
+    let told = |error: std::io::Error| format!("cannot listen for signals: {error}");
+    let mut term = signal(SignalKind::terminate()).map_err(told)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(told)?;
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+/// Looks whether the configuration's files have changed, and loads them.
+struct Loader {
+    rls: Arc<Rls>,
+    health: Arc<Health>,
+    seen: Option<Result<reload::State, String>>,
+}
+
+impl Loader {
+    async fn look(&mut self) {
+        let settings = Arc::clone(&self.rls.settings);
+        let merge = settings.merge_domains;
+        let before = self.seen.clone();
+        // Disks may be slow: not on the threads that answer.
+        let looked = tokio::task::spawn_blocking(move || {
+            let directory = settings.config_directory();
+            let now = reload::list(&directory, settings.ignore_dot_files);
+            if before.as_ref() == Some(&now) {
+                return None;
+            }
+            let root = directory.parent().unwrap_or(&directory).to_owned();
+            let config = now
+                .clone()
+                .and_then(|state| reload::read(&state, &root))
+                .and_then(|files| config::load(&files, merge));
+            Some((now, config))
+        })
+        .await;
+        let Ok(Some((now, config))) = looked else {
+            return;
+        };
+        self.seen = Some(now);
+        match config {
+            Ok(config) => {
+                let empty = config.is_empty();
+                self.rls.stats.config_load_success.add(1);
+                self.rls.stats.config_errors_now.store(0, Relaxed);
+                self.rls.set_config(config);
+                tracing::info!("loaded the configuration");
+                self.health
+                    .set_config(!empty || !self.rls.settings.needs_config)
+                    .await;
+            }
+            Err(error) => {
+                self.rls.stats.config_load_error.add(1);
+                self.rls.stats.config_errors_now.store(1, Relaxed);
+                let kept = if self.rls.config().is_some() {
+                    "the last one stays in force"
+                } else {
+                    "there is none"
+                };
+                tracing::error!("Error loading new configuration: {error} ({kept})");
+                if self.rls.settings.force_start && self.rls.config().is_none() {
+                    self.health.set_config(true).await;
+                }
+            }
+        }
+    }
+}
+
+async fn healthcheck(State(health): State<Arc<Health>>) -> Response {
+    if health.is_ok() {
+        "OK".into_response()
+    } else {
+        StatusCode::INTERNAL_SERVER_ERROR.into_response()
+    }
+}
+
+async fn plain_stats(State(stats): State<Arc<Stats>>) -> String {
+    stats.plain()
+}
+
+async fn dump(State(rls): State<Arc<Rls>>) -> String {
+    rls.config().map(|config| config.dump()).unwrap_or_default()
+}
+
+async fn prometheus(State(stats): State<Arc<Stats>>) -> Response {
+    (
+        [(header::CONTENT_TYPE, "text/plain; version=0.0.4")],
+        stats.prometheus(),
+    )
+        .into_response()
+}
+
+async fn json_request(State(rls): State<Arc<Rls>>, body: Body) -> Response {
+    let read = tokio::time::timeout(
+        Duration::from_secs(10),
+        axum::body::to_bytes(body, BODY_BYTES),
+    )
+    .await;
+    let request = match read {
+        Ok(Ok(body)) => json::request(&body),
+        Ok(Err(_)) => {
+            return (StatusCode::PAYLOAD_TOO_LARGE, "Payload Too Large\n").into_response()
+        }
+        Err(_) => return (StatusCode::REQUEST_TIMEOUT, "Request Timeout\n").into_response(),
+    };
+    let request = match request {
+        Ok(request) => request,
+        Err(error) => {
+            return (StatusCode::BAD_REQUEST, format!("Bad Request: {error}\n")).into_response()
+        }
+    };
+    match rls.should_rate_limit(&request).await {
+        Ok(response) => {
+            let over = response.overall_code == Code::OverLimit as i32;
+            let status = if over {
+                StatusCode::TOO_MANY_REQUESTS
+            } else {
+                StatusCode::OK
+            };
+            let body = json::response(&response).to_string();
+            (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+        }
+        Err(Refused::Service(error)) => {
+            (StatusCode::BAD_REQUEST, format!("Bad Request: {error}\n")).into_response()
+        }
+        Err(Refused::Unavailable(error)) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("Service Unavailable: {error}\n"),
+        )
+            .into_response(),
+    }
+}

@@ -1,0 +1,12 @@
+//! The gateway as it runs: the real binary, asked as its callers ask it, with a real Redis behind it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests may stop at the first surprise"
+)]
+
+mod failure;
+mod rls;
+mod support;
