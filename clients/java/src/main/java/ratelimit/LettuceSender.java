@@ -1,15 +1,30 @@
 package ratelimit;
 
+import io.lettuce.core.ClientOptions;
+import io.lettuce.core.ClientOptions.DisconnectedBehavior;
+import io.lettuce.core.api.StatefulRedisConnection;
 import io.lettuce.core.api.async.BaseRedisAsyncCommands;
+import io.lettuce.core.cluster.api.StatefulRedisClusterConnection;
 import io.lettuce.core.codec.StringCodec;
 import io.lettuce.core.output.NestedMultiOutput;
+import io.lettuce.core.protocol.Command;
 import io.lettuce.core.protocol.CommandArgs;
 import io.lettuce.core.protocol.ProtocolKeyword;
 import java.nio.charset.StandardCharsets;
 import java.util.List;
 import java.util.concurrent.Future;
 
-/** Over Lettuce: {@code new LettuceSender(connection.async())}, of a server or of a cluster. */
+/**
+ * Over Lettuce, a connection of a server or of a cluster:
+ *
+ * <pre>
+ * client.setOptions(LettuceSender.once(ClientOptions.create())); // before it connects
+ * var sender = new LettuceSender(client.connect());
+ * </pre>
+ *
+ * As Lettuce is by default, a command whose reply was lost is sent again when it has reconnected, and what is sent while
+ * Redis is away is sent when it is back: hits would be charged twice, and late. A connection of such options is refused.
+ */
 public final class LettuceSender implements Sender {
     private record Keyword(String word) implements ProtocolKeyword {
         @Override
@@ -25,8 +40,29 @@ public final class LettuceSender implements Sender {
 
     private final BaseRedisAsyncCommands<String, String> commands;
 
-    public LettuceSender(BaseRedisAsyncCommands<String, String> commands) {
+    public LettuceSender(StatefulRedisConnection<String, String> connection) {
+        this(connection.async(), connection.getOptions());
+    }
+
+    public LettuceSender(StatefulRedisClusterConnection<String, String> connection) {
+        this(connection.async(), connection.getOptions());
+    }
+
+    private LettuceSender(BaseRedisAsyncCommands<String, String> commands, ClientOptions options) {
+        var hit = new Command<>(new Keyword("RL.FIXED"), new NestedMultiOutput<>(StringCodec.UTF8));
+        boolean sendsAgain = options.isAutoReconnect() && !options.getReplayFilter().test(hit);
+        boolean sendsLater = options.getDisconnectedBehavior() == DisconnectedBehavior.ACCEPT_COMMANDS
+            || options.getDisconnectedBehavior() == DisconnectedBehavior.DEFAULT && options.isAutoReconnect();
+        if (sendsAgain || sendsLater) {
+            throw new IllegalArgumentException("this connection sends a command " + (sendsAgain ? "again after it has reconnected" : "later, when Redis is back")
+                + ", so that a hit may be charged more than once: client.setOptions(LettuceSender.once(options)) before it connects");
+        }
         this.commands = commands;
+    }
+
+    /** The same options, but that a command is sent once and now, or not at all. */
+    public static ClientOptions once(ClientOptions options) {
+        return options.mutate().disconnectedBehavior(DisconnectedBehavior.REJECT_COMMANDS).replayFilter(command -> true).build();
     }
 
     @Override

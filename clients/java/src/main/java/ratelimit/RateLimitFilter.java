@@ -8,7 +8,6 @@ import jakarta.servlet.ServletResponse;
 import jakarta.servlet.http.HttpServletRequest;
 import jakarta.servlet.http.HttpServletResponse;
 import java.io.IOException;
-import java.lang.System.Logger.Level;
 import java.util.Objects;
 import java.util.function.Function;
 
@@ -21,8 +20,7 @@ import java.util.function.Function;
  * </pre>
  */
 public final class RateLimitFilter implements Filter {
-    private static final System.Logger LOG = System.getLogger(RateLimitFilter.class.getName());
-    private static final String EXPOSED = "Retry-After, X-RateLimit-Limit, X-RateLimit-Remaining, RateLimit, RateLimit-Policy";
+    private static final String EXPOSED = "Retry-After, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, RateLimit, RateLimit-Policy";
     private static final int TOO_MANY_REQUESTS = 429;
     private final RateLimiter limiter;
     private final Function<HttpServletRequest, String> key;
@@ -34,16 +32,21 @@ public final class RateLimitFilter implements Filter {
 
     @Override
     public void doFilter(ServletRequest request, ServletResponse response, FilterChain chain) throws IOException, ServletException {
+        var asked = (HttpServletRequest) request;
         var http = (HttpServletResponse) response;
-        var verdict = limiter.hit(key.apply((HttpServletRequest) request));
+        if (asked.getMethod().equals("OPTIONS") && asked.getHeader("Access-Control-Request-Method") != null) { // a browser's preflight
+            chain.doFilter(request, response);
+            return;
+        }
+        var verdict = limiter.hit(key.apply(asked));
         int status = TOO_MANY_REQUESTS;
         if (verdict.unavailable() != null) {
-            LOG.log(Level.WARNING, "rate limiter: Redis could not be asked", verdict.unavailable());
             status = HttpServletResponse.SC_SERVICE_UNAVAILABLE;
             if (!verdict.allowed()) http.setHeader("Retry-After", "1");
         } else {
             http.setHeader("X-RateLimit-Limit", Long.toString(verdict.limit()));
             http.setHeader("X-RateLimit-Remaining", Long.toString(verdict.remaining()));
+            http.setHeader("X-RateLimit-Reset", Long.toString(seconds(System.currentTimeMillis() + verdict.resetAfterMs())));
             http.setHeader("RateLimit-Policy", "\"default\";q=" + verdict.limit());
             http.setHeader("RateLimit", "\"default\";r=" + verdict.remaining() + ";t=" + seconds(verdict.resetAfterMs()));
             if (!verdict.allowed() && verdict.retryAfterMs() > 0) http.setHeader("Retry-After", Long.toString(seconds(verdict.retryAfterMs())));

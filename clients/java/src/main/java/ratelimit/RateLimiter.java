@@ -1,10 +1,10 @@
 package ratelimit;
 
+import java.lang.System.Logger.Level;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Objects;
-import java.util.Set;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.Future;
 import java.util.concurrent.TimeUnit;
@@ -15,8 +15,11 @@ import java.util.concurrent.TimeoutException;
  *
  * <pre>
  * var api = RateLimiter.of(new JedisSender(client), "api:", "RL.SLIDING", "100", "15m");
- * var login = RateLimiter.of(new LettuceSender(connection.async()), "login:", "RL.SLIDING", "5", "15m", "BLOCK", "15m", "1h").closed();
+ * var login = RateLimiter.of(new LettuceSender(connection), "login:", "RL.SLIDING", "5", "15m", "BLOCK", "15m", "1h").closed();
  * </pre>
+ *
+ * A hit is charged at most once, and answered within the timeout. It never throws: where the server did not answer in
+ * time, or refused, the verdict says why, and whether that is allowed. A mistake in the words is told here.
  *
  * @param prefix before each key
  * @param words the command, and what follows its key
@@ -32,24 +35,14 @@ public record RateLimiter(Sender sender, String prefix, List<String> words, Dura
     public record Verdict(
         boolean allowed, long limit, long remaining, long retryAfterMs, long resetAfterMs, Exception unavailable) {}
 
-    /** The server refuses the call: a mistake in the set-up, by which no limit is switched off. */
-    public static final class RefusedException extends RuntimeException {
-        private static final long serialVersionUID = 1;
-
-        RefusedException(Throwable cause) {
-            super(cause.getMessage(), cause);
-        }
-    }
-
-    private static final Set<String> COMMANDS = Set.of("RL.FIXED", "RL.SLIDING", "RL.BUCKET");
-    /** What another try may change (LOADING, OOM, CLUSTERDOWN, ..) is not among them. */
-    private static final Set<String> MISTAKES = Set.of("ERR", "WRONGTYPE", "NOPERM", "NOAUTH", "WRONGPASS", "CROSSSLOT");
+    private static final System.Logger LOG = System.getLogger(RateLimiter.class.getName());
+    private static final Report REPORT = new Report((error, count) ->
+        LOG.log(Level.WARNING, "rate limiter: the server could not be asked (" + count + " times since the last line)", error));
 
     public RateLimiter {
         Objects.requireNonNull(sender, "sender");
         Objects.requireNonNull(prefix, "prefix");
-        words = List.copyOf(words);
-        if (words.isEmpty() || !COMMANDS.contains(words.get(0))) throw new IllegalArgumentException("the command must be one of " + COMMANDS);
+        words = Words.checked(words);
         if (timeout.isNegative() || timeout.isZero()) throw new IllegalArgumentException("timeout must be positive: " + timeout);
     }
 
@@ -68,14 +61,11 @@ public record RateLimiter(Sender sender, String prefix, List<String> words, Dura
         return new RateLimiter(sender, prefix, words, timeout, isClosed);
     }
 
-    /**
-     * Counts one hit.
-     *
-     * @throws RefusedException where the server refuses the call
-     */
+    /** Counts one hit, or says why not. */
     public Verdict hit(String key) {
         Objects.requireNonNull(key, "key"); // or all without one would be one caller
-        List<String> call = new ArrayList<>(words);
+        List<String> call = new ArrayList<>(words.size() + 1);
+        call.addAll(words);
         call.add(1, prefix + key);
         Future<? extends List<?>> reply = null;
         try {
@@ -85,28 +75,28 @@ public record RateLimiter(Sender sender, String prefix, List<String> words, Dura
             reply.cancel(true); // what has not been sent yet is not sent any more
             return unavailable(late);
         } catch (InterruptedException stopped) {
+            reply.cancel(true);
             Thread.currentThread().interrupt();
             return unavailable(stopped);
         } catch (ExecutionException failed) {
-            return failed.getCause() instanceof Exception cause ? judge(cause) : judge(failed);
+            return unavailable(failed.getCause() instanceof Exception cause ? cause : failed);
         } catch (RuntimeException failed) {
-            return judge(failed);
+            return unavailable(failed);
         }
     }
 
-    private Verdict verdict(List<?> reply) {
+    private static Verdict verdict(List<?> reply) {
         long[] five = new long[5];
-        for (int i = 0; i < five.length; i++) five[i] = (Long) reply.get(i);
+        if (reply == null || reply.size() < five.length) throw new IllegalStateException("not a reply of RL.*: " + reply);
+        for (int i = 0; i < five.length; i++) {
+            if (!(reply.get(i) instanceof Long number)) throw new IllegalStateException("not a reply of RL.*: " + reply);
+            five[i] = number;
+        }
         return new Verdict(five[0] == 1, five[1], five[2], five[3], five[4], null);
     }
 
-    private Verdict judge(Exception failed) {
-        String code = String.valueOf(failed.getMessage()).split(" ", 2)[0];
-        if (MISTAKES.contains(code)) throw new RefusedException(failed);
-        return unavailable(failed);
-    }
-
     private Verdict unavailable(Exception cause) {
-        return new Verdict(!isClosed, 0, 0, 0, 0, cause);
+        REPORT.error(cause);
+        return new Verdict(!isClosed, 0, 0, isClosed ? 1000 : 0, 0, cause);
     }
 }

@@ -1,0 +1,59 @@
+package ratelimit;
+
+import java.util.HashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import java.util.regex.Pattern;
+
+/** The words of a command as the server will read them, so that a mistake is told when a limiter is made. */
+final class Words {
+    private static final Set<String> COMMANDS = Set.of("RL.FIXED", "RL.SLIDING", "RL.BUCKET");
+    private static final Set<String> OPTIONS = Set.of("COST", "MIN", "BLOCK", "POLICY", "DENY", "FORCE", "STAMP");
+    private static final Pattern COUNT = Pattern.compile("\\d{1,16}");
+    private static final Pattern DURATION = Pattern.compile("(\\d{1,18})(ms|s|m|h|d|w)", Pattern.CASE_INSENSITIVE);
+    private static final Pattern CALENDAR = Pattern.compile("[1-9]\\d{0,3}(d|w|mo|y)(@\\S+)?|\\d{1,18}(ms|s|m|h|d|w)@first");
+    private static final Map<String, Long> UNIT_MS =
+        Map.of("ms", 1L, "s", 1_000L, "m", 60_000L, "h", 3_600_000L, "d", 86_400_000L, "w", 604_800_000L);
+    private static final long MAX_MS = 3660L * 86_400_000L;
+
+    private Words() {}
+
+    static List<String> checked(List<String> words) {
+        words = List.copyOf(words);
+        if (words.isEmpty() || !COMMANDS.contains(words.get(0))) throw new IllegalArgumentException("expected one of " + COMMANDS + " first, got " + words);
+        boolean isBucket = words.get(0).equals("RL.BUCKET");
+        int step = isBucket ? 3 : 2;
+        Set<String> windows = new HashSet<>();
+        int next = 1;
+        for (; next < words.size() && Character.isDigit(words.get(next).charAt(0)); next += step) {
+            if (next + step > words.size()) throw new IllegalArgumentException("the last limit lacks its window: " + words);
+            count("limit", words.get(next));
+            if (isBucket) count("refill", words.get(next + 1));
+            String window = words.get(next + step - 1);
+            if (!(words.get(0).equals("RL.FIXED") && CALENDAR.matcher(window).matches())) duration(window);
+            if (!windows.add(window)) throw new IllegalArgumentException("two limits of the window " + window);
+        }
+        if (windows.isEmpty() || windows.size() > 8) throw new IllegalArgumentException("expected 1 to 8 limits, got " + windows.size() + ": " + words);
+        if (next < words.size() && !OPTIONS.contains(words.get(next).toUpperCase(java.util.Locale.ROOT))) {
+            throw new IllegalArgumentException("expected a limit or one of " + OPTIONS + ", got \"" + words.get(next) + '"');
+        }
+        return words;
+    }
+
+    private static void count(String what, String word) {
+        if (!COUNT.matcher(word).matches() || Long.parseLong(word) >= 1L << 53) {
+            throw new IllegalArgumentException(what + ": expected an integer from 0 to 2^53 - 1, got \"" + word + '"');
+        }
+    }
+
+    private static void duration(String word) {
+        var parts = DURATION.matcher(word);
+        if (parts.matches()) {
+            long unit = UNIT_MS.get(parts.group(2).toLowerCase(java.util.Locale.ROOT));
+            long number = Long.parseLong(parts.group(1));
+            if (number > 0 && number <= MAX_MS / unit) return;
+        }
+        throw new IllegalArgumentException("window: expected a number with a unit, 1ms to 3660d, such as 500ms or 15m, got \"" + word + '"');
+    }
+}
