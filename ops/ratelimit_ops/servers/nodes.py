@@ -3,11 +3,13 @@
 import concurrent.futures
 import os
 import threading
+import time
 
 from .connection import Access, Address, Connection, Refused, Trouble, port_number, tls_context
 from .text import printable
 
 PASSWORD = "REDISCLI_AUTH"
+MAX_IDLE = 4
 EPILOG = f"password: in the environment, {PASSWORD} (as redis-cli reads it)"
 
 
@@ -87,7 +89,9 @@ class Fleet:
         self.addresses, self.access, self.cluster, self.warn = addresses, access, cluster, warn
         self.known = {}
         self.seen = {}  # for each seed, the primaries that its cluster had last
-        self.lock = threading.Lock()
+        self.idle = {}  # connections that `ask` may use again, by the server's name
+        self.is_closed = False
+        self.lock = threading.Lock()  # of `idle`; nobody holds it while a server is asked
 
     @classmethod
     def of(cls, parser, options, warn=lambda text: None, timeout=5.0):
@@ -125,23 +129,66 @@ class Fleet:
                 self.known[name] = Node(address, self.access)
         return [self.known[name] for name in names]
 
-    def ask(self, question):
-        """[(name, answer)] of each server, asked at once, so that one that is gone delays no other. The answer is what
-        `question` makes of the Node, or its Trouble. For one thread at a time; the others wait."""
+    def ask(self, question, patience=None):
+        """[(name, answer)] of each server, asked at once; the answer is what `question` makes of a Node, or its Trouble.
 
-        def answer(node):
+        Each call has connections of its own, so that no caller waits for another. With `patience`, a server that has not
+        answered within so many seconds is left to itself: it may carry out what it was asked, or may not.
+        """
+
+        def answer(address):
+            node = self._borrow(address)
             try:
-                return node.name, question(node)
+                return question(node)
             except Trouble as trouble:
-                return node.name, trouble
+                return trouble
+            finally:
+                self._return(node)
 
+        until = None if patience is None else time.monotonic() + patience
+        addresses = self._wanted(patience)
+        pool = concurrent.futures.ThreadPoolExecutor(len(addresses))
+        try:
+            asked = [pool.submit(answer, address) for address in addresses]
+            concurrent.futures.wait(asked, None if until is None else max(0.1, until - time.monotonic()))
+            late = Trouble(f"no answer within {patience or 0:g} s: it may have been carried out, or not")
+            return [(str(address), each.result() if each.done() else late) for address, each in zip(addresses, asked)]
+        finally:
+            pool.shutdown(wait=False)
+
+    def _wanted(self, patience):
+        """The addresses of the servers that are meant. Those of a cluster are its last known ones where it cannot tell in time."""
+        if not self.cluster:
+            return self.addresses
+        known = list({str(each): each for seed in self.addresses for each in self.seen.get(seed, [])}.values())
+        pool = concurrent.futures.ThreadPoolExecutor(len(self.addresses))
+        try:
+            told = [pool.submit(self._primaries, seed) for seed in self.addresses]
+            _, late = concurrent.futures.wait(told, None if patience is None or not known else patience / 2)
+            if late:
+                return known
+            return list({str(each): each for one in told for each in one.result()}.values())
+        finally:
+            pool.shutdown(wait=False)
+
+    def _borrow(self, address):
         with self.lock:
-            nodes = self.nodes()
-            with concurrent.futures.ThreadPoolExecutor(len(nodes)) as pool:
-                return list(pool.map(answer, nodes))
+            idle = self.idle.get(str(address))
+            return idle.pop() if idle else Node(address, self.access)
+
+    def _return(self, node):
+        with self.lock:
+            idle = self.idle.setdefault(node.name, [])
+            if not self.is_closed and len(idle) < MAX_IDLE:
+                idle.append(node)
+                return
+        node.close()
 
     def close(self):
-        for node in self.known.values():
+        with self.lock:
+            self.is_closed = True
+            nodes = [*self.known.values(), *(node for idle in self.idle.values() for node in idle)]
+        for node in nodes:
             node.close()
 
     def _primaries(self, seed):

@@ -1,0 +1,109 @@
+"""What the page may change, on every server at once. Each change is logged, with who asked for it and where it was done."""
+
+import collections
+import re
+import time
+
+from ..servers import reading
+from ..servers.connection import Refused, Trouble
+from ..servers.text import printable
+from .looking import Bad, answers_of, needed
+
+PATIENCE_SECONDS = 2.0  # for all servers together: one that is gone must not keep the others' answers
+MAX_REMEMBERED = 100
+
+
+class Changing:
+    def __init__(self, fleet, looking, say):
+        self.fleet, self.looking, self.say = fleet, looking, say
+        self.made = collections.deque(maxlen=MAX_REMEMBERED)
+
+    def changes(self, _query):
+        """What was changed through this console since it started, newest first."""
+        return {"changes": list(reversed(self.made))}
+
+    def deny(self, body, who):
+        name, value = needed(body, "list"), needed(body, "value")
+        done = self.change(who, ["RL.DENY", "ADD", name, value, *ttl_words(body)])
+        # Where it stood before, taking it off would not bring that back.
+        if all(answer.get("reply") == 1 for answer in done["servers"]):
+            done["undo"] = {"path": "/api/allow", "body": {"list": name, "value": value}}
+        return done
+
+    def allow(self, body, who):
+        return self.change(who, ["RL.DENY", "DEL", needed(body, "list"), needed(body, "value")])
+
+    def set_policy(self, body, who):
+        words, name = needed(body, "words").split(), needed(body, "name")
+        if len(words) < 3 or not all("0" <= word[0] <= "9" for word in words[1:]):
+            raise Bad("limits are numbers and durations, such as: sliding 5 15m")
+        before = []
+
+        def action(node, command):
+            had, reply = node.pipeline([["RL.POLICY", "GET", name], command])
+            if isinstance(reply, Refused):
+                raise reply
+            before.append(had)
+            return reply
+
+        done = self.change(who, ["RL.POLICY", "SET", name, *words, *ttl_words(body)], action)
+        if all("reply" in answer for answer in done["servers"]):
+            if all(had is None for had in before):
+                done["undo"] = {"path": "/api/policy/delete", "body": {"name": name}}
+            elif all(isinstance(had, list) and had == before[0] and "TTL" not in had for had in before):
+                ends = "1ms" if ttl_words(body) else None  # a temporary one ends, and uncovers what stood before
+                done["undo"] = {"path": "/api/policy", "body": {"name": name, "words": " ".join(before[0]), "ttl": ends}}
+        return done
+
+    def delete_policy(self, body, who):
+        return self.change(who, ["RL.POLICY", "DEL", needed(body, "name")])
+
+    def reset(self, body, who):
+        key = needed(body, "key")
+
+        def forget(node, _command):
+            watched, holds = node.pipeline([["WATCH", key], ["RL.INFO", key]])
+            try:
+                if isinstance(holds, Refused):  # a key of another type is not ours to delete
+                    raise holds
+                if isinstance(watched, Refused):
+                    raise watched
+                if holds is None:
+                    return "nothing was used"
+                if reading.overview(node).region is not None:  # DEL would forget it here, and other regions bring it back
+                    node.call("RL.RESET", key)
+                    return "reset"
+                deleted = node.pipeline([["MULTI"], ["DEL", key], ["EXEC"]])[-1]
+                if isinstance(deleted, Refused):
+                    raise deleted
+                if deleted is None:
+                    raise Trouble("the key changed meanwhile: try again")
+                return "reset"
+            except Refused as refused:
+                if str(refused).startswith("MOVED "):
+                    return None
+                raise
+            finally:
+                node.call("UNWATCH")
+
+        done = self.change(who, ["RL.RESET", key], forget)
+        done["servers"] = [answer for answer in done["servers"] if answer.get("reply", "") is not None]
+        return done
+
+    def change(self, who, words, action=lambda node, words: node.call(*words)):
+        """What each server answered, and those that have not yet: whether these have it is not known."""
+        answers = answers_of(self.fleet, lambda node: {"reply": action(node, words)}, PATIENCE_SECONDS)
+        self.looking.forget()
+        told = ", ".join(f"{each['server']}: {each.get('error', each.get('reply'))}" for each in answers)
+        self.say(f"changed by {who}: {printable(' '.join(words))} ({printable(told)})")
+        self.made.append({"at": time.time(), "who": who, "words": words, "servers": answers})
+        return {"servers": answers}
+
+
+def ttl_words(body):
+    ttl = body.get("ttl")
+    if ttl is None:
+        return []
+    if not isinstance(ttl, str) or not re.fullmatch(r"[0-9]{1,10}(?:ms|[smhdw])", ttl):
+        raise Bad("ttl is a duration such as 1h")
+    return ["TTL", ttl]
