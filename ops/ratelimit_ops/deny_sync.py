@@ -4,8 +4,10 @@ One address or range a line (IPv4 or IPv6, such as 192.0.2.7 or 2001:db8::/32). 
 first column counts; a second one, behind a tab or spaces, may hold a count (the format of the public ipsum lists), which
 --min-count looks at. Lines that are none of this are skipped and reported.
 
-A source is not trusted. One that has a range wider than --widest, or that is smaller than the list by more than
---max-shrink, is refused as a whole; values that touch a range of --never are left out and reported.
+A source is not trusted. It is refused as a whole if it has a range wider than --widest, covers more of all addresses than
+--max-share, or is smaller than the list by more than --max-shrink or larger by more than --max-growth; values that touch a
+range of --never are left out and reported. What is in a line that is no address is shown on a terminal alone: a log or a
+mail gets its number, as the source may have led elsewhere than you think.
 
 The values are loaded into a staging list, which takes the list's name by RL.DENY RENAME when it is whole: no check ever
 sees half a list. Running it again ends with the same list. A list that is kept by this script holds nothing else: what
@@ -34,6 +36,10 @@ from .servers.text import fit, printable
 
 CHUNK = 1000  # values in one RL.DENY ADD: about a millisecond of the server's time
 SHOWN_LINES = 5
+SPACES = {4: 1 << 32, 6: 1 << 125}  # of IPv6 what is given out at all: 2000::/3
+MAX_SHARE = 2.0
+MAX_GROWTH = 400
+FREE_GROWTH = 100  # entries by which any list may grow
 STALE_SECONDS = 3600  # a staging list as old as this was left behind by a run that was killed
 SILENT_SECONDS = 60  # that a server may take for an answer
 READ_BYTES = 1 << 16
@@ -51,7 +57,7 @@ sources:      a path, - for standard input, or a file://, http:// or https:// UR
 {EPILOG.replace("password:", "password:    ")}
 exit status:  0 the list was replaced (or, with --dry-run, could be); 1 it was not: the source or the server failed;
               2 wrong usage; 3 it was not, as the source is not to be believed: no address in it, a range that is too
-              wide, or too small
+              wide, too much of the address space, too small or too large; or it has what a server never denies
 Whenever the status is not 0, checks go on with the list as it was. (In a cluster, a primary that fails at the very last
 step is named; run it again.)
 
@@ -262,6 +268,19 @@ def parse(lines, min_count, widest, never):
     return entries
 
 
+def check_share(values, most):
+    """How much of all addresses the values cover, each address counted once."""
+    for version, bits in ((4, 32), (6, 128)):
+        own = [value for value in values if (":" in value) == (version == 6)]
+        lengths = (value.partition("/")[2] for value in own)
+        counted = sum(1 << bits - int(length or bits) for length in lengths)  # what is in two ranges, twice: quickly
+        if counted * 100 > SPACES[version] * most:
+            counted = sum(each.num_addresses for each in ipaddress.collapse_addresses(map(ipaddress.ip_network, own)))
+        share = min(100, 100 * counted / SPACES[version])
+        if share > most:
+            raise Doubt(f"it covers {share:.3g} % of all IPv{version} addresses, more than {most:g} % (--max-share)")
+
+
 def is_wider(value, widest):
     _, slash, length = value.partition("/")
     return bool(slash) and int(length) < widest[6 if ":" in value else 4]
@@ -285,9 +304,11 @@ class Never:
         return at >= 0 and self.spans[network.version][at][1] >= int(network[0])
 
 
-def report_lines(lines):
+def report_lines(lines, is_address=True):
+    """Which lines, and what is in them; what is no address is shown only to somebody who sits before a terminal."""
     for number, text in lines[:SHOWN_LINES]:
-        say(f"  line {number}: {ascii(text if len(text) <= 60 else text[:57] + '...')[1:-1]}")
+        is_shown = is_address or sys.stderr.isatty()
+        say(f"  line {number}" + (f": {ascii(text if len(text) <= 60 else text[:57] + '...')[1:-1]}" if is_shown else ""))
     if len(lines) > SHOWN_LINES:
         say(f"  and {len(lines) - SHOWN_LINES} more")
 
@@ -298,7 +319,7 @@ def report(lines, entries, min_count):
         if len(entries.bad) > 1:
             what = "lines are no address and no range, and were"
         say(f"{len(entries.bad)} {what} skipped:")
-        report_lines(entries.bad)
+        report_lines(entries.bad, is_address=False)
     if entries.spared:
         say(f"left out {len(entries.spared)} that touch a range that is never denied:")
         report_lines(entries.spared)
@@ -349,6 +370,12 @@ def check_shrink(list_name, have, count, max_shrink):
         raise Doubt(f"{list_name} would shrink from {have} to {count} entries, by more than {max_shrink} % (--max-shrink)")
 
 
+def check_growth(list_name, have, count, max_growth):
+    """A list that was empty may become as large as it likes."""
+    if have and count > have + FREE_GROWTH and (count - have) * 100 > have * max_growth:
+        raise Doubt(f"{list_name} would grow from {have} to {count} entries, by more than {max_growth} % (--max-growth)")
+
+
 class Staging:
     """The lists that are loaded before they take the names of others."""
 
@@ -364,7 +391,12 @@ class Staging:
         added = 0
         for start in range(0, len(self.values), CHUNK):
             chunk = self.values[start : start + CHUNK]
-            added += node.call("RL.DENY", "ADD", self.name, *chunk)
+            try:
+                added += node.call("RL.DENY", "ADD", self.name, *chunk)
+            except Refused as refused:
+                if "never-deny" in str(refused):
+                    raise Doubt(f"{refused}: it is left out with --never") from refused
+                raise
             progress.reach(done + start + len(chunk), node.name)
         added += node.call("RL.DENY", "ADD", self.note_name, self.note)
         have = sizes(node)
@@ -405,19 +437,21 @@ def named(node, action, *arguments):
         raise Doubt(f"{node.name}: {doubt}") from doubt
 
 
-def prepare(node, staging, max_shrink):
+def prepare(node, staging, max_shrink, max_growth):
     have = sizes(node)
     staging.drop_stale(node, have)
-    check_shrink(printable(staging.target), have.get(staging.target, 0), len(staging.values), max_shrink)
+    sizes_ = printable(staging.target), have.get(staging.target, 0), len(staging.values)
+    check_shrink(*sizes_, max_shrink)
+    check_growth(*sizes_, max_growth)
 
 
-def replace(nodes, staging, max_shrink):
+def replace(nodes, staging, max_shrink, max_growth):
     """Stages the list on every server; only when all have it, each swaps it in."""
     progress = Progress(len(staging.values) * len(nodes))
     staged, swapped = [], []
     try:
         for node in nodes:
-            named(node, prepare, staging, max_shrink)
+            named(node, prepare, staging, max_shrink, max_growth)
         for index, node in enumerate(nodes):
             staged.append(node)
             named(node, staging.load, progress, index * len(staging.values))
@@ -467,6 +501,12 @@ def number(least, most, what):
     return read
 
 
+def percentage(text):
+    if not re.fullmatch(r"[0-9]{1,3}(?:\.[0-9]{1,6})?", text) or float(text) > 100:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a percentage from 0 to 100")
+    return float(text)
+
+
 def parse_arguments(arguments):
     parser = argparse.ArgumentParser(
         prog="ratelimit deny sync",
@@ -503,6 +543,21 @@ def parse_arguments(arguments):
         default=50,
         metavar="PERCENT",
         help="refuse a source that is smaller than the list by more than that (50; 100 takes any but an empty one)",
+    )
+    parser.add_argument(
+        "--max-growth",
+        type=number(0, 10**9, "a percentage"),
+        default=MAX_GROWTH,
+        metavar="PERCENT",
+        help=f"refuse a source that is larger than the list by more than that ({MAX_GROWTH}); {FREE_GROWTH} entries more are"
+        " always let through, and a list that is empty takes any",
+    )
+    parser.add_argument(
+        "--max-share",
+        type=percentage,
+        default=MAX_SHARE,
+        metavar="PERCENT",
+        help=f"refuse a source that covers more of all IPv4, or of all IPv6, addresses in all ({MAX_SHARE:g})",
     )
     parser.add_argument("--allow-empty", action="store_true", help="a source without addresses empties the list")
     parser.add_argument(
@@ -548,12 +603,13 @@ def main(arguments):
         lines = options.source.lines(options.max_bytes, options.timeout)
         entries = parse(lines, options.min_count, options.widest, Never(options.never))
         report(lines, entries, options.min_count)
+        check_share(entries.values, options.max_share)
         if not entries.values and not options.allow_empty:
             raise Doubt("nothing to deny in it (--allow-empty would empty the list)")
         if options.dry_run:
             return 0
         nodes = fleet.nodes()
-        replace(nodes, Staging(options.list, list(entries.values), options.source.shown), options.max_shrink)
+        replace(nodes, Staging(options.list, list(entries.values), options.source.shown), options.max_shrink, options.max_growth)
     except Doubt as doubt:
         say(f"refused: {doubt}: the list stays as it was")
         return EXIT_DOUBTFUL
