@@ -8,6 +8,7 @@ import argparse
 import os
 import sys
 import threading
+import time
 
 HERE = os.path.dirname(os.path.realpath(__file__))
 # Where a release has its libraries, and where scripts/setup-ops puts them; else the system's are taken.
@@ -26,11 +27,13 @@ except ImportError:
 from .servers import reading, synced
 from .servers.connection import Trouble, port_number
 from .servers.nodes import EPILOG, Fleet, add_options
+from .servers.once import Once
 from .servers.reading import OUTCOMES
 from .servers.text import fit, printable
 
 # The series of one server and name are three. Names come from callers too, so there is a bound.
 MAX_NAMES = 1000
+KEPT_SECONDS = 1.0  # a collection stands for so long, for all who scrape
 
 COUNTERS = {
     "ratelimit_hits": (
@@ -50,6 +53,7 @@ COUNTERS = {
 }
 GAUGES = {
     "ratelimit_up": ("Whether the server told.", []),
+    "ratelimit_collected_timestamp_seconds": ("When the server was asked: what it told stands for a second.", []),
     "ratelimit_module_info": ("The module's version.", ["version"]),
     "ratelimit_replica": ("Whether it is a replica.", []),
     "ratelimit_policies": ("Policies.", []),
@@ -61,6 +65,7 @@ GAUGES = {
     "ratelimit_deny_sync_entries": ("How many entries the list was given then.", ["list"]),
     "ratelimit_names": ("Names that hits are counted under.", []),
     "ratelimit_names_left_out": ("Names beyond --max-names, which ratelimit_hits_total leaves out.", []),
+    "ratelimit_deny_lists_left_out": ("Deny lists beyond --max-names, which have no series.", []),
     "ratelimit_memory_bytes": ("Memory of policies, deny lists and statistics. Limiters are keys, and not in it.", []),
     "ratelimit_region_info": ("Always 1: the server's own region.", ["region"]),
     "ratelimit_region_heard_seconds": ("How long ago another region was heard.", ["region"]),
@@ -112,24 +117,28 @@ class Names:
 
 class Collector:
     def __init__(self, fleet, max_names):
-        self.fleet, self.names = fleet, Names(max_names)
-        self.lock = threading.Lock()
+        self.fleet, self.max_names, self.names = fleet, max_names, Names(max_names)
+        self.once = Once(lambda _: list(self.look()), KEPT_SECONDS)
 
     def collect(self):
-        samples = Samples()
+        return self.once.get()
+
+    def look(self):
+        """One look at a time, however many scrape at once."""
+        samples, at = Samples(), time.time()
         try:
             answers = self.fleet.ask(ask)
         except Trouble as trouble:
             answers = [(self.fleet.title, trouble)]
-        with self.lock:
-            for name, answer in answers:
-                if isinstance(answer, Trouble):
-                    warn(f"{name}: {answer}")
-                    samples.add("ratelimit_up", 0, name)
-                else:
-                    samples.add("ratelimit_up", 1, name)
-                    self.add(samples, name, *answer)
-        yield from samples.families.values()
+        for name, answer in answers:
+            samples.add("ratelimit_collected_timestamp_seconds", at, name)
+            if isinstance(answer, Trouble):
+                warn(f"{name}: {answer}")
+                samples.add("ratelimit_up", 0, name)
+            else:
+                samples.add("ratelimit_up", 1, name)
+                self.add(samples, name, *answer)
+        return samples.families.values()
 
     def add(self, samples, server, overview, policies, notes):
         """One server's samples."""
@@ -152,9 +161,11 @@ class Collector:
         samples.add("ratelimit_replica", int(overview.text("role") == "slave"), server)
         samples.add("ratelimit_module_info", 1, server, overview.text("ratelimit_version"))
         samples.add("ratelimit_policies_fingerprint", 1, server, overview.policies_fingerprint)
-        for name, deny_list in overview.lists.items():
-            if name.endswith(synced.SUFFIX):
-                continue  # a note is told by what is in it
+        # A note is told by what is in it.
+        lists = [name for name in sorted(overview.lists) if not name.endswith(synced.SUFFIX)]
+        samples.add("ratelimit_deny_lists_left_out", max(0, len(lists) - self.max_names), server)
+        for name in lists[: self.max_names]:
+            deny_list = overview.lists[name]
             samples.add("ratelimit_deny_list_entries", deny_list.entries, server, name)
             samples.add("ratelimit_deny_list_changed_timestamp_seconds", deny_list.changed_ms / 1000, server, name)
             samples.add("ratelimit_deny_list_fingerprint", 1, server, name, deny_list.fingerprint)
@@ -166,7 +177,7 @@ class Collector:
                 samples.add(f"ratelimit_region_{metric}_seconds", None if ms is None else ms / 1000, server, name)
             for metric in ("merges", "news", "refused"):
                 samples.add(f"ratelimit_region_{metric}", getattr(region, metric), server, name)
-        for name, note in notes.items():
+        for name, note in sorted(notes.items())[: self.max_names]:
             samples.add("ratelimit_deny_sync_timestamp_seconds", note.at, server, name)
             samples.add("ratelimit_deny_sync_entries", note.entries, server, name)
 
@@ -219,7 +230,7 @@ def main(arguments):
         type=count,
         default=MAX_NAMES,
         metavar="N",
-        help=f"names that have series of their own on each server ({MAX_NAMES}); policies go first",
+        help=f"names, and deny lists, that have series of their own on each server ({MAX_NAMES}); policies go first",
     )
     options = parser.parse_args(arguments)
     fleet = Fleet.of(parser, options, warn, timeout=3.0)

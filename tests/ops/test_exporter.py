@@ -18,7 +18,17 @@ RULES = SHIPPED / "prometheus/rules.yml"
 
 
 def metrics(url):
-    """{(name, labels): value}"""
+    """{(name, labels): value}, of a look at the servers that began after this was called."""
+    called = time.time()
+
+    def fresh():
+        found = scrape(url)
+        return min(value for (name, *_), value in found.items() if name == "ratelimit_collected_timestamp_seconds") >= called and found
+
+    return eventually("a fresh look", fresh)
+
+
+def scrape(url):
     families = text_string_to_metric_families(get(url))
     samples = itertools.chain.from_iterable(family.samples for family in families)
     found = {}
@@ -150,6 +160,30 @@ class Exporter(unittest.TestCase):
         server.hits(1, "RL.FIXED y 5 1h POLICY yak")
         again = {dict(rest)["policy"] for have, *rest in metrics(url) if have == "ratelimit_hits_total"}
         self.assertEqual(again, labels)
+
+    def test_scrapes_at_once_share_one_look_and_series_are_bounded(self):
+        server = self.server("ratelimit.policies 10000", "ratelimit.deny-lists 10000")
+        count = 3000
+        server.node.pipeline([["RL.POLICY", "SET", f"policy:{n}", "SLIDING", "5", "15m"] for n in range(count)])
+        server.node.pipeline([["RL.SLIDING", "k", "5", "15m", "POLICY", f"policy:{n}"] for n in range(count)])
+        server.node.pipeline([["RL.DENY", "ADD", f"list:{n}", "192.0.2.1"] for n in range(count)])
+        url, _ = self.exporter("-p", server.port)
+        found = metrics(url)
+        for name, most in (("ratelimit_hits_total", 3 * 1000), ("ratelimit_deny_list_entries", 1000)):
+            self.assertEqual(sum(1 for have, *_ in found if have == name), most, name)
+        self.assertEqual(self.get(url, "ratelimit_deny_lists_left_out"), count - 1000)
+
+        def looks():
+            lines = server.call("INFO commandstats").lower().splitlines()
+            return sum(int(line.split("calls=")[1].split(",")[0]) for line in lines if line.startswith("cmdstat_rl.policy|list"))
+
+        before = looks()
+        threads = [threading.Thread(target=get, args=(url,)) for _ in range(20)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertLess(looks() - before, 15)
 
     def test_wrong_usage_is_said(self):
         for arguments in (["--listen", "nowhere"], ["--max-names", "-1"], ["-p", "x"], ["--insecure"], ["--tls", "--cacert", "/no"]):
@@ -295,7 +329,7 @@ class Prometheus(unittest.TestCase):
         program.await_url(url)
 
         def told():
-            samples = metrics(url)
+            samples = scrape(url)
             return {dict(rest).get("key"): value for (have, *rest), value in samples.items() if have == "redis_script_values"}
 
         eventually("hits are told", lambda: told().get("policy:login:denied", 0) > 0)
