@@ -269,6 +269,10 @@ def parse(arguments):
     parser.add_argument("--cluster", action="store_true", help="both sides are clusters: every primary of each")
     parser.add_argument("--from-user", metavar="NAME", help=f"the source's user, of the password in {PASSWORD}")
     parser.add_argument("--user", metavar="NAME", help=f"the targets' user, of the password in {TARGET_PASSWORD}")
+    parser.add_argument("--from-tls", action="store_true", help="speak TLS with the source")
+    parser.add_argument("--from-cacert", metavar="FILE", help="with --from-tls: whom to trust")
+    parser.add_argument("--from-cert", metavar="FILE", help="with --from-tls: the client's certificate")
+    parser.add_argument("--from-key", metavar="FILE", help="with --from-tls: and its key")
     parser.add_argument("--tls", action="store_true", help="speak TLS with the targets")
     parser.add_argument("--cacert", metavar="FILE", help="with --tls: whom to trust, instead of the system's authorities")
     parser.add_argument("--cert", metavar="FILE", help="with --tls: the client's certificate")
@@ -279,19 +283,23 @@ def parse(arguments):
         parser.error("--to names a region twice")
     if not options.tls and (options.cacert or options.cert or options.key):
         parser.error("--cacert, --cert and --key go with --tls")
+    if not options.from_tls and (options.from_cacert or options.from_cert or options.from_key):
+        parser.error("--from-cacert, --from-cert and --from-key go with --from-tls")
     try:
         options.source = Address.parse(options.source)
         options.context = tls_context(options.cacert, options.cert, options.key) if options.tls else None
+        own = (options.from_cacert, options.from_cert, options.from_key)
+        options.from_context = tls_context(*own) if options.from_tls else None
     except ValueError as error:
         parser.error(str(error))
     except OSError as error:
-        parser.error(f"--tls: {error}")
+        parser.error(f"--tls, --from-tls: {error}")
     return options
 
 
 def main(arguments):
     options = parse(arguments)
-    here = Access(options.from_user, os.environ.get(PASSWORD))
+    here = Access(options.from_user, os.environ.get(PASSWORD), options.from_context)
     there = Access(options.user, os.environ.get(TARGET_PASSWORD), options.context)
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

@@ -288,8 +288,10 @@ class Drills(unittest.TestCase):
             eventually("it serves", lambda node=node: "cluster_state:ok" in node.server.call("CLUSTER INFO"))
             eventually("they know each other", lambda node=node: "known_nodes:2" in node.server.call("CLUSTER INFO"))
         (one.root / "etc/policies.toml").write_text('[policies]\nlogin = "sliding 5 15m"\napi = "fixed 1000 1m"\n')
-        (one.root / "etc/bots.txt").write_text("192.0.2.0/24\n198.51.100.7\n")
         one.run("/opt/ratelimit/ops/ratelimit policy sync --server node1:6379 --server node2:6379 /etc/ratelimit/policies.toml")
+        one.server.call("RL.POLICY SET api FIXED 5000 1m TTL 1h")
+        one.server.call("RL.DENY ADD bad 192.0.2.0/24 203.0.113.9")
+        one.server.call("RL.DENY ADD attack 198.51.100.0/24 TTL 1h")
         self.drill("A node joins a cluster")
 
     def test_a_clock_that_jumps(self):

@@ -231,6 +231,22 @@ class RegionSync(unittest.TestCase):
         eu.node.pipeline([("RL.FIXED", f"many:{number}", 100, "30d") for number in range(2000)])
         eventually("all keys are there", lambda: us.call("DBSIZE") == 2001)
 
+    def test_tls_to_the_source(self):
+        place, port = self.certificates(), free_port()
+        tls = (f"tls-port {port}", f"tls-ca-cert-file {place}/ca.crt", f"tls-cert-file {place}/server.crt",
+               f"tls-key-file {place}/server.key", "tls-auth-clients yes")
+        eu, us = self.region("eu", *tls), self.region("us")
+        eu.hits(3, "RL.FIXED k 100 30d")
+        words = ("--from", f"127.0.0.1:{port}", "--every", "5ms", "--to", f"us={us.address}", "--from-tls")
+        stranger = Program(ratelimit("region sync", *words))
+        self.addCleanup(stranger.close)
+        eventually("it trusts no stranger", lambda: "certificate verify failed" in stranger.output)
+        self.assertEqual(self.used(us, "k"), 0)
+        own = ("--from-cacert", place / "ca.crt", "--from-cert", place / "client.crt", "--from-key", place / "client.key")
+        relay = Program(ratelimit("region sync", *words, *own))
+        self.addCleanup(relay.close)
+        self.await_used((us,), "k", 3)
+
     def test_the_exporter_tells_how_old_what_is_known_is(self):
         eu, us = self.region("eu"), self.region("us")
         self.relay(eu, ("us", us.port))

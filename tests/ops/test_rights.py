@@ -46,6 +46,15 @@ class Rights(unittest.TestCase):
         self.run_as("policy-sync", policies)
         self.assertEqual(self.server.call("RL.POLICY GET login"), ["sliding", "5", "15m"])
 
+    def test_join(self):
+        joining = Server()
+        self.addCleanup(joining.close)
+        joining.call(f"ACL SETUSER join {USERS['join']}")
+        words = "join", "--from", self.server.address, "-p", joining.port, "--user", "join"
+        status, _, errors = run(*words, environment=PASSWORD)
+        self.assertEqual(status, 0, errors)
+        self.assertEqual(joining.call("RL.DENY HAS bad 192.0.2.1"), [1])
+
     def test_top(self):
         self.assertRegex(self.run_as("top", "--once", "--interval", "0.1"), r"login +login:alice")
 
