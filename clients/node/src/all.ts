@@ -1,10 +1,9 @@
 // Several keys with one command: a hit is charged to all of them, or to none.
 
 import { members, wrong } from "./check.js";
-import { answered } from "./client.js";
 import type { Limiter } from "./limiter.js";
 import { asked } from "./limiter.js";
-import { checked, costWords, denyWords, fullKey, policyWords, type Deny, type HitOptions } from "./options.js";
+import { blockWords, checked, costWords, denyWords, fullKey, metered, policyWords, told, type Deny, type HitOptions } from "./options.js";
 import { allVerdict, unavailable, type AllVerdict } from "./verdict.js";
 
 export interface Part {
@@ -33,7 +32,7 @@ async function ask(command: "RL.ALL" | "RL.PEEKALL", parts: readonly Part[], opt
     ...plan.limits,
     ...costWords(hits[index]?.cost),
     ...policyWords(plan, hits[index] as HitOptions),
-    ...(plan.block.length === 0 ? [] : ["BLOCK", ...plan.block]),
+    ...blockWords(plan),
   ]);
   const args = [
     command,
@@ -47,10 +46,12 @@ async function ask(command: "RL.ALL" | "RL.PEEKALL", parts: readonly Part[], opt
   ];
   // One that is closed while Redis is away closes them all.
   const open = parts.every(({ limiter }) => limiter.reach.open);
-  const { send, reach } = first.limiter;
+  const { reach } = first.limiter;
   const asking = parts.map(({ limiter }, index) => asked(limiter.plan, hits[index] as HitOptions));
-  const answer = send(args, keys[0] as string).then((reply) => allVerdict(reply, asking, { stamp, deny: deny !== undefined }));
-  return answered(reach, answer, (error) => ({ ...unavailable(error, open), keys: [] }));
+  const read = (reply: unknown) => allVerdict(reply, asking, { stamp, deny: deny !== undefined });
+  const failed = (error: Error) => ({ ...unavailable(told(reach, error), open), keys: [] });
+  const answer = reach.connection.ask(args, keys[0] as string, reach.timeoutMs, read, failed);
+  return metered(reach, parts.map(({ limiter }) => limiter.plan.name).join("+"), answer);
 }
 
 /**

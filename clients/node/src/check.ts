@@ -26,10 +26,33 @@ export function oneOf<T extends string>(name: string, value: unknown, choices: r
   return value as T;
 }
 
-/** A duration or a calendar window: the server says what is wrong with one; a number without a unit is a common slip. */
+const UNITS: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000, w: 604_800_000 };
+const MAX_SPAN_MS = 3660 * 86_400_000;
+
+const durationMs = (value: unknown): number => {
+  const [, amount, unit = ""] = /^([1-9]\d*)(ms|s|m|h|d|w)$/i.exec(typeof value === "string" ? value : "") ?? [];
+  const ms = Number(amount) * (UNITS[unit.toLowerCase()] ?? NaN);
+  return ms <= MAX_SPAN_MS ? ms : NaN;
+};
+
+/** A duration, as the server reads one: it is told here and now, and not by the first hit. */
 export function span(name: string, value: unknown): string {
-  if (typeof value !== "string" || !/^[1-9]\d*[a-z]/i.test(value)) throw wrong(name, 'a duration such as "15m"', value);
-  return value;
+  if (Number.isNaN(durationMs(value))) throw wrong(name, 'a duration such as "15m" (ms, s, m, h, d, w; up to 3660d)', value);
+  return value as string;
+}
+
+/** A duration in ms. */
+export const spanMs = (name: string, value: unknown): number => durationMs(span(name, value));
+
+/** A duration, one that begins with the first hit (`5h@first`), or a window of the calendar. */
+export function fixedWindow(name: string, value: unknown): string {
+  const written = typeof value === "string" ? value : "";
+  const [first] = /^[^@]*(?=@first$)/i.exec(written) ?? [];
+  const isCalendar = /^(?:[1-9]\d*[dw]@|(?:[13]mo|1y)(?:@|$))(?<=@|o|y)[\x21-\x7e]*$/i.test(written) && !/@$|@first$/i.test(written);
+  if (Number.isNaN(durationMs(first ?? written)) && !isCalendar) {
+    throw wrong(name, 'a duration such as "15m", or a window of the calendar such as "1mo", "1w@thu" or "1d@Europe/Berlin"', value);
+  }
+  return written;
 }
 
 /** An object with no other members than these: a misspelt option must not be a limit that is silently off. */

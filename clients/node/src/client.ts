@@ -1,11 +1,21 @@
-// The one place that knows Redis clients: how each is asked to send a command, and what its errors mean.
+// The one place that knows Redis clients: how a connection of the package's own is made from each, by which a command
+// is sent at most once and never later, and what errors mean.
+//
+// With their defaults they send again what may have been charged already (ioredis resends what was unanswered when a
+// connection broke, 20 times), and send later what was asked while Redis was away. So the limiter takes from a client
+// its address, its password and its TLS, and has a connection of its own.
 
 import { wrong } from "./check.js";
 
-/** Sends one command. `key` is the key that decides on the node of a cluster. */
+/**
+ * Sends one command. `key` is the key that decides on the node of a cluster. It must not send again what may have
+ * reached the server, nor later: nothing here can see to that.
+ */
 export type Send = (args: string[], key: string) => Promise<unknown>;
 
-/** A client of node-redis, or a pool of them. */
+type Listen = (event: string, listener: (error: Error) => void) => unknown;
+
+/** A client of node-redis. */
 export interface NodeRedisClient {
   sendCommand(args: string[]): Promise<unknown>;
 }
@@ -18,26 +28,223 @@ export interface NodeRedisCluster {
 export interface IoRedisClient {
   call(command: string, ...args: string[]): Promise<unknown>;
 }
-/** What speaks REST: @upstash/redis, or `restClient()` of this package. */
+/** What speaks REST: @upstash/redis with `retry: { retries: 0 }`, or `restClient()` of this package. */
 export interface RestClient {
   exec(command: [string, ...string[]]): Promise<unknown>;
 }
 
 export type Client = Send | NodeRedisClient | NodeRedisCluster | IoRedisClient | RestClient;
 
-export function sender(client: Client): Send {
-  if (typeof client === "function") return client;
-  if (typeof client === "object" && client !== null) {
-    // ioredis has a sendCommand too, which takes something else.
-    if ("call" in client) return ([command, ...args]) => client.call(command as string, ...args);
-    if ("masters" in client) return (args, key) => client.sendCommand(key, false, args);
-    if ("sendCommand" in client) return (args) => client.sendCommand(args);
-    if ("exec" in client) return (args) => client.exec(args as [string, ...string[]]);
-  }
-  throw wrong("client", "a client of node-redis, ioredis or @upstash/redis, or a function that sends a command", client);
+/** A connection that is ready. */
+export interface Link {
+  readonly send: Send;
+  readonly close: () => void;
 }
 
-/** What the server refused: a mistake in the call or in the set-up, which trying again does not mend. */
+export interface Driver {
+  /** Makes a connection. `lost` is called once it is gone; `made` with what closes it while it is not ready yet. */
+  dial(lost: (error: Error) => void, made: (close: () => void) => void): Promise<Link>;
+  /** Calls `end` whenever the application closes its client. */
+  onEnd(end: () => void): void;
+  /** Whether the application's client is open, now that it was closed once. */
+  isOpen(): boolean;
+}
+
+interface NodeRedis extends NodeRedisClient {
+  readonly options?: { readonly socket?: object };
+  readonly isOpen: boolean;
+  readonly on: Listen;
+  duplicate(overrides: object): NodeRedis;
+  connect(): Promise<unknown>;
+  sendCommand(args: string[], options?: object): Promise<unknown>;
+  unref(): void;
+  destroy(): void;
+}
+
+/** By default each command has an AbortSignal of 5 s, which costs more than all the rest of it. */
+const UNTIMED = { timeout: undefined };
+
+function nodeRedis(client: NodeRedis): Driver {
+  const overrides = {
+    disableOfflineQueue: true,
+    commandOptions: UNTIMED,
+    clientSideCache: undefined,
+    emitInvalidate: undefined,
+    pingInterval: undefined,
+    commandsQueueMaxLength: undefined,
+  };
+  return {
+    async dial(lost, made) {
+      const socket = { ...client.options?.socket, reconnectStrategy: false };
+      const own = client.duplicate({ ...overrides, socket });
+      own.on("error", (error) => own.isOpen || lost(error));
+      own.on("end", () => lost(new Error("the connection was closed")));
+      own.unref(); // who waits for an answer keeps the process alive, a connection does not
+      const close = () => own.destroy();
+      made(close);
+      await own.connect();
+      return { send: (args) => own.sendCommand(args, UNTIMED), close };
+    },
+    onEnd: (end) => client.on("end", end),
+    isOpen: () => client.isOpen,
+  };
+}
+
+interface NodeRedisClusterWhole extends NodeRedisCluster {
+  readonly isOpen: boolean;
+  readonly _options?: { readonly defaults?: object };
+  readonly on: Listen;
+  duplicate(overrides: object): NodeRedisClusterWhole;
+  connect(): Promise<unknown>;
+  sendCommand(key: string, isReadonly: boolean, args: string[], options?: object): Promise<unknown>;
+  destroy(): void;
+}
+
+function nodeRedisCluster(client: NodeRedisClusterWhole): Driver {
+  return {
+    async dial(lost, made) {
+      const defaults = { ...client._options?.defaults, disableOfflineQueue: true, commandOptions: UNTIMED };
+      const own = client.duplicate({ defaults, commandOptions: UNTIMED });
+      own.on("error", () => undefined); // what a call meets, it is told
+      own.on("disconnect", () => lost(new Error("the connection was closed")));
+      const close = () => own.destroy();
+      made(close);
+      await own.connect();
+      return { send: (args, key) => own.sendCommand(key, false, args, UNTIMED), close };
+    },
+    onEnd: (end) => client.on("disconnect", end),
+    isOpen: () => client.isOpen,
+  };
+}
+
+interface Stream {
+  cork(): void;
+  uncork(): void;
+  unref?(): void;
+  destroy?(): void;
+}
+interface IoRedis extends IoRedisClient {
+  readonly status: string;
+  readonly isCluster?: boolean;
+  readonly stream?: Stream;
+  readonly options: { readonly redisOptions?: object };
+  readonly on: Listen;
+  duplicate(...overrides: object[]): IoRedis;
+  connect(): Promise<unknown>;
+  disconnect(): void;
+}
+
+/** Sends nothing twice, nothing later, and tells at once that a connection broke. */
+const ONCE = {
+  autoResendUnfulfilledCommands: false,
+  maxRetriesPerRequest: 0,
+  reconnectOnError: null,
+  commandTimeout: undefined,
+  monitor: false,
+};
+
+/** Dials by itself alone, so that a failure is one. */
+const DIALLED = { ...ONCE, lazyConnect: true, enableOfflineQueue: false, enableAutoPipelining: false, retryStrategy: () => null };
+
+/** ioredis writes each command by itself: what is sent in one turn of the loop goes out together here. */
+function together(stream: Stream | undefined): () => void {
+  if (stream === undefined || typeof setImmediate !== "function") return () => undefined;
+  let corked = false;
+  const uncork = () => {
+    corked = false;
+    stream.uncork();
+  };
+  return () => {
+    if (corked) return;
+    corked = true;
+    stream.cork();
+    setImmediate(uncork);
+  };
+}
+
+function ioRedis(client: IoRedis): Driver {
+  return {
+    async dial(lost, made) {
+      const own = client.isCluster
+        ? client.duplicate([], {
+            lazyConnect: true,
+            enableOfflineQueue: false,
+            enableAutoPipelining: false,
+            retryDelayOnFailover: 0, // tells of a node that is gone, and does not send again
+            clusterRetryStrategy: () => null,
+            redisOptions: { ...client.options.redisOptions, ...ONCE },
+          })
+        : client.duplicate(DIALLED);
+      let cause: Error | undefined; // ioredis' rejection says "Connection is closed."
+      own.on("error", (error) => (cause = error));
+      own.on("end", () => lost(cause ?? new Error("the connection was closed")));
+      const close = () => {
+        if (own.status === "end") return;
+        own.disconnect(); // it says goodbye, and a server that is stopped does not answer
+        if (!client.isCluster) own.stream?.destroy?.();
+      };
+      made(close);
+      try {
+        await own.connect();
+      } catch (error) {
+        throw cause ?? error;
+      }
+      if (client.isCluster) {
+        (own as unknown as { nodes(): IoRedis[] }).nodes().forEach((node) => node.stream?.unref?.());
+        return { send: ([command, ...args]) => own.call(command as string, ...args), close };
+      }
+      own.stream?.unref?.();
+      const cork = together(own.stream);
+      const send: Send = (args) => {
+        cork();
+        return own.call(...(args as [string, ...string[]]));
+      };
+      return { send, close };
+    },
+    onEnd: (end) => client.on("end", end),
+    isOpen: () => client.status !== "end",
+  };
+}
+
+/** What needs no connection: a function, or HTTP. */
+const direct = (send: Send): Driver => ({
+  dial: async () => ({ send, close: () => undefined }),
+  onEnd: () => undefined,
+  isOpen: () => true,
+});
+
+function rest(client: RestClient): Driver {
+  const retries = (client as { client?: { retry?: { attempts?: unknown } } }).client?.retry?.attempts;
+  if (typeof retries === "number" && retries > 0) {
+    throw new TypeError(
+      "client: @upstash/redis sends a command again when an answer is lost, and it would be counted again: " +
+        "new Redis({ url, token, retry: { retries: 0 } })",
+    );
+  }
+  return direct((args) => client.exec(args as [string, ...string[]]));
+}
+
+const SHAPES = "a client of node-redis, ioredis or @upstash/redis, or a function that sends a command";
+
+/** How to reach Redis by whichever client. What cannot be made safe is refused, with what to do instead. */
+export function driver(client: Client): Driver {
+  if (typeof client === "function") return direct(client);
+  if (typeof client !== "object" || client === null) throw wrong("client", SHAPES, client);
+  const has = (...names: string[]): boolean => names.every((name) => name in client);
+  if (has("call", "duplicate", "status")) return ioRedis(client as unknown as IoRedis);
+  if (has("masters", "duplicate")) return nodeRedisCluster(client as unknown as NodeRedisClusterWhole);
+  if (has("sendCommand", "getMasterNode")) {
+    throw new TypeError("client: a sentinel of node-redis sends again after a failure, and a hit would be counted again: use ioredis with `sentinels`");
+  }
+  if (has("sendCommand", "duplicate", "isOpen")) return nodeRedis(client as unknown as NodeRedis);
+  if (has("execute", "acquire") || has("sendCommand", "execute")) {
+    throw new TypeError("client: a pool keeps commands and sends them later: pass createClient(options), of which one connection is made that takes any number of hits at once");
+  }
+  if (has("exec")) return rest(client as RestClient);
+  throw wrong("client", SHAPES, client);
+}
+
+/** What the server refused: a mistake in the set-up, on either side, which trying again does not mend. */
 export class RefusedError extends Error {
   override readonly name = "RefusedError";
   /** `ERR`, `WRONGTYPE`, `NOPERM` ... */
@@ -57,38 +264,4 @@ export function refusal(error: unknown): RefusedError | undefined {
   const code = /^([A-Z]+) /.exec(message)?.[1];
   if (code === undefined || !REFUSALS.has(code) || message.startsWith("ERR max number of clients")) return undefined;
   return new RefusedError(message, code, error);
-}
-
-/** An answer within the time given, or an error. Its timer keeps no process alive longer than that. */
-export async function within<T>(timeoutMs: number | false, answer: Promise<T>): Promise<T> {
-  if (timeoutMs === false) return answer;
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`no answer from Redis within ${timeoutMs} ms`)), timeoutMs);
-  });
-  try {
-    return await Promise.race([answer, late]);
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
-export interface Reach {
-  readonly timeoutMs: number | false;
-  /** Whether a hit is let through where Redis is away. */
-  readonly open: boolean;
-  readonly onError: (error: Error) => void;
-}
-
-/** The answer in time. A refusal is thrown; any other failure is told to `onError`, and `instead` stands for an answer. */
-export async function answered<T>({ timeoutMs, onError }: Reach, answer: Promise<T>, instead: (error: Error) => T): Promise<T> {
-  try {
-    return await within(timeoutMs, answer);
-  } catch (error) {
-    const refused = refusal(error);
-    if (refused) throw refused;
-    const cause = error instanceof Error ? error : new Error(String(error));
-    onError(cause);
-    return instead(cause);
-  }
 }

@@ -1,10 +1,25 @@
 // Who is asking: the part of the key that names the caller. The most specific one that is proven wins: user, API key, IP.
 
-import { text, wrong } from "./check.js";
-import { networks, parseAddress } from "./address.js";
+import { members, text, wrong } from "./check.js";
+import { networks, parseAddress, type Address } from "./address.js";
 
-async function hash(secret: string): Promise<string> {
-  const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(secret));
+export interface IdentityOptions {
+  /**
+   * A key of the application's own. With it the hash is an HMAC: an address that somebody guesses cannot be looked up
+   * in a dump of Redis. All processes share it; with another one all callers are new.
+   */
+  readonly identitySecret?: string;
+}
+
+async function hash(secret: string, { identitySecret }: IdentityOptions = {}): Promise<string> {
+  const bytes = (text: string) => new TextEncoder().encode(text);
+  let digest: ArrayBuffer;
+  if (identitySecret === undefined) digest = await crypto.subtle.digest("SHA-256", bytes(secret));
+  else {
+    const algorithm = { name: "HMAC", hash: "SHA-256" };
+    const key = await crypto.subtle.importKey("raw", bytes(text("identitySecret", identitySecret)), algorithm, false, ["sign"]);
+    digest = await crypto.subtle.sign("HMAC", key, bytes(secret));
+  }
   return Array.from(new Uint8Array(digest, 0, 16), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
@@ -17,21 +32,57 @@ export function byUser(id: string | number | bigint): string {
 /** `key:` and a hash: an API key must not lie readable in Redis, its slow log or its dumps. */
 export const byApiKey = async (apiKey: string): Promise<string> => `key:${await hash(text("apiKey", apiKey))}`;
 
-/** `account:` and a hash. `Alice@Example.com ` and `alice@example.com` are one account. */
-export const byAccount = async (email: string): Promise<string> => `account:${await hash(text("email", email).trim().toLowerCase())}`;
+/** As a person means an e-mail address: NFKC, no zero-width characters, no spaces around it, lower case. */
+const normalized = (email: string): string =>
+  text("email", email).normalize("NFKC").replace(/\p{Cf}/gu, "").trim().toLowerCase();
 
-/** For logins: one address guessing one account. */
-export const byLogin = async (address: string, email: string): Promise<string> => `${byIp(address)}:${await byAccount(email)}`;
+/** `account:` and a hash. `Alice@Example.com ` and `alice@example.com` are one account. */
+export const byAccount = async (email: string, options?: IdentityOptions): Promise<string> => `account:${await hash(normalized(email), options)}`;
+
+export interface LoginIdentity extends IdentityOptions {
+  /** As `clientAddress` gives it; `unknown` where there is none. */
+  readonly address: string;
+  readonly email: string;
+}
 
 /**
- * `ip:203.0.113.9`; of an IPv6 address its /64, for a customer is given one to choose addresses from. What is no
- * address is `ip:unknown`: a stranger who writes nonsense is no new caller each time.
+ * For logins: one address guessing one account. Its arguments have names, for one taken for the other would make one
+ * caller of all. Limit the address and the account by themselves too.
  */
-export function byIp(address: string | undefined): string {
+export async function byLogin(login: LoginIdentity): Promise<string> {
+  const { address, email, ...options } = members("byLogin", login, ["address", "email", "identitySecret"]) as unknown as LoginIdentity;
+  return `${byIp(text("address", address))}:${await byAccount(email, options)}`;
+}
+
+export interface IpOptions {
+  /** How many bits of an IPv6 address make one caller. Default 64: what a customer is given, at the least. */
+  readonly ipv6?: number;
+  /** The same of an IPv4 address. Default 32. */
+  readonly ipv4?: number;
+}
+
+/**
+ * `ip:203.0.113.9`; of an IPv6 address its /64, for a customer is given one to choose addresses from. Many are given a
+ * /56: `{ ipv6: 56 }`. What is no address is `ip:unknown`: a stranger who writes nonsense is no new caller each time.
+ */
+export function byIp(address: string | undefined, options: IpOptions = {}): string {
+  const { ipv6 = 64, ipv4 = 32 } = members("options of byIp", options, ["ipv6", "ipv4"]) as IpOptions;
+  bitsOf("ipv6", ipv6, 128);
+  bitsOf("ipv4", ipv4, 32);
   const parsed = address === undefined ? undefined : parseAddress(address);
   if (parsed === undefined) return "ip:unknown";
-  if (parsed.length === 4) return `ip:${parsed.join(".")}`;
-  return `ip:${parsed.slice(0, 4).map((group) => group.toString(16)).join(":")}::/64`;
+  const [width, bits] = parsed.length === 4 ? [8, ipv4] : [16, ipv6];
+  const kept = parsed.map((part, index) => {
+    const rest = width - Math.min(width, Math.max(0, bits - index * width));
+    return (part >> rest) << rest;
+  });
+  if (width === 8) return `ip:${kept.join(".")}${bits === 32 ? "" : `/${bits}`}`;
+  const groups = kept.slice(0, Math.ceil(bits / 16)).map((group) => group.toString(16));
+  return `ip:${groups.join(":")}${groups.length === 8 ? "" : "::"}/${bits}`;
+}
+
+function bitsOf(name: string, value: number, most: number): void {
+  if (!Number.isSafeInteger(value) || value < 1 || value > most) throw wrong(name, `a number of bits, 1 to ${most}`, value);
 }
 
 /**

@@ -1,8 +1,30 @@
 export { hitAll, peekAll, type AllOptions, type Part } from "./all.js";
 export { RefusedError, type Client, type Send } from "./client.js";
 export { EXPOSED, rateLimitHeaders } from "./headers.js";
-export { byAccount, byApiKey, byIp, byLogin, byUser, clientAddress, type From, type Trust } from "./identify.js";
-export { createLeaser, type Lease, type Leaser, type LeaseOptions, type LeaserOptions } from "./lease.js";
+export {
+  byAccount,
+  byApiKey,
+  byIp,
+  byLogin,
+  byUser,
+  clientAddress,
+  type From,
+  type IdentityOptions,
+  type IpOptions,
+  type LoginIdentity,
+  type Trust,
+} from "./identify.js";
+export {
+  createLeaser,
+  LeaseLostError,
+  type Held,
+  type HoldOptions,
+  type Lease,
+  type Leaser,
+  type LeaseOptions,
+  type LeaserOptions,
+  type WaitForLeaseOptions,
+} from "./lease.js";
 export { createLimiter, type Limiter, type WaitOptions } from "./limiter.js";
 export { rateLimit, refusalOf, refuse, setHeaders, withRateLimit, type NodeResponse, type Refusal } from "./middleware.js";
 export type {
@@ -10,7 +32,7 @@ export type {
   BucketLimit,
   CalendarWindow,
   Common,
-  Connection,
+  ConnectionOptions,
   Deny,
   Duration,
   FixedLimit,
@@ -19,6 +41,7 @@ export type {
   Shape,
   SlidingLimit,
 } from "./options.js";
+export type { HitEvent, Reason } from "./report.js";
 export { presets } from "./presets.js";
 export { spend, type Reservation, type SpendOptions, type Spent } from "./reservation.js";
 export type { AllVerdict, LimitState, Numbers, Verdict } from "./verdict.js";

@@ -2,19 +2,22 @@
 
 import { BlockedCache } from "./blocked.js";
 import { integer, members } from "./check.js";
-import { answered, sender, within, type Reach, type Send } from "./client.js";
 import {
   checked,
   costWords,
   denyWords,
   described,
   fullKey,
+  metered,
   plan,
+  blockWords,
   policyWords,
   reach,
+  told,
   type HitOptions,
   type LimiterOptions,
   type Plan,
+  type Reach,
 } from "./options.js";
 import { Reservation } from "./reservation.js";
 import { sleep } from "./sleep.js";
@@ -27,23 +30,40 @@ export interface WaitOptions {
   readonly signal?: AbortSignal;
 }
 
+const NO_OPTIONS: HitOptions = {};
+const failing = (error: Error): never => {
+  throw error;
+};
+
 export class Limiter {
   /** For `hitAll`. */
   readonly plan: Plan;
   readonly reach: Reach;
-  readonly send: Send;
   readonly #blocked: BlockedCache | undefined;
+  // Of a hit without options: what it says, and what is known of its reply. Made once.
+  readonly #command: string;
+  readonly #words: readonly string[];
+  readonly #asked: Asked;
 
   constructor(options: LimiterOptions) {
     this.plan = plan(options);
-    this.send = sender(options.client);
-    this.reach = reach(options, this.plan.block.length === 0);
+    this.reach = reach(options, this.plan.block.length === 0, this.plan.name);
     const { blockedCache = false } = options;
     this.#blocked = blockedCache === false ? undefined : new BlockedCache(blockedCache === true ? {} : blockedCache);
+    this.#command = `RL.${this.plan.algorithm}`;
+    this.#words = [...this.plan.limits, ...blockWords(this.plan), ...policyWords(this.plan, NO_OPTIONS)];
+    this.#asked = asked(this.plan, NO_OPTIONS);
   }
 
-  /** Counts one hit, or says why not. */
-  async hit(key: string, options: HitOptions = {}): Promise<Verdict> {
+  /**
+   * Counts one hit, or says why not. Charged once at most. Rejects only where an option is wrong (`TypeError`): whatever
+   * Redis does or does not, there is a verdict, within `timeoutMs`.
+   */
+  async hit(key: string, options: HitOptions = NO_OPTIONS): Promise<Verdict> {
+    const full = fullKey(this.plan, key);
+    if (options === NO_OPTIONS && !this.#blocked) {
+      return this.#send([this.#command, full, ...this.#words], full, this.#asked);
+    }
     checked(options);
     const { cost = 1, min, force = false, stamp = false, at } = options;
     const words = [
@@ -53,7 +73,6 @@ export class Limiter {
       ...(at === undefined ? [] : ["AT", String(at)]),
       ...(stamp ? ["STAMP"] : []),
     ];
-    const full = fullKey(this.plan, key);
     // A hit that takes what fits, or that goes on another policy, says nothing of the next one and learns nothing from it.
     const cache = min === undefined && options.policy === undefined ? this.#blocked : undefined;
     const known = cache?.find(full, cost, force);
@@ -112,25 +131,37 @@ export class Limiter {
     try {
       await sleep(answer.retryAfterMs, signal);
     } catch (aborted) {
-      await this.hit(key, { cost: -cost }).catch(this.reach.onError); // its place is given back
+      await this.hit(key, { cost: -cost }); // its place is given back
       throw aborted;
     }
     return answer;
   }
 
-  /** Forgets all that was used. Whether there was anything. */
+  /** Forgets all that was used. Whether there was anything. Rejects where Redis is away. */
   async reset(key: string): Promise<boolean> {
     const full = fullKey(this.plan, key);
     this.#blocked?.forget(full);
-    return Number(await within(this.reach.timeoutMs, this.send(["DEL", full], full))) === 1;
+    return this.reach.connection.ask(["DEL", full], full, this.reach.timeoutMs, (reply) => Number(reply) === 1, failing);
   }
 
   #ask(key: string, words: string[], options: HitOptions, command = [`RL.${this.plan.algorithm}`]): Promise<Verdict> {
-    const block = this.plan.block.length === 0 ? [] : ["BLOCK", ...this.plan.block];
-    const { deny } = options;
-    const args = [...command, key, ...this.plan.limits, ...words, ...block, ...policyWords(this.plan, options), ...denyWords(deny)];
-    const answer = this.send(args, key).then((reply) => verdict(reply, asked(this.plan, options)));
-    return answered(this.reach, answer, (error) => unavailable(error, this.reach.open));
+    const args = [
+      ...command,
+      key,
+      ...this.plan.limits,
+      ...words,
+      ...blockWords(this.plan),
+      ...policyWords(this.plan, options),
+      ...denyWords(options.deny),
+    ];
+    return this.#send(args, key, asked(this.plan, options));
+  }
+
+  #send(args: string[], key: string, asking: Asked): Promise<Verdict> {
+    const { connection, timeoutMs, open } = this.reach;
+    const read = (reply: unknown) => verdict(reply, asking);
+    const failed = (error: Error) => unavailable(told(this.reach, error), open);
+    return metered(this.reach, this.plan.name, connection.ask(args, key, timeoutMs, read, failed));
   }
 }
 

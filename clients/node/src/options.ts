@@ -1,14 +1,16 @@
 // What a limiter is made of, and how that becomes a command's words.
 
-import { integer, members, oneOf, span, text, wrong } from "./check.js";
-import type { Client, Reach } from "./client.js";
+import { fixedWindow, integer, members, oneOf, span, text, wrong } from "./check.js";
+import { refusal, type Client } from "./client.js";
+import { Connection } from "./connection.js";
+import { guarded, logger, reasonOf, type HitEvent } from "./report.js";
 import type { Described } from "./verdict.js";
 
 type Unit = "ms" | "s" | "m" | "h" | "d" | "w";
 /** `500ms` `10s` `15m` `1h` `30d` `4w` */
 export type Duration = `${number}${Unit}`;
-/** A duration, or a window of the calendar: `1mo` `3mo` `1y` `1w@thu` `1mo@15` `1d@Europe/Berlin` */
-export type CalendarWindow = Duration | `${number}mo` | `${number}y` | `${number}${"d" | "w" | "mo" | "y"}@${string}`;
+/** A duration, or a window of the calendar: `1mo` `3mo` `1y` `1w@thu` `1mo@15` `1d@Europe/Berlin`, or `5h@first` */
+export type CalendarWindow = Duration | `${number}mo` | `${number}y` | `${number}${Unit | "mo" | "y"}@${string}`;
 
 export interface FixedLimit {
   readonly limit: number;
@@ -39,20 +41,23 @@ export interface BlockedCacheOptions {
   readonly maxMs?: number;
 }
 
-export interface Connection {
+export interface ConnectionOptions {
+  /** Its address, password and TLS are used for a connection of the limiter's own, which ends with it. */
   readonly client: Client;
   /** How long Redis may take to answer, in ms. Default 1000; `false` waits for ever. */
   readonly timeoutMs?: number | false;
   /**
-   * What a hit is where Redis is away: let through (`open`), or not (`closed`). Default `open`, and `closed` for a
-   * limiter with `block`: guessing must not be free while Redis is down.
+   * What a hit is where Redis is away, or answers with an error: let through (`open`), or not (`closed`). Default `open`,
+   * and `closed` for a limiter with `block`: guessing must not be free while Redis is down.
    */
   readonly unavailable?: "open" | "closed";
-  /** Told of each failure that a verdict hides. Default: `console.error`. */
+  /** Told of each failure that a verdict hides. Default: a line by `console.error`, one a second at most, with a count. */
   readonly onError?: (error: Error) => void;
+  /** Told of each hit and what became of it, for metrics. */
+  readonly onHit?: (event: HitEvent) => void;
 }
 
-export interface Common extends Connection {
+export interface Common extends ConnectionOptions {
   /** Stands before each key, with a colon. */
   readonly prefix?: string;
   /** The name in the `RateLimit` fields. Default: the prefix, or `default`. */
@@ -89,7 +94,7 @@ export interface Deny {
   readonly values: readonly string[];
 }
 
-export const CONNECTION = ["client", "timeoutMs", "unavailable", "onError"] as const;
+export const CONNECTION = ["client", "timeoutMs", "unavailable", "onError", "onHit"] as const;
 const OPTIONS = [...CONNECTION, "algorithm", "limits", "prefix", "name", "policy", "block", "blockedCache"] as const;
 const HIT = ["cost", "min", "force", "stamp", "at", "policy", "deny"] as const;
 
@@ -125,7 +130,7 @@ export function plan(options: LimiterOptions): Plan {
     const window = algorithm === "bucket" ? "interval" : "window";
     const names = algorithm === "bucket" ? ["capacity", "refill"] : ["limit"];
     const fields = members(at, one, [...names, window]);
-    windows.push(span(`${at}.${window}`, fields[window]));
+    windows.push((algorithm === "fixed" ? fixedWindow : span)(`${at}.${window}`, fields[window]));
     // A refill of 0 would never let anybody in again.
     const amounts = names.map((name) => String(integer(`${at}.${name}`, fields[name], name === "refill" ? 1 : 0)));
     return [...amounts, windows.at(-1) as string];
@@ -144,13 +149,53 @@ export function plan(options: LimiterOptions): Plan {
   };
 }
 
-export function reach(options: Connection, open: boolean): Reach {
-  const { timeoutMs = 1000, unavailable, onError = (error) => console.error("rate limiter:", error) } = options;
+/** How a limiter asks, and what it does without an answer. */
+export interface Reach {
+  readonly connection: Connection;
+  readonly timeoutMs: number | false;
+  /** Whether a hit is let through where Redis is away. */
+  readonly open: boolean;
+  readonly onError: (error: Error) => void;
+  readonly onHit: ((event: HitEvent) => void) | undefined;
+}
+
+export function reach(options: ConnectionOptions, open: boolean, name: string): Reach {
+  const { timeoutMs = 1000, unavailable, onError, onHit } = options;
+  for (const [hook, given] of Object.entries({ onError, onHit })) {
+    if (given !== undefined && typeof given !== "function") throw wrong(hook, "a function", given);
+  }
   return {
+    connection: Connection.of(options.client),
     timeoutMs: timeoutMs === false ? false : integer("timeoutMs", timeoutMs, 1),
     open: unavailable === undefined ? open : oneOf("unavailable", unavailable, ["open", "closed"]) === "open",
-    onError,
+    onError: guarded(onError ?? logger(name)),
+    onHit: onHit === undefined ? undefined : guarded(onHit),
   };
+}
+
+/** Tells of a failure, and gives it as a verdict has it: what the server refused as a `RefusedError`. */
+export function told({ onError }: Reach, error: Error): Error {
+  const cause = refusal(error) ?? error;
+  onError(cause);
+  return cause;
+}
+
+interface Counted {
+  readonly allowed: boolean;
+  readonly error?: Error;
+}
+
+/** The answer is told to `onHit`; without one nothing is made. */
+export function metered<T extends Counted>({ onHit }: Reach, limiter: string, answer: Promise<T>): Promise<T> {
+  if (onHit === undefined) return answer;
+  const since = performance.now();
+  return answer.then((verdict) => {
+    const { allowed, error } = verdict;
+    const durationMs = performance.now() - since;
+    if (error) onHit({ limiter, outcome: allowed ? "open" : "closed", reason: reasonOf(error), durationMs });
+    else onHit({ limiter, outcome: allowed ? "allowed" : "denied", durationMs });
+    return verdict;
+  });
 }
 
 function policies(given: OneOrMore<string> | undefined): readonly string[] {
@@ -160,7 +205,7 @@ function policies(given: OneOrMore<string> | undefined): readonly string[] {
 }
 
 /** The names of the limits for HTTP's fields. */
-export function described({ name, windows, policy }: Plan, hit: HitOptions): readonly Described[] {
+export function described({ name, windows, policy }: Pick<Plan, "name" | "windows" | "policy">, hit: HitOptions): readonly Described[] {
   const replaced = policy.length > 0 || hit.policy !== undefined; // the reply does not tell a policy's window
   return windows.map((window, index) => {
     const seconds = replaced ? undefined : windowSeconds(window);
@@ -181,6 +226,8 @@ export function checked(hit: HitOptions): HitOptions {
 }
 
 export const costWords = (cost = 1): string[] => (cost === 1 ? [] : ["COST", String(cost)]);
+
+export const blockWords = ({ block }: Plan): string[] => (block.length === 0 ? [] : ["BLOCK", ...block]);
 
 export const policyWords = (plan: Plan, hit: HitOptions): string[] =>
   (hit.policy === undefined ? plan.policy : policies(hit.policy)).flatMap((name) => ["POLICY", name]);

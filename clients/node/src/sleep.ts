@@ -22,3 +22,10 @@ export function sleep(ms: number, signal?: AbortSignal): Promise<void> {
     next();
   });
 }
+
+/** About so long, and no process stays alive for it. */
+export const rest = (ms: number): Promise<void> =>
+  new Promise((resolve) => {
+    const timer = setTimeout(resolve, ms);
+    (timer as { unref?(): void }).unref?.();
+  });

@@ -10,7 +10,8 @@
 
 import type { Redis } from "@upstash/redis";
 import { integer, members, text } from "./check.js";
-import { sender, type Client } from "./client.js";
+import type { Client } from "./client.js";
+import { Connection } from "./connection.js";
 
 type Unit = "ms" | "s" | "m" | "h" | "d" | "w";
 export type UpstashDuration = `${number} ${Unit}` | `${number}${Unit}`;
@@ -82,8 +83,12 @@ let warned = false; // once a process: it would be one for each hit
 const DYNAMIC = /:dynamic:global$/;
 
 export function nativeAlgorithms(client: Client): NativeAlgorithms {
-  const send = sender(client);
-  const call = (words: (string | number)[], key: string) => send(words.map(String), key);
+  const connection = Connection.of(client);
+  const failed = (error: Error): never => {
+    throw error;
+  };
+  // The library has a deadline of its own (`timeout`, 5 s), beyond which it lets through.
+  const call = (words: (string | number)[], key: string) => connection.ask(words.map(String), key, 10_000, (reply) => reply, failed);
 
   function algorithm(
     name: "FIXED" | "SLIDING" | "BUCKET",

@@ -8,7 +8,7 @@ import { restClient } from "ratelimit-client/rest";
 import { nativeAlgorithms } from "ratelimit-client/upstash";
 
 export async function limited({ url, token, prefix }) {
-  const redis = new Redis({ url, token, retry: false });
+  const redis = new Redis({ url, token, retry: { retries: 0 } });
   const limiter = nativeAlgorithms(redis).slidingWindow(2, "15 m");
   const library = new Ratelimit({ redis: limiter.redis, limiter, prefix: `${prefix}:library`, ephemeralCache: false, timeout: 60_000 });
   const own = createLimiter({ client: restClient({ url, token }), prefix: `${prefix}:own`, algorithm: "sliding", limits: { limit: 2, window: "15m" }, timeoutMs: 60_000 });

@@ -134,10 +134,12 @@ describe("middleware", () => {
     assert.match(response.headers.get("Access-Control-Expose-Headers"), /^X-Own, X-RateLimit-Limit, /);
   });
 
-  it("an error of the limiter goes to Express's error handler", async () => {
+  it("a mistake of the application's goes to Express's error handler; what the server refuses does not", async () => {
     let reached;
+    await rateLimit(() => limiter().hit(undefined))({}, {}, (error) => (reached = error));
+    assert.equal(reached.name, "TypeError");
     await client.set("middleware:text", "text");
-    await rateLimit(() => limiter().hit("middleware:text"))({}, {}, (error) => (reached = error));
-    assert.equal(reached.code, "WRONGTYPE");
+    assert.equal((await ask(() => limiter({ onError() {} }).hit("middleware:text"))).status, 200);
+    assert.equal((await ask(() => limiter({ unavailable: "closed", onError() {} }).hit("middleware:text"))).status, 503);
   });
 });

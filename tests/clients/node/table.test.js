@@ -67,8 +67,10 @@ describe("exchanges", () => {
 describe("replies of another server", () => {
   for (const reply of table.unread) {
     it(`${JSON.stringify(reply)} is an error, and no open door`, async () => {
-      const limiter = createLimiter({ client: answering(reply).client, algorithm: "fixed", limits: { limit: 5, window: "1h" } });
-      await assert.rejects(limiter.hit("k", { stamp: true }), { message: /^not a reply of RL/ });
+      const limiter = createLimiter({ client: answering(reply).client, algorithm: "fixed", limits: { limit: 5, window: "1h" }, unavailable: "closed", onError() {} });
+      const { allowed, error } = await limiter.hit("k", { stamp: true });
+      assert.equal(allowed, false);
+      assert.match(error.message, /^not a reply of RL/);
     });
   }
 });

@@ -7,7 +7,7 @@ import { byUser, createLimiter, hitAll, presets, rateLimit, spend, withRateLimit
 import { restClient, restHandler } from "ratelimit-client/rest";
 import { nativeAlgorithms } from "ratelimit-client/upstash";
 import { createServer } from "node:http";
-import { createClient, createClientPool, createCluster } from "redis";
+import { createClient, createCluster } from "redis";
 
 const client = createClient();
 const limits = { limit: 5, window: "15m" } as const;
@@ -15,7 +15,6 @@ const limits = { limit: 5, window: "15m" } as const;
 // Every client.
 createLimiter({ client, algorithm: "sliding", limits });
 createLimiter({ client: createClient({ RESP: 2 }), algorithm: "sliding", limits });
-createLimiter({ client: createClientPool(), algorithm: "sliding", limits });
 createLimiter({ client: createCluster({ rootNodes: [] }), algorithm: "sliding", limits });
 createLimiter({ client: new Redis(), algorithm: "sliding", limits });
 createLimiter({ client: new Cluster([]), algorithm: "sliding", limits });
@@ -23,7 +22,7 @@ createLimiter({ client: new UpstashRedis({ url: "https://x", token: "y" }), algo
 createLimiter({ client: restClient({ url: "https://x", token: "y" }), algorithm: "sliding", limits });
 createLimiter({ client: async (args: string[]) => args, algorithm: "sliding", limits });
 const api = createLimiter({ client, ...presets.login });
-restHandler({ client, token: "0123456789abcdef" });
+restHandler({ client, token: "0123456789abcdef", prefix: "api:" });
 
 // One options object, whose mistakes are errors here.
 // @ts-expect-error misspelt

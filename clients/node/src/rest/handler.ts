@@ -2,40 +2,47 @@
 // protocol that @upstash/redis speaks. Nothing but what is allowed reaches Redis.
 
 import { integer, members, text, wrong } from "../check.js";
-import { refusal, sender, within, type Client } from "../client.js";
+import { refusal, type Client } from "../client.js";
+import { Connection } from "../connection.js";
+import { permission, type Role } from "./permission.js";
 import { transactor, type Outcome } from "./transaction.js";
 
-/** What may be sent unless `allow` says otherwise: the commands of the module that applications send. */
-export const RL_COMMANDS = [
-  "RL.FIXED",
-  "RL.SLIDING",
-  "RL.BUCKET",
-  "RL.LEASE",
-  "RL.RELEASE",
-  "RL.ALL",
-  "RL.PEEK",
-  "RL.PEEKALL",
-  "RL.INFO",
-  "RL.RESET",
-  "RL.POLICY",
-  "RL.DENY",
-  "RL.STATS",
-] as const;
+/** One, or several of which each is valid: so one can take another's place. A function is asked with each request. */
+export type Tokens = string | readonly string[] | (() => string | readonly string[]);
 
 export interface RestHandlerOptions {
   readonly client: Client;
-  /** Whoever has one of these may send what is allowed. At least 16 characters each. */
-  readonly token: string | readonly string[];
-  /** Names of commands. Default: `RL_COMMANDS`. An edge that only counts needs `["RL.SLIDING"]`. */
+  /** Of an edge: charges, looks at and releases keys that start with `prefix`. At least 16 characters. */
+  readonly token: Tokens;
+  /** Administers: policies, deny lists, statistics, and any key. None by default. */
+  readonly adminToken?: Tokens;
+  /** What each key of an edge's starts with: `api:`. `""` for any key. */
+  readonly prefix: string;
+  /** What an edge may send besides, of keys that start so: `["DEL"]`. */
   readonly allow?: readonly string[];
-  /** DEL is allowed for keys that start so, and for no others. */
-  readonly prefix?: string;
   /** Where it is mounted: `/api/redis`. Default: `/`. */
   readonly basePath?: string;
+  /** Default 1 MiB. */
   readonly maxBodyBytes?: number;
-  /** Of a pipeline or a transaction. */
+  /** Of all replies together. Default 1 MiB. Commands of a pipeline that come after it was reached are not run. */
+  readonly maxReplyBytes?: number;
+  /** Of a pipeline or a transaction. Default 1000. */
   readonly maxCommands?: number;
+  /** How long Redis may take to answer. Default 1000. */
   readonly timeoutMs?: number;
+}
+
+/** An answer within the time given, or an error. Its timer keeps no process alive longer than that. */
+async function within<T>(timeoutMs: number, answer: Promise<T>): Promise<T> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`no answer within ${timeoutMs} ms`)), timeoutMs);
+  });
+  try {
+    return await Promise.race([answer, late]);
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 class Rejected extends Error {
@@ -106,56 +113,93 @@ function base64(reply: unknown): unknown {
   return btoa(Array.from(new TextEncoder().encode(reply), (byte) => String.fromCharCode(byte)).join(""));
 }
 
+/** How large it will be, about; stops counting at `most`. */
+function sizeOf(reply: unknown, most: number): number {
+  if (typeof reply === "string") return reply.length * 2;
+  if (reply instanceof Uint8Array) return reply.byteLength * 2;
+  if (typeof reply !== "object" || reply === null) return 8;
+  const items = Array.isArray(reply) ? reply : reply instanceof Map ? [...reply].flat() : Object.entries(reply).flat();
+  let size = 2;
+  for (const item of items) {
+    size += 1 + sizeOf(item, most - size);
+    if (size > most) break;
+  }
+  return size;
+}
+
+const MIN_TOKEN = 16;
+
+/** The tokens' digests, made anew when the tokens have changed. */
+function keyring(name: string, given: Tokens): () => Promise<readonly Uint8Array[]> {
+  const read = (): readonly string[] => [typeof given === "function" ? given() : given].flat();
+  const checked = (tokens: readonly string[]): readonly string[] => {
+    if (tokens.length === 0) throw wrong(name, "a token or several", given);
+    for (const token of tokens) if (text(name, token).length < MIN_TOKEN) throw new TypeError(`${name}: expected at least ${MIN_TOKEN} characters`);
+    return tokens;
+  };
+  let known = checked(read());
+  let digests = Promise.all(known.map(digest));
+  return () => {
+    if (typeof given !== "function") return digests;
+    const now = read();
+    if (now.length !== known.length || now.some((token, index) => token !== known[index])) {
+      known = checked(now);
+      digests = Promise.all(known.map(digest));
+    }
+    return digests;
+  };
+}
+
+/** So many commands of a pipeline are at work at once: their replies are all that is held beyond `maxReplyBytes`. */
+const AT_ONCE = 32;
+
 export function restHandler(options: RestHandlerOptions): (request: Request) => Promise<Response> {
-  members("restHandler", options, ["client", "token", "allow", "prefix", "basePath", "maxBodyBytes", "maxCommands", "timeoutMs"]);
-  const tokens = typeof options.token === "string" ? [options.token] : options.token;
-  if (!Array.isArray(tokens) || tokens.length === 0) throw wrong("token", "a token or several", options.token);
-  for (const token of tokens) if (text("token", token).length < 16) throw new TypeError("token: expected at least 16 characters");
-  const digests = Promise.all(tokens.map(digest));
-  const allowed = new Set((options.allow ?? RL_COMMANDS).map((name) => text("allow", name).toUpperCase()));
-  const prefix = options.prefix === undefined ? undefined : text("prefix", options.prefix);
+  const known = ["client", "token", "adminToken", "allow", "prefix", "basePath", "maxBodyBytes", "maxReplyBytes", "maxCommands", "timeoutMs"];
+  members("restHandler", options, known);
+  const { prefix, client } = options;
+  if (typeof prefix !== "string") throw wrong("prefix", 'what the keys of an edge start with ("" for any key)', prefix);
+  const edge = keyring("token", options.token);
+  const admin = options.adminToken === undefined ? undefined : keyring("adminToken", options.adminToken);
+  const permitted = permission(prefix, options.allow ?? []);
   const base = (options.basePath ?? "").replace(/\/+$/, "");
   const maxBodyBytes = integer("maxBodyBytes", options.maxBodyBytes ?? 1_048_576, 1);
+  const maxReplyBytes = integer("maxReplyBytes", options.maxReplyBytes ?? 1_048_576, 1);
   const maxCommands = integer("maxCommands", options.maxCommands ?? 1000, 1);
   const timeoutMs = integer("timeoutMs", options.timeoutMs ?? 1000, 1);
-  const send = sender(options.client);
-  const transaction = transactor(options.client);
+  const connection = Connection.of(client);
+  const transaction = transactor(client);
 
-  async function authorize(request: Request): Promise<void> {
+  async function roleOf(request: Request): Promise<Role> {
     const [, token] = /^Bearer (.+)$/i.exec(request.headers.get("authorization") ?? "") ?? [];
     const given = await digest(token ?? "");
-    const known = (await digests).reduce((found, own) => same(own, given) || found, false);
-    if (token === undefined || !known) throw new Rejected(401, "NOAUTH expected a valid token: Authorization: Bearer <token>");
+    const holds = async (ring?: () => Promise<readonly Uint8Array[]>) =>
+      ring !== undefined && (await ring()).reduce((found, own) => same(own, given) || found, false);
+    const [isAdmin, isEdge] = [await holds(admin), await holds(edge)];
+    if (token === undefined || !(isAdmin || isEdge)) throw new Rejected(401, "NOAUTH expected a valid token: Authorization: Bearer <token>");
+    return isAdmin ? "admin" : "edge";
   }
 
-  function permitted(words: string[]): string[] {
-    // ASCII alone: "ſ" is an upper-case S too.
-    const name = (words[0] as string).replace(/[a-z]/g, (letter) => letter.toUpperCase());
-    if (name === "DEL" && !allowed.has("DEL")) {
-      if (prefix === undefined) throw new Rejected(403, "NOPERM DEL is not allowed here");
-      const foreign = words.slice(1).find((key) => !key.startsWith(prefix));
-      if (foreign !== undefined) throw new Rejected(403, `NOPERM DEL is allowed for keys that start with '${prefix}'`);
-    } else if (!allowed.has(name)) {
-      throw new Rejected(403, "NOPERM this command is not allowed here");
-    }
+  const allowed = (role: Role, words: string[], inTransaction = false): string[] => {
+    const refused = permitted.refuses(role, words, inTransaction);
+    if (refused !== undefined) throw new Rejected(403, refused);
     return words;
-  }
+  };
 
-  const run = async (words: string[]): Promise<Outcome> => {
-    try {
-      // What decides on the node of a cluster: the first key, which in RL.ALL stands behind its number.
-      const second = /^RL\.(PEEK|ALL|PEEKALL)$/i.test(words[0] as string);
-      return { result: await within(timeoutMs, send(words, words[second ? 2 : 1] ?? "")) };
-    } catch (error) {
+  const tooLarge = (): Rejected => new Rejected(413, `ERR the reply is larger than ${maxReplyBytes} bytes`);
+
+  const run = (words: string[]): Promise<Outcome> => {
+    const read = (result: unknown): Outcome => ({ result });
+    return connection.ask(words, permitted.keyOf(words), timeoutMs, read, (error) => {
       const refused = refusal(error);
       if (refused) return { error: refused.message };
       throw away(error);
-    }
+    });
   };
 
-  const one = async (given: unknown): Promise<Outcome> => {
+  /** Of a pipeline: what is refused is an answer, and does not stop the others. */
+  const one = async (role: Role, given: unknown): Promise<Outcome> => {
     try {
-      return await run(permitted(command(given)));
+      return await run(allowed(role, command(given)));
     } catch (error) {
       if (error instanceof Rejected && error.status !== 503) return { error: error.message };
       throw error;
@@ -168,16 +212,38 @@ export function restHandler(options: RestHandlerOptions): (request: Request) => 
     return body;
   };
 
+  async function pipeline(role: Role, body: unknown): Promise<Outcome[]> {
+    const outcomes: Outcome[] = [];
+    let size = 0;
+    const given = commands(body);
+    for (let start = 0; start < given.length; start += AT_ONCE) {
+      const batch = given.slice(start, start + AT_ONCE);
+      if (size > maxReplyBytes) {
+        outcomes.push(...batch.map(() => ({ error: `${tooLarge().message}: not run` })));
+        continue;
+      }
+      for (const outcome of await Promise.all(batch.map((words) => one(role, words)))) {
+        size += sizeOf(outcome, maxReplyBytes - size);
+        outcomes.push(size > maxReplyBytes ? { error: `${tooLarge().message}: run, and not shown` } : outcome);
+      }
+    }
+    return outcomes;
+  }
+
   async function answer(request: Request): Promise<Outcome | Outcome[]> {
-    await authorize(request);
+    const role = await roleOf(request);
     const path = new URL(request.url).pathname.replace(/\/+$/, "");
     if (path !== base && path !== `${base}/pipeline` && path !== `${base}/multi-exec`) throw new Rejected(404, "ERR no such path");
     if (request.method !== "POST") throw new Rejected(405, "ERR expected POST");
     const body = await read(request, maxBodyBytes);
-    if (path === `${base}/pipeline`) return Promise.all(commands(body).map(one));
-    if (path === base) return run(permitted(command(body)));
+    if (path === `${base}/pipeline`) return pipeline(role, body);
+    if (path === base) {
+      const outcome = await run(allowed(role, command(body)));
+      if (sizeOf(outcome, maxReplyBytes) > maxReplyBytes) throw tooLarge();
+      return outcome;
+    }
     if (!transaction) throw new Rejected(501, "ERR this client cannot send a transaction");
-    const words = commands(body).map((given) => permitted(command(given)));
+    const words = commands(body).map((given) => allowed(role, command(given), true));
     if (words.length === 0) return [];
     try {
       return await within(timeoutMs, transaction(words));

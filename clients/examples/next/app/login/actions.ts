@@ -21,7 +21,7 @@ const field = (form: FormData, name: string): string => {
 export async function logIn(_before: string, form: FormData): Promise<string> {
   const [email, password] = [field(form, "email"), field(form, "password")];
   if (email.trim() === "") return "Please type your e-mail address.";
-  const verdict = await login.hit(await byLogin(addressOf({ headers: await headers() }), email));
+  const verdict = await login.hit(await byLogin({ address: addressOf({ headers: await headers() }), email }));
   if (verdict.error) return "Please try again in a moment.";
   if (!verdict.allowed) return `Too many attempts. Try again in ${inWords(verdict.retryAfterMs)}.`;
   return isRight(email, password) ? "Welcome back." : `Wrong e-mail address or password. ${verdict.remaining} attempts left.`;

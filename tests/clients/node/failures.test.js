@@ -1,0 +1,380 @@
+// The failure contract, by the table of failures.json, through both clients as they come.
+
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { readFileSync } from "node:fs";
+import { after, before, describe, it } from "node:test";
+import { setTimeout as pause } from "node:timers/promises";
+import { Redis } from "ioredis";
+import { createLeaser, createLimiter } from "ratelimit-client";
+import { createClient } from "redis";
+import { Proxy } from "./proxy.js";
+import { clusterPort, port, stalled } from "./servers.js";
+
+const { faults } = JSON.parse(readFileSync(new URL("failures.json", `file://${process.env.RATELIMIT_CLIENT_TESTS}/`), "utf8"));
+const TIMEOUT_MS = 300;
+/** The contract says 50; a busy machine may hold a process up for longer than that. A client that retries takes seconds. */
+const SLACK_MS = 2500;
+/** What a client would send again, it has sent by then. */
+const AGAIN_MS = 250;
+
+let admin;
+before(async () => (admin = await createClient({ socket: { port } }).connect()));
+after(() => admin.close());
+
+const limits = { algorithm: "fixed", limits: { limit: 1000, window: "3650d" } };
+const used = async (key) => {
+  const [, limit, remaining] = await admin.sendCommand(["RL.PEEK", "FIXED", key, "1000", "3650d", "COST", "0"]);
+  return limit - remaining;
+};
+const timed = async (work) => {
+  const since = performance.now();
+  const value = await work();
+  return [value, performance.now() - since];
+};
+
+/** With their default settings, but for where they connect to; each with the application's own connection, too. */
+const clients = {
+  async "node-redis"(at) {
+    const client = createClient({ socket: { port: at } });
+    client.on("error", () => {});
+    client.connect().catch(() => {});
+    return [client, () => client.destroy()];
+  },
+  async ioredis(at) {
+    const client = new Redis(at);
+    client.on("error", () => {});
+    return [client, () => client.disconnect()];
+  },
+};
+
+for (const [name, open] of Object.entries(clients)) {
+  describe(`${name}: faults`, { concurrency: 6, timeout: 60_000 }, () => {
+    for (const [index, fault] of faults.entries()) {
+      for (const unavailable of ["open", "closed"]) {
+        it(`${fault.fault} ${JSON.stringify(fault.bytes ?? "")}: ${unavailable}`, async (t) => {
+          const proxy = await Proxy.to(port);
+          t.after(() => proxy.close());
+          if (fault.fault === "refuse") await proxy.refuse(true);
+          if (fault.fault === "silent") proxy.isSilent = true;
+          const [client, close] = await open(proxy.port);
+          t.after(close);
+          const errors = [];
+          const events = [];
+          const api = createLimiter({ client, ...limits, timeoutMs: TIMEOUT_MS, unavailable, onError: (error) => errors.push(error), onHit: (event) => events.push(event) });
+          const key = `failures:${name}:${index}:${unavailable}`;
+          const isFromStart = fault.fault === "refuse" || fault.fault === "silent";
+          if (!isFromStart) assert.equal((await api.hit("failures:warm")).error, undefined); // connected
+          errors.length = events.length = 0;
+          if (!isFromStart) proxy.next = { afterMs: 2 * TIMEOUT_MS, ...fault };
+
+          const [verdict, ms] = await timed(() => api.hit(key));
+          assert.ok(ms < TIMEOUT_MS + SLACK_MS, `${ms} ms`);
+          assert.equal(verdict.error !== undefined, fault.failed, String(verdict.error));
+          assert.equal(verdict.allowed, fault.failed ? unavailable === "open" : true);
+          assert.equal(errors.length, fault.failed ? 1 : 0);
+          assert.deepEqual(events.map(({ outcome }) => outcome), [fault.failed ? unavailable : "allowed"]);
+          if (fault.failed) assert.match(events[0].reason, /^(timeout|connection|server|refused)$/);
+
+          proxy.isSilent = false;
+          if (fault.fault === "refuse") await proxy.refuse(false);
+          // Sound again: hits are counted, and each has its own answer.
+          let next;
+          do next = await api.hit("failures:sound");
+          while (next.error && (await pause(20, true)));
+          if (fault.fault === "late") await pause(2 * TIMEOUT_MS);
+          assert.equal((await api.hit(key, { cost: 0 })).remaining, 1000 - fault.charged);
+          await pause(AGAIN_MS);
+          assert.equal(await used(key), fault.charged);
+        });
+      }
+    }
+  });
+
+  describe(`${name}: the promise`, { timeout: 60_000 }, () => {
+    const limiter = (client, options) => createLimiter({ client, ...limits, prefix: `promise:${name}`, timeoutMs: TIMEOUT_MS, onError() {}, ...options });
+
+    it("a server that is stopped: each hit in time, charged once at most, none of them later than it was sent", async (t) => {
+      const [client, close] = await open(stalled.port);
+      t.after(close);
+      const api = limiter(client, { prefix: `stopped:${name}` });
+      assert.equal((await api.hit("k")).error, undefined);
+      process.kill(stalled.pid, "SIGSTOP");
+      try {
+        for (let burst = 0; burst < 3; burst++) {
+          const [verdicts, ms] = await timed(() => Promise.all(Array.from({ length: 100 }, () => api.hit("k"))));
+          assert.ok(verdicts.every(({ allowed, error }) => allowed && error));
+          assert.ok(ms < TIMEOUT_MS + SLACK_MS, `${ms} ms`);
+        }
+      } finally {
+        process.kill(stalled.pid, "SIGCONT");
+      }
+      const own = await createClient({ socket: { port: stalled.port } }).connect();
+      t.after(() => own.close());
+      await pause(AGAIN_MS);
+      const [, limit, remaining] = await own.sendCommand(["RL.PEEK", "FIXED", `stopped:${name}:k`, "1000", "3650d", "COST", "0"]);
+      assert.ok(limit - remaining <= 301, `${limit - remaining} of 301 hits`);
+    });
+
+    it("asked while Redis is away: nothing is sent when it is back", async (t) => {
+      const proxy = await Proxy.to(port);
+      t.after(() => proxy.close());
+      const [client, close] = await open(proxy.port);
+      t.after(close);
+      const api = limiter(client);
+      await api.hit("away", { cost: 0 });
+      await proxy.refuse(true);
+      for (let hit = 0; hit < 50; hit++) {
+        assert.ok((await api.hit("away")).error);
+        if (hit % 10 === 0) await pause(20);
+      }
+      await proxy.refuse(false);
+      while ((await api.hit("away", { cost: 0 })).error) await pause(20);
+      await pause(AGAIN_MS);
+      assert.equal(await used(`promise:${name}:away`), 0);
+    });
+
+    it("a cold start is no hole: the first hits of a process are counted, by a client that is not connected", async (t) => {
+      const [client, close] = await open(port);
+      t.after(close);
+      const api = limiter(client, { limits: { limit: 1, window: "3650d" }, timeoutMs: 60_000 });
+      const verdicts = await Promise.all(Array.from({ length: 3000 }, () => api.hit("cold")));
+      assert.equal(verdicts.filter(({ allowed }) => allowed).length, 1);
+    });
+
+    it("a stall of the application is no hole: the answer lies in the socket, and is read before it is called late", async (t) => {
+      const [client, close] = await open(port);
+      t.after(close);
+      const api = limiter(client, { limits: { limit: 1, window: "3650d" } });
+      await api.hit("stall");
+      for (const delay of [() => Promise.resolve(), () => new Promise((resolve) => setImmediate(resolve)), () => pause(5)]) {
+        const answer = api.hit("stall");
+        await delay();
+        for (const until = performance.now() + 2 * TIMEOUT_MS; performance.now() < until; );
+        const { allowed, error } = await answer;
+        assert.deepEqual([allowed, error], [false, undefined]);
+      }
+    });
+
+    it("30,000 hits at once, of which one is allowed", async (t) => {
+      const [client, close] = await open(port);
+      t.after(close);
+      const api = limiter(client, { limits: { limit: 1, window: "3650d" }, timeoutMs: 5000 });
+      let allowed = 0;
+      let failed = 0;
+      await Promise.all(Array.from({ length: 30_000 }, async () => {
+        const verdict = await api.hit("burst");
+        if (verdict.error) failed += 1;
+        else if (verdict.allowed) allowed += 1;
+      }));
+      assert.deepEqual([allowed, failed], [1, 0]);
+    });
+
+    it("10,000 hits leave no timer, no listener and no handle behind", async (t) => {
+      const [client, close] = await open(port);
+      t.after(close);
+      const api = limiter(client);
+      await api.hit("left");
+      const resources = () => process.getActiveResourcesInfo().filter((kind) => kind === "Timeout").length;
+      const listeners = () => client.eventNames().reduce((sum, event) => sum + client.listenerCount(event), 0);
+      await pause(60); // the deadlines' timer
+      const before = [process._getActiveHandles().length, resources(), listeners()];
+      for (let i = 0; i < 100; i++) await Promise.all(Array.from({ length: 100 }, () => api.hit("left")));
+      await pause(60);
+      assert.deepEqual([process._getActiveHandles().length, resources(), listeners()], before);
+    });
+
+    it("an application that closes its client is not kept alive, nor is one that only forgets to wait", async () => {
+      for (const ending of ["await end()", ""]) {
+        const code = `
+          import { Redis } from "ioredis";
+          import { createClient } from "redis";
+          import { createLimiter } from "ratelimit-client";
+          const port = ${port};
+          ${name === "ioredis" ? "const client = new Redis(port); const end = () => client.quit();" : "const client = createClient({ socket: { port } }); await client.connect(); const end = () => client.close();"}
+          const api = createLimiter({ client, algorithm: "fixed", limits: { limit: 1000, window: "3650d" } });
+          const { allowed } = await api.hit("ending:" + process.pid);
+          console.log(allowed);
+          ${ending === "" ? (name === "ioredis" ? "client.disconnect()" : "client.destroy()") : ending};`;
+        const child = spawn(process.execPath, ["--input-type=module", "--eval", code], { stdio: ["ignore", "pipe", "inherit"], timeout: 30_000 });
+        let output = "";
+        child.stdout.on("data", (data) => (output += data));
+        const [exitCode] = await once(child, "exit");
+        assert.deepEqual([exitCode, output], [0, "true\n"]);
+      }
+    });
+
+    it("a client that was closed is said to be, and one that is opened again is used again", async (t) => {
+      const [client, close] = await open(port);
+      const api = limiter(client, { timeoutMs: 60_000 });
+      assert.equal((await api.hit("closed")).error, undefined);
+      close();
+      await pause(20);
+      assert.match((await api.hit("closed")).error.message, /the client was closed/);
+      await client.connect();
+      t.after(close);
+      assert.equal((await api.hit("closed")).error, undefined);
+    });
+  });
+
+  describe(`${name}: what an administrator does`, () => {
+    it("a node without the right, without the module, in a cluster; another type: open, loud, and no exception", async (t) => {
+      const [client, close] = await open(port);
+      t.after(close);
+      await admin.set(`admin:${name}`, "text");
+      const errors = [];
+      const api = createLimiter({ client, ...limits, timeoutMs: 60_000, onError: (error) => errors.push(error.code) });
+      assert.equal((await api.hit(`admin:${name}`)).allowed, true);
+      await admin.sendCommand(["ACL", "SETUSER", `some-${name}`, "on", ">secret", "~*", "+@all", "-rl.fixed"]);
+      const restricted = name === "ioredis" ? new Redis({ port, username: `some-${name}`, password: "secret" }) : createClient({ username: `some-${name}`, password: "secret", socket: { port } });
+      t.after(() => (restricted.disconnect ?? restricted.destroy).call(restricted));
+      const closed = createLimiter({ client: restricted, ...limits, timeoutMs: 60_000, unavailable: "closed", onError: (error) => errors.push(error.code) });
+      assert.equal((await closed.hit("k")).allowed, false);
+      assert.deepEqual(errors, ["WRONGTYPE", "NOPERM"]);
+    });
+  });
+
+  describe(`${name}: leases come back`, { timeout: 60_000 }, () => {
+    const leaser = (client, options) => createLeaser({ client, prefix: `leases:${name}`, limit: 2, ttl: "10m", timeoutMs: TIMEOUT_MS, onError() {}, ...options });
+    const held = async (key) => (await admin.exists(`leases:${name}:${key}`)) === 1;
+    const until = async (condition) => {
+      for (const end = performance.now() + 20_000; !(await condition()); ) {
+        assert.ok(performance.now() < end, "never happened");
+        await pause(20);
+      }
+    };
+
+    for (const fault of ["stall", "cut-after", "late", "swallow", "cut-before"]) {
+      it(`${fault}: whoever was not answered holds nothing`, async (t) => {
+        const proxy = await Proxy.to(port);
+        t.after(() => proxy.close());
+        const [client, close] = await open(proxy.port);
+        t.after(close);
+        const exports = leaser(client);
+        await exports.acquire("warm", { cost: 0 });
+        proxy.next = { fault, afterMs: 2 * TIMEOUT_MS };
+        assert.ok((await exports.acquire(fault)).verdict.error);
+        if (fault === "stall" || fault === "swallow") {
+          await pause(100);
+          proxy.cut(); // the connection is noticed to be dead
+        }
+        await until(async () => !(await held(fault)));
+      });
+    }
+
+    it("three holders that timed out on a stopped server keep no slot", async (t) => {
+      const [client, close] = await open(stalled.port);
+      t.after(close);
+      const exports = leaser(client, { prefix: `stopped-leases:${name}`, limit: 3 });
+      await exports.acquire("k", { cost: 0 });
+      process.kill(stalled.pid, "SIGSTOP");
+      try {
+        const answers = await Promise.all([1, 2, 3].map(() => exports.acquire("k")));
+        assert.ok(answers.every(({ verdict }) => verdict.error));
+      } finally {
+        process.kill(stalled.pid, "SIGCONT");
+      }
+      await until(async () => {
+        const { verdict } = await exports.acquire("k", { cost: 0 });
+        return !verdict.error && verdict.remaining === 3;
+      });
+    });
+
+    it("work that outlasts its ttl keeps its lease; it ends with the work, whichever way that ends", async (t) => {
+      const [client, close] = await open(port);
+      t.after(close);
+      const exports = leaser(client, { limit: 1, ttl: "600ms", timeoutMs: 60_000 });
+      let finish;
+      const working = exports.hold("long", () => new Promise((resolve) => (finish = resolve)));
+      for (const end = performance.now() + 2000; performance.now() < end; await pause(50)) {
+        assert.equal((await exports.acquire("long", { cost: 1 })).verdict.allowed, false);
+      }
+      finish("done");
+      const { result, lost } = await working;
+      assert.deepEqual([result, lost, await held("long")], ["done", false, false]);
+      await assert.rejects(exports.hold("long", () => Promise.reject(new Error("failed"))), /failed/);
+      await assert.rejects(exports.hold("long", () => { throw new Error("thrown"); }), /thrown/);
+      assert.equal(await held("long"), false);
+    });
+
+    it("a cancellation reaches the work, and the lease ends with it", async (t) => {
+      const [client, close] = await open(port);
+      t.after(close);
+      const exports = leaser(client, { timeoutMs: 60_000 });
+      const controller = new AbortController();
+      const work = (signal) => new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
+      const working = exports.hold("cancelled", work, { signal: controller.signal });
+      await until(() => held("cancelled"));
+      controller.abort();
+      await assert.rejects(working, { name: "AbortError" });
+      assert.equal(await held("cancelled"), false);
+      await assert.rejects(exports.hold("cancelled", work, { signal: controller.signal }), { name: "AbortError" });
+    });
+
+    it("a lease that is lost is said to be, and its work is told", async (t) => {
+      const [client, close] = await open(port);
+      t.after(close);
+      const exports = leaser(client, { ttl: "600ms", timeoutMs: 60_000 });
+      let error;
+      await admin.sendCommand(["RL.DENY", "DROP", `lost-${name}`]);
+      const working = exports.hold("lost", (signal) => new Promise((resolve) => signal.addEventListener("abort", () => resolve(signal.reason.name))), {
+        deny: { list: `lost-${name}`, values: ["job"] },
+        onLost: (lost) => (error = lost),
+      });
+      await until(() => held("lost"));
+      await admin.sendCommand(["RL.DENY", "ADD", `lost-${name}`, "job"]); // a list stops renewals
+      const { result, lost } = await working;
+      assert.deepEqual([result, lost, error.name], ["LeaseLostError", true, "LeaseLostError"]);
+    });
+
+    it("waits for a slot, and is let in when one is free", async (t) => {
+      const [client, close] = await open(port);
+      t.after(close);
+      const exports = leaser(client, { limit: 1, timeoutMs: 60_000 });
+      const { id } = await exports.acquire("wait");
+      assert.equal((await exports.wait("wait", { timeoutMs: 50 })).verdict.allowed, false);
+      const waiting = exports.wait("wait");
+      await exports.release("wait", id);
+      const { verdict, id: own } = await waiting;
+      assert.equal(verdict.allowed, true);
+      await exports.release("wait", own);
+    });
+  });
+}
+
+it("a client that cannot be made safe is refused, with what to set", async () => {
+  const { createClientPool, createSentinel } = await import("redis");
+  const { Redis: Upstash } = await import("@upstash/redis");
+  const refused = (client, says) => assert.throws(() => createLimiter({ client, ...limits }), { name: "TypeError", message: says });
+  refused(createClientPool({ socket: { port } }), /pool/);
+  refused(createSentinel({ name: "main", sentinelRootNodes: [{ host: "127.0.0.1", port: clusterPort }] }), /sentinel/);
+  refused(new Upstash({ url: "https://rest.test", token: "x" }), /retry: \{ retries: 0 \}/);
+  createLimiter({ client: new Upstash({ url: "https://rest.test", token: "x", retry: { retries: 0 } }), ...limits });
+});
+
+it("the log has a line a second, with a count", async (t) => {
+  const lines = [];
+  t.mock.method(console, "error", (line) => lines.push(line));
+  const api = createLimiter({ client: () => Promise.reject(new Error("away")), prefix: "loud", ...limits });
+  for (const until = performance.now() + 1100; performance.now() < until; ) await api.hit("k");
+  assert.equal(lines.length, 2);
+  assert.match(lines[0], /^rate limiter "loud": connection: away$/);
+  assert.match(lines[1], /away \(and \d+ more since the last line\)$/);
+});
+
+it("a hook that throws is no failed hit", async (t) => {
+  t.mock.method(console, "error", () => {});
+  const hook = () => { throw new Error("hook"); };
+  const api = createLimiter({ client: () => Promise.reject(new Error("away")), ...limits, onError: hook, onHit: hook });
+  assert.equal((await api.hit("k")).allowed, true);
+});
+
+describe("a mistake is told when the limiter is made", () => {
+  for (const window of ["1min", "15 m", "0s", "01s", "60", "1.5h", "", "4000d", "1mo@", "2mo", "5y", "1h@05:00", "@first", "1mo@first"]) {
+    it(JSON.stringify(window), () => assert.throws(() => createLimiter({ client: async () => 1, algorithm: "fixed", limits: { limit: 1, window } }), /limits\[0\]\.window: expected a duration/));
+  }
+  for (const window of ["1ms", "15M", "3660d", "1w@thu", "1mo", "3mo", "1y", "1mo@15,13:45", "1d@Europe/Berlin", "1d@05:00,+02:00", "5h@first", "1w@18:00"]) {
+    it(`${window} is one`, () => createLimiter({ client: async () => 1, algorithm: "fixed", limits: { limit: 1, window } }));
+  }
+});
