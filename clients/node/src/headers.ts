@@ -6,9 +6,15 @@ import type { AllVerdict, LimitState, Verdict } from "./verdict.js";
 const seconds = (ms: number): number => Math.ceil(ms / 1000); // rounded up: never an invitation to come too early
 const quoted = (name: string): string => `"${name.replace(/["\\]/g, "\\$&")}"`;
 
-export function rateLimitHeaders(verdict: Verdict | AllVerdict, now = Date.now()): Record<string, string> {
+/** Anything that a limiter answers: of one key, or of several. */
+export type AnyVerdict = Verdict | AllVerdict;
+
+const limitsOf = (verdict: AnyVerdict): readonly LimitState[] => ("keys" in verdict ? verdict.keys.flatMap((key) => key.limits) : verdict.limits);
+
+/** The fields of one verdict: `X-RateLimit-Limit`, `-Remaining`, `-Reset` (Unix time), `RateLimit-Policy`, `RateLimit` and, where denied, `Retry-After`. */
+export function rateLimitHeaders(verdict: AnyVerdict, now = Date.now()): Record<string, string> {
   if (verdict.error) return verdict.allowed ? {} : { "Retry-After": "1" }; // no numbers are known
-  const limits: readonly LimitState[] = "keys" in verdict ? verdict.keys.flatMap((key) => key.limits) : verdict.limits;
+  const limits = limitsOf(verdict);
   const headers: Record<string, string> = {
     "X-RateLimit-Limit": String(verdict.limit),
     "X-RateLimit-Remaining": String(verdict.remaining),
@@ -25,3 +31,29 @@ export function rateLimitHeaders(verdict: Verdict | AllVerdict, now = Date.now()
 
 /** For `Access-Control-Expose-Headers`: without it a page of another origin cannot read these fields. */
 export const EXPOSED = "X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, RateLimit-Policy, RateLimit, Retry-After";
+
+/** Which fields a response has already, and how one is set: of fetch's Headers, and of Node's response. */
+export interface Fields {
+  get(name: string): string | undefined;
+  set(name: string, value: string): void;
+}
+
+const append = (given: string | undefined, value: string): string => (given === undefined || given === "" ? value : `${given}, ${value}`);
+
+/**
+ * Adds the fields of a verdict to those of a response. Where another limiter's are there already, `RateLimit` and
+ * `RateLimit-Policy` have the items of both, and `X-RateLimit-*` those of the one with the least remaining.
+ */
+export function addFields(fields: Fields, verdict: AnyVerdict): void {
+  const own = rateLimitHeaders(verdict);
+  for (const list of ["RateLimit-Policy", "RateLimit"]) {
+    const value = own[list];
+    if (value !== undefined) fields.set(list, append(fields.get(list), value));
+    delete own[list];
+  }
+  const known = fields.get("X-RateLimit-Remaining");
+  const isTighter = known === undefined || verdict.error !== undefined || verdict.remaining < Number(known) || !verdict.allowed;
+  if (isTighter) for (const [name, value] of Object.entries(own)) fields.set(name, value);
+  const exposed = fields.get("Access-Control-Expose-Headers");
+  if (!exposed?.includes(EXPOSED)) fields.set("Access-Control-Expose-Headers", append(exposed, EXPOSED));
+}

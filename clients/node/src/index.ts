@@ -1,6 +1,6 @@
 export { hitAll, peekAll, type AllOptions, type Part } from "./all.js";
 export { RefusedError, type Client, type Send } from "./client.js";
-export { EXPOSED, rateLimitHeaders } from "./headers.js";
+export { EXPOSED, rateLimitHeaders, type AnyVerdict } from "./headers.js";
 export {
   byAccount,
   byApiKey,
@@ -26,7 +26,21 @@ export {
   type WaitForLeaseOptions,
 } from "./lease.js";
 export { createLimiter, type Limiter, type WaitOptions } from "./limiter.js";
-export { rateLimit, refusalOf, refuse, setHeaders, withRateLimit, type NodeResponse, type Refusal } from "./middleware.js";
+export {
+  hitOf,
+  problemOf,
+  rateLimit,
+  refusalOf,
+  refuse,
+  setHeaders,
+  withRateLimit,
+  type Counted,
+  type FetchOptions,
+  type MiddlewareOptions,
+  type NodeOptions,
+  type NodeResponse,
+  type Refusal,
+} from "./middleware.js";
 export type {
   BlockedCacheOptions,
   BucketLimit,

@@ -59,11 +59,18 @@ export class Limiter {
    * Counts one hit, or says why not. Charged once at most. Rejects only where an option is wrong (`TypeError`): whatever
    * Redis does or does not, there is a verdict, within `timeoutMs`.
    */
-  async hit(key: string, options: HitOptions = NO_OPTIONS): Promise<Verdict> {
-    const full = fullKey(this.plan, key);
-    if (options === NO_OPTIONS && !this.#blocked) {
+  hit(key: string, options: HitOptions = NO_OPTIONS): Promise<Verdict> {
+    if (options !== NO_OPTIONS || this.#blocked) return this.#hitWith(key, options);
+    try {
+      const full = fullKey(this.plan, key);
       return this.#send([this.#command, full, ...this.#words], full, this.#asked);
+    } catch (mistake) {
+      return Promise.reject(mistake);
     }
+  }
+
+  async #hitWith(key: string, options: HitOptions): Promise<Verdict> {
+    const full = fullKey(this.plan, key);
     checked(options);
     const { cost = 1, min, force = false, stamp = false, at } = options;
     const words = [
@@ -89,6 +96,15 @@ export class Limiter {
     const { cost = 1, min } = options;
     const words = [...costWords(cost), ...(min === undefined ? [] : ["MIN", String(min)])];
     return this.#ask(fullKey(this.plan, key), words, options, ["RL.PEEK", this.plan.algorithm]);
+  }
+
+  /**
+   * Gives back a hit that was made with `stamp`: what it was charged, at the time that it was. Nothing where it was denied
+   * or failed open, so that no limit is opened by what was never counted. Never rejects.
+   */
+  async refund(key: string, charged: Pick<Verdict, "chargedAt"> & { readonly taken?: number }): Promise<void> {
+    const { chargedAt = 0, taken = 1 } = charged;
+    if (chargedAt > 0 && taken > 0) await this.hit(key, { cost: -taken, at: chargedAt });
   }
 
   /** Charges an estimate, to be settled with what was really used. */

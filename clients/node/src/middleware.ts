@@ -1,27 +1,29 @@
 // A limiter in front of HTTP handlers: 429 where it is denied, and the fields of headers.ts on every response.
 
-import { EXPOSED, rateLimitHeaders } from "./headers.js";
-import type { AllVerdict, Verdict } from "./verdict.js";
+import { members, wrong } from "./check.js";
+import { addFields, type AnyVerdict } from "./headers.js";
 
+/** What is answered where a hit is not allowed. */
 export interface Refusal {
+  /** 429: denied. 403: on a deny list. 503: closed while Redis is away. */
   readonly status: 403 | 429 | 503;
   readonly body: { readonly error: string };
 }
 
 /** What to answer where it is not allowed. */
-export function refusalOf(verdict: Verdict | AllVerdict): Refusal {
+export function refusalOf(verdict: AnyVerdict): Refusal {
   if (verdict.error) return { status: 503, body: { error: "Try again shortly" } }; // closed while Redis is away
   if (verdict.deniedValue !== undefined) return { status: 403, body: { error: "Forbidden" } }; // on a deny list
   return { status: 429, body: { error: "Too many requests" } };
 }
 
 /** Adds the fields to those of a response of fetch. */
-export function setHeaders(headers: Headers, verdict: Verdict | AllVerdict): void {
-  for (const [name, value] of Object.entries(rateLimitHeaders(verdict))) headers.set(name, value);
-  headers.append("Access-Control-Expose-Headers", EXPOSED);
+export function setHeaders(headers: Headers, verdict: AnyVerdict): void {
+  addFields({ get: (name) => headers.get(name) ?? undefined, set: (name, value) => headers.set(name, value) }, verdict);
 }
 
-export const refuse = (verdict: Verdict | AllVerdict): Response => {
+/** The whole answer to a request that is not allowed: status, fields, JSON body. */
+export const refuse = (verdict: AnyVerdict): Response => {
   const { status, body } = refusalOf(verdict);
   const response = Response.json(body, { status });
   setHeaders(response.headers, verdict);
@@ -29,7 +31,94 @@ export const refuse = (verdict: Verdict | AllVerdict): Response => {
 };
 
 /**
- * For handlers from Request to Response: Next.js route handlers, Hono, Deno, Bun, workers.
+ * A body as RFC 9457 has it, with the problem types of the IETF draft on RateLimit fields. For `handler`, which adds the fields.
+ *
+ * @example withRateLimit(limit, handle, { handler: (verdict) => problemOf(verdict) })
+ */
+export function problemOf(verdict: AnyVerdict): Response {
+  const { status, body } = refusalOf(verdict);
+  const type = status === 429 ? "https://iana.org/assignments/http-problem-types#quota-exceeded" : "about:blank";
+  return new Response(JSON.stringify({ type, title: body.error, status }), { status, headers: { "Content-Type": "application/problem+json" } });
+}
+
+/** A hit, and how to give it back: what `hitOf` makes. */
+export interface Counted {
+  readonly verdict: AnyVerdict;
+  /** Gives back what this hit was charged, at the time that it was; nothing where it was denied. */
+  readonly refund: () => Promise<void>;
+}
+
+/**
+ * For `skipSuccessfulRequests` and `skipFailedRequests`: a hit that can be given back.
+ *
+ * @example rateLimit((req) => hitOf(login, byIp(address(req))), { skipSuccessfulRequests: true })
+ */
+export async function hitOf(
+  limiter: { hit(key: string, options: { stamp: true }): Promise<AnyVerdict>; refund(key: string, verdict: AnyVerdict): Promise<void> },
+  key: string,
+): Promise<Counted> {
+  const verdict = await limiter.hit(key, { stamp: true });
+  return { verdict, refund: () => limiter.refund(key, verdict) };
+}
+
+type Limit<Req> = (request: Req) => Promise<AnyVerdict | Counted>;
+
+export interface MiddlewareOptions<Req> {
+  /** Requests that are not limited. CORS preflights (OPTIONS) never are. */
+  readonly skip?: (request: Req) => boolean | Promise<boolean>;
+  /** A response below 400 does not count, once it is there. Needs `hitOf`. */
+  readonly skipSuccessfulRequests?: boolean;
+  /** A response of 400 and above does not count, once it is there. Needs `hitOf`. A hit that was denied is not given back. */
+  readonly skipFailedRequests?: boolean;
+  /** In place of the body `{ "error": "Too many requests" }`: a text, or what becomes JSON. */
+  readonly message?: unknown;
+}
+
+export interface FetchOptions<Req> extends MiddlewareOptions<Req> {
+  /** Answers in place of the 429, 403 or 503. The fields are added to it. */
+  readonly handler?: (verdict: AnyVerdict, request: Req) => Response | Promise<Response>;
+}
+
+export interface NodeOptions<Req, Res> extends MiddlewareOptions<Req> {
+  /** Answers in place of the 429, 403 or 503. The fields are set already, and the status. */
+  readonly handler?: (verdict: AnyVerdict, req: Req, res: Res) => unknown;
+}
+
+const OPTIONS = ["skip", "skipSuccessfulRequests", "skipFailedRequests", "message", "handler"] as const;
+
+interface Plan<Req> {
+  isSkipped(request: Req): Promise<boolean>;
+  /** Whether this response's hit is given back. */
+  isUncounted(status: number): boolean;
+  counted(answer: AnyVerdict | Counted): Counted;
+  body(verdict: AnyVerdict): { readonly type: string; readonly text: string };
+}
+
+function planOf<Req extends { readonly method?: string | undefined }>(options: MiddlewareOptions<Req>): Plan<Req> {
+  members("options of a middleware", options, OPTIONS);
+  const { skip, skipSuccessfulRequests = false, skipFailedRequests = false, message } = options;
+  for (const [name, hook] of Object.entries({ skip, handler: (options as FetchOptions<Req>).handler })) {
+    if (hook !== undefined && typeof hook !== "function") throw wrong(name, "a function", hook);
+  }
+  return {
+    isSkipped: async (request) => request.method === "OPTIONS" || ((await skip?.(request)) ?? false),
+    isUncounted: (status) => (status < 400 ? skipSuccessfulRequests : skipFailedRequests),
+    counted(answer) {
+      if ("refund" in answer) return answer;
+      if (skipSuccessfulRequests || skipFailedRequests) {
+        throw new TypeError("skipSuccessfulRequests and skipFailedRequests give a hit back: limit with hitOf(limiter, key)");
+      }
+      return { verdict: answer, refund: async () => undefined };
+    },
+    body(verdict) {
+      const given = message ?? refusalOf(verdict).body;
+      return typeof given === "string" ? { type: "text/plain; charset=utf-8", text: given } : { type: "application/json", text: JSON.stringify(given) };
+    },
+  };
+}
+
+/**
+ * For handlers from Request to Response: Next.js route handlers, Hono, Deno, Bun, workers. HEAD is limited as GET.
  *
  * @example  // app/api/search/route.ts
  * export const GET = withRateLimit(
@@ -38,16 +127,33 @@ export const refuse = (verdict: Verdict | AllVerdict): Response => {
  * );
  */
 export function withRateLimit<R extends Request, Context extends unknown[]>(
-  limit: (request: R) => Promise<Verdict | AllVerdict>,
+  limit: Limit<R>,
   handler: (request: R, ...context: Context) => Response | Promise<Response>,
+  options: FetchOptions<R> = {},
 ): (request: R, ...context: Context) => Promise<Response> {
+  const plan = planOf(options);
   return async (request, ...context) => {
-    const verdict = await limit(request);
-    if (!verdict.allowed) return refuse(verdict);
-    const answer = await handler(request, ...context);
-    const response = new Response(answer.body, answer); // what fetch() returned has headers that cannot be set
-    setHeaders(response.headers, verdict);
-    return response;
+    if (await plan.isSkipped(request)) return handler(request, ...context);
+    const { verdict, refund } = plan.counted(await limit(request));
+    const withFields = (answer: Response): Response => {
+      const response = new Response(answer.body, answer); // what fetch() returned has headers that cannot be set
+      setHeaders(response.headers, verdict);
+      return response;
+    };
+    if (!verdict.allowed) {
+      if (options.handler) return withFields(await options.handler(verdict, request));
+      const { type, text } = plan.body(verdict);
+      return withFields(new Response(text, { status: refusalOf(verdict).status, headers: { "Content-Type": type } }));
+    }
+    let answer: Response;
+    try {
+      answer = await handler(request, ...context);
+    } catch (error) {
+      if (plan.isUncounted(500)) await refund();
+      throw error;
+    }
+    if (plan.isUncounted(answer.status)) await refund();
+    return withFields(answer);
   };
 }
 
@@ -57,10 +163,13 @@ export interface NodeResponse {
   setHeader(name: string, value: string): unknown;
   getHeader(name: string): unknown;
   end(body: string): unknown;
+  /** For skipSuccessfulRequests and skipFailedRequests. */
+  once?(event: "finish", listener: () => void): unknown;
 }
 
 /**
- * For Node's own http, Express and Connect, and as a hook of Fastify. An error of the limiter goes to `next`.
+ * For Node's own http, Express and Connect, and as a hook of Fastify. `req.rateLimit` has the verdict. A mistake of the
+ * application's (a missing key) goes to `next`; what Redis does never.
  *
  * @example
  * const guard = rateLimit((req) => api.hit(byIp(address({ headers: req.headers, peer: req.socket.remoteAddress }))));
@@ -68,27 +177,39 @@ export interface NodeResponse {
  * express().use(guard);
  * fastify.addHook("onRequest", (request, reply, done) => guard(request.raw, reply.raw, done));
  */
-export function rateLimit<Req>(
-  limit: (req: Req) => Promise<Verdict | AllVerdict>,
-): (req: Req, res: NodeResponse, next: (error?: Error) => void) => Promise<void> {
+export function rateLimit<Req extends { readonly method?: string | undefined }, Res extends NodeResponse = NodeResponse>(
+  limit: Limit<Req>,
+  options: NodeOptions<Req, Res> = {},
+): (req: Req, res: Res, next: (error?: Error) => void) => Promise<void> {
+  const plan = planOf(options);
   return async (req, res, next) => {
-    let verdict: Verdict | AllVerdict;
+    let counted: Counted;
     try {
-      verdict = await limit(req);
+      if (await plan.isSkipped(req)) return next();
+      counted = plan.counted(await limit(req));
     } catch (error) {
-      next(error instanceof Error ? error : new Error(String(error)));
-      return;
+      return next(error instanceof Error ? error : new Error(String(error)));
     }
-    for (const [name, value] of Object.entries(rateLimitHeaders(verdict))) res.setHeader(name, value);
-    const exposed = res.getHeader("Access-Control-Expose-Headers");
-    res.setHeader("Access-Control-Expose-Headers", exposed === undefined ? EXPOSED : `${String(exposed)}, ${EXPOSED}`);
+    const { verdict, refund } = counted;
+    (req as { rateLimit?: AnyVerdict }).rateLimit = verdict;
+    const get = (name: string): string | undefined => {
+      const value = res.getHeader(name);
+      return value === undefined ? undefined : String(value);
+    };
+    addFields({ get, set: (name, value) => res.setHeader(name, value) }, verdict);
     if (verdict.allowed) {
-      next();
+      if (options.skipSuccessfulRequests || options.skipFailedRequests) {
+        res.once?.("finish", () => void (plan.isUncounted(res.statusCode) && refund()));
+      }
+      return next();
+    }
+    res.statusCode = refusalOf(verdict).status;
+    if (options.handler) {
+      await options.handler(verdict, req, res);
       return;
     }
-    const { status, body } = refusalOf(verdict);
-    res.statusCode = status;
-    res.setHeader("Content-Type", "application/json");
-    res.end(JSON.stringify(body));
+    const { type, text } = plan.body(verdict);
+    res.setHeader("Content-Type", type);
+    res.end(text);
   };
 }

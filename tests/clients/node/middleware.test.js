@@ -8,7 +8,7 @@ import { after, before, describe, it } from "node:test";
 import { promisify } from "node:util";
 import express from "express";
 import Fastify from "fastify";
-import { byIp, clientAddress, createLimiter, rateLimit, withRateLimit } from "ratelimit-client";
+import { byIp, clientAddress, createLimiter, hitOf, problemOf, rateLimit, withRateLimit } from "ratelimit-client";
 import { createClient } from "redis";
 import { port } from "./servers.js";
 
@@ -132,6 +132,91 @@ describe("middleware", () => {
     assert.deepEqual([response.status, response.headers.get("X-Own"), await response.json()], [201, "1", { id: 7 }]);
     assert.equal(response.headers.get("X-RateLimit-Remaining"), "4");
     assert.match(response.headers.get("Access-Control-Expose-Headers"), /^X-Own, X-RateLimit-Limit, /);
+  });
+
+  it("preflights are not charged, HEAD is as GET, and what is skipped has no fields", async () => {
+    const api = limiter({ prefix: "middleware:methods", limits: { limit: 2, window: "15m" } });
+    const handle = withRateLimit(() => api.hit("k"), () => new Response("hello"), { skip: (request) => request.url.endsWith("/health") });
+    const node = rateLimit(() => api.hit("k"));
+    const status = async (method, path = "/") => (await handle(new Request(`http://x${path}`, { method }))).status;
+    assert.deepEqual([await status("OPTIONS"), await status("GET", "/health"), await status("POST"), await status("OPTIONS"), await status("HEAD"), await status("POST")], [200, 200, 200, 200, 200, 429]);
+    let passed = 0;
+    await node({ method: "OPTIONS" }, {}, () => (passed += 1));
+    assert.equal(passed, 1);
+  });
+
+  it("two limiters in front of one handler: one item a limit, and the tightest in X-RateLimit", async () => {
+    const wide = limiter({ prefix: "middleware:wide", name: "wide", limits: { limit: 100, window: "1h" } });
+    const tight = limiter({ prefix: "middleware:tight", name: "tight", limits: { limit: 3, window: "1m" } });
+    const check = (fields) => {
+      assert.match(fields.get("RateLimit"), /^"(wide|tight)";r=\d+;t=\d+, "(wide|tight)";r=\d+;t=\d+$/);
+      assert.match(fields.get("RateLimit-Policy"), /q=100;w=3600/);
+      assert.match(fields.get("RateLimit-Policy"), /q=3;w=60/);
+      assert.equal(fields.get("X-RateLimit-Limit"), "3");
+      assert.equal(fields.get("Access-Control-Expose-Headers").split("RateLimit-Policy").length, 2);
+    };
+    for (const [outer, inner] of [[wide, tight], [tight, wide]]) {
+      const handle = withRateLimit(() => outer.hit("k"), withRateLimit(() => inner.hit("k"), () => new Response("hello")));
+      check((await handle(new Request("http://x/"))).headers);
+    }
+    const app = express().use(rateLimit(() => wide.hit("n"))).use(rateLimit(() => tight.hit("n"))).get("/", (req, res) => res.json(req.rateLimit));
+    const server = await listen(createServer(app));
+    try {
+      const response = await fetch(server.url);
+      check(response.headers);
+      assert.equal((await response.json()).limit, 3); // req.rateLimit: the last one's
+    } finally {
+      server.close();
+    }
+  });
+
+  it("a message, a handler and a problem of one's own", async () => {
+    const never = () => limiter({ prefix: "middleware:own", limits: { limit: 0, window: "1h" } }).hit("k");
+    const answer = async (options) => withRateLimit(never, () => new Response("hello"), options)(new Request("http://x/"));
+    const said = await answer({ message: "Slow down" });
+    assert.deepEqual([said.status, await said.text(), said.headers.get("X-RateLimit-Limit")], [429, "Slow down", "0"]);
+    assert.deepEqual(await (await answer({ message: { code: "SLOW" } })).json(), { code: "SLOW" });
+    const own = await answer({ handler: () => new Response("teapot", { status: 418 }) });
+    assert.deepEqual([own.status, own.headers.get("X-RateLimit-Limit")], [418, "0"]);
+    const problem = await answer({ handler: problemOf });
+    assert.equal(problem.headers.get("Content-Type"), "application/problem+json");
+    assert.equal((await problem.json()).status, 429);
+    assert.equal(problem.headers.get("RateLimit").split(",").length, 1);
+    await assert.rejects(async () => withRateLimit(never, () => new Response(""), { massage: "x" }), /unknown option "massage"/);
+  });
+
+  it("a login: what succeeded does not count, and a denied try opens nothing", async () => {
+    const status = { right: 200, wrong: 401, broken: 500 };
+    // What is left of 3 after a row of tries, by which of them count.
+    for (const [options, tries, left, statuses] of [
+      [{ skipSuccessfulRequests: true }, ["right", "right", "right", "right", "wrong", "wrong"], 1, [200, 200, 200, 200, 401, 401]],
+      [{ skipSuccessfulRequests: true }, ["wrong", "wrong", "wrong", "right", "wrong"], 0, [401, 401, 401, 429, 429]],
+      [{ skipFailedRequests: true }, ["wrong", "broken", "right", "right", "right", "right", "wrong", "right"], 0, [401, 500, 200, 200, 200, 429, 429, 429]],
+      [{ skipSuccessfulRequests: true, skipFailedRequests: true }, ["wrong", "right", "right", "wrong", "right"], 3, [401, 200, 200, 401, 200]],
+    ]) {
+      for (const kind of ["fetch", "express"]) {
+        const login = limiter({ prefix: `middleware:login:${kind}:${JSON.stringify(options)}:${tries}`, limits: { limit: 3, window: "15m" } });
+        const app = express().use(rateLimit(() => hitOf(login, "k"), options)).get("/:how", (req, res) => res.status(status[req.params.how]).end());
+        const server = await listen(createServer(app));
+        const handle = withRateLimit(() => hitOf(login, "k"), (request) => new Response(null, { status: status[new URL(request.url).pathname.slice(1)] }), options);
+        const seen = [];
+        try {
+          for (const how of tries) {
+            const before = (await login.peek("k", { cost: 0 })).remaining;
+            const response = kind === "fetch" ? await handle(new Request(`http://x/${how}`)) : await fetch(`${server.url}${how}`);
+            seen.push(response.status);
+            const isBack = response.status !== 429 && (response.status < 400 ? options.skipSuccessfulRequests : options.skipFailedRequests);
+            // Express gives back once the response is out.
+            if (isBack) while ((await login.peek("k", { cost: 0 })).remaining !== before);
+          }
+          assert.deepEqual(seen, statuses);
+          assert.equal((await login.peek("k", { cost: 0 })).remaining, left);
+        } finally {
+          server.close();
+        }
+      }
+    }
+    await assert.rejects(withRateLimit(() => limiter().hit("k"), () => new Response(""), { skipFailedRequests: true })(new Request("http://x/")), /hitOf/);
   });
 
   it("a mistake of the application's goes to Express's error handler; what the server refuses does not", async () => {
