@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from time import monotonic
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -74,6 +75,11 @@ class _Slots(Generic[Node]):
         if owner:
             self._owner, self._primaries, self._is_stale = owner, list(dict.fromkeys(owner.values())), False
 
+    def _known_primaries(self) -> list[Address]:
+        if not self._primaries:
+            raise UnansweredError("connection", "no node of the cluster has answered")
+        return self._primaries
+
     def _first(self, words: Sequence[str | int], key: str) -> tuple[int, _To]:
         slot = key_slot(encode(key))
         address = self._owner.get(slot) or (self._primaries or self._seeds)[0]
@@ -117,14 +123,20 @@ def _left(deadline: float | None) -> float | None:
 
 
 class Cluster(_Slots[Pool]):
+    def _refresh(self, asked: Address, timeout_s: float | None) -> None:
+        with suppress(RateLimitError):
+            self._learn(asked, self._node(asked).exchange(_MAP, timeout_s))
+
+    def nodes(self, timeout_s: float | None) -> list[Pool]:
+        """The primaries."""
+        if (asked := self._to_refresh()) is not None:
+            self._refresh(asked, timeout_s)
+        return [self._node(address) for address in self._known_primaries()]
+
     def ask(self, words: Sequence[str | int], key: str, timeout_s: float | None) -> Any:
         deadline = None if timeout_s is None else monotonic() + timeout_s
         if (asked := self._to_refresh()) is not None:
-            try:
-                half = None if timeout_s is None else timeout_s / 2  # the other half is the hit's
-                self._learn(asked, self._node(asked).exchange(_MAP, half))
-            except RateLimitError:
-                self._is_stale = True
+            self._refresh(asked, None if timeout_s is None else timeout_s / 2)  # the other half is the hit's
         slot, to = self._first(words, key)
         plain = to.data
         for _ in range(MAX_TRIES):
@@ -143,14 +155,19 @@ class Cluster(_Slots[Pool]):
 
 
 class AsyncCluster(_Slots[Streams]):
+    async def _refresh(self, asked: Address, timeout_s: float | None) -> None:
+        with suppress(RateLimitError):
+            self._learn(asked, await self._node(asked).exchange(_MAP, timeout_s))
+
+    async def nodes(self, timeout_s: float | None) -> list[Streams]:
+        if (asked := self._to_refresh()) is not None:
+            await self._refresh(asked, timeout_s)
+        return [self._node(address) for address in self._known_primaries()]
+
     async def ask(self, words: Sequence[str | int], key: str, timeout_s: float | None) -> Any:
         deadline = None if timeout_s is None else monotonic() + timeout_s
         if (asked := self._to_refresh()) is not None:
-            try:
-                half = None if timeout_s is None else timeout_s / 2
-                self._learn(asked, await self._node(asked).exchange(_MAP, half))
-            except RateLimitError:
-                self._is_stale = True
+            await self._refresh(asked, None if timeout_s is None else timeout_s / 2)
         slot, to = self._first(words, key)
         plain = to.data
         for _ in range(MAX_TRIES):

@@ -149,6 +149,9 @@ class Pool:
         self._give_back(session, epoch)
         return reply
 
+    def nodes(self, timeout_s: float | None) -> "list[Pool]":
+        return [self]
+
     def distrust(self) -> None:
         """What answers is not Redis, or not in step."""
         while (session := self._pop()) is not None:

@@ -265,6 +265,9 @@ class Streams:
     def exchange(self, data: bytes, timeout_s: float | None, replies: int = 1) -> "asyncio.Future[Any]":
         return self.stream().exchange(data, timeout_s, replies)
 
+    async def nodes(self, timeout_s: float | None) -> "list[Streams]":
+        return [self]
+
     def distrust(self) -> None:
         self.stream().distrust()
 

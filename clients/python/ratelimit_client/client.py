@@ -24,12 +24,14 @@ class Link(Protocol):
     """Sends a command once, or never, and gives the reply within so many seconds; raises the errors of ``errors.py``."""
 
     def ask(self, words: Words, key: str, timeout_s: float | None) -> Any: ...
+    def nodes(self, timeout_s: float | None) -> "Sequence[Link]": ...
     def distrust(self) -> None: ...
     def close(self) -> None: ...
 
 
 class AsyncLink(Protocol):
     def ask(self, words: Words, key: str, timeout_s: float | None) -> Awaitable[Any]: ...
+    async def nodes(self, timeout_s: float | None) -> "Sequence[AsyncLink]": ...
     def distrust(self) -> None: ...
     def close(self) -> None: ...
 
@@ -59,7 +61,7 @@ _LEFT_OUT = (
 )
 
 
-def _made(connection_class: Any, given: dict[str, Any]) -> Callable[..., Any]:
+def _made(connection_class: Any, given: dict[str, Any], pool: Any = None) -> Callable[..., Any]:
     kwargs = {name: value for name, value in given.items() if name not in _LEFT_OUT}
     kwargs.update(protocol=2, decode_responses=False, encoding="utf-8")
     if connection_class.__module__.startswith("redis."):
@@ -68,7 +70,12 @@ def _made(connection_class: Any, given: dict[str, Any]) -> Callable[..., Any]:
         kwargs.pop("retry", None)  # valkey-py's default is none
     for name in ("socket_timeout", "socket_connect_timeout"):
         kwargs[name] = min(kwargs.get(name) or DIAL_S, DIAL_S)
-    return lambda **address: connection_class(**{**kwargs, **address})
+    # The pool is kept, as Sentinel's connections refer to theirs weakly.
+    return lambda pool=pool, **address: connection_class(**{**kwargs, **address})
+
+
+def _like(pool: Any) -> Callable[..., Any]:
+    return _made(pool.connection_class, pool.connection_kwargs, pool)
 
 
 def _dial(make: Callable[..., Any], address: dict[str, Any]) -> socket.socket:
@@ -109,16 +116,32 @@ class Function:
     def ask(self, words: Words, key: str, timeout_s: float | None) -> Any:
         return self._function(words, key)
 
+    def nodes(self, timeout_s: float | None) -> Sequence[Link]:
+        return [self]
+
     def distrust(self) -> None:
         pass
 
-    close = distrust
+    def close(self) -> None:
+        pass
 
 
-class AsyncFunction(Function):
+class AsyncFunction:
+    def __init__(self, function: Callable[[Words, str], Awaitable[Any]]):
+        self._function = function
+
     async def ask(self, words: Words, key: str, timeout_s: float | None) -> Any:
         async with asyncio.timeout(timeout_s):
             return await self._function(words, key)
+
+    async def nodes(self, timeout_s: float | None) -> Sequence[AsyncLink]:
+        return [self]
+
+    def distrust(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
 
 
 def _is_async(client: object) -> bool:
@@ -139,11 +162,11 @@ def _sync_link(client: Any) -> Link:
         raise TypeError(f"client: expected {kind}, got an asyncio client: {client!r}. AsyncLimiter and AsyncLeaser take it")
     if hasattr(client, "nodes_manager"):
         node = client.nodes_manager.create_redis_node("127.0.0.1", 6379, **client.nodes_manager.connection_kwargs)
-        make = _made(node.connection_pool.connection_class, node.connection_pool.connection_kwargs)
+        make = _like(node.connection_pool)
         remap = getattr(client.nodes_manager, "address_remap", None)
         return Cluster(lambda host, port: _pool(make, host=host, port=port), _addresses(client), remap)
     if hasattr(client, "connection_pool") and not hasattr(client, "command_stack"):
-        return _pool(_made(client.connection_pool.connection_class, client.connection_pool.connection_kwargs))
+        return _pool(_like(client.connection_pool))
     if callable(client):
         return Function(client)
     raise _expected(kind, client)
@@ -159,7 +182,7 @@ def _async_link(client: Any) -> AsyncLink:
         remap = getattr(client.nodes_manager, "address_remap", None)
         return AsyncCluster(lambda host, port: _streams(make, host=host, port=port), _addresses(client), remap)
     if hasattr(client, "connection_pool") and not hasattr(client, "command_stack"):
-        return _streams(_made(client.connection_pool.connection_class, client.connection_pool.connection_kwargs))
+        return _streams(_like(client.connection_pool))
     if callable(client):
         return AsyncFunction(client)
     raise _expected(kind, client)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 from pathlib import Path
 
 PORT = int(os.environ["RATELIMIT_PORT"])
@@ -10,3 +11,9 @@ CLUSTER_PORT = int(os.environ["RATELIMIT_CLUSTER_PORT"])
 STALLED_PORT = int(os.environ["RATELIMIT_STALLED_PORT"])
 STALLED_PID = int(os.environ["RATELIMIT_STALLED_PID"])
 SCENARIOS = json.loads(Path(os.environ["RATELIMIT_SCENARIOS"]).read_text("utf-8"))["scenarios"]
+SERVER = os.environ["RATELIMIT_SERVER"]
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]

@@ -1,6 +1,7 @@
 """Real requests, by curl and by urllib, to FastAPI, Flask and Django under uvicorn and gunicorn; what the middleware adds."""
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -11,12 +12,29 @@ import urllib.request
 
 import redis
 from ratelimit_client import Deny, Limiter, Verdict, Window, asgi, wsgi
-from servers import PORT
+from servers import PORT, free_port
 
 
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
+def serve(case, *command, **environment):
+    """Starts a server of this directory's until the test case (or its class) is cleaned up, and gives its URL."""
+    port = free_port()
+    arguments = [word.replace("PORT", str(port)) for word in command]
+    environment = {**os.environ, **environment}
+    process = subprocess.Popen([sys.executable, "-m", *arguments], stderr=subprocess.PIPE, text=True, env=environment)
+    add_cleanup = case.addClassCleanup if isinstance(case, type) else case.addCleanup
+    add_cleanup(process.communicate, timeout=30)
+    add_cleanup(process.terminate)
+    until = time.monotonic() + 60
+    while True:
+        if process.poll() is not None:
+            raise RuntimeError(process.stderr.read())
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+            return f"http://127.0.0.1:{port}/"
+        except ConnectionRefusedError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.05)
 
 
 class App:
@@ -27,26 +45,7 @@ class App:
 
     @classmethod
     def setUpClass(cls):
-        port = free_port()
-        cls.url = f"http://127.0.0.1:{port}/"
-        arguments = [word.replace("PORT", str(port)) for word in cls.command]
-        cls.process = subprocess.Popen([sys.executable, "-m", *arguments], stderr=subprocess.PIPE, text=True)
-        until = time.monotonic() + 60
-        while True:
-            if cls.process.poll() is not None:
-                raise RuntimeError(cls.process.stderr.read())
-            try:
-                socket.create_connection(("127.0.0.1", port)).close()
-                break
-            except ConnectionRefusedError:
-                if time.monotonic() > until:
-                    raise
-                time.sleep(0.05)
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.process.terminate()
-        cls.process.communicate(timeout=30)
+        cls.url = serve(cls, *cls.command)
 
     def curl(self, ip):
         command = ["curl", "--silent", "--output", "/dev/null", "--write-out", "%{http_code}"]

@@ -71,6 +71,11 @@ class Faults(unittest.TestCase):
 
 
 class Sync(Faults):
+    def on_alarm(self, handler):
+        signal.signal(signal.SIGALRM, handler)
+        self.addCleanup(signal.signal, signal.SIGALRM, signal.SIG_DFL)
+        self.addCleanup(signal.setitimer, signal.ITIMER_REAL, 0)  # first
+
     def limiter(self, port=None, **options):
         return Limiter(redis.Redis(port=port or self.wire.port), **self.options(**options))
 
@@ -134,8 +139,7 @@ class Sync(Faults):
     def test_what_arrived_while_the_process_was_held_up_is_read(self):
         api = self.limiter(limits=Window(1, "3650d"))
         api.hit("held-up")
-        self.assertEqual(signal.signal(signal.SIGALRM, lambda *_: time.sleep(3 * TIMEOUT_MS / 1000)), signal.SIG_DFL)
-        self.addCleanup(signal.signal, signal.SIGALRM, signal.SIG_DFL)
+        self.on_alarm(lambda *_: time.sleep(3 * TIMEOUT_MS / 1000))
         stalled = self.wire
         stalled.fault = "slow"  # so that the signal comes while the reply is awaited
         for _ in range(2):
@@ -158,8 +162,7 @@ class Sync(Faults):
         def interrupt(*_):
             raise Interrupted
 
-        signal.signal(signal.SIGALRM, interrupt)
-        self.addCleanup(signal.signal, signal.SIGALRM, signal.SIG_DFL)
+        self.on_alarm(interrupt)
         five, nine = (self.limiter(limits=Window(limit, "3650d"), timeout_ms=60_000) for limit in (5, 9))
         nine.link = five.link
         five.hit("five")
