@@ -1,10 +1,12 @@
 """ratelimit console in a real browser, Debian's Chromium, in front of real servers. SCREENSHOTS= names a directory for pictures."""
 
+import base64
 import contextlib
 import http.client
 import json
 import os
 import pathlib
+import re
 import shutil
 import threading
 import time
@@ -255,7 +257,7 @@ class Browser(Case):
         self.await_text("#key-found", "all of it is back in")
         self.shot("lookup", "#lookup")
         # It is blocked for an hour: what it will cover is said first.
-        self.click("#most_denied button", "deny 203.0.113.77")
+        self.click("#most_denied button", "Deny")
         self.assertEqual(self.find("#deny-value").get_attribute("value"), "203.0.113.77")
         self.type("#deny-value", "203.0.113.0/24")
         self.type("#deny-list", "bad")
@@ -297,8 +299,8 @@ class Browser(Case):
         self.await_text("#policy-rows", "then sliding 5 15m")
         self.type("#policy-words", "sliding 7 15")
         self.click("#policy-form button", "Set")
-        self.click("#ask-yes")
-        self.await_text("#said", "ERR")
+        self.assertFalse(self.find("#policy-words").get_property("validity")["valid"], "a duration without a unit")
+        self.assertEqual(self.text("#ask[open]"), "", "what is wrong is said before it is asked for")
         Select(self.find("#policy-ttl")).select_by_value("")
         self.type("#policy-words", "sliding 7 15m")
         self.click("#policy-form button", "Set")
@@ -307,6 +309,122 @@ class Browser(Case):
         self.click("#policy-delete")
         self.click("#ask-yes")
         eventually("it is gone", lambda: one.call("RL.POLICY GET login") is None)
+
+    def test_what_was_done_can_be_undone_for_a_minute(self):
+        one = self.server()
+        one.call("RL.POLICY SET login SLIDING 5 15m")
+        one.call("RL.DENY ADD bad 198.51.100.9")
+        self.browser.get(self.console("-p", one.port))
+        self.await_text("#list-rows", "bad")
+        self.type("#deny-value", "203.0.113.0/24")
+        self.click("#deny-form button", "Deny")
+        self.click("#ask-yes")
+        eventually("it is denied", lambda: one.call("RL.DENY HAS bad 203.0.113.7") == [1])
+        self.click("#undo")
+        eventually("it is not any more", lambda: one.call("RL.DENY HAS bad 203.0.113.7") == [0])
+        self.await_text("#said", "Undone")
+        self.await_text("#change-rows", "RL.DENY DEL bad 203.0.113.0/24")
+        # A limit for an hour, and for good: what stood before is back.
+        for ttl, words in (("1h", ["sliding", "1", "15m", "TTL"]), ("", ["sliding", "2", "15m"])):
+            self.browser.get(self.browser.current_url.split("?")[0] + "?policy=login")
+            eventually("its limits are there", lambda: self.find("#policy-words").get_attribute("value") == "sliding 5 15m")
+            self.type("#policy-words", " ".join(words[:3]))
+            Select(self.find("#policy-ttl")).select_by_value(ttl)
+            self.click("#policy-form button", "Set")
+            self.click("#ask-yes")
+            eventually("it is set", lambda words=words: one.call("RL.POLICY GET login")[:4] == words)
+            self.click("#undo")
+            eventually("it is as it was", lambda: one.call("RL.POLICY GET login") == ["sliding", "5", "15m"])
+        # What stood on the list before cannot be undone by taking it off.
+        self.type("#deny-value", "198.51.100.9")
+        self.click("#deny-form button", "Deny")
+        self.click("#ask-yes")
+        self.await_text("#said", "Done: Deny 198.51.100.9")
+        self.assertEqual(self.browser.execute_script("return document.getElementById('undo')"), None)
+
+    def test_a_policy_has_an_address_and_a_new_one_can_be_made(self):
+        one = self.server()
+        one.call("RL.POLICY SET api:acme+ SLIDING 5 15m")
+        url = self.console("-p", one.port)
+        self.browser.get(url)
+        self.click("#policy-rows button", "api:acme+")
+        self.await_text("#who-name", "api:acme+")
+        address = self.browser.current_url
+        self.assertIn("?policy=api", address)
+        self.browser.get("about:blank")
+        self.browser.get(address)
+        self.await_text("#who-name", "api:acme+")
+        # The same, found by its name in the field on top.
+        self.browser.get(url)
+        self.await_text("#policy-rows", "api:acme+")
+        self.type("#key", "api:acme+")
+        self.click("#key-form button")
+        self.await_text("#who-name", "api:acme+")
+        self.type("#policy-name", "new one")
+        self.click("#policy-new button")
+        self.type("#policy-words", "lease 5 30s")
+        self.click("#policy-form button", "Set")
+        self.click("#ask-yes")
+        eventually("it is there", lambda: one.node.call("RL.POLICY", "GET", "new one") == ["lease", "5", "30s"])
+
+    def test_focus_and_rows_stay_where_they_are(self):
+        one = self.server()
+        traffic = Traffic([one])
+        traffic.start()
+        self.addCleanup(traffic.stop)
+        for name in ("aaa", "bbb", "ccc"):
+            one.call(f"RL.POLICY SET {name} FIXED 1 1d")
+        self.browser.get(self.console("-p", one.port))
+        self.await_text("#policy-rows", "ccc")
+        self.browser.execute_script("[...document.querySelectorAll('#policy-rows button')].find((one) => one.innerText === 'ccc').focus()")
+        names = self.text("#policy-rows td:first-child")
+        points = "return live[0].length"
+        seen = self.browser.execute_script(points)
+        # What is denied most would come first, were nobody about to press a button.
+        one.node.pipeline([["RL.FIXED", "k", "1", "1d", "POLICY", "bbb"]] * 5000)
+        eventually("three pictures later", lambda: self.browser.execute_script(points) >= seen + 3)
+        self.assertEqual(self.browser.execute_script("return document.activeElement.innerText"), "ccc")
+        self.assertEqual(self.text("#policy-rows td:first-child"), names)
+        self.browser.execute_script("document.activeElement.blur()")
+        eventually("then it does", lambda: self.text("#policy-rows td:first-child").splitlines() != names.splitlines())
+
+    def test_a_phone_shows_all_of_it_light_and_dark(self):
+        one, other = self.server(), self.server()
+        for server in (one, other):
+            server.call("RL.POLICY SET login SLIDING 5 15m")
+            server.call("RL.DENY ADD bad 198.51.100.9")
+            server.call(f"RL.POLICY SET {'x' * 128} SLIDING 5 15m 10 1h 20 1d 30 1w")
+        traffic = Traffic([one, other])
+        traffic.start()
+        self.addCleanup(traffic.stop)
+        url = self.console("--server", one.address, "--server", other.address)
+        send = self.browser.execute_cdp_cmd
+        self.addCleanup(send, "Emulation.clearDeviceMetricsOverride", {})
+        self.addCleanup(send, "Emulation.setEmulatedMedia", {"features": []})
+        colors = set()
+        for scheme in ("light", "dark"):
+            send("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]})
+            for width in (1280, 390, 320):
+                send("Emulation.setDeviceMetricsOverride", {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": width < 1000})
+                self.browser.get(url + "/?policy=login")
+                self.await_text("#most_denied", "login:203.0.113.77")
+                eventually("a second", lambda: re.search(r"[1-9]", self.text("#most_denied td:nth-child(2)")))
+                self.assertLessEqual(self.browser.execute_script("return document.documentElement.scrollWidth"), width)
+                small = self.browser.execute_script(
+                    "return [...document.querySelectorAll('button, input, select')].filter((each) => each.checkVisibility() && "
+                    "(each.getBoundingClientRect().height < 24 || each.getBoundingClientRect().width < 24)).map((each) => each.outerHTML)"
+                )
+                self.assertEqual(small, [])
+                self.shot_page(f"{scheme}-{width}", width)
+            colors.add(self.browser.execute_script("return getComputedStyle(document.body).backgroundColor"))
+        self.assertEqual(len(colors), 2, "dark is another colour")
+
+    def shot_page(self, name, width):
+        if SHOTS:
+            height = self.browser.execute_script("return document.documentElement.scrollHeight")
+            clip = {"x": 0, "y": 0, "width": width, "height": min(height, 2600), "scale": 1}
+            shot = self.browser.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True, "clip": clip})
+            (pathlib.Path(SHOTS) / f"{name}.png").write_bytes(base64.b64decode(shot["data"]))
 
     def test_an_identifier_is_looked_up_and_reset(self):
         one, other = self.server(), self.server()

@@ -60,7 +60,7 @@ class Looking:
                 names += sorted(counts, key=lambda one: (-counts[one].denied, -sum(counts[one]), one))[:MAX_LOOKED]
             return reading.series(node, names)
 
-        hours, tops, errors = {}, [], []
+        hours, tops, errors, at = {}, [], [], time.time()
         for server, answer in self.fleet.ask(look):
             if isinstance(answer, Trouble):
                 errors.append({"server": server, "error": str(answer)})
@@ -69,7 +69,7 @@ class Looking:
             for hour in answer[name].hours if name in answer else ():
                 hours[hour.start] = hours.get(hour.start, Counts()).plus(hour.counts)
         found = {kind: top_of(tops, kind) for kind in ("most_allowed", "most_denied", "most_deny_listed")}
-        return {"hours": [[start, *counts] for start, counts in sorted(hours.items())], "errors": errors, **found}
+        return {"at": at, "hours": [[start, *counts] for start, counts in sorted(hours.items())], "errors": errors, **found}
 
     def key(self, query):
         """What a key holds, on each server that may have it."""

@@ -27,6 +27,7 @@ CHARTS = [  # where a release has them, and where scripts/setup-ops puts them
 ]
 FILES = {
     "/": ("index.html", "text/html; charset=utf-8"),
+    "/dom.js": ("dom.js", "text/javascript; charset=utf-8"),
     "/console.js": ("console.js", "text/javascript; charset=utf-8"),
     "/console.css": ("console.css", "text/css; charset=utf-8"),
     "/uplot.js": ("uPlot.iife.min.js", "text/javascript; charset=utf-8"),

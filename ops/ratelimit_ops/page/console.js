@@ -1,73 +1,20 @@
-// The console's page. Whatever a server tells is text, and only ever text: it is put in by textContent, never as HTML.
+// The console's page. What it is made of is in dom.js.
 "use strict";
 
 const EVERY_MS = 2000;
 const LATE_MS = 10000; // a region that was not heard for so long, or so late, is shown as a trouble
 const KEPT_POINTS = 150; // of the live chart: five minutes
 const OUTCOMES = ["allowed", "denied", "deny_listed"];
-const COLORS = ["#1a7f4b", "#c0362c", "#7a3fb0"];
+const UNDO_MS = 60000;
+const LIMITS = /^(?:(?:fixed|sliding)(?: \d+ \d+(?:ms|s|m|h|d|w|mo|y)(?:@\S+)?)+|bucket(?: \d+ \d+ \d+(?:ms|s|m|h|d|w))+|lease(?: \d+ \d+(?:ms|s|m|h|d|w))+)$/i;
+const ADDRESS = /(?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?:\/\d+)?|[0-9a-f]*:[0-9a-f:]*:[0-9a-f:/]*/i;
+const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-const $ = (id) => document.getElementById(id);
 let state = null; // what the servers told last
 let rates = new Map(); // a server's name: {total, names}, a second
 let chosen = null; // the policy or name whose hits are shown; null: all
 const live = [[], [], [], []];
 let liveChart, hoursChart;
-
-// Text
-
-// What is not printable, as an escape; long texts cut, whole in the title.
-function printable(text) {
-  return String(text).replace(/[\\\p{C}\p{Zl}\p{Zp}]/gu, (char) => {
-    if (char === "\\") return "\\\\";
-    const code = char.codePointAt(0);
-    if (code >= 0xdc80 && code <= 0xdcff) return "\\x" + (code - 0xdc00).toString(16); // a byte that is no UTF-8
-    return code < 0x80 ? "\\x" + code.toString(16).padStart(2, "0") : "\\u" + code.toString(16).padStart(4, "0");
-  });
-}
-
-function short(text, most = 80) {
-  const shown = printable(text);
-  return shown.length <= most ? shown : shown.slice(0, most - 1) + "…";
-}
-
-// An element with children: strings are text, numbers too.
-function make(tag, options = {}, ...children) {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(options)) {
-    if (name === "class") element.className = value;
-    else if (name === "click") element.addEventListener("click", value);
-    else element[name] = value;
-  }
-  element.append(...children.map((child) => (child instanceof Node ? child : String(child))));
-  return element;
-}
-
-const cell = (text, kind = "text", most) => make("td", { class: kind, title: short(text, 1000) }, short(text, most));
-const link = (text, click, most) => make("button", { type: "button", class: "link text", title: short(text, 1000), click }, short(text, most));
-const number = (value) => make("td", { class: "n" }, value);
-
-function count(value) {
-  for (const [limit, unit] of [[1e12, "T"], [1e9, "G"], [1e6, "M"]]) {
-    if (value >= limit) return (value / limit).toFixed(1) + unit;
-  }
-  return Math.round(value).toLocaleString("en");
-}
-
-const rate = (value) => (value === undefined ? "–" : value >= 10 ? count(value) : value.toFixed(1));
-
-function duration(ms) {
-  const seconds = Math.ceil(ms / 1000);
-  for (const [unit, size] of [["d", 86400], ["h", 3600], ["min", 60]]) {
-    if (seconds >= size * 2) return `${Math.floor(seconds / size)} ${unit}`;
-  }
-  return `${seconds} s`;
-}
-
-const ago = (seconds) => `${duration(Math.max(0, Date.now() - seconds * 1000))} ago`;
-
-// A name such as __proto__ is one of an object's names only where it was given to it.
-const own = (object, name) => (Object.hasOwn(object, name) ? object[name] : undefined);
 
 // The server
 
@@ -99,11 +46,33 @@ async function told(answer) {
   return value;
 }
 
-function say(text) {
-  $("said").textContent = text;
+// `undo`: what brings back how it was, {path, body}; it is offered for a minute.
+function say(text, undo = null) {
+  const parts = [make("span", {}, text)];
+  if (undo) parts.push(make("button", { type: "button", id: "undo", click: () => takeBack(undo) }, "Undo"));
+  $("said").replaceChildren(...parts);
   $("said").hidden = false;
   clearTimeout(say.timer);
-  say.timer = setTimeout(() => ($("said").hidden = true), 8000);
+  say.timer = setTimeout(() => ($("said").hidden = true), undo ? UNDO_MS : 8000);
+}
+
+async function takeBack({ path, body }) {
+  try {
+    const { servers } = await post(path, body);
+    say(outcome("Undone", servers));
+  } catch (error) {
+    say(error.message);
+  }
+  await refresh();
+}
+
+// Which servers have it, and which may not.
+function outcome(title, servers) {
+  const failed = servers.filter((server) => server.error);
+  if (!failed.length) return title;
+  const having = servers.filter((server) => !server.error).map((server) => server.server);
+  const texts = failed.map((server) => `${server.server}: ${server.error}`);
+  return [having.length ? `Done on ${having.join(", ")}, but not everywhere:` : "Not done:", ...texts].join("\n");
 }
 
 // Asks once, names what will change and where, and carries it out.
@@ -116,10 +85,9 @@ async function change(title, lines, yes, path, values, done) {
   await new Promise((resolve) => $("ask").addEventListener("close", resolve, { once: true }));
   if ($("ask").returnValue !== "yes") return;
   try {
-    const { servers } = await post(path, values);
-    const failed = servers.filter((server) => server.error);
-    say(failed.length ? failed.map((server) => `${server.server}: ${server.error}`).join("\n") : `Done: ${short(title, 200)}`);
-    if (!failed.length && done) done(servers);
+    const { servers, undo } = await post(path, values);
+    say(outcome(`Done: ${short(title, 200)}`, servers), undo);
+    if (!servers.some((server) => server.error) && done) done(servers);
   } catch (error) {
     say(error.message);
   }
@@ -152,16 +120,14 @@ async function refresh() {
   try {
     state = await get("/api/state");
   } catch (error) {
-    $("trouble").textContent = error.message;
-    $("trouble").hidden = false;
-    return;
+    return tell("trouble", error.message);
   }
   measure(before);
   const gone = state.servers.filter((server) => server.error);
-  $("trouble").textContent = gone.map((server) => `${server.server} does not answer: ${server.error}`).join("\n");
-  $("trouble").hidden = !gone.length;
+  tell("trouble", gone.map((server) => `${server.server} does not answer: ${server.error}`).join("\n"));
   $("mode").hidden = !state.read_only;
   for (const form of document.querySelectorAll(".change")) form.hidden = state.read_only;
+  $("policy-new").hidden = state.read_only;
   $("policy-form").hidden = state.read_only || chosen === null;
   $("servers").textContent = state.servers.map((server) => server.server).join("   ");
   drawNow();
@@ -169,6 +135,7 @@ async function refresh() {
   drawRegions();
   drawLists();
   drawServers();
+  await drawChanges();
 }
 
 function drawNow() {
@@ -205,14 +172,20 @@ function drawPolicies() {
     return { name, total: sum(answering().map((server) => own(server.names, name) || zero())), rate: measured.length ? sum(measured) : [] };
   });
   rows.sort((one, other) => (other.rate[1] || 0) - (one.rate[1] || 0) || sum3(other.rate) - sum3(one.rate) || sum3(other.total) - sum3(one.total) || (one.name < other.name ? -1 : 1));
-  $("policy-rows").replaceChildren(
-    ...rows.slice(0, 50).map(({ name, total, rate: now }) => {
-      const row = make("tr", { class: name === chosen ? "chosen" : "" });
+  fill(
+    $("policy-rows"),
+    rows.slice(0, 50).map(({ name, total, rate: now }) => {
+      const row = keyed(name, make("tr", { class: name === chosen ? "chosen" : "" }));
       row.append(make("td", {}, link(name, () => choose(name), 60)), cell(limits(policyOf(name)), "text", 100));
-      row.append(...OUTCOMES.map((_, index) => number(rate(now[index]))), ...total.map((value) => number(count(value))));
+      row.append(...OUTCOMES.map((outcome, index) => number(rate(now[index]), outcome === "denied" ? "" : "wide")), ...total.map((value) => number(count(value), "wide")));
+      const set = () => (choose(name), $("policy-words").focus());
+      const acts = [make("button", { type: "button", click: () => (choose(name), $("who").scrollIntoView({ behavior: "smooth" })) }, "Hours")];
+      if (!state.read_only) acts.unshift(make("button", { type: "button", click: set }, "Limits…"));
+      row.append(make("td", { class: "acts" }, ...acts));
       return row;
     }),
   );
+  $("policy-names").replaceChildren(...rows.map(({ name }) => make("option", { value: printable(name) })));
   const left = Math.max(0, rows.length - 50, ...answering().map((server) => server.names_count - 50));
   $("policy-more").textContent = rows.length ? (left ? `and ${left} more` : "") : "no policy yet, and no hit that named one";
 }
@@ -230,14 +203,15 @@ function drawLists() {
   if (!$("deny-list").value && names.length) $("deny-list").value = names[0];
   const drift = [];
   if (variants((server) => server.policies_fingerprint) > 1) drift.push("The servers have different policies: which limit an identifier gets depends on its server. ratelimit policy sync mends it.");
-  $("list-rows").replaceChildren(
-    ...names.map((name) => {
+  fill(
+    $("list-rows"),
+    names.map((name) => {
       const lists = answering().map((server) => own(server.lists, name)).filter(Boolean);
       const same = variants((server) => (own(server.lists, name) || {}).fingerprint) === 1;
       if (!same) drift.push(`The deny list ${short(name)} is not the same on all servers.`);
       const synced = lists.map((list) => list.synced).filter(Boolean).sort((one, other) => one.at - other.at)[0];
       const sizes = [...new Set(lists.map((list) => list.entries))].map(count).join(" / ");
-      return make(
+      const row = make(
         "tr",
         {},
         make("td", {}, link(name, () => ($("deny-list").value = name), 60)),
@@ -245,10 +219,10 @@ function drawLists() {
         make("td", { class: same ? "good" : "bad" }, same ? "yes" : "no"),
         cell(synced ? `${ago(synced.at)}, ${synced.entries} from ${synced.source}` : "", "text", 120),
       );
+      return keyed(name, row);
     }),
   );
-  $("drift").textContent = drift.join("\n");
-  $("drift").hidden = !drift.length;
+  tell("drift", drift.join("\n"));
 }
 
 // What each region hears of the others, and what is wrong with it.
@@ -275,8 +249,7 @@ function drawRegions() {
     return heard;
   });
   $("region-rows").replaceChildren(...rows);
-  $("region-trouble").textContent = wrong.join("\n");
-  $("region-trouble").hidden = !wrong.length;
+  tell("region-trouble", wrong.join("\n"));
 }
 
 function drawServers() {
@@ -287,7 +260,7 @@ function drawServers() {
   };
   const lists = (server) => Object.entries(server.lists).map(([name, list]) => `${name} ${list.fingerprint}`).sort().join("\n");
   const usual = { policies: most((server) => server.policies_fingerprint), lists: most(lists) };
-  const mark = (is, text) => make("td", { class: is ? "text" : "text bad" }, is ? text : `${text} differs`);
+  const mark = (is, text, kind = "") => make("td", { class: is ? `text ${kind}` : "text bad" }, is ? text : `${text} differs`);
   $("server-rows").replaceChildren(
     ...state.servers.map((server) => {
       if (server.error) return make("tr", {}, cell(server.server), make("td", { class: "bad", colSpan: 8 }, short(server.error, 200)));
@@ -296,12 +269,12 @@ function drawServers() {
         "tr",
         {},
         cell(server.server),
-        make("td", {}, server.role),
-        make("td", {}, server.version),
-        ...OUTCOMES.map((_, index) => number(rate(now && now.total[index]))),
-        mark(server.policies_fingerprint === usual.policies, `${Object.keys(server.policies).length} ${server.policies_fingerprint || ""}`),
-        mark(lists(server) === usual.lists, `${Object.keys(server.lists).length}`),
-        number(`${count(server.used_memory)} B` + (server.maxmemory ? ` of ${count(server.maxmemory)} B` : "")),
+        make("td", { class: "wide" }, server.role),
+        make("td", { class: "wide" }, server.version),
+        ...OUTCOMES.map((outcome, index) => number(rate(now && now.total[index]), outcome === "deny_listed" ? "wide" : "")),
+        mark(server.policies_fingerprint === usual.policies, `${server.policies_count} ${server.policies_fingerprint || ""}`),
+        mark(lists(server) === usual.lists, `${server.lists_count}`, "wide"),
+        number(bytes(server.used_memory) + (server.maxmemory ? ` of ${bytes(server.maxmemory)}` : ""), "wide"),
       );
     }),
   );
@@ -309,14 +282,31 @@ function drawServers() {
 
 // Who, and by the hour
 
+// What was done through this console, newest first.
+async function drawChanges() {
+  const { changes } = await get("/api/changes");
+  $("changes").hidden = !changes.length;
+  const rows = changes.slice(0, 20).map(({ at, who, words, servers }) => {
+    const failed = servers.filter((server) => server.error).length;
+    const where = `${servers.length - failed} of ${servers.length} servers`;
+    const row = make("tr", {}, make("td", {}, new Date(at * 1000).toLocaleString()), cell(who, "text wide"), cell(words.join(" "), "text", 200));
+    row.append(make("td", { class: failed ? "bad" : "" }, where));
+    return keyed(`${at} ${words.join(" ")}`, row);
+  });
+  fill($("change-rows"), rows);
+}
+
 function choose(name) {
   chosen = name;
+  history.replaceState(null, "", name === null ? "/" : "/?policy=" + encode(name));
+  grown_.clear();
   const policy = name === null ? null : policyOf(name);
   $("who-name").textContent = name === null ? "all hits" : short(name);
   $("who-all").hidden = name === null;
   $("listed").hidden = name !== null;
   $("policy-form").hidden = name === null || state.read_only;
   $("policy-words").value = policy ? (policy.lasting || policy.temporary).join(" ") : "";
+  $("policy-words").dispatchEvent(new Event("input"));
   $("policy-delete").hidden = !policy;
   drawPolicies();
   drawWho();
@@ -332,19 +322,28 @@ async function drawWho() {
   }
   if (name !== chosen) return;
   for (const kind of ["most_denied", "most_allowed", "most_deny_listed"]) {
-    $(kind).replaceChildren(...series[kind].map((one) => identifierRow(kind, ...one)));
-    if (!series[kind].length) $(kind).replaceChildren(make("tr", {}, make("td", { class: "note" }, "nobody")));
+    const before = grown_.get(kind);
+    const rateOf = (identifier, hits) => before && before.at < series.at && before.counts.has(identifier) ? Math.max(0, hits - before.counts.get(identifier)) / (series.at - before.at) : undefined;
+    const rows = series[kind].map((one) => identifierRow(kind, rateOf(one[0], one[1]), ...one));
+    fill($(kind), rows.length ? rows : [keyed("", make("tr", {}, make("td", { class: "note" }, "nobody")))]);
+    if (!before || before.at < series.at) grown_.set(kind, { at: series.at, counts: new Map(series[kind]) });
   }
   drawHours(series.hours);
 }
 
-function identifierRow(kind, identifier, hits, error, address) {
-  const act = make("td", { class: "n" });
-  if (state.read_only) act.append("");
-  else if (kind === "most_deny_listed") act.append(link("take off…", () => fillDeny(identifier)));
-  else if (address) act.append(link(`deny ${address}…`, () => fillDeny(address)));
+const grown_ = new Map(); // what was counted for whom when it was looked at last, by the kind of list
+
+function identifierRow(kind, now, identifier, hits, error, address) {
+  const act = make("td", { class: "acts" });
+  const button = (text, title, click) => act.append(make("button", { type: "button", title, click }, text));
+  if (!state.read_only) {
+    if (kind === "most_deny_listed") button("Take off…", `take ${short(identifier)} off a list`, () => fillDeny(identifier));
+    else if (address) button("Deny…", `deny ${address} for an hour`, () => fillDeny(address));
+  }
   const first = kind === "most_deny_listed" ? cell(identifier) : make("td", {}, link(identifier, () => lookUp(identifier), 60));
-  return make("tr", {}, first, number((error ? "~" : "") + count(hits)), act);
+  const total = number((error ? "≤ " : "") + count(hits));
+  if (error) total.title = "at most: the identifiers with the most hits are kept in bounded memory";
+  return keyed(identifier, make("tr", {}, first, number(rate(now)), total, act));
 }
 
 function drawHours(hours) {
@@ -359,16 +358,29 @@ function drawHours(hours) {
   hoursChart.setData(data);
 }
 
+const axis = (more) => ({ stroke: color("--faint"), grid: { stroke: color("--line"), width: 1 }, ticks: { stroke: color("--line"), width: 1 }, ...more });
+
 function chart(id, title, paths) {
   const place = $(id);
-  const series = OUTCOMES.map((outcome, index) => ({ label: outcome.replace("_", "-"), stroke: COLORS[index], width: 1.5, fill: COLORS[index] + "18", paths, points: { show: false } }));
-  const options = { width: place.clientWidth, height: 220, scales: { y: { range: (_, least, most) => [0, Math.max(1, most * 1.1)] } }, series: [{}, ...series], axes: [{}, { label: title, size: 70 }] };
+  const series = OUTCOMES.map((outcome, index) => ({ label: outcome.replace("_", "-"), stroke: color("--" + outcome), width: 1.5, fill: color("--" + outcome) + "18", paths, points: { show: false } }));
+  const options = { width: place.clientWidth, height: 220, scales: { y: { range: (_, least, most) => [0, Math.max(1, most * 1.1)] } }, series: [{}, ...series], axes: [axis({}), axis({ label: title, size: 70 })] };
   const drawn = new uPlot(options, [[], [], [], []], place);
   addEventListener("resize", () => drawn.setSize({ width: place.clientWidth, height: 220 }));
   return drawn;
 }
 
 // One identifier
+
+// A policy's name shows the policy; anything else is a key.
+async function find() {
+  const typed = $("key").dataset.key || $("key").value;
+  if (policyOf(typed)) {
+    choose(typed);
+    $("who").scrollIntoView({ behavior: "smooth" });
+    return;
+  }
+  await lookUp(typed);
+}
 
 async function lookUp(key) {
   $("key").value = key;
@@ -379,6 +391,8 @@ async function lookUp(key) {
   } catch (error) {
     say(error.message);
   }
+  const address = ADDRESS.exec(key);
+  if (address && !state.read_only) $("key-found").append(make("button", { type: "button", click: () => fillDeny(address[0]) }, `Deny ${address[0]}…`));
   $("lookup").scrollIntoView({ behavior: "smooth", block: "nearest" });
 }
 
@@ -463,7 +477,7 @@ async function setPolicy() {
 async function start() {
   liveChart = chart("live", "hits a second");
   hoursChart = chart("hours", "hits an hour", uPlot.paths.stepped({ align: 1 }));
-  submit("key-form", () => lookUp($("key").dataset.key || $("key").value));
+  submit("key-form", find);
   $("key").addEventListener("input", () => delete $("key").dataset.key);
   submit("deny-form", denyIt);
   submit("policy-form", setPolicy);
@@ -472,9 +486,19 @@ async function start() {
     change(`Delete the policy ${short(chosen)}`, ["Each call's own limits apply then; so do those of another policy that it names.", `Limits now: ${limits(policyOf(chosen))}`], "Delete", "/api/policy/delete", { name: chosen }),
   );
   $("who-all").addEventListener("click", () => choose(null));
+  $("policy-words").addEventListener("input", () => {
+    const text = $("policy-words").value.trim().replace(/\s+/g, " ");
+    $("policy-words").setCustomValidity(LIMITS.test(text) ? "" : "an algorithm, then its limits: sliding 5 15m, or fixed 1000 1h, or bucket 10 1 1s, or lease 5 30s");
+  });
+  submit("policy-new", async () => {
+    choose($("policy-name").value);
+    $("policy-words").focus();
+  });
+  $("policy-words").dispatchEvent(new Event("input"));
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => location.reload()); // the charts have colours of their own
   $("span").addEventListener("change", drawWho);
   await refresh();
-  if (state) choose(null);
+  if (state) choose(new URLSearchParams(location.search).get("policy"));
   for (let turn = 1; ; turn++) {
     await new Promise((resolve) => setTimeout(resolve, EVERY_MS));
     await refresh();
