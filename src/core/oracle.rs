@@ -1721,9 +1721,11 @@ mod several {
             .map(|state| state.as_mut().map(Limiter::held))
             .collect();
         let now_ms = call.steps[0].1.now_ms;
-        let held = |index: usize| held[index].as_ref();
+        let ask = |place: usize, hit: &Hit, others: bool, quoted: &mut Quote| {
+            quote::quote(held[place].as_ref(), hit, now_ms, others, quoted)
+        };
         let mut quotes = quote::Few::new();
-        quote::quote_all(held, &hits, call.is_listed, now_ms, &mut quotes)?;
+        quote::quote_all(ask, &hits, call.is_listed, &mut quotes)?;
         let binds = quote::binding(&quotes, &hits);
         Ok((quotes.into_vec(), binds))
     }

@@ -192,35 +192,36 @@ pub type Few<T> = SmallVec<[T; 5]>;
 
 /// Answers a call of several keys, a hit each: first as if all the others let the call through; where one does not, and
 /// it is not forced, those that do once more. `is_listed` says that a deny list has stopped it: then nothing is charged,
-/// and each says how it stands. The quotes are put into `quotes`, which is empty.
+/// and each says how it stands. `quote` answers for the key at a place, as [`quote()`] does: one key after another, so that
+/// no two need be open. The quotes are put into `quotes`, which is empty. Returns whether the call is charged.
 ///
 /// # Errors
-/// As [`quote`]'s, of any key.
-pub fn quote_all<'a, 'b: 'a>(
-    held: impl Fn(usize) -> Option<&'a Held<'b>>,
+/// Those of `quote`, of any key.
+#[inline(always)]
+pub fn quote_all(
+    mut quote: impl FnMut(usize, &Hit, bool, &mut Quote) -> Result<(), Error>,
     hits: &[Hit],
     is_listed: bool,
-    now_ms: u64,
     quotes: &mut Few<Quote>,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     quotes.extend(hits.iter().map(|_| Quote::default()));
     for (index, (hit, quoted)) in hits.iter().zip(&mut *quotes).enumerate() {
         if is_listed {
-            quote(held(index), &hit.standing(), now_ms, true, quoted)?;
+            quote(index, &hit.standing(), true, quoted)?;
             quoted.change = Change::None;
         } else {
-            quote(held(index), hit, now_ms, true, quoted)?;
+            quote(index, hit, true, quoted)?;
         }
     }
     let is_charged = hits.iter().any(|hit| hit.force) || quotes.iter().all(|quoted| quoted.fits);
     if !is_charged && !is_listed {
         for (index, (hit, quoted)) in hits.iter().zip(quotes).enumerate() {
             if quoted.fits {
-                quote(held(index), hit, now_ms, false, quoted)?;
+                quote(index, hit, false, quoted)?;
             }
         }
     }
-    Ok(())
+    Ok(is_charged && !is_listed)
 }
 
 /// The limit that binds of several keys', and the place of its key. Denied: the longest wait, of the keys that deny. Allowed:
@@ -369,6 +370,9 @@ fn commit_form<M: Kept>(
     now_ms: u64,
 ) -> Result<Option<Limiter>, Error> {
     let Some(held) = state else {
+        if !matches!(change, Change::Charge(_)) {
+            return Ok(None); // the key has gone since, and with it what was to be changed
+        }
         let mut meters = Meters::<M>::empty();
         meters.change(hit, change, now_ms);
         return Ok(Some(M::wrap(meters)));

@@ -10,7 +10,7 @@ use super::commands::{
     sliding, stats, throttle,
 };
 use super::config;
-use super::raw::{callback, Call, Command, KeySpec, Loading, ROOM};
+use super::raw::{callback, keyed, Call, Command, KeySpec, Loading, ROOM};
 use crate::core::error::Error;
 use arguments::{integer, key, several, string, INTEGER, STRING};
 use std::ffi::CStr;
@@ -53,7 +53,7 @@ fn table() -> Vec<Command> {
     vec![
         Command {
             name: "rl.fixed",
-            handler: callback(fixed),
+            handler: keyed(fixed),
             flags: WRITE,
             categories: "write fast ratelimit",
             arity: -4,
@@ -64,7 +64,7 @@ fn table() -> Vec<Command> {
         },
         Command {
             name: "rl.sliding",
-            handler: callback(sliding),
+            handler: keyed(sliding),
             flags: WRITE,
             categories: "write fast ratelimit",
             arity: -4,
@@ -75,7 +75,7 @@ fn table() -> Vec<Command> {
         },
         Command {
             name: "rl.bucket",
-            handler: callback(bucket),
+            handler: keyed(bucket),
             flags: WRITE,
             categories: "write fast ratelimit",
             arity: -5,
@@ -86,7 +86,7 @@ fn table() -> Vec<Command> {
         },
         Command {
             name: "rl.lease",
-            handler: callback(lease),
+            handler: keyed(lease),
             flags: WRITE,
             categories: "write fast ratelimit",
             arity: -5,
@@ -97,7 +97,7 @@ fn table() -> Vec<Command> {
         },
         Command {
             name: "rl.release",
-            handler: callback(release),
+            handler: keyed(release),
             flags: WRITE,
             categories: "write fast ratelimit",
             arity: -3,
@@ -108,7 +108,7 @@ fn table() -> Vec<Command> {
         },
         Command {
             name: "rl.all",
-            handler: callback(all),
+            handler: keyed(all),
             flags: WRITE_NUMBERED,
             categories: "write fast ratelimit",
             arity: -6,
@@ -119,7 +119,7 @@ fn table() -> Vec<Command> {
         },
         Command {
             name: "rl.peekall",
-            handler: callback(peek_all),
+            handler: keyed(peek_all),
             flags: READ_NUMBERED,
             categories: "read fast ratelimit",
             arity: -6,
@@ -130,7 +130,7 @@ fn table() -> Vec<Command> {
         },
         Command {
             name: "rl.peek",
-            handler: callback(peek),
+            handler: keyed(peek),
             flags: READ,
             categories: "read fast ratelimit",
             arity: -5,
@@ -141,7 +141,7 @@ fn table() -> Vec<Command> {
         },
         Command {
             name: "rl.info",
-            handler: callback(info),
+            handler: keyed(info),
             flags: READ,
             categories: "read fast ratelimit",
             arity: 2,
@@ -152,7 +152,7 @@ fn table() -> Vec<Command> {
         },
         Command {
             name: "rl.reset",
-            handler: callback(region::reset),
+            handler: keyed(region::reset),
             flags: WRITE,
             categories: "write fast ratelimit",
             arity: -2,
@@ -163,7 +163,7 @@ fn table() -> Vec<Command> {
         },
         Command {
             name: "rl.changes",
-            handler: callback(region::changes),
+            handler: keyed(region::changes),
             flags: c"readonly admin",
             categories: "read admin slow dangerous ratelimit",
             arity: -2,
@@ -177,7 +177,7 @@ fn table() -> Vec<Command> {
         },
         Command {
             name: "rl.merge",
-            handler: callback(region::merge),
+            handler: keyed(region::merge),
             flags: WRITE,
             categories: INTERNAL,
             arity: 3,
@@ -225,7 +225,7 @@ fn table() -> Vec<Command> {
         },
         Command {
             name: "rl.apply",
-            handler: callback(apply),
+            handler: keyed(apply),
             flags: WRITE,
             categories: INTERNAL,
             arity: 3,
@@ -449,7 +449,7 @@ fn table() -> Vec<Command> {
 fn cl_throttle() -> Command {
     Command {
         name: "cl.throttle",
-        handler: callback(throttle),
+        handler: keyed(throttle),
         flags: WRITE,
         categories: "write fast ratelimit",
         arity: -5,

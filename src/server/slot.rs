@@ -2,7 +2,7 @@
 
 use super::data_type;
 use super::propagate;
-use super::raw::{Call, ClosedKey, Key};
+use super::raw::{Call, Key};
 use super::regions;
 use crate::core::error::Error;
 use crate::core::limiter::{Held, Limiter};
@@ -137,10 +137,5 @@ impl<'key> Slot<'key> {
     /// The open key.
     pub fn key(&self) -> &Key<'key> {
         &self.key
-    }
-
-    /// Closes the key, so that its events may be notified.
-    pub fn close(self) -> ClosedKey<'key> {
-        self.key.close()
     }
 }

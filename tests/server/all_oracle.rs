@@ -327,14 +327,10 @@ impl Model {
             .map(|limiter| limiter.as_mut().map(Limiter::held))
             .collect();
         let mut quotes = quote::Few::new();
-        quote::quote_all(
-            |place| held[place].as_ref(),
-            &hits,
-            listed.is_some(),
-            now_ms,
-            &mut quotes,
-        )
-        .ok()?;
+        let ask = |place: usize, hit: &Hit, others: bool, quoted: &mut Quote| {
+            quote::quote(held[place].as_ref(), hit, now_ms, others, quoted)
+        };
+        quote::quote_all(ask, &hits, listed.is_some(), &mut quotes).ok()?;
         let (place, binds) = quote::binding(&quotes, &hits).unwrap();
         let mut reply = match listed {
             None => own(&binds),

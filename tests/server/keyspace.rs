@@ -530,10 +530,8 @@ fn defragmentation_moves_sliding_logs_unharmed() {
     }
 }
 
-/// A key is closed before its event is notified, as whoever hears of it may delete it. (That nothing of it is touched
-/// afterwards is what `scripts/memcheck` sees.)
-#[test]
-fn a_subscriber_may_delete_the_key_that_it_is_told_of() {
+/// A server with a module that deletes keys upon keyspace events: `tests/support/deletes.c`.
+fn with_deletes(arguments: &str) -> Server {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/deletes.c");
     let dir = support::server::new_dir();
     let library = dir.join("deletes.so");
@@ -542,8 +540,17 @@ fn a_subscriber_may_delete_the_key_that_it_is_told_of() {
         .args([&library, &source])
         .status();
     assert!(compiled.expect("cc, Rust's linker, is there").success());
-    let load = format!("loadmodule \"{}\"", library.display());
+    let load = format!("loadmodule \"{}\" {arguments}", library.display());
     let server = Server::with(&[&load]);
+    std::fs::remove_dir_all(dir).unwrap();
+    server
+}
+
+/// A key is closed before its event is notified, as whoever hears of it may delete it. (That nothing of it is touched
+/// afterwards is what `scripts/memcheck` sees.)
+#[test]
+fn a_subscriber_may_delete_the_key_that_it_is_told_of() {
+    let server = with_deletes("");
     for (algorithm, limits) in LIMITERS {
         let hit = format!("RL.{algorithm} k {limits}");
         assert!(server.decide(&format!("{hit} COST 10")).allowed);
@@ -554,7 +561,82 @@ fn a_subscriber_may_delete_the_key_that_it_is_told_of() {
         assert!(!server.decide(&format!("{hit} COST 11 FORCE")).allowed);
         assert_eq!(server.call("EXISTS k").int(), 0);
     }
-    std::fs::remove_dir_all(dir).unwrap();
+}
+
+/// What each key of a call of several answers, `(allowed, remaining)`.
+fn each(reply: &support::Reply) -> Vec<(i64, i64)> {
+    let each = reply.array()[5].array().iter();
+    each.map(|key| (key.array()[0].int(), key.array()[2].int()))
+        .collect()
+}
+
+/// Lets the key expire, and leaves it there for whoever opens it next.
+fn let_expire(server: &Server, key: &str) {
+    server.ok("DEBUG SET-ACTIVE-EXPIRE 0");
+    let now_ms = || {
+        let time = server.call("TIME");
+        let part = |place: usize| time.array()[place].text().parse::<u64>().unwrap();
+        part(0) * 1_000 + part(1) / 1_000
+    };
+    let ends_ms = now_ms() + 5;
+    assert_eq!(server.call(&format!("PEXPIREAT {key} {ends_ms}")).int(), 1);
+    eventually("the key is past its end", || now_ms() > ends_ms + 1);
+}
+
+/// To open a key is to run whoever has subscribed to `expired`, `keymiss` or `new`. What is charged is charged to what the
+/// keys hold then.
+#[test]
+fn a_subscriber_may_delete_a_key_of_a_call_while_another_is_opened() {
+    for (algorithm, limits) in LIMITERS {
+        let several = limits.replace("10 ", "1000 ").replace("20 ", "2000 ");
+        let clauses = format!("{algorithm} {several} {algorithm} {several}");
+        let charge = |server: &Server, key: &str| {
+            assert!(
+                server
+                    .decide(&format!("RL.{algorithm} {key} {several} COST 8"))
+                    .allowed
+            );
+        };
+        let used = |server: &Server| 1_000 - remaining(server, algorithm, "a", &several);
+
+        let server = with_deletes("expired a");
+        charge(&server, "a");
+        charge(&server, "b");
+        let_expire(&server, "b");
+        let reply = server.call(&format!("RL.ALL 2 a b {clauses}"));
+        assert_eq!(each(&reply), [(1, 991), (1, 999)], "{clauses}");
+        assert_eq!(used(&server), 1, "it was deleted, then charged");
+
+        charge(&server, "b");
+        let_expire(&server, "b");
+        let reply = server.call(&format!("RL.PEEKALL 2 a b {clauses}"));
+        assert_eq!(each(&reply), [(1, 998), (1, 999)], "{clauses}");
+        assert_eq!(used(&server), 0);
+
+        // One that fits and is asked again, as another does not: by then it is gone.
+        charge(&server, "a");
+        charge(&server, "c");
+        charge(&server, "b");
+        let_expire(&server, "b");
+        let denied = format!("{clauses} COST 993 {algorithm} {several}");
+        let reply = server.call(&format!("RL.ALL 3 a c b {denied}"));
+        assert_eq!(each(&reply), [(1, 1_000), (0, 992), (1, 1_000)], "{denied}");
+
+        let server = with_deletes("keymiss a");
+        charge(&server, "a");
+        let reply = server.call(&format!("RL.PEEKALL 2 a b {clauses}"));
+        assert_eq!(each(&reply), [(1, 991), (1, 999)], "{clauses}");
+        assert_eq!(used(&server), 0);
+
+        let server = with_deletes("new a");
+        charge(&server, "a");
+        let reply = server.call(&format!("RL.ALL 2 b a {clauses}"));
+        assert_eq!(each(&reply), [(1, 999), (1, 991)], "{clauses}");
+        assert_eq!(used(&server), 1, "it was deleted, then charged");
+        let reply = server.call(&format!("RL.ALL 2 c a {clauses} COST 993 FORCE"));
+        assert_eq!(each(&reply)[0].0, 1, "{clauses}");
+        assert_eq!(used(&server), 993, "{clauses}");
+    }
 }
 
 /// Who watches a key hears of an effect that arrives as of a hit.

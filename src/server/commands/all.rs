@@ -6,9 +6,9 @@ use super::look_up::{look_up_all, Listed};
 use crate::core::error::Error;
 use crate::core::limit::Algorithm;
 use crate::core::node::stats::Outcome;
-use crate::core::quote::{self, Few, Hit, Quote, Rare, Windows};
+use crate::core::quote::{self, Change, Few, Hit, Quote, Rare, Windows};
 use crate::core::request::{numkeys, parse_all_into, All, Clause, Options, Verb};
-use crate::server::raw::{now_ms, Args, Call};
+use crate::server::raw::{now_ms, Args, Call, Keys};
 use crate::server::slot::Slot;
 use crate::server::{config, regions, registry, reply, zones};
 
@@ -16,16 +16,16 @@ const NUMKEYS: usize = 1;
 const FIRST_KEY: usize = 2;
 
 /// `RL.ALL numkeys key [key ...] clause [clause ...] [options]`
-pub fn all(call: &Call) -> Result<(), Error> {
-    decide(call, Verb::Charge)
+pub fn all(call: &Call, keys: &mut Keys) -> Result<(), Error> {
+    decide(call, keys, Verb::Charge)
 }
 
 /// `RL.PEEKALL numkeys key [key ...] clause [clause ...] [DENY list value [value ...]]`
-pub fn peek_all(call: &Call) -> Result<(), Error> {
-    decide(call, Verb::Peek)
+pub fn peek_all(call: &Call, keys: &mut Keys) -> Result<(), Error> {
+    decide(call, keys, Verb::Peek)
 }
 
-fn decide(call: &Call, verb: Verb) -> Result<(), Error> {
+fn decide(call: &Call, keys: &mut Keys, verb: Verb) -> Result<(), Error> {
     let mut words = Args::new();
     call.read_args(NUMKEYS, &mut words);
     if call.asks_for_keys() {
@@ -45,17 +45,10 @@ fn decide(call: &Call, verb: Verb) -> Result<(), Error> {
     };
     let mut windows: Few<Windows> = Few::new();
     let mut rares: Few<Rare> = Few::new();
-    let is_rare = |(algorithm, clause): &(Algorithm, Clause)| {
-        clause.is_rare || *algorithm == Algorithm::Lease
-    };
     if all.clauses.iter().any(is_rare) || config::REGION.is_set() {
         read_windows(&all, now_ms, &mut windows)?;
-        rares.extend(
-            all.clauses
-                .iter()
-                .zip(&windows)
-                .map(|(clause, windows)| rare(clause, windows, &all.options, now_ms)),
-        );
+        let clauses = all.clauses.iter().zip(&windows);
+        rares.extend(clauses.map(|(clause, windows)| rare(clause, windows, &all.options, now_ms)));
     }
     let mut hits: Few<Hit> = Few::new();
     for (index, (algorithm, clause)) in all.clauses.iter().enumerate() {
@@ -68,32 +61,78 @@ fn decide(call: &Call, verb: Verb) -> Result<(), Error> {
             rare: rares.get(index).unwrap_or(&Rare::NONE),
         });
     }
-    let mut slots: Few<Option<Slot>> = Few::new();
-    for index in 0..all.keys.len() {
-        slots.push(open(call, verb, index)?);
-    }
     let mut quotes: Few<Quote> = Few::new();
-    let held = |index: usize| slots.get(index)?.as_ref()?.held();
-    quote::quote_all(held, &hits, listed.is_some(), now_ms, &mut quotes)?;
-    if verb == Verb::Charge {
-        let mut changes = slots.iter().zip(&quotes);
-        if changes.any(|(slot, quote)| {
-            slot.as_ref()
-                .is_some_and(|slot| slot.is_refused(call, quote.change))
-        }) {
-            return Err(Error::OutOfMemory);
-        }
-        for ((slot, hit), quote) in slots.iter_mut().zip(&hits).zip(&quotes) {
-            if let Some(slot) = slot {
-                slot.commit(hit, quote.change, now_ms)?;
-            }
-        }
+    match verb {
+        Verb::Charge => charge(call, keys, &hits, listed.is_some(), now_ms, &mut quotes)?,
+        Verb::Peek => peek(keys, &hits, listed.is_some(), now_ms, &mut quotes)?,
     }
     reply::all(call, &quotes, &hits, &all.options, listed.as_ref(), now_ms);
     if verb == Verb::Charge {
-        tell(&mut slots, &quotes, &all, listed.as_ref(), now_ms);
+        tell(keys, &quotes, &all, listed.as_ref(), now_ms);
     }
     Ok(())
+}
+
+/// Quotes the call of each key, and commits what is quoted.
+///
+/// A module that hears of a key that is opened or made may change others, between their quote and their commit: what the
+/// commit then finds is changed as if it had been so after the call.
+fn charge(
+    call: &Call,
+    keys: &mut Keys,
+    hits: &[Hit],
+    is_listed: bool,
+    now_ms: u64,
+    quotes: &mut Few<Quote>,
+) -> Result<(), Error> {
+    let mut makes_keys = false;
+    let ask = |place: usize, hit: &Hit, others: bool, quoted: &mut Quote| {
+        let Some(key) = keys.open_to_write(FIRST_KEY + place) else {
+            return Ok(()); // the grammar sees to it that there is a key
+        };
+        let slot = Slot::of(key)?;
+        quote::quote(slot.held(), hit, now_ms, others, quoted)?;
+        makes_keys |= slot.held().is_none() && quoted.change != Change::None;
+        Ok(())
+    };
+    let is_charged = quote::quote_all(ask, hits, is_listed, quotes)?;
+    if is_charged && makes_keys && call.refuses_new_keys() {
+        return Err(Error::OutOfMemory);
+    }
+    for (place, (hit, quoted)) in hits.iter().zip(quotes).enumerate() {
+        if quoted.change == Change::None {
+            continue;
+        }
+        // (One that has come to hold something else since is not ours to change.)
+        let key = keys.open_to_write(FIRST_KEY + place);
+        if let Some(Ok(mut slot)) = key.map(Slot::of) {
+            slot.commit(hit, quoted.change, now_ms).ok();
+        }
+    }
+    Ok(())
+}
+
+/// Quotes the call of each key.
+fn peek(
+    keys: &mut Keys,
+    hits: &[Hit],
+    is_listed: bool,
+    now_ms: u64,
+    quotes: &mut Few<Quote>,
+) -> Result<(), Error> {
+    let ask = |place: usize, hit: &Hit, others: bool, quoted: &mut Quote| {
+        let key = keys.open_to_read(FIRST_KEY + place);
+        let slot = key.map(Slot::of).transpose()?;
+        let held = slot.as_ref().and_then(Slot::held);
+        quote::quote(held, hit, now_ms, others, quoted)
+    };
+    quote::quote_all(ask, hits, is_listed, quotes)?;
+    Ok(())
+}
+
+/// Whether a clause says what few hits do.
+fn is_rare((algorithm, clause): &(Algorithm, Clause)) -> bool {
+    clause.is_rare || *algorithm == Algorithm::Lease
 }
 
 /// Whether the call names a policy or a deny list.
@@ -130,23 +169,8 @@ fn rare<'a>(
     }
 }
 
-/// Opens the key at a place; a peek finds no slot where there is no key.
-fn open<'a>(call: &Call<'a>, verb: Verb, index: usize) -> Result<Option<Slot<'a>>, Error> {
-    let key = match verb {
-        Verb::Charge => call.open_to_write(FIRST_KEY + index),
-        Verb::Peek => call.open_to_read(FIRST_KEY + index),
-    };
-    key.map(Slot::of).transpose()
-}
-
-/// Publishes and counts, once every key is closed.
-fn tell(
-    slots: &mut Few<Option<Slot>>,
-    quotes: &[Quote],
-    all: &All,
-    listed: Option<&Listed>,
-    now_ms: u64,
-) {
+/// Publishes and counts.
+fn tell(keys: &mut Keys, quotes: &[Quote], all: &All, listed: Option<&Listed>, now_ms: u64) {
     let is_allowed = quotes.iter().all(|quote| quote.fits);
     let outcome = |quote: &Quote| match listed {
         Some(_) => Some(Outcome::DenyListed),
@@ -154,10 +178,9 @@ fn tell(
         None if is_allowed || all.options.force => Some(Outcome::Allowed),
         None => None,
     };
-    let closed: Few<_> = slots.drain(..).map(|slot| slot.map(Slot::close)).collect();
-    for (key, quote) in closed.iter().zip(quotes) {
-        if let (Some(key), Some(Outcome::Denied | Outcome::DenyListed)) = (key, outcome(quote)) {
-            key.notify(DENIED);
+    for (place, quote) in quotes.iter().enumerate() {
+        if let Some(Outcome::Denied | Outcome::DenyListed) = outcome(quote) {
+            keys.notify(FIRST_KEY + place, DENIED);
         }
     }
     registry::node(|node| {

@@ -5,14 +5,14 @@
 use super::KEY;
 use crate::core::codec::{self, Effect};
 use crate::core::error::Error;
-use crate::server::raw::{now_ms, Call};
+use crate::server::raw::{now_ms, Call, Keys};
 use crate::server::slot::Slot;
 
 /// `RL.APPLY key payload`
-pub fn apply(call: &Call) -> Result<(), Error> {
+pub fn apply(call: &Call, keys: &mut Keys) -> Result<(), Error> {
     const PAYLOAD: usize = 2;
     let effect = codec::decode(call.arg(PAYLOAD)).ok_or(Error::Payload { at: PAYLOAD })?;
-    let Some(key) = call.open_to_write(KEY) else {
+    let Some(key) = keys.open_to_write(KEY) else {
         return Ok(()); // the server's arity check sees to it that there is a key
     };
     let mut slot = Slot::of(key)?;

@@ -7,7 +7,7 @@ use crate::core::limit::Algorithm;
 use crate::core::node::stats::Outcome;
 use crate::core::quote::{self, Hit, Quote, Rare, Windows};
 use crate::core::request::{self, Request, Verb};
-use crate::server::raw::{now_ms, Args, Call};
+use crate::server::raw::{now_ms, Args, Call, Keys};
 use crate::server::slot::Slot;
 use crate::server::{config, regions, registry, reply, zones};
 use std::ffi::CStr;
@@ -16,29 +16,29 @@ use std::ffi::CStr;
 pub const DENIED: &CStr = c"rl.denied";
 
 /// `RL.FIXED key limit window [limit window ...] [options]`
-pub fn fixed(call: &Call) -> Result<(), Error> {
-    hit(call, Algorithm::Fixed)
+pub fn fixed(call: &Call, keys: &mut Keys) -> Result<(), Error> {
+    hit(call, keys, Algorithm::Fixed)
 }
 
 /// `RL.SLIDING key limit window [limit window ...] [options]`
-pub fn sliding(call: &Call) -> Result<(), Error> {
-    hit(call, Algorithm::Sliding)
+pub fn sliding(call: &Call, keys: &mut Keys) -> Result<(), Error> {
+    hit(call, keys, Algorithm::Sliding)
 }
 
 /// `RL.BUCKET key capacity refill interval [capacity refill interval ...] [options]`
-pub fn bucket(call: &Call) -> Result<(), Error> {
-    hit(call, Algorithm::Bucket)
+pub fn bucket(call: &Call, keys: &mut Keys) -> Result<(), Error> {
+    hit(call, keys, Algorithm::Bucket)
 }
 
 /// `RL.LEASE key limit ttl id [options]`
-pub fn lease(call: &Call) -> Result<(), Error> {
-    hit(call, Algorithm::Lease)
+pub fn lease(call: &Call, keys: &mut Keys) -> Result<(), Error> {
+    hit(call, keys, Algorithm::Lease)
 }
 
 /// Inlined, as is everything here that is marked so: each command names its algorithm, so the compiler writes a path for
 /// each that need not choose. (As one path it took 300 instructions more, a quarter of what is ours.)
 #[inline(always)]
-fn hit(call: &Call, algorithm: Algorithm) -> Result<(), Error> {
+fn hit(call: &Call, keys: &mut Keys, algorithm: Algorithm) -> Result<(), Error> {
     const FIRST_LIMIT: usize = KEY + 1;
     let mut words = Args::new();
     call.read_args(FIRST_LIMIT, &mut words);
@@ -48,20 +48,29 @@ fn hit(call: &Call, algorithm: Algorithm) -> Result<(), Error> {
     let Request { clause, options } = &mut request;
     let listed = look_up(algorithm, clause, options.deny, now_ms)?;
     if request.clause.is_rare || config::REGION.is_set() {
-        return rare_hit(call, algorithm, &request, listed.as_ref(), now_ms);
+        return rare_hit(call, keys, algorithm, &request, listed.as_ref(), now_ms);
     }
     let lease = Rare::of(request.clause.id);
     let rare = match algorithm {
         Algorithm::Lease => &lease,
         _ => &Rare::NONE,
     };
-    run(call, algorithm, &request, rare, listed.as_ref(), now_ms)
+    run(
+        call,
+        keys,
+        algorithm,
+        &request,
+        rare,
+        listed.as_ref(),
+        now_ms,
+    )
 }
 
 /// The same, of a call that says what few calls do.
 #[cold]
 fn rare_hit(
     call: &Call,
+    keys: &mut Keys,
     algorithm: Algorithm,
     request: &Request,
     listed: Option<&Listed>,
@@ -83,12 +92,13 @@ fn rare_hit(
         drops_unnamed: false,
         here: regions::here(algorithm, now_ms),
     };
-    run(call, algorithm, request, &rare, listed, now_ms)
+    run(call, keys, algorithm, request, &rare, listed, now_ms)
 }
 
 #[inline(always)]
 fn run(
     call: &Call,
+    keys: &mut Keys,
     algorithm: Algorithm,
     request: &Request,
     rare: &Rare,
@@ -96,7 +106,7 @@ fn run(
     now_ms: u64,
 ) -> Result<(), Error> {
     let Request { clause, options } = request;
-    let Some(key) = call.open_to_write(KEY) else {
+    let Some(key) = keys.open_to_write(KEY) else {
         return Ok(()); // the server's arity check sees to it that there is a key
     };
     let mut slot = Slot::of(key)?;
@@ -126,9 +136,9 @@ fn run(
             Outcome::Denied
         }
     };
-    let key = slot.close();
+    drop(slot); // whoever hears of it may delete the key
     if outcome != Outcome::Allowed {
-        key.notify(DENIED);
+        keys.notify(KEY, DENIED);
     }
     if clause.cost > 0 {
         let name = clause.policies.last().copied();

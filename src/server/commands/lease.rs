@@ -6,11 +6,11 @@ use crate::core::codec;
 use crate::core::error::Error;
 use crate::core::limit::Algorithm;
 use crate::server::propagate::APPLY;
-use crate::server::raw::{now_ms, Call};
+use crate::server::raw::{now_ms, Call, Keys};
 use crate::server::slot::Slot;
 
 /// `RL.RELEASE key id [id ...]`: how many were held.
-pub fn release(call: &Call) -> Result<(), Error> {
+pub fn release(call: &Call, keys: &mut Keys) -> Result<(), Error> {
     const FIRST_ID: usize = KEY + 1;
     let args = call.args();
     let ids = args.get(FIRST_ID..).unwrap_or_default();
@@ -21,7 +21,7 @@ pub fn release(call: &Call) -> Result<(), Error> {
         });
     }
     let now_ms = now_ms();
-    let Some(key) = call.open_to_write(KEY) else {
+    let Some(key) = keys.open_to_write(KEY) else {
         return Ok(()); // the server's arity check sees to it that there is a key
     };
     let mut slot = Slot::of(key)?;

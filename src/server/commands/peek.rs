@@ -5,7 +5,7 @@ use crate::core::error::Error;
 use crate::core::limit::Algorithm;
 use crate::core::quote::{self, Hit, Quote, Rare, Windows};
 use crate::core::request::{self, Request, Verb};
-use crate::server::raw::{now_ms, Args, Call};
+use crate::server::raw::{now_ms, Args, Call, Keys};
 use crate::server::slot::Slot;
 use crate::server::{config, regions, reply, zones};
 
@@ -13,22 +13,22 @@ use crate::server::{config, regions, reply, zones};
 const KEY: usize = 2;
 
 /// `RL.PEEK FIXED|SLIDING|BUCKET|LEASE key limits... [options]`
-pub fn peek(call: &Call) -> Result<(), Error> {
+pub fn peek(call: &Call, keys: &mut Keys) -> Result<(), Error> {
     const ALGORITHM: usize = 1;
     let Some(algorithm) = Algorithm::parse(call.arg(ALGORITHM)) else {
         return Err(Error::Algorithm { at: ALGORITHM });
     };
     match algorithm {
-        Algorithm::Fixed => ask(call, Algorithm::Fixed),
-        Algorithm::Sliding => ask(call, Algorithm::Sliding),
-        Algorithm::Bucket => ask(call, Algorithm::Bucket),
-        Algorithm::Lease => ask(call, Algorithm::Lease),
+        Algorithm::Fixed => ask(call, keys, Algorithm::Fixed),
+        Algorithm::Sliding => ask(call, keys, Algorithm::Sliding),
+        Algorithm::Bucket => ask(call, keys, Algorithm::Bucket),
+        Algorithm::Lease => ask(call, keys, Algorithm::Lease),
     }
 }
 
 /// Inlined for each algorithm, as a hit is: a path of its own need not choose.
 #[inline(always)]
-fn ask(call: &Call, algorithm: Algorithm) -> Result<(), Error> {
+fn ask(call: &Call, keys: &mut Keys, algorithm: Algorithm) -> Result<(), Error> {
     const FIRST_LIMIT: usize = 3;
     let mut words = Args::new();
     call.read_args(FIRST_LIMIT, &mut words);
@@ -43,7 +43,15 @@ fn ask(call: &Call, algorithm: Algorithm) -> Result<(), Error> {
             Algorithm::Lease => &lease,
             _ => &Rare::NONE,
         };
-        return answer(call, algorithm, &request, rare, listed.as_ref(), now_ms);
+        return answer(
+            call,
+            keys,
+            algorithm,
+            &request,
+            rare,
+            listed.as_ref(),
+            now_ms,
+        );
     }
     let clause = &request.clause;
     let mut windows = Windows::new();
@@ -56,12 +64,21 @@ fn ask(call: &Call, algorithm: Algorithm) -> Result<(), Error> {
         here: regions::here(algorithm, now_ms),
         ..Rare::NONE
     };
-    answer(call, algorithm, &request, &rare, listed.as_ref(), now_ms)
+    answer(
+        call,
+        keys,
+        algorithm,
+        &request,
+        &rare,
+        listed.as_ref(),
+        now_ms,
+    )
 }
 
 #[inline(always)]
 fn answer(
     call: &Call,
+    keys: &mut Keys,
     algorithm: Algorithm,
     request: &Request,
     rare: &Rare,
@@ -76,7 +93,7 @@ fn answer(
         log_size: config::sliding_entries(),
         rare,
     };
-    let slot = match call.open_to_read(KEY) {
+    let slot = match keys.open_to_read(KEY) {
         Some(key) => Some(Slot::of(key)?),
         None => None,
     };

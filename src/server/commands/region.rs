@@ -11,7 +11,7 @@ use crate::core::region::origin::Region;
 use crate::core::region::ring::{Cursor, Place};
 use crate::core::request;
 use crate::server::propagate::APPLY;
-use crate::server::raw::{now_ms, Call, Key};
+use crate::server::raw::{now_ms, Call, Key, Keys};
 use crate::server::slot::Slot;
 use crate::server::{config, data_type, regions};
 
@@ -33,7 +33,7 @@ fn region(words: &[&[u8]], at: usize) -> Result<Region, Error> {
 
 /// `RL.CHANGES cursor [COUNT n]`: the next cursor, until when the reader has been handed everything then, and key after
 /// payload.
-pub fn changes(call: &Call) -> Result<(), Error> {
+pub fn changes(call: &Call, keys: &mut Keys) -> Result<(), Error> {
     const CURSOR: usize = 1;
     let own = own()?;
     let args = call.args();
@@ -42,8 +42,8 @@ pub fn changes(call: &Call) -> Result<(), Error> {
     let count = request::scan_count(behind, CURSOR + 1, DEFAULT_COUNT, MAX_COUNT)?;
     let now_ms = now_ms();
     let (next, until_ms, sent) = match regions::with(|regions| regions.ring.place(cursor)) {
-        Place::Changes { from } => changed(call, own, from, count, now_ms),
-        Place::Pass { scan, from } => pass(call, own, scan, from, count, now_ms),
+        Place::Changes { from } => changed(call, keys, own, from, count, now_ms),
+        Place::Pass { scan, from } => pass(call, keys, own, scan, from, count, now_ms),
     };
     call.reply_array(3);
     let next = regions::with(|regions| regions.ring.cursor(next));
@@ -60,7 +60,14 @@ pub fn changes(call: &Call) -> Result<(), Error> {
 type Sent = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// What has changed from an entry on.
-fn changed(call: &Call, own: Region, from: u64, count: usize, now_ms: u64) -> (Place, u64, Sent) {
+fn changed(
+    call: &Call,
+    keys: &mut Keys,
+    own: Region,
+    from: u64,
+    count: usize,
+    now_ms: u64,
+) -> (Place, u64, Sent) {
     let database = call.database();
     let quiet = config::region_quiet();
     let entries: Vec<_> = regions::with(|regions| {
@@ -83,7 +90,7 @@ fn changed(call: &Call, own: Region, from: u64, count: usize, now_ms: u64) -> (P
         .filter(|(_, entry)| entry.database == database)
     {
         // A key with a later entry is sent with that one, and one that is gone is not.
-        let payload = call.look_at(&entry.name, |key| {
+        let payload = keys.look_at(&entry.name, |key| {
             exported(&key, own, Some(own), now_ms, |regional| {
                 regional.local.entry == number && regional.has_used(own, quiet, now_ms)
             })
@@ -98,6 +105,7 @@ fn changed(call: &Call, own: Region, from: u64, count: usize, now_ms: u64) -> (P
 /// A part of a pass over all keys.
 fn pass(
     call: &Call,
+    keys: &mut Keys,
     own: Region,
     scan: u64,
     from: u64,
@@ -109,7 +117,7 @@ fn pass(
     };
     let mut sent = Sent::new();
     for name in names {
-        let payload = call.look_at(&name, |key| exported(&key, own, None, now_ms, |_| true));
+        let payload = keys.look_at(&name, |key| exported(&key, own, None, now_ms, |_| true));
         if let Some(payload) = payload {
             sent.push((name, payload));
         }
@@ -143,7 +151,7 @@ fn exported(
 }
 
 /// `RL.MERGE key payload`: 1 where it was news.
-pub fn merge(call: &Call) -> Result<(), Error> {
+pub fn merge(call: &Call, keys: &mut Keys) -> Result<(), Error> {
     const PAYLOAD: usize = 2;
     let own = own()?;
     let parts = call.arg(PAYLOAD);
@@ -153,7 +161,7 @@ pub fn merge(call: &Call) -> Result<(), Error> {
         debt_ms: DEBT_MS,
         log_size: config::sliding_entries(),
     };
-    let Some(key) = call.open_to_write(KEY) else {
+    let Some(key) = keys.open_to_write(KEY) else {
         return Ok(()); // the server's arity check sees to it that there is a key
     };
     let mut slot = Slot::of(key)?;
@@ -242,17 +250,17 @@ pub fn forget(call: &Call) -> Result<(), Error> {
 }
 
 /// `RL.RESET key [key ...]`: how many there were.
-pub fn reset(call: &Call) -> Result<(), Error> {
+pub fn reset(call: &Call, keys: &mut Keys) -> Result<(), Error> {
     own()?;
     let now_ms = now_ms();
-    let keys = KEY..call.args().len();
+    let places = KEY..call.args().len();
     // One that holds something else refuses the call before any is changed.
-    for at in keys.clone() {
-        call.open_to_read(at).map(Slot::of).transpose()?;
+    for at in places.clone() {
+        keys.open_to_read(at).map(Slot::of).transpose()?;
     }
     let mut count = 0;
-    for at in keys {
-        let Some(key) = call.open_to_write(at) else {
+    for at in places {
+        let Some(key) = keys.open_to_write(at) else {
             continue;
         };
         let mut slot = Slot::of(key)?;

@@ -7,18 +7,18 @@ use crate::core::limit::Algorithm;
 use crate::core::node::stats::Outcome;
 use crate::core::quote::{self, Hit, Quote};
 use crate::core::throttle::{self, Throttle};
-use crate::server::raw::{now_ms, Args, Call, Key};
+use crate::server::raw::{now_ms, Args, Call, Key, Keys};
 use crate::server::slot::Slot;
 use crate::server::{propagate, registry};
 
 /// `CL.THROTTLE key max_burst count period [quantity]`
-pub fn throttle(call: &Call) -> Result<(), Error> {
+pub fn throttle(call: &Call, keys: &mut Keys) -> Result<(), Error> {
     const FIRST_WORD: usize = KEY + 1;
     let mut words = Args::new();
     call.read_args(FIRST_WORD, &mut words);
     let asked = throttle::parse(&words, FIRST_WORD)?;
     let now_ms = now_ms();
-    let Some(key) = call.open_to_write(KEY) else {
+    let Some(key) = keys.open_to_write(KEY) else {
         return Ok(()); // the server's arity check sees to it that there is a key
     };
     let mut slot = open(key, &asked, now_ms)?;
@@ -37,11 +37,11 @@ pub fn throttle(call: &Call) -> Result<(), Error> {
             call.reply_integer(integer);
         }
     }
-    let key = slot.close();
+    drop(slot); // whoever hears of it may delete the key
     let outcome = if quote.fits {
         Outcome::Allowed
     } else {
-        key.notify(DENIED);
+        keys.notify(KEY, DENIED);
         Outcome::Denied
     };
     if asked.quantity > 0 {

@@ -1,7 +1,7 @@
 //! A callback of the server's: what it was called with, what it replies, what it sends on.
 
-use super::text::{string_bytes, Text};
-use super::{function, function_of, Key};
+use super::text::string_bytes;
+use super::{function, function_of, Keys};
 use redis_module::{raw, CallOptionResp, CallOptionsBuilder, CallReply, CallResult, Context};
 use smallvec::SmallVec;
 use std::ffi::{c_char, c_int, c_long, c_longlong, c_void, CStr, CString};
@@ -44,6 +44,15 @@ impl<'a> Call<'a> {
         Call { ctx, argv: &[] }
     }
 
+    /// What this call opens its keys by.
+    ///
+    /// # Safety
+    /// 1. Nobody has asked for it before.
+    pub(super) unsafe fn keys(&self) -> Keys<'a> {
+        // SAFETY: the call's own context and arguments; by 1 there is no other.
+        unsafe { Keys::new(self.ctx, self.argv) }
+    }
+
     pub(super) fn ctx(&self) -> *mut raw::RedisModuleCtx {
         self.ctx
     }
@@ -79,29 +88,6 @@ impl<'a> Call<'a> {
         self.argv.len()
     }
 
-    /// Opens the key that is argument `index`, to change it. `None` where there is no such argument.
-    pub fn open_to_write(&self, index: usize) -> Option<Key<'a>> {
-        self.open(index, raw::REDISMODULE_READ | raw::REDISMODULE_WRITE)
-    }
-
-    /// Opens the key that is argument `index`, to look at it and leave no trace: its idle time and the hit statistics
-    /// stay as they are. `None` where there is no such key.
-    pub fn open_to_read(&self, index: usize) -> Option<Key<'a>> {
-        self.open(
-            index,
-            raw::REDISMODULE_READ | raw::REDISMODULE_OPEN_KEY_NOTOUCH,
-        )
-    }
-
-    /// Looks at the key of that name, as [`Call::open_to_read`] does.
-    pub fn look_at<T>(&self, name: &[u8], look: impl FnOnce(Key) -> Option<T>) -> Option<T> {
-        let name = Text::new(self.ctx, name);
-        let mode = raw::REDISMODULE_READ | raw::REDISMODULE_OPEN_KEY_NOTOUCH;
-        // SAFETY: the call's own context, and a string that is freed after the key is closed, before this returns.
-        let key = unsafe { Key::open(self.ctx, name.string, mode) };
-        look(key?)
-    }
-
     /// The database that the call is about.
     pub fn database(&self) -> i32 {
         let selected = function!(RedisModule_GetSelectedDb);
@@ -134,12 +120,6 @@ impl<'a> Call<'a> {
         };
         let names = names.iter().filter_map(name).collect();
         Some((next, names))
-    }
-
-    fn open(&self, index: usize, mode: u32) -> Option<Key<'a>> {
-        let name = *self.argv.get(index)?;
-        // SAFETY: the call's own context, and one of its arguments.
-        unsafe { Key::open(self.ctx, name, mode) }
     }
 
     /// Whether the server only asks which arguments are keys, by [`Call::tell_key`]; then nothing is to be done, nor replied.

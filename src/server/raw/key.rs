@@ -1,29 +1,85 @@
-//! An open key, and a closed one.
+//! The keys of a call, of which one is open at a time.
+//!
+//! To open a key is to run other modules: the server tells those that have subscribed of one that has `expired`, that is not
+//! there (`keymiss`) or that is `new`, before it returns, and they may delete whatever key they like. What a command has
+//! borrowed from a key that is open then is freed under its hands. So opening borrows the one [`Keys`] of a call, and the
+//! compiler sees to it that nothing is open, or borrowed from a key, when the next is opened or an event is published.
 
 use super::function;
-use super::text::string_bytes;
+use super::text::{string_bytes, Text};
 use redis_module::raw;
 use std::ffi::{c_char, c_int, c_longlong, c_void, CStr};
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
+/// What a call opens its keys by: there is one of a call.
+pub struct Keys<'a> {
+    ctx: *mut raw::RedisModuleCtx,
+    argv: &'a [*mut raw::RedisModuleString],
+}
+
 /// An open key. Closes itself.
 pub struct Key<'a> {
     key: NonNull<raw::RedisModuleKey>,
-    name: Name<'a>,
-}
-
-/// A key that has been closed, of which may be told: whoever hears of it may delete it.
-pub struct ClosedKey<'a> {
-    name: Name<'a>,
-}
-
-/// The name of a key, one of a call's arguments, and the call's context.
-#[derive(Clone, Copy)]
-struct Name<'a> {
     ctx: *mut raw::RedisModuleCtx,
-    string: *mut raw::RedisModuleString,
-    call: PhantomData<&'a ()>,
+    name: *mut raw::RedisModuleString,
+    keys: PhantomData<&'a mut ()>,
+}
+
+const TO_READ: u32 = raw::REDISMODULE_READ | raw::REDISMODULE_OPEN_KEY_NOTOUCH;
+const TO_WRITE: u32 = raw::REDISMODULE_READ | raw::REDISMODULE_WRITE;
+
+impl<'a> Keys<'a> {
+    /// # Safety
+    /// 1. `ctx` and `argv` are what the server passed to a callback, which does not return before `'a` has ended.
+    /// 2. There is no other of that callback.
+    pub(super) unsafe fn new(
+        ctx: *mut raw::RedisModuleCtx,
+        argv: &'a [*mut raw::RedisModuleString],
+    ) -> Self {
+        Keys { ctx, argv }
+    }
+
+    /// Opens the key that is argument `index`, to change it. `None` where there is no such argument.
+    pub fn open_to_write(&mut self, index: usize) -> Option<Key<'_>> {
+        let name = *self.argv.get(index)?;
+        // SAFETY: the call's own context, and one of its arguments; nothing of the call's is open.
+        unsafe { Key::open(self.ctx, name, TO_WRITE) }
+    }
+
+    /// Opens the key that is argument `index`, to look at it and leave no trace: its idle time and the hit statistics
+    /// stay as they are. `None` where there is no such key.
+    pub fn open_to_read(&mut self, index: usize) -> Option<Key<'_>> {
+        let name = *self.argv.get(index)?;
+        // SAFETY: as above.
+        unsafe { Key::open(self.ctx, name, TO_READ) }
+    }
+
+    /// Looks at the key of that name, as [`Keys::open_to_read`] does.
+    pub fn look_at<T>(&mut self, name: &[u8], look: impl FnOnce(Key) -> Option<T>) -> Option<T> {
+        let name = Text::new(self.ctx, name);
+        // SAFETY: the call's own context, and a string that is freed after the key is closed, before this returns.
+        let key = unsafe { Key::open(self.ctx, name.string, TO_READ) };
+        look(key?)
+    }
+
+    /// Publishes a keyspace event of the module class, of the key that is argument `index`. It is off unless
+    /// `notify-keyspace-events` asks for it, or a module has subscribed to it.
+    pub fn notify(&mut self, index: usize, event: &'static CStr) {
+        let Some(name) = self.argv.get(index) else {
+            return;
+        };
+        let notify = function!(RedisModule_NotifyKeyspaceEvent);
+        // SAFETY: the call's own context, and one of its arguments; nothing of the call's is open.
+        unsafe {
+            notify(
+                self.ctx,
+                raw::REDISMODULE_NOTIFY_MODULE,
+                event.as_ptr(),
+                *name,
+            )
+        };
+    }
 }
 
 impl Drop for Key<'_> {
@@ -34,12 +90,13 @@ impl Drop for Key<'_> {
     }
 }
 
-impl<'a> Key<'a> {
+impl Key<'_> {
     /// Opens a key. `None` where it is to be read and is not there.
     ///
     /// # Safety
     /// 1. `ctx` and `name` are what the server passed to a callback, which does not return before `'a` has ended.
-    pub(super) unsafe fn open(
+    /// 2. Nobody uses what was borrowed from a key of that callback.
+    unsafe fn open(
         ctx: *mut raw::RedisModuleCtx,
         name: *mut raw::RedisModuleString,
         mode: u32,
@@ -47,21 +104,14 @@ impl<'a> Key<'a> {
         // The modes are bits of a C `int`, far below its sign.
         let mode = c_int::try_from(mode).unwrap_or_default();
         let open = function!(RedisModule_OpenKey);
-        // SAFETY: by 1.
+        // SAFETY: by 1 and 2.
         let key = unsafe { open(ctx, name, mode) };
         Some(Key {
             key: NonNull::new(key)?,
-            name: Name {
-                ctx,
-                string: name,
-                call: PhantomData,
-            },
+            ctx,
+            name,
+            keys: PhantomData,
         })
-    }
-
-    /// Closes the key, so that its events may be notified.
-    pub fn close(self) -> ClosedKey<'a> {
-        ClosedKey { name: self.name }
     }
 
     /// The value, if the key holds one of the native type `of`.
@@ -111,10 +161,11 @@ impl<'a> Key<'a> {
         (!text.is_null()).then(|| unsafe { std::slice::from_raw_parts(text.cast::<u8>(), length) })
     }
 
-    /// Makes the key hold `value`, of the native type `of`; what it held is freed and its TTL is gone.
+    /// Makes the key hold `value`, of the native type `of`; what it held is freed and its TTL is gone. (A module that deletes
+    /// the very key upon hearing that it is `new` ends the server, as it does with SET.)
     ///
     /// # Safety
-    /// 1. The key is open to write.
+    /// 1. The key is open to write, and nobody uses what was borrowed from it.
     /// 2. `value` is what the callbacks of the type `of` take, and from here on it is the server's.
     pub unsafe fn set_value(&mut self, of: *mut raw::RedisModuleType, value: NonNull<c_void>) {
         let set = function!(RedisModule_ModuleTypeSetValue);
@@ -148,21 +199,21 @@ impl<'a> Key<'a> {
     /// Its name.
     pub fn name(&self) -> &[u8] {
         // SAFETY: the name is of a call that goes on.
-        unsafe { string_bytes(self.name.string) }
+        unsafe { string_bytes(self.name) }
     }
 
     /// The database that it is in.
     pub fn database(&self) -> i32 {
         let selected = function!(RedisModule_GetSelectedDb);
         // SAFETY: the context of a call that goes on.
-        unsafe { selected(self.name.ctx) }
+        unsafe { selected(self.ctx) }
     }
 
     /// Whether what is done with it comes from a file that is being loaded.
     pub fn is_loading(&self) -> bool {
         let flags = function!(RedisModule_GetContextFlags);
         // SAFETY: the context of a call that goes on.
-        let flags = unsafe { flags(self.name.ctx) }.cast_unsigned();
+        let flags = unsafe { flags(self.ctx) }.cast_unsigned();
         flags & raw::REDISMODULE_CTX_FLAGS_LOADING != 0
     }
 
@@ -170,21 +221,14 @@ impl<'a> Key<'a> {
     pub fn signal_modified(&self) {
         let signal = function!(RedisModule_SignalModifiedKey);
         // SAFETY: the name and the context of a call that goes on.
-        unsafe { signal(self.name.ctx, self.name.string) };
+        unsafe { signal(self.ctx, self.name) };
     }
 
     /// Sends `DEL name` to replicas and the AOF.
     pub fn replicate_delete(&self) {
         let replicate = function!(RedisModule_Replicate);
         // SAFETY: "s" is a string object, which is what follows.
-        unsafe {
-            replicate(
-                self.name.ctx,
-                c"del".as_ptr(),
-                c"s".as_ptr(),
-                self.name.string,
-            )
-        };
+        unsafe { replicate(self.ctx, c"del".as_ptr(), c"s".as_ptr(), self.name) };
     }
 
     /// Sends `command name payload` to replicas and the AOF.
@@ -193,29 +237,12 @@ impl<'a> Key<'a> {
         // SAFETY: "sb" is a string object and then a buffer with its length, which is what follows; the server copies.
         unsafe {
             replicate(
-                self.name.ctx,
+                self.ctx,
                 command.as_ptr(),
                 c"sb".as_ptr(),
-                self.name.string,
+                self.name,
                 payload.as_ptr().cast::<c_char>(),
                 payload.len(),
-            )
-        };
-    }
-}
-
-impl ClosedKey<'_> {
-    /// Publishes a keyspace event of the module class, which is off unless `notify-keyspace-events` asks for it. A module
-    /// that has subscribed to it is called before this returns, and may do what it likes with any key: so none may be open.
-    pub fn notify(&self, event: &'static CStr) {
-        let notify = function!(RedisModule_NotifyKeyspaceEvent);
-        // SAFETY: the name and the context of a call that goes on.
-        unsafe {
-            notify(
-                self.name.ctx,
-                raw::REDISMODULE_NOTIFY_MODULE,
-                event.as_ptr(),
-                self.name.string,
             )
         };
     }

@@ -8,7 +8,7 @@
 //! ```text
 //! call          a callback of the server's: a command's arguments, its reply, its effect
 //! client        who has sent a call, and what the server lets that user see
-//! key           an open key, and a closed one whose events may be notified
+//! key           the keys of a call, one of which may be open, and their events
 //! io            a value on its way: RDB, AOF, digest, defragmentation
 //! memory        the server's allocator
 //! log           a line in the server's log
@@ -41,11 +41,11 @@ mod text;
 pub use call::{Args, Call, ROOM};
 pub use client::User;
 pub use io::{digest_bytes, emit_aof, load_bytes, relocate, save_bytes};
-pub use key::{ClosedKey, Key};
+pub use key::{Key, Keys};
 pub use loading::{is_main_thread, load, Loading};
 pub use log::{notice, warning};
 pub use memory::ServerMemory;
-pub use registration::{callback, Command, KeySpec};
+pub use registration::{callback, keyed, Command, KeySpec};
 
 use redis_module::raw;
 use std::ffi::c_int;

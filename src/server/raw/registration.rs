@@ -1,6 +1,6 @@
 //! A command, as a row of a table: its callback, flags, keys, documentation and ACL categories.
 
-use super::{function, function_of, optional, Call, Loading, OK};
+use super::{function, function_of, optional, Call, Keys, Loading, OK};
 use redis_module::commands::{
     get_redis_command_args, get_redis_key_spec, BeginSearch, FindKeys, KeySpec as CrateKeySpec,
     KeySpecFlags, RedisModuleCommandArg,
@@ -63,6 +63,39 @@ where
     E: fmt::Display,
 {
     Some(run::<F, E>)
+}
+
+/// [`callback`] of a command that opens keys.
+pub fn keyed<F, E>(_command: F) -> Option<Callback>
+where
+    F: Fn(&Call, &mut Keys) -> Result<(), E>,
+    E: fmt::Display,
+{
+    Some(run_keyed::<F, E>)
+}
+
+/// # Safety
+/// 1. `ctx`, `argv` and `argc` are what the server passes to a command's callback, which this is.
+/// 2. There has been a value of `F`.
+unsafe extern "C" fn run_keyed<F, E>(
+    ctx: *mut raw::RedisModuleCtx,
+    argv: *mut *mut raw::RedisModuleString,
+    argc: c_int,
+) -> c_int
+where
+    F: Fn(&Call, &mut Keys) -> Result<(), E>,
+    E: fmt::Display,
+{
+    // SAFETY: by 2.
+    let command = unsafe { function_of::<F>() };
+    // SAFETY: by 1; the call is gone when this returns.
+    let call = unsafe { Call::new(ctx, argv, argc) };
+    // SAFETY: nobody else has asked for it.
+    let mut keys = unsafe { call.keys() };
+    if let Err(error) = command(&call, &mut keys) {
+        call.reply_error(&error);
+    }
+    OK
 }
 
 /// # Safety
