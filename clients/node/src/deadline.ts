@@ -26,7 +26,7 @@ const all = new Set<Deadlines>();
 const since = (): number => Math.min(performance.now() - turned, TURN_MS);
 
 /** After the poll phase, in which sockets are read. Where there is none (at the edge): in the next turn. */
-const afterReading: (work: () => void) => void =
+export const afterReading: (work: () => void) => void =
   typeof setImmediate === "function" ? (work) => void setImmediate(work) : (work) => void setTimeout(work, 0);
 
 function tick(): void {

@@ -1,7 +1,8 @@
 // A limiter: its limits, its client, and what is done where Redis is away.
 
 import { BlockedCache } from "./blocked.js";
-import { integer, members } from "./check.js";
+import { integer, members, wrong } from "./check.js";
+import { Coalescer } from "./coalesce.js";
 import {
   checked,
   costWords,
@@ -40,6 +41,7 @@ export class Limiter {
   readonly plan: Plan;
   readonly reach: Reach;
   readonly #blocked: BlockedCache | undefined;
+  readonly #coalescer: Coalescer | undefined;
   // Of a hit without options: what it says, and what is known of its reply. Made once.
   readonly #command: string;
   readonly #words: readonly string[];
@@ -48,11 +50,13 @@ export class Limiter {
   constructor(options: LimiterOptions) {
     this.plan = plan(options);
     this.reach = reach(options, this.plan.block.length === 0, this.plan.name);
-    const { blockedCache = false } = options;
+    const { blockedCache = false, coalesce = false } = options;
+    if (typeof coalesce !== "boolean") throw wrong("coalesce", "true or false", coalesce);
     this.#blocked = blockedCache === false ? undefined : new BlockedCache(blockedCache === true ? {} : blockedCache);
     this.#command = `RL.${this.plan.algorithm}`;
     this.#words = [...this.plan.limits, ...blockWords(this.plan), ...policyWords(this.plan, NO_OPTIONS)];
     this.#asked = asked(this.plan, NO_OPTIONS);
+    this.#coalescer = coalesce ? new Coalescer((key, count) => this.#several(key, count)) : undefined;
   }
 
   /**
@@ -63,10 +67,20 @@ export class Limiter {
     if (options !== NO_OPTIONS || this.#blocked) return this.#hitWith(key, options);
     try {
       const full = fullKey(this.plan, key);
-      return this.#send([this.#command, full, ...this.#words], full, this.#asked);
+      return metered(this.reach, this.plan.name, this.#plain(full));
     } catch (mistake) {
       return Promise.reject(mistake);
     }
+  }
+
+  #plain(full: string): Promise<Verdict> {
+    return this.#coalescer?.hit(full) ?? this.#send([this.#command, full, ...this.#words], full, this.#asked);
+  }
+
+  #several(full: string, count: number): Promise<Verdict> {
+    const words = count === 1 ? [] : ["COST", String(count), "MIN", "1"];
+    const { limits } = this.plan;
+    return this.#send([this.#command, full, ...limits, ...words, ...this.#words.slice(limits.length)], full, { ...this.#asked, cost: count, min: count > 1 });
   }
 
   async #hitWith(key: string, options: HitOptions): Promise<Verdict> {
@@ -85,7 +99,7 @@ export class Limiter {
     const known = cache?.find(full, cost, force);
     if (known) return known;
     const since = performance.now();
-    const answer = await this.#ask(full, words, options);
+    const answer = await (options === NO_OPTIONS ? metered(this.reach, this.plan.name, this.#plain(full)) : this.#ask(full, words, options));
     cache?.learn(full, cost, force, since, answer);
     return answer;
   }
@@ -170,14 +184,14 @@ export class Limiter {
       ...policyWords(this.plan, options),
       ...denyWords(options.deny),
     ];
-    return this.#send(args, key, asked(this.plan, options));
+    return metered(this.reach, this.plan.name, this.#send(args, key, asked(this.plan, options)));
   }
 
   #send(args: string[], key: string, asking: Asked): Promise<Verdict> {
     const { connection, timeoutMs, open } = this.reach;
     const read = (reply: unknown) => verdict(reply, asking);
     const failed = (error: Error) => unavailable(told(this.reach, error), open);
-    return metered(this.reach, this.plan.name, connection.ask(args, key, timeoutMs, read, failed));
+    return connection.ask(args, key, timeoutMs, read, failed);
   }
 }
 

@@ -68,6 +68,11 @@ export interface Common extends ConnectionOptions {
   readonly block?: OneOrMore<Duration>;
   /** Remember who is denied until when, and deny them without asking Redis. */
   readonly blockedCache?: boolean | BlockedCacheOptions;
+  /**
+   * Hits without options on one key that are made in the same turn of the event loop become one command. Nobody is let
+   * in whom single commands would not have let in; the server's statistics count commands. Default `false`.
+   */
+  readonly coalesce?: boolean;
 }
 
 export type LimiterOptions = Common & Shape;
@@ -95,7 +100,7 @@ export interface Deny {
 }
 
 export const CONNECTION = ["client", "timeoutMs", "unavailable", "onError", "onHit"] as const;
-const OPTIONS = [...CONNECTION, "algorithm", "limits", "prefix", "name", "policy", "block", "blockedCache"] as const;
+const OPTIONS = [...CONNECTION, "algorithm", "limits", "prefix", "name", "policy", "block", "blockedCache", "coalesce"] as const;
 const HIT = ["cost", "min", "force", "stamp", "at", "policy", "deny"] as const;
 
 const several = <T>(value: OneOrMore<T> | undefined): readonly T[] =>
