@@ -330,7 +330,7 @@ fn state(random: &mut Random) -> Option<Limiter> {
 }
 
 fn encoded(limiter: &Limiter) -> Vec<u8> {
-    codec::encode_state(&limiter.clone().held())
+    codec::encode_state(limiter.by_ref())
 }
 
 /// What must hold of any state, whatever is asked of it at any time.
@@ -342,7 +342,7 @@ fn assert_state_holds(random: &mut Random, state: &Limiter) {
         "decode(encode(state))"
     );
     let mut owned = Some(state.clone());
-    let mut held = owned.as_mut().expect("it is there").held();
+    let held = owned.as_mut().expect("it is there").held();
     let (now_ms, algorithm) = (time_ms(random), held.algorithm());
     let asked = if random.one_in(2) {
         held.limits()

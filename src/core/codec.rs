@@ -47,9 +47,11 @@ use super::bytes::varint::write_string;
 use super::calendar::Window;
 use super::duration;
 use super::limit::{Algorithm, Limit, Limits, MAX_COUNT, MAX_LIMITS, MAX_TIME_MS, MAX_WINDOWS};
+use super::limiter::block::{Block, Blocked};
+use super::limiter::form::{each, each_form, forms};
+use super::limiter::packed::{MaybePacked, Pack, Store};
 use super::limiter::regional::{Merging, Payload, Regional};
-use super::limiter::small::Store;
-use super::limiter::{Block, Blocked, Held, Kept, Limiter, Meters};
+use super::limiter::{Form, Limiter, LimiterRef, Meters};
 use super::quote::regional::Here;
 use super::quote::{Change, Hit, Rare, Windows};
 use super::region::origin::Region;
@@ -57,6 +59,7 @@ use super::region::share::Marks;
 use super::span::MAX_TEXT_BYTES;
 use arrayvec::ArrayVec;
 use smallvec::SmallVec;
+use std::fmt::Debug;
 use std::num::NonZero;
 
 mod regional;
@@ -253,73 +256,32 @@ impl Charge {
 }
 
 /// The bytes of a limiter's state.
-pub fn encode_state(limiter: &Held) -> Vec<u8> {
+pub fn encode_state(limiter: LimiterRef) -> Vec<u8> {
     let mut out = Vec::new();
-    match limiter {
-        Held::Fixed(store) if is_first(&store.view()) => out.extend(first(STATE, Algorithm::Fixed)),
-        Held::Sliding(store) if is_first(&store.view()) => {
-            out.extend(first(STATE, Algorithm::Sliding))
-        }
-        Held::Bucket(store) if is_first(&store.view()) => {
-            out.extend(first(STATE, Algorithm::Bucket))
-        }
-        _ => {
-            out.push(SECOND);
-            write_form(limiter, &mut out);
-            return out;
-        }
+    if is_first(limiter) {
+        out.extend(first(STATE, limiter.algorithm()));
+        each!(limiter, state => state.write(&mut out));
+    } else {
+        out.push(SECOND);
+        write_form(limiter, &mut out);
     }
-    write_state(limiter, &mut out);
     out
 }
 
-/// Whether a plain state is one that the first version could have.
-fn is_first<M>(meters: &[M]) -> bool {
-    meters.len() <= MAX_LIMITS
+/// Whether a state is one that the first version could have.
+fn is_first(limiter: LimiterRef) -> bool {
+    let windows = match limiter {
+        Form::Fixed(store) => store.view().len(),
+        Form::Sliding(store) => store.view().len(),
+        Form::Bucket(store) => store.view().len(),
+        _ => return false,
+    };
+    windows <= MAX_LIMITS
 }
 
-/// The forms, in the order of their codes.
-const FORMS: u8 = 8;
-
-fn write_form(limiter: &Held, out: &mut Vec<u8>) {
-    out.push(match limiter {
-        Held::Fixed(_) => 0,
-        Held::Sliding(_) => 1,
-        Held::Bucket(_) => 2,
-        Held::Lease(_) => 3,
-        Held::Dated(_) => 4,
-        Held::Stamped(_) => 5,
-        Held::Blocked(_) => 6,
-        Held::Regional(_) => FORMS - 1,
-    });
-    write_state(limiter, out);
-}
-
-fn write_state(limiter: &Held, out: &mut Vec<u8>) {
-    match limiter {
-        Held::Fixed(store) => write_meters(out, &store.view()),
-        Held::Sliding(store) => write_meters(out, &store.view()),
-        Held::Bucket(store) => write_meters(out, &store.view()),
-        Held::Lease(store) => write_meters(out, &store.view()),
-        Held::Dated(store) => write_meters(out, &store.view()),
-        Held::Stamped(store) => write_meters(out, &store.view()),
-        Held::Blocked(blocked) => {
-            let Block {
-                until_ms,
-                length_ms,
-                strikes,
-            } = blocked.block;
-            for number in [until_ms, length_ms, u64::from(strikes)] {
-                varint::write(out, number);
-            }
-            write_form(&blocked.limiter.clone().held(), out);
-        }
-        Held::Regional(regional) => {
-            varint::write(out, regional.reset_ms);
-            varint::write(out, regional.remembers_ms);
-            regional::write(&regional.body, out);
-        }
-    }
+fn write_form(limiter: LimiterRef, out: &mut Vec<u8>) {
+    out.push(limiter.code());
+    each!(limiter, state => state.write(out));
 }
 
 /// The bytes of a charge.
@@ -513,13 +475,83 @@ fn first(kind: u8, algorithm: Algorithm) -> [u8; 3] {
     [FIRST, kind, algorithm as u8]
 }
 
-/// How one meter is written and read.
-trait Encoding: Kept {
+/// How what a form keeps is written and read.
+trait Encoding: Sized {
+    /// How many of it a key has at the most.
+    const MOST: usize = MAX_WINDOWS;
     fn write(&self, out: &mut Vec<u8>);
     fn read(source: &mut Source) -> Option<Self>;
 }
 
-fn write_meters<M: Encoding>(out: &mut Vec<u8>, meters: &[M]) {
+impl<M: Meter + Encoding + Debug + Eq + 'static> Encoding for Meters<M> {
+    fn write(&self, out: &mut Vec<u8>) {
+        write_meters(&self.0, out);
+    }
+
+    fn read(source: &mut Source) -> Option<Self> {
+        source.meters(M::MOST)
+    }
+}
+
+impl<M: Pack + Encoding + Debug + Eq + 'static> Encoding for MaybePacked<M> {
+    fn write(&self, out: &mut Vec<u8>) {
+        write_meters(&self.view(), out);
+    }
+
+    fn read(source: &mut Source) -> Option<Self> {
+        Some(Self::of(source.meters(M::MOST)?))
+    }
+}
+
+impl Encoding for Blocked {
+    fn write(&self, out: &mut Vec<u8>) {
+        let Block {
+            until_ms,
+            length_ms,
+            strikes,
+        } = self.block;
+        for number in [until_ms, length_ms, u64::from(strikes)] {
+            varint::write(out, number);
+        }
+        write_form(self.limiter.by_ref(), out);
+    }
+
+    fn read(source: &mut Source) -> Option<Self> {
+        let until_ms = source.at_most(MAX_TIME_MS + duration::MAX_MS)?;
+        let length_ms = source.at_most(duration::MAX_MS)?;
+        let strikes = u32::try_from(source.number()?).ok()?;
+        let is_sound = strikes > 0 && (duration::MIN_MS..=until_ms).contains(&length_ms);
+        let block = Block {
+            until_ms,
+            length_ms,
+            strikes,
+        };
+        // It is not one that is blocked; nor is a lease, ever.
+        let can_be = |code: u8| !matches!(code, 3 | 6);
+        let code = source.0.first().filter(|code| can_be(**code) && is_sound);
+        let limiter = code.and_then(|_| source.form())?;
+        Some(Self { block, limiter })
+    }
+}
+
+impl Encoding for Regional {
+    fn write(&self, out: &mut Vec<u8>) {
+        varint::write(out, self.reset_ms);
+        varint::write(out, self.remembers_ms);
+        regional::write(&self.body, out);
+    }
+
+    fn read(source: &mut Source) -> Option<Self> {
+        let reset_ms = source.at_most(MAX_TIME_MS)?;
+        let remembers_ms = source.at_most(MAX_TIME_MS)?;
+        let body = regional::read(source)?;
+        let mut regional = Self::new(body, Marks::default());
+        (regional.reset_ms, regional.remembers_ms) = (reset_ms, remembers_ms);
+        Some(regional)
+    }
+}
+
+fn write_meters<M: Encoding>(meters: &[M], out: &mut Vec<u8>) {
     varint::write(out, meters.len() as u64);
     for meter in meters {
         meter.write(out);
@@ -636,6 +668,8 @@ impl Encoding for Stamped {
 }
 
 impl Encoding for Leases {
+    const MOST: usize = 1;
+
     fn write(&self, out: &mut Vec<u8>) {
         write_limit(self, out);
         varint::write(out, self.len() as u64);
@@ -678,6 +712,20 @@ impl Encoding for Leases {
     }
 }
 
+macro_rules! read_form {
+    (
+        [$code:ident $source:ident]
+        tagged { $($(#[$doc:meta])* $form:ident = $of:literal: $kept:ty,)* }
+        headed { $($(#[$headed_doc:meta])* $headed:ident = $headed_of:literal: $headed_kept:ty,)* }
+    ) => {
+        Some(match $code {
+            $($of => Form::$form(<$kept>::read($source)?.into()),)*
+            $($headed_of => Form::$headed(<$headed_kept>::read($source)?.into()),)*
+            _ => return None,
+        })
+    };
+}
+
 /// Reading what only a limiter has.
 impl Source<'_> {
     fn window(&mut self) -> Option<Window> {
@@ -689,25 +737,17 @@ impl Source<'_> {
         is_sound.then_some(Window { start_ms, end_ms })
     }
 
+    /// A state of the first version: of a form that this one had, with no more windows than a call may name.
     fn first_state(&mut self) -> Option<Limiter> {
-        Some(match (self.byte()?, self.byte()?) {
-            (STATE, 0) => Fixed::wrap(self.meters(MAX_LIMITS)?),
-            (STATE, 1) => Sliding::wrap(self.meters(MAX_LIMITS)?),
-            (STATE, 2) => Bucket::wrap(self.meters(MAX_LIMITS)?),
-            _ => return None,
-        })
+        let is_state = self.byte()? == STATE;
+        let limiter = self.form().filter(|_| is_state)?;
+        is_first(limiter.by_ref()).then_some(limiter)
     }
 
     /// A state that is not one of the first version.
     fn second_state(&mut self) -> Option<Limiter> {
-        let mut limiter = self.form()?;
-        let is_second = match limiter.held() {
-            Held::Fixed(store) => !is_first(&store.view()),
-            Held::Sliding(store) => !is_first(&store.view()),
-            Held::Bucket(store) => !is_first(&store.view()),
-            _ => true,
-        };
-        is_second.then_some(limiter)
+        let limiter = self.form()?;
+        (!is_first(limiter.by_ref())).then_some(limiter)
     }
 
     fn first_charge(&mut self) -> Option<Charge> {
@@ -731,46 +771,11 @@ impl Source<'_> {
     }
 
     fn form(&mut self) -> Option<Limiter> {
-        Some(match self.byte()? {
-            0 => Fixed::wrap(self.meters(MAX_WINDOWS)?),
-            1 => Sliding::wrap(self.meters(MAX_WINDOWS)?),
-            2 => Bucket::wrap(self.meters(MAX_WINDOWS)?),
-            3 => Leases::wrap(self.meters(1)?),
-            4 => Dated::wrap(self.meters(MAX_WINDOWS)?),
-            5 => Stamped::wrap(self.meters(MAX_WINDOWS)?),
-            6 => {
-                let until_ms = self.at_most(MAX_TIME_MS + duration::MAX_MS)?;
-                let length_ms = self.at_most(duration::MAX_MS)?;
-                let strikes = u32::try_from(self.number()?).ok()?;
-                let is_sound = strikes > 0 && (duration::MIN_MS..=until_ms).contains(&length_ms);
-                is_sound.then_some(())?;
-                let block = Block {
-                    until_ms,
-                    length_ms,
-                    strikes,
-                };
-                let limiter = self.unblocked()?;
-                Limiter::Blocked(Box::new(Blocked { block, limiter }))
-            }
-            7 => {
-                let reset_ms = self.at_most(MAX_TIME_MS)?;
-                let remembers_ms = self.at_most(MAX_TIME_MS)?;
-                let body = regional::read(self)?;
-                let mut regional = Regional::new(body, Marks::default());
-                (regional.reset_ms, regional.remembers_ms) = (reset_ms, remembers_ms);
-                Limiter::Regional(Box::new(regional))
-            }
-            _ => return None,
-        })
+        let code = self.byte()?;
+        forms! { read_form code self }
     }
 
-    /// A form that is not blocked; nor is a lease, ever.
-    fn unblocked(&mut self) -> Option<Limiter> {
-        let code = self.0.first()?;
-        matches!(code, 0..=2 | 4..=5 | 7).then(|| self.form())?
-    }
-
-    fn meters<M: Encoding>(&mut self, max: usize) -> Option<Meters<M>> {
+    fn meters<M: Meter + Encoding>(&mut self, max: usize) -> Option<Meters<M>> {
         let mut meters: SmallVec<[M; 1]> = SmallVec::new();
         for _ in 0..self.count(max).filter(|count| *count > 0)? {
             let meter = M::read(self)?;

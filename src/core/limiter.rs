@@ -13,10 +13,11 @@
 //! | `Fixed`, `Sliding`, `Bucket`, `Lease` | their algorithm | |
 //! | `Dated` | fixed windows, the calendar's among them | where each window ends |
 //! | `Stamped` | token bucket | since when each has not been full |
-//! | `Blocked` | any of the others | a block: until when, how long, the how manieth |
+//! | `Blocked` | any of the others | a block: until when, how long, which strike: [`block`] |
 //! | `Regional` | windows or token bucket | what each region has used: [`regional`] |
 //!
-//! This is the one file that lists them.
+//! [`form`] lists them, once, and has what does the same with each. Here is what a form has to say of itself, [`State`], and
+//! what one has to that is made of meters, [`MeterForm`].
 
 use super::algorithm::bucket::{Bucket, Stamped};
 use super::algorithm::fixed::{Dated, Fixed};
@@ -24,161 +25,49 @@ use super::algorithm::lease::Leases;
 use super::algorithm::meter::{Allocations, Ask, Meter};
 use super::algorithm::sliding::Sliding;
 use super::limit::{Algorithm, Limit, Limits, MAX_LIMITS};
+use form::{each, each_form, HEADER};
+use packed::{MaybePacked, Store};
 use regional::Regional;
-use small::{Small, Store};
 use smallvec::SmallVec;
+use std::fmt::Debug;
 
+pub mod block;
+pub mod form;
+pub mod packed;
 pub mod regional;
-pub mod small;
+
+pub use block::{Block, Blocked};
+pub use form::{Form, Hold, Limiter, LimiterMut, LimiterRef};
 
 /// The meters of one key, one per window.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Meters<M>(pub(super) SmallVec<[M; 1]>);
 
-/// What one key holds. An absent key means that nothing is used.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Limiter {
-    /// See [`super::algorithm::fixed`].
-    Fixed(Box<Small<Fixed>>),
-    /// See [`super::algorithm::sliding`].
-    Sliding(Box<Small<Sliding>>),
-    /// See [`super::algorithm::bucket`].
-    Bucket(Box<Small<Bucket>>),
-    /// See [`super::algorithm::lease`].
-    Lease(Box<Meters<Leases>>),
-    /// Fixed windows, some of which may be the calendar's.
-    Dated(Box<Meters<Dated>>),
-    /// Token buckets that can be settled by time.
-    Stamped(Box<Meters<Stamped>>),
-    /// One of the others that has been blocked.
-    Blocked(Box<Blocked>),
-    /// What several regions share.
-    Regional(Box<Regional>),
+/// What a form keeps, and has to say of it.
+pub trait State: Clone + Debug + Eq + 'static {
+    /// Which algorithm it counts by.
+    fn algorithm(&self) -> Algorithm;
+
+    /// What it holds, window by window, those of the last charge first, in its order.
+    fn reading(&self, now_ms: u64) -> Readings;
+
+    /// When nothing is used any more, of any window, if nothing else happens, and no block is remembered: a function of the
+    /// state alone.
+    fn unused_at_ms(&self) -> u64;
+
+    /// When its key is to expire: past [`State::unused_at_ms`], by an eighth of the window or of the time from the last charge
+    /// to there, and a second at least, so that the TTL need not be moved at each hit. A function of the state alone.
+    fn expires_ms(&self) -> u64;
+
+    /// Shows every allocation below its own.
+    fn visit_allocations(&mut self, visitor: &mut impl Allocations);
+
+    /// Bytes allocated beyond its own.
+    fn heap_bytes(&self) -> usize;
 }
 
-/// A limiter that somebody else owns.
-#[derive(Debug)]
-#[allow(missing_docs, reason = "they are the forms of a limiter")]
-pub enum Held<'a> {
-    Fixed(&'a mut Small<Fixed>),
-    Sliding(&'a mut Small<Sliding>),
-    Bucket(&'a mut Small<Bucket>),
-    Lease(&'a mut Meters<Leases>),
-    Dated(&'a mut Meters<Dated>),
-    Stamped(&'a mut Meters<Stamped>),
-    Blocked(&'a mut Blocked),
-    Regional(&'a mut Regional),
-}
-
-/// A block, and the limiter that it is of.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Blocked {
-    /// The block.
-    pub block: Block,
-    /// Not one that is blocked.
-    pub limiter: Limiter,
-}
-
-/// How long a key is shut.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Block {
-    /// When it ends, in Unix milliseconds.
-    pub until_ms: u64,
-    /// For how long it was given.
-    pub length_ms: u64,
-    /// The how manieth it is, of those not forgotten; 1 for the first.
-    pub strikes: u32,
-}
-
-impl Block {
-    /// Milliseconds that are left of it: never more than it was given, wherever the clock went.
-    pub fn left_ms(&self, now_ms: u64) -> u64 {
-        self.until_ms.saturating_sub(now_ms).min(self.length_ms)
-    }
-
-    /// Whether the key has been out of it for as long as it lasted.
-    pub fn is_forgotten(&self, now_ms: u64) -> bool {
-        now_ms >= self.forgotten_at_ms()
-    }
-
-    /// When it is forgotten.
-    pub fn forgotten_at_ms(&self) -> u64 {
-        self.until_ms + self.length_ms
-    }
-
-    /// Whether it has more left than it was given: the clock has stepped back.
-    pub(super) fn is_ahead(&self, now_ms: u64) -> bool {
-        self.until_ms.saturating_sub(now_ms) > self.length_ms
-    }
-
-    /// Leaves it no more than it was given.
-    pub(super) fn rewind(&mut self, now_ms: u64) {
-        self.until_ms = self.until_ms.min(now_ms + self.length_ms);
-    }
-}
-
-/// A meter that a limiter may have: which of the forms is a list of them.
-pub trait Kept: Meter {
-    /// How a key keeps them.
-    type Store: Store<Self>;
-
-    /// Meters of this kind as a limiter.
-    fn wrap(meters: Meters<Self>) -> Limiter;
-
-    /// What a limiter keeps of them, if it is theirs.
-    fn of<'a>(held: &'a Held<'_>) -> Option<&'a Self::Store>;
-
-    /// As [`Kept::of`], to change them.
-    fn of_mut<'a>(held: &'a mut Held<'_>) -> Option<&'a mut Self::Store>;
-
-    /// The meters of a limiter of the narrower form, as these.
-    fn widen(held: &Held<'_>, now_ms: u64) -> Option<Meters<Self>>;
-}
-
-macro_rules! kept {
-    ($($meter:ty: $form:ident, $store:ty, $widen:expr;)*) => {$(
-        impl Kept for $meter {
-            type Store = $store;
-
-            #[inline(always)]
-            fn wrap(meters: Meters<Self>) -> Limiter {
-                Limiter::$form(Box::new(<$store>::of(meters)))
-            }
-
-            #[inline(always)]
-            fn of<'a>(held: &'a Held<'_>) -> Option<&'a $store> {
-                match held {
-                    Held::$form(store) => Some(store),
-                    _ => None,
-                }
-            }
-
-            #[inline(always)]
-            fn of_mut<'a>(held: &'a mut Held<'_>) -> Option<&'a mut $store> {
-                match held {
-                    Held::$form(store) => Some(store),
-                    _ => None,
-                }
-            }
-
-            fn widen(held: &Held<'_>, now_ms: u64) -> Option<Meters<Self>> {
-                let widen: fn(&Held<'_>, u64) -> Option<Meters<Self>> = $widen;
-                widen(held, now_ms)
-            }
-        }
-    )*};
-}
-
-kept! {
-    Fixed: Fixed, Small<Fixed>, |_, _| None;
-    Sliding: Sliding, Small<Sliding>, |_, _| None;
-    Bucket: Bucket, Small<Bucket>, |_, _| None;
-    Leases: Lease, Meters<Leases>, |_, _| None;
-    Dated: Dated, Meters<Dated>, |held, _| Some(Fixed::of(held)?.map(|fixed| Dated::from(fixed)));
-    Stamped: Stamped, Meters<Stamped>, |held, now_ms| {
-        Some(Bucket::of(held)?.map(|bucket| Stamped::begin(bucket, now_ms)))
-    };
-}
+/// What a limiter says of its windows.
+pub type Readings = SmallVec<[Reading; 1]>;
 
 /// What a limiter says of one of its windows when it is inspected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -208,7 +97,7 @@ impl<M: Meter> Meters<M> {
     }
 }
 
-fn reading<M: Meter>(meters: &[M], now_ms: u64) -> SmallVec<[Reading; 1]> {
+fn reading<M: Meter>(meters: &[M], now_ms: u64) -> Readings {
     let reading = |meter: &M| {
         let limit = meter.limit()?;
         let ask = Ask {
@@ -243,102 +132,176 @@ fn expires_ms<M: Meter>(meters: &[M]) -> u64 {
     meters.iter().map(expires_ms).max().unwrap_or(0)
 }
 
-/// Does the same with what is kept of the meters, whatever the form; and something else with the forms that have none of
-/// their own.
-macro_rules! each {
-    ($held:expr, $store:ident => $each:expr, $blocked:ident => $shut:expr, $regional:ident => $shared:expr $(,)?) => {
-        match $held {
-            Held::Fixed($store) => $each,
-            Held::Sliding($store) => $each,
-            Held::Bucket($store) => $each,
-            Held::Lease($store) => $each,
-            Held::Dated($store) => $each,
-            Held::Stamped($store) => $each,
-            Held::Blocked($blocked) => $shut,
-            Held::Regional($regional) => $shared,
+/// Meters are all that the form keeps.
+impl<S: Store> State for S {
+    fn algorithm(&self) -> Algorithm {
+        S::Meter::ALGORITHM
+    }
+
+    fn reading(&self, now_ms: u64) -> Readings {
+        reading(&self.view(), now_ms)
+    }
+
+    #[inline(always)]
+    fn unused_at_ms(&self) -> u64 {
+        unused_at_ms(&self.view())
+    }
+
+    fn expires_ms(&self) -> u64 {
+        expires_ms(&self.view())
+    }
+
+    fn visit_allocations(&mut self, visitor: &mut impl Allocations) {
+        self.visit_meters(visitor);
+    }
+
+    fn heap_bytes(&self) -> usize {
+        self.meter_bytes()
+    }
+}
+
+/// A meter of which a form is made.
+pub trait MeterForm: Meter {
+    /// How a key keeps them.
+    type Store: Store<Meter = Self>;
+
+    /// Meters of this kind as a limiter.
+    fn wrap(meters: Meters<Self>) -> Limiter;
+
+    /// What a limiter keeps of them, if it is theirs.
+    fn of<'a>(limiter: LimiterRef<'a>) -> Option<&'a Self::Store>;
+
+    /// As [`MeterForm::of`], to change them.
+    fn of_mut<'a>(limiter: &'a mut LimiterMut<'_>) -> Option<&'a mut Self::Store>;
+
+    /// The meters of a limiter of the narrower form, as these.
+    fn upgrade(limiter: LimiterRef, now_ms: u64) -> Option<Meters<Self>>;
+}
+
+macro_rules! meter_forms {
+    ($($meter:ty: $form:ident($store:ty), $upgrade:expr;)*) => {$(
+        impl MeterForm for $meter {
+            type Store = $store;
+
+            #[inline(always)]
+            fn wrap(meters: Meters<Self>) -> Limiter {
+                Limiter::$form(<$store>::of(meters).into())
+            }
+
+            #[inline(always)]
+            fn of<'a>(limiter: LimiterRef<'a>) -> Option<&'a $store> {
+                match limiter {
+                    Form::$form(store) => Some(store),
+                    _ => None,
+                }
+            }
+
+            #[inline(always)]
+            fn of_mut<'a>(limiter: &'a mut LimiterMut<'_>) -> Option<&'a mut $store> {
+                match limiter {
+                    Form::$form(store) => Some(store),
+                    _ => None,
+                }
+            }
+
+            fn upgrade(limiter: LimiterRef, now_ms: u64) -> Option<Meters<Self>> {
+                let upgrade: fn(LimiterRef, u64) -> Option<Meters<Self>> = $upgrade;
+                upgrade(limiter, now_ms)
+            }
         }
+    )*};
+}
+
+meter_forms! {
+    Fixed: Fixed(MaybePacked<Fixed>), |_, _| None;
+    Sliding: Sliding(MaybePacked<Sliding>), |_, _| None;
+    Bucket: Bucket(MaybePacked<Bucket>), |_, _| None;
+    Leases: Lease(Meters<Leases>), |_, _| None;
+    Dated: Dated(Meters<Dated>), |limiter, _| {
+        Some(Fixed::of(limiter)?.map(|fixed| Dated::from(fixed)))
+    };
+    Stamped: Stamped(Meters<Stamped>), |limiter, now_ms| {
+        Some(Bucket::of(limiter)?.map(|bucket| Stamped::begin(bucket, now_ms)))
     };
 }
 
-impl Limiter {
-    /// Itself, to look at or to change.
-    pub fn held(&mut self) -> Held<'_> {
-        match self {
-            Limiter::Fixed(meters) => Held::Fixed(meters),
-            Limiter::Sliding(meters) => Held::Sliding(meters),
-            Limiter::Bucket(meters) => Held::Bucket(meters),
-            Limiter::Lease(meters) => Held::Lease(meters),
-            Limiter::Dated(meters) => Held::Dated(meters),
-            Limiter::Stamped(meters) => Held::Stamped(meters),
-            Limiter::Blocked(blocked) => Held::Blocked(blocked),
-            Limiter::Regional(regional) => Held::Regional(regional),
-        }
-    }
-}
-
-impl Held<'_> {
+impl<H: Hold> Form<H> {
     /// Which algorithm it counts by.
     pub fn algorithm(&self) -> Algorithm {
-        match self {
-            Held::Fixed(_) | Held::Dated(_) => Algorithm::Fixed,
-            Held::Sliding(_) => Algorithm::Sliding,
-            Held::Bucket(_) | Held::Stamped(_) => Algorithm::Bucket,
-            Held::Lease(_) => Algorithm::Lease,
-            Held::Blocked(blocked) => match &blocked.limiter {
-                Limiter::Fixed(_) | Limiter::Dated(_) => Algorithm::Fixed,
-                Limiter::Sliding(_) => Algorithm::Sliding,
-                Limiter::Bucket(_) | Limiter::Stamped(_) => Algorithm::Bucket,
-                Limiter::Lease(_) | Limiter::Blocked(_) => Algorithm::Lease,
-                Limiter::Regional(regional) => regional.body.algorithm(),
-            },
-            Held::Regional(regional) => regional.body.algorithm(),
-        }
+        each!(self, state => state.algorithm())
     }
 
-    /// A copy that owns what it has.
-    pub fn to_limiter(&self) -> Limiter {
+    /// Itself, or what is blocked.
+    fn unblocked(&self) -> LimiterRef<'_> {
         match self {
-            Held::Fixed(store) => Limiter::Fixed(Box::new(Small::clone(store))),
-            Held::Sliding(store) => Limiter::Sliding(Box::new(Small::clone(store))),
-            Held::Bucket(store) => Limiter::Bucket(Box::new(Small::clone(store))),
-            Held::Lease(store) => Limiter::Lease(Box::new(Meters::clone(store))),
-            Held::Dated(store) => Limiter::Dated(Box::new(Meters::clone(store))),
-            Held::Stamped(store) => Limiter::Stamped(Box::new(Meters::clone(store))),
-            Held::Blocked(blocked) => Limiter::Blocked(Box::new(Blocked::clone(blocked))),
-            Held::Regional(regional) => Limiter::Regional(Box::new(Regional::clone(regional))),
+            Form::Blocked(blocked) => blocked.limiter.by_ref(),
+            _ => self.by_ref(),
         }
     }
 
     /// Whether its last charge began a new origin in the place of another run's.
     pub fn is_renewed(&self) -> bool {
-        match self {
-            Held::Regional(regional) => regional.local.renewed,
-            Held::Blocked(blocked) => match &blocked.limiter {
-                Limiter::Regional(regional) => regional.local.renewed,
-                _ => false,
-            },
+        match self.unblocked() {
+            Form::Regional(regional) => regional.local.renewed,
             _ => false,
-        }
-    }
-
-    /// What several regions share of it, if they do.
-    pub fn regional(&mut self) -> Option<&mut Regional> {
-        match self {
-            Held::Regional(regional) => Some(regional),
-            Held::Blocked(blocked) => match &mut blocked.limiter {
-                Limiter::Regional(regional) => Some(regional),
-                _ => None,
-            },
-            _ => None,
         }
     }
 
     /// The block that it is in, or was in and has not forgotten.
     pub fn block(&self, now_ms: u64) -> Option<Block> {
         match self {
-            Held::Blocked(blocked) => {
+            Form::Blocked(blocked) => {
                 Some(blocked.block).filter(|block| !block.is_forgotten(now_ms))
             }
+            _ => None,
+        }
+    }
+
+    /// See [`State::reading`].
+    pub fn reading(&self, now_ms: u64) -> Readings {
+        each!(self, state => state.reading(now_ms))
+    }
+
+    /// See [`State::unused_at_ms`].
+    pub fn unused_at_ms(&self) -> u64 {
+        each!(self, state => state.unused_at_ms())
+    }
+
+    /// See [`State::expires_ms`].
+    pub fn expires_ms(&self) -> u64 {
+        each!(self, state => state.expires_ms())
+    }
+
+    /// The bytes it occupies.
+    pub fn bytes(&self) -> usize {
+        let header = if self.code() < HEADER {
+            0
+        } else {
+            size_of::<u64>()
+        };
+        header + each!(self, state => size_of_val(&**state) + state.heap_bytes())
+    }
+
+    /// The limits of the last charge, and perhaps of windows that others use: as many as a clause may have.
+    pub fn limits(&self) -> Limits {
+        let readings = self.reading(0);
+        readings
+            .iter()
+            .map(|reading| reading.limit)
+            .take(MAX_LIMITS)
+            .collect()
+    }
+}
+
+impl LimiterMut<'_> {
+    /// What several regions share of it, if they do.
+    pub fn regional(&mut self) -> Option<&mut Regional> {
+        match self {
+            Form::Regional(regional) => Some(regional),
+            Form::Blocked(blocked) => match &mut blocked.limiter {
+                Form::Regional(regional) => Some(regional),
+                _ => None,
+            },
             _ => None,
         }
     }
@@ -346,77 +309,14 @@ impl Held<'_> {
     /// Its leases, if it is of that algorithm.
     pub fn leases(&mut self) -> Option<&mut Leases> {
         match self {
-            Held::Lease(meters) => meters.0.first_mut(),
+            Form::Lease(meters) => meters.0.first_mut(),
             _ => None,
         }
     }
 
-    /// What it holds, window by window, those of the last charge first, in its order.
-    pub fn reading(&mut self, now_ms: u64) -> SmallVec<[Reading; 1]> {
-        each!(
-            self,
-            store => reading(&store.view(), now_ms),
-            blocked => blocked.limiter.held().reading(now_ms),
-            regional => regional.reading(now_ms),
-        )
-    }
-
-    /// When nothing is used any more, of any window, if nothing else happens, and no block is remembered: a function of the
-    /// state alone.
-    pub fn unused_at_ms(&mut self) -> u64 {
-        each!(
-            self,
-            store => unused_at_ms(&store.view()),
-            blocked => {
-                let unused_at_ms = blocked.limiter.held().unused_at_ms();
-                unused_at_ms.max(blocked.block.forgotten_at_ms())
-            },
-            regional => regional.unused_at_ms(),
-        )
-    }
-
-    /// When its key is to expire: past [`Held::unused_at_ms`], by an eighth of the window or of the time from the last charge
-    /// to there, and a second at least, so that the TTL need not be moved at each hit. A function of the state alone.
-    pub fn expires_ms(&mut self) -> u64 {
-        each!(
-            self,
-            store => expires_ms(&store.view()),
-            blocked => {
-                let expires_ms = blocked.limiter.held().expires_ms();
-                expires_ms.max(blocked.block.forgotten_at_ms() + 1_000)
-            },
-            regional => regional.expires_ms(),
-        )
-    }
-
     /// Shows everything that may be allocated below the form's own box.
     pub fn visit_allocations(&mut self, visitor: &mut impl Allocations) {
-        each!(
-            self,
-            store => store.visit_allocations(visitor),
-            blocked => blocked.limiter.held().visit_allocations(visitor),
-            regional => regional.visit_allocations(visitor),
-        );
-    }
-
-    /// The bytes it occupies.
-    pub fn bytes(&mut self) -> usize {
-        each!(
-            self,
-            store => size_of_val(&**store) + store.heap_bytes(),
-            blocked => size_of::<Blocked>() + blocked.limiter.held().bytes(),
-            regional => regional.bytes(),
-        )
-    }
-
-    /// The limits of the last charge, and perhaps of windows that others use: as many as a clause may have.
-    pub fn limits(&mut self) -> Limits {
-        let readings = self.reading(0);
-        readings
-            .iter()
-            .map(|reading| reading.limit)
-            .take(MAX_LIMITS)
-            .collect()
+        each!(self, state => state.visit_allocations(visitor));
     }
 }
 
@@ -429,9 +329,9 @@ mod tests {
     /// What a key costs: these are the allocator's size classes that the figures in the README stand on.
     #[test]
     fn a_limiter_of_one_limit_is_small() {
-        assert_eq!(size_of::<Small<Fixed>>(), 16);
-        assert_eq!(size_of::<Small<Bucket>>(), 16);
-        assert_eq!(size_of::<Small<Sliding>>(), 32);
+        assert_eq!(size_of::<MaybePacked<Fixed>>(), 16);
+        assert_eq!(size_of::<MaybePacked<Bucket>>(), 16);
+        assert_eq!(size_of::<MaybePacked<Sliding>>(), 32);
         assert_eq!(size_of::<Meters<Sliding>>(), 80);
         assert_eq!(size_of::<Meters<Dated>>(), 48);
         assert_eq!(size_of::<Meters<Stamped>>(), 64);
@@ -454,11 +354,11 @@ mod tests {
                 now_ms: 7_200_000,
             }
         }
-        fn expires<M: Kept>(ask: Ask) -> (u64, u64) {
+        fn expires<M: MeterForm>(ask: Ask) -> (u64, u64) {
             let mut meter = M::unused(ask.limit, 8);
             meter.charge(&ask, 1, ask.now_ms);
             let mut limiter = M::wrap(Meters(SmallVec::from_elem(meter, 1)));
-            let mut held = limiter.held();
+            let held = limiter.held();
             (held.unused_at_ms(), held.expires_ms())
         }
         let minutes = |minutes: u64| 7_200_000 + minutes * 60_000;

@@ -17,7 +17,8 @@ use super::decision::{Retry, Verdict};
 use super::duration;
 use super::error::Error;
 use super::limit::{Algorithm, Limit, Limits, MAX_COUNT, MAX_LIMITS, MAX_TIME_MS, MAX_WINDOWS};
-use super::limiter::{Block, Limiter};
+use super::limiter::block::Block;
+use super::limiter::Limiter;
 use super::quote::regional::Here;
 use super::quote::{self, Change, Hit, Quote, Rare, Windows};
 use super::random::{rounds, Random};
@@ -1164,7 +1165,7 @@ pub fn binding(verdicts: &[Verdict]) -> Verdict {
 pub fn encoded(state: &mut Option<Limiter>) -> Option<Vec<u8>> {
     state
         .as_mut()
-        .map(|limiter| codec::encode_state(&limiter.held()))
+        .map(|limiter| codec::encode_state(limiter.by_ref()))
 }
 
 /// Gives a lease back, as RL.RELEASE does. Whether it was held.
@@ -1305,7 +1306,7 @@ fn compare(steps: &[Step]) -> Result<(), String> {
             }
             continue;
         };
-        let mut held = limiter.held();
+        let held = limiter.held();
         let reading: Vec<_> = held
             .reading(step.now_ms)
             .into_iter()
@@ -1722,7 +1723,13 @@ mod several {
             .collect();
         let now_ms = call.steps[0].1.now_ms;
         let ask = |place: usize, hit: &Hit, others: bool, quoted: &mut Quote| {
-            quote::quote(held[place].as_ref(), hit, now_ms, others, quoted)
+            quote::quote(
+                held[place].as_ref().map(|held| held.by_ref()),
+                hit,
+                now_ms,
+                others,
+                quoted,
+            )
         };
         let mut quotes = quote::Few::new();
         quote::quote_all(ask, &hits, call.is_listed, &mut quotes)?;

@@ -150,9 +150,7 @@ fn locks_nobody_out(steps: &[Step]) -> Result<(), String> {
         let Some(quoted) = make(&mut state, step) else {
             continue;
         };
-        let readings = state
-            .as_mut()
-            .map(|limiter| limiter.held().reading(step.now_ms));
+        let readings = state.as_mut().map(|limiter| limiter.reading(step.now_ms));
         let verdicts = quoted.decision.verdicts().iter().zip(&step.limits);
         for (place, (verdict, limit)) in verdicts.enumerate() {
             let used = readings

@@ -22,8 +22,9 @@ use super::calendar::Window;
 use super::decision::{Decision, Retry, Verdict};
 use super::error::Error;
 use super::limit::{Algorithm, Limit, MAX_COUNT, MAX_LIMITS, MAX_WINDOWS};
-use super::limiter::small::Store;
-use super::limiter::{Block, Blocked, Held, Kept, Limiter, Meters};
+use super::limiter::block::{Block, Blocked};
+use super::limiter::packed::Store;
+use super::limiter::{Form, Limiter, LimiterMut, LimiterRef, MeterForm, Meters};
 use arrayvec::ArrayVec;
 use regional::{commit_regional, quote_regional, Here};
 use smallvec::SmallVec;
@@ -170,21 +171,43 @@ pub enum Change {
 /// A key of another algorithm, more usage than is counted, more windows or leases than a key has.
 #[inline(always)]
 pub fn quote(
-    state: Option<&Held<'_>>,
+    state: Option<LimiterRef<'_>>,
     hit: &Hit,
     now_ms: u64,
     others: bool,
     quote: &mut Quote,
 ) -> Result<(), Error> {
-    let (state, block) = match state {
-        Some(Held::Blocked(_)) => return quote_blocked(state, hit, now_ms, others, quote),
-        Some(Held::Regional(_)) => return quote_regional(state, None, hit, now_ms, others, quote),
-        other => (other, None),
-    };
-    if hit.rare.here.is_some() {
-        return quote_regional(state, None, hit, now_ms, others, quote);
+    if let Some(Form::Blocked(blocked)) = state {
+        return quote_blocked(blocked, hit, now_ms, others, quote);
     }
-    quote_form(state, block, hit, now_ms, others, quote)
+    let asked = Asked {
+        state,
+        block: None,
+        others,
+    };
+    if hit.rare.here.is_some() || matches!(state, Some(Form::Regional(_))) {
+        return quote_regional(asked, hit, now_ms, quote);
+    }
+    quote_form(asked, hit, now_ms, quote)
+}
+
+#[cold]
+fn quote_blocked(
+    blocked: &Blocked,
+    hit: &Hit,
+    now_ms: u64,
+    others: bool,
+    quote: &mut Quote,
+) -> Result<(), Error> {
+    let asked = Asked {
+        state: Some(blocked.limiter.by_ref()),
+        block: Some(blocked.block),
+        others,
+    };
+    if hit.rare.here.is_some() || matches!(blocked.limiter, Form::Regional(_)) {
+        return quote_regional(asked, hit, now_ms, quote);
+    }
+    quote_form(asked, hit, now_ms, quote)
 }
 
 /// As many keys as most calls have on the stack, more on the heap.
@@ -249,59 +272,25 @@ pub fn binding(quotes: &[Quote], hits: &[Hit]) -> Option<(usize, Verdict)> {
     tightest.map(|(place, verdict, _)| (place, *verdict))
 }
 
-#[cold]
-fn quote_blocked(
-    state: Option<&Held<'_>>,
-    hit: &Hit,
-    now_ms: u64,
-    others: bool,
-    quote: &mut Quote,
-) -> Result<(), Error> {
-    let Some(Held::Blocked(blocked)) = state else {
-        return Ok(());
-    };
-    // A copy, as the meters are to be looked at only; a key that is or was blocked is a rare one.
-    let mut limiter = blocked.limiter.clone();
-    let (held, block) = (limiter.held(), Some(blocked.block));
-    if hit.rare.here.is_some() || matches!(held, Held::Regional(_)) {
-        return quote_regional(Some(&held), block, hit, now_ms, others, quote);
-    }
-    quote_form(Some(&held), block, hit, now_ms, others, quote)
-}
-
 #[inline(always)]
-fn quote_form(
-    state: Option<&Held<'_>>,
-    block: Option<Block>,
-    hit: &Hit,
-    now_ms: u64,
-    others: bool,
-    out: &mut Quote,
-) -> Result<(), Error> {
-    let (state, hit) = (
-        Asked {
-            state,
-            block,
-            others,
-        },
-        hit,
-    );
+fn quote_form(asked: Asked, hit: &Hit, now_ms: u64, out: &mut Quote) -> Result<(), Error> {
+    let needs_upgrade = needs_upgrade(hit, asked.state);
     match hit.algorithm {
-        Algorithm::Fixed if is_wide(hit, state.state) => state.quote::<Dated>(hit, now_ms, out),
-        Algorithm::Fixed => state.quote::<Fixed>(hit, now_ms, out),
-        Algorithm::Sliding => state.quote::<Sliding>(hit, now_ms, out),
-        Algorithm::Bucket if is_wide(hit, state.state) => state.quote::<Stamped>(hit, now_ms, out),
-        Algorithm::Bucket => state.quote::<Bucket>(hit, now_ms, out),
-        Algorithm::Lease => state.quote::<Leases>(hit, now_ms, out),
+        Algorithm::Fixed if needs_upgrade => asked.quote::<Dated>(hit, now_ms, out),
+        Algorithm::Fixed => asked.quote::<Fixed>(hit, now_ms, out),
+        Algorithm::Sliding => asked.quote::<Sliding>(hit, now_ms, out),
+        Algorithm::Bucket if needs_upgrade => asked.quote::<Stamped>(hit, now_ms, out),
+        Algorithm::Bucket => asked.quote::<Bucket>(hit, now_ms, out),
+        Algorithm::Lease => asked.quote::<Leases>(hit, now_ms, out),
     }
 }
 
 /// Whether the hit needs, or the key has, the wider of its algorithm's forms.
 #[inline(always)]
-fn is_wide(hit: &Hit, state: Option<&Held>) -> bool {
+fn needs_upgrade(hit: &Hit, state: Option<LimiterRef>) -> bool {
     match hit.algorithm {
-        Algorithm::Fixed => !hit.rare.windows.is_empty() || matches!(state, Some(Held::Dated(_))),
-        Algorithm::Bucket => hit.rare.stamp || matches!(state, Some(Held::Stamped(_))),
+        Algorithm::Fixed => !hit.rare.windows.is_empty() || matches!(state, Some(Form::Dated(_))),
+        Algorithm::Bucket => hit.rare.stamp || matches!(state, Some(Form::Stamped(_))),
         Algorithm::Sliding | Algorithm::Lease => false,
     }
 }
@@ -310,51 +299,53 @@ fn is_wide(hit: &Hit, state: Option<&Held>) -> bool {
 /// takes the place of what the key held; where nothing is, the state has been changed in place.
 #[inline(always)]
 pub fn commit(
-    state: Option<&mut Held<'_>>,
+    state: Option<&mut LimiterMut<'_>>,
     hit: &Hit,
     change: Change,
     now_ms: u64,
 ) -> Result<Option<Limiter>, Error> {
-    if let Some(Held::Blocked(_)) = state {
-        return commit_blocked(state, hit, change, now_ms);
+    if change == Change::None {
+        return Ok(None);
     }
-    if hit.rare.here.is_some() || matches!(state, Some(Held::Regional(_))) {
-        return commit_regional(state, hit, change, now_ms);
+    match state {
+        Some(Form::Blocked(blocked)) => commit_blocked(blocked, hit, change, now_ms),
+        Some(Form::Regional(_)) => commit_regional(state, hit, change, now_ms),
+        _ if hit.rare.here.is_some() => commit_regional(state, hit, change, now_ms),
+        _ => commit_meters(state, hit, change, now_ms),
     }
-    match (change, hit.algorithm) {
-        (Change::None, _) => Ok(None),
-        (_, Algorithm::Fixed) if is_wide(hit, state.as_deref()) => {
-            commit_form::<Dated>(state, hit, change, now_ms)
-        }
-        (_, Algorithm::Fixed) => commit_form::<Fixed>(state, hit, change, now_ms),
-        (_, Algorithm::Sliding) => commit_form::<Sliding>(state, hit, change, now_ms),
-        (_, Algorithm::Bucket) if is_wide(hit, state.as_deref()) => {
-            commit_form::<Stamped>(state, hit, change, now_ms)
-        }
-        (_, Algorithm::Bucket) => commit_form::<Bucket>(state, hit, change, now_ms),
-        (_, Algorithm::Lease) => commit_form::<Leases>(state, hit, change, now_ms),
+}
+
+#[inline(always)]
+fn commit_meters(
+    state: Option<&mut LimiterMut<'_>>,
+    hit: &Hit,
+    change: Change,
+    now_ms: u64,
+) -> Result<Option<Limiter>, Error> {
+    let needs_upgrade = needs_upgrade(hit, state.as_ref().map(|held| held.by_ref()));
+    match hit.algorithm {
+        Algorithm::Fixed if needs_upgrade => commit_form::<Dated>(state, hit, change, now_ms),
+        Algorithm::Fixed => commit_form::<Fixed>(state, hit, change, now_ms),
+        Algorithm::Sliding => commit_form::<Sliding>(state, hit, change, now_ms),
+        Algorithm::Bucket if needs_upgrade => commit_form::<Stamped>(state, hit, change, now_ms),
+        Algorithm::Bucket => commit_form::<Bucket>(state, hit, change, now_ms),
+        Algorithm::Lease => commit_form::<Leases>(state, hit, change, now_ms),
     }
 }
 
 /// A key that is or was blocked: the change is made of the limiter behind the block.
 #[cold]
 fn commit_blocked(
-    state: Option<&mut Held<'_>>,
+    blocked: &mut Blocked,
     hit: &Hit,
     change: Change,
     now_ms: u64,
 ) -> Result<Option<Limiter>, Error> {
-    let Some(Held::Blocked(blocked)) = state else {
-        return Ok(None);
-    };
-    if change == Change::None {
-        return Ok(None);
-    }
     let inner = commit(Some(&mut blocked.limiter.held()), hit, change, now_ms)?;
     blocked.block.rewind(now_ms);
     match inner {
         // A new block takes the place of the old one.
-        Some(Limiter::Blocked(renewed)) => **blocked = *renewed,
+        Some(Limiter::Blocked(renewed)) => *blocked = *renewed,
         Some(limiter) => blocked.limiter = limiter,
         None => {}
     }
@@ -363,8 +354,8 @@ fn commit_blocked(
 }
 
 #[inline(always)]
-fn commit_form<M: Kept>(
-    state: Option<&mut Held<'_>>,
+fn commit_form<M: MeterForm>(
+    state: Option<&mut LimiterMut<'_>>,
     hit: &Hit,
     change: Change,
     now_ms: u64,
@@ -393,9 +384,9 @@ fn commit_form<M: Kept>(
         store.settle();
         return Ok(None);
     }
-    let copied = M::of(held).map(|store| store.map(M::clone));
-    let copied = copied.or_else(|| M::widen(held, now_ms));
-    let mut meters = copied.ok_or_else(|| other_algorithm::<M>(held))?;
+    let copied = M::of(held.by_ref()).map(|store| store.map(M::clone));
+    let copied = copied.or_else(|| M::upgrade(held.by_ref(), now_ms));
+    let mut meters = copied.ok_or_else(|| other_algorithm::<M>(held.by_ref()))?;
     meters.change(hit, change, now_ms);
     let limiter = M::wrap(meters);
     Ok(Some(match block {
@@ -405,7 +396,7 @@ fn commit_form<M: Kept>(
 }
 
 #[cold]
-fn other_algorithm<M: Meter>(held: &Held) -> Error {
+fn other_algorithm<M: Meter>(held: LimiterRef) -> Error {
     Error::HoldsAlgorithm {
         holds: held.algorithm(),
         asked: M::ALGORITHM,
@@ -413,15 +404,16 @@ fn other_algorithm<M: Meter>(held: &Held) -> Error {
 }
 
 /// What a hit is quoted on.
-struct Asked<'a, 'b> {
-    state: Option<&'a Held<'b>>,
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    state: Option<LimiterRef<'a>>,
     block: Option<Block>,
     others: bool,
 }
 
-impl Asked<'_, '_> {
+impl Asked<'_> {
     #[inline(always)]
-    fn quote<M: Kept>(&self, hit: &Hit, now_ms: u64, quote: &mut Quote) -> Result<(), Error> {
+    fn quote<M: MeterForm>(&self, hit: &Hit, now_ms: u64, quote: &mut Quote) -> Result<(), Error> {
         let Some(held) = self.state else {
             return Meters::<M>::quote(&[], None, self.others, hit, now_ms, quote);
         };
@@ -438,13 +430,13 @@ impl Asked<'_, '_> {
             }
             return Meters::quote(meters, self.block, self.others, hit, now_ms, quote);
         }
-        let widened = M::widen(held, now_ms).ok_or_else(|| other_algorithm::<M>(held))?;
-        Meters::quote(&widened.0, self.block, self.others, hit, now_ms, quote)
+        let upgraded = M::upgrade(held, now_ms).ok_or_else(|| other_algorithm::<M>(held))?;
+        Meters::quote(&upgraded.0, self.block, self.others, hit, now_ms, quote)
     }
 
     /// The usual key and hit have one window: this is compiled for them, each loop being one round.
     #[inline(always)]
-    fn quote_one<M: Kept>(
+    fn quote_one<M: MeterForm>(
         &self,
         meter: &M,
         limit: &Limit,
@@ -913,8 +905,8 @@ impl Verdict {
 /// As [`quote`]'s.
 pub fn peek(state: Option<&mut Limiter>, hit: &Hit, now_ms: u64) -> Result<Quote, Error> {
     let mut quoted = Quote::default();
-    let held = state.map(Limiter::held);
-    quote(held.as_ref(), hit, now_ms, true, &mut quoted)?;
+    let held = state.map(|limiter| limiter.by_ref());
+    quote(held, hit, now_ms, true, &mut quoted)?;
     Ok(quoted)
 }
 

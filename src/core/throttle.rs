@@ -35,7 +35,7 @@ use super::decision::{Retry, Verdict};
 use super::duration::MAX_MS;
 use super::error::Error;
 use super::limit::{Limit, MAX_COUNT};
-use super::limiter::{Kept, Limiter, Meters};
+use super::limiter::{Limiter, MeterForm, Meters};
 use smallvec::smallvec;
 
 /// A call's words, checked.

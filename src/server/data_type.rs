@@ -1,11 +1,12 @@
 //! The native type `ratelimit`: what the server does with a key of ours when no command of ours runs.
 //!
-//! The server keeps one pointer per key. It is that of a [`Limiter`]'s box, with the form in the low bits, which the
-//! box's alignment leaves free: so a key takes one allocation, and looking it up follows one pointer.
+//! The server keeps one pointer per key. It is that of a [`Limiter`]'s box, with the form's code in the low bits, which the
+//! box's alignment leaves free: so a key takes one allocation, and looking it up follows one pointer. (Of forms whose code is
+//! too large for that, it stands at the head of the box.)
 //!
 //! ```text
-//! key -> robj -> moduleValue { type, value } -> Small<Fixed | Sliding | Bucket>, Meters<..>, Blocked or Regional
-//!                                    `-- address | form
+//! key -> robj -> moduleValue { type, value } -> MaybePacked<..>, Meters<..>, Blocked, or a code and Regional
+//!                                    `-- address | code
 //! ```
 
 #![allow(
@@ -18,12 +19,14 @@ use super::raw as server;
 use super::registry;
 use crate::core::algorithm::meter::Allocations;
 use crate::core::codec;
+use crate::core::limiter::form::{forms, Headed, HeadedBox, HEADER};
 use crate::core::limiter::regional::Local;
-use crate::core::limiter::{Held, Limiter};
+use crate::core::limiter::{Form, Limiter, LimiterMut};
 use redis_module::native_types::RedisType;
 use redis_module::raw;
 use smallvec::{Array, SmallVec};
 use std::ffi::{c_int, c_void};
+use std::hint::unreachable_unchecked;
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 
@@ -77,30 +80,12 @@ pub fn handle() -> *mut raw::RedisModuleType {
 }
 
 const TAG: usize = 0b111;
+const _: () = assert!(HEADER as usize == TAG);
 
-/// Hands a limiter over to the server, as the pointer that it keeps.
-pub fn into_raw(limiter: Limiter) -> NonNull<c_void> {
-    fn tagged<T>(meters: Box<T>, tag: usize) -> NonNull<c_void> {
-        const { assert!(align_of::<T>() > TAG) };
-        let meters: NonNull<T> = NonNull::from(Box::leak(meters));
-        meters.cast::<c_void>().map_addr(|address| address | tag)
-    }
-    match limiter {
-        Limiter::Fixed(meters) => tagged(meters, 0),
-        Limiter::Sliding(meters) => tagged(meters, 1),
-        Limiter::Bucket(meters) => tagged(meters, 2),
-        Limiter::Lease(meters) => tagged(meters, 3),
-        Limiter::Dated(meters) => tagged(meters, 4),
-        Limiter::Stamped(meters) => tagged(meters, 5),
-        Limiter::Blocked(blocked) => tagged(blocked, 6),
-        Limiter::Regional(regional) => tagged(regional, 7),
-    }
-}
-
-/// What a form's pointer points to, for as long as the caller says.
+/// What a pointer that [`into_raw`] made points to, for as long as the caller says.
 ///
 /// # Safety
-/// 1. `value` came from [`into_raw`], with the tag of a form whose box holds a `T`.
+/// 1. `value` came from [`into_raw`], of a form whose box holds a `T`.
 /// 2. Nobody else uses it for `'a`, and it is not freed.
 #[inline(always)]
 unsafe fn untagged<'a, T>(value: NonNull<c_void>) -> &'a mut T {
@@ -109,57 +94,83 @@ unsafe fn untagged<'a, T>(value: NonNull<c_void>) -> &'a mut T {
     unsafe { &mut *address.cast::<T>() }
 }
 
-/// The limiter behind a pointer that the server keeps, borrowed from it.
-///
-/// # Safety
-/// 1. `value` came from [`into_raw`].
-/// 2. Nobody else uses it for `'a`, and it is not freed.
-#[inline(always)]
-pub unsafe fn held<'a>(value: NonNull<c_void>) -> Held<'a> {
-    // SAFETY: by 1 the tag says what the box holds; by 2 nobody else uses it now.
-    unsafe {
-        match value.addr().get() & TAG {
-            0 => Held::Fixed(untagged(value)),
-            1 => Held::Sliding(untagged(value)),
-            2 => Held::Bucket(untagged(value)),
-            3 => Held::Lease(untagged(value)),
-            4 => Held::Dated(untagged(value)),
-            5 => Held::Stamped(untagged(value)),
-            6 => Held::Blocked(untagged(value)),
-            _ => Held::Regional(untagged(value)),
+macro_rules! pointers {
+    (
+        []
+        tagged { $($(#[$doc:meta])* $form:ident = $code:literal: $kept:ty,)* }
+        headed { $($(#[$headed_doc:meta])* $headed:ident = $headed_code:literal: $headed_kept:ty,)* }
+    ) => {
+        /// Hands a limiter over to the server, as the pointer that it keeps.
+        pub fn into_raw(limiter: Limiter) -> NonNull<c_void> {
+            fn tagged<T>(state: Box<T>, tag: usize) -> NonNull<c_void> {
+                const { assert!(align_of::<T>() > TAG) };
+                let state: NonNull<T> = NonNull::from(Box::leak(state));
+                state.cast::<c_void>().map_addr(|address| address | tag)
+            }
+            match limiter {
+                $(Form::$form(state) => tagged(state, $code),)*
+                $(Form::$headed(state) => tagged(state.0, TAG),)*
+            }
         }
-    }
+
+        /// The limiter behind a pointer that the server keeps, borrowed from it.
+        ///
+        /// # Safety
+        /// 1. `value` came from [`into_raw`].
+        /// 2. Nobody else uses it for `'a`, and it is not freed.
+        #[inline(always)]
+        pub unsafe fn held<'a>(value: NonNull<c_void>) -> LimiterMut<'a> {
+            // SAFETY: by 1 the tag says what the box holds; by 2 nobody else uses it now.
+            unsafe {
+                match value.addr().get() & TAG {
+                    $($code => Form::$form(untagged(value)),)*
+                    _ => headed(value),
+                }
+            }
+        }
+
+        /// # Safety
+        /// As [`held`]'s, of a pointer whose tag is that of all forms with a header.
+        #[cold]
+        unsafe fn headed<'a>(value: NonNull<c_void>) -> LimiterMut<'a> {
+            // SAFETY: as in `held`; whatever the form, its code comes first, and it is one of these.
+            unsafe {
+                match *untagged::<u64>(value) {
+                    $($headed_code => Form::$headed(&mut untagged::<Headed<_>>(value).state),)*
+                    _ => unreachable_unchecked(),
+                }
+            }
+        }
+
+        /// The inverse of [`into_raw`].
+        ///
+        /// # Safety
+        /// 1. `value` came from [`into_raw`], and nobody uses it any more.
+        unsafe fn from_raw(value: NonNull<c_void>) -> Limiter {
+            let state = value.as_ptr().map_addr(|address| address & !TAG);
+            // SAFETY: by 1 the tag, or the code, says of which type the box was, and it is ours again.
+            unsafe {
+                match value.addr().get() & TAG {
+                    $($code => Form::$form(Box::from_raw(state.cast())),)*
+                    _ => match *state.cast::<u64>() {
+                        $($headed_code => Form::$headed(HeadedBox(Box::from_raw(state.cast()))),)*
+                        _ => unreachable_unchecked(),
+                    },
+                }
+            }
+        }
+    };
 }
+forms!(pointers);
 
 /// [`held`] of the pointer that the server passes to a callback.
 ///
 /// # Safety
 /// As [`held`]'s. `None` only where the pointer is null, which no server passes.
-unsafe fn borrowed<'a>(value: *const c_void) -> Option<Held<'a>> {
+unsafe fn borrowed<'a>(value: *const c_void) -> Option<LimiterMut<'a>> {
     let value = NonNull::new(value.cast_mut())?;
     // SAFETY: by the caller's promise.
     Some(unsafe { held(value) })
-}
-
-/// The inverse of [`into_raw`].
-///
-/// # Safety
-/// 1. `value` came from [`into_raw`], and nobody uses it any more.
-unsafe fn from_raw(value: NonNull<c_void>) -> Limiter {
-    let untagged = value.as_ptr().map_addr(|address| address & !TAG);
-    // SAFETY: by 1 the tag says of which type the box was, and it is ours again.
-    unsafe {
-        match value.addr().get() & TAG {
-            0 => Limiter::Fixed(Box::from_raw(untagged.cast())),
-            1 => Limiter::Sliding(Box::from_raw(untagged.cast())),
-            2 => Limiter::Bucket(Box::from_raw(untagged.cast())),
-            3 => Limiter::Lease(Box::from_raw(untagged.cast())),
-            4 => Limiter::Dated(Box::from_raw(untagged.cast())),
-            5 => Limiter::Stamped(Box::from_raw(untagged.cast())),
-            6 => Limiter::Blocked(Box::from_raw(untagged.cast())),
-            _ => Limiter::Regional(Box::from_raw(untagged.cast())),
-        }
-    }
 }
 
 unsafe extern "C" fn rdb_load(rdb: *mut raw::RedisModuleIO, version: c_int) -> *mut c_void {
@@ -175,7 +186,7 @@ unsafe extern "C" fn rdb_save(rdb: *mut raw::RedisModuleIO, value: *mut c_void) 
     // SAFETY: the server's own arguments; `value` is one that `into_raw` made.
     unsafe {
         if let Some(limiter) = borrowed(value) {
-            server::save_bytes(rdb, &codec::encode_state(&limiter));
+            server::save_bytes(rdb, &codec::encode_state(limiter.by_ref()));
         }
     }
 }
@@ -188,7 +199,7 @@ unsafe extern "C" fn aof_rewrite(
     // SAFETY: the server's own arguments; `value` is one that `into_raw` made.
     unsafe {
         if let Some(limiter) = borrowed(value) {
-            server::emit_aof(aof, APPLY, key, &codec::encode_state(&limiter));
+            server::emit_aof(aof, APPLY, key, &codec::encode_state(limiter.by_ref()));
         }
     }
 }
@@ -223,14 +234,14 @@ unsafe extern "C" fn aux_load(rdb: *mut raw::RedisModuleIO, version: c_int, _whe
 
 unsafe extern "C" fn mem_usage(value: *const c_void) -> usize {
     // SAFETY: the server's own argument, one that `into_raw` made.
-    unsafe { borrowed(value) }.map_or(0, |mut limiter| limiter.bytes())
+    unsafe { borrowed(value) }.map_or(0, |limiter| limiter.bytes())
 }
 
 unsafe extern "C" fn digest(digest: *mut raw::RedisModuleDigest, value: *mut c_void) {
     // SAFETY: the server's own arguments; `value` is one that `into_raw` made.
     unsafe {
         if let Some(limiter) = borrowed(value) {
-            server::digest_bytes(digest, &codec::encode_state(&limiter));
+            server::digest_bytes(digest, &codec::encode_state(limiter.by_ref()));
         }
     }
 }

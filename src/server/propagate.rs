@@ -18,7 +18,7 @@
 
 use super::raw::Key;
 use crate::core::codec::{self, EffectBytes};
-use crate::core::limiter::Held;
+use crate::core::limiter::LimiterRef;
 use crate::core::quote::{Change, Hit};
 use std::ffi::CStr;
 
@@ -26,7 +26,7 @@ use std::ffi::CStr;
 pub const APPLY: &CStr = c"rl.apply";
 
 /// Tells watchers and tracking clients, and sends on that the key holds this, and not what it held before.
-pub fn replacement(key: &Key, held: Option<&Held>) {
+pub fn replacement(key: &Key, held: Option<LimiterRef>) {
     key.replicate_delete();
     if let Some(held) = held {
         key.replicate(APPLY, &codec::encode_state(held));
@@ -36,7 +36,7 @@ pub fn replacement(key: &Key, held: Option<&Held>) {
 
 /// Tells watchers and tracking clients, and sends the effect on.
 #[inline(always)]
-pub fn commit(key: &Key, held: &Held, hit: &Hit, change: Change, now_ms: u64) {
+pub fn commit(key: &Key, held: LimiterRef, hit: &Hit, change: Change, now_ms: u64) {
     match change {
         Change::None => return,
         Change::Charge(cost) => {

@@ -5,7 +5,7 @@ use super::raw::Call;
 use crate::core::algorithm::lease::Leases;
 use crate::core::decision::{Decision, Retry, Verdict};
 use crate::core::limit::Algorithm;
-use crate::core::limiter::{Held, Reading};
+use crate::core::limiter::{LimiterMut, Reading};
 use crate::core::quote::{self, Hit, Quote};
 use crate::core::region::origin::Region;
 use crate::core::request::{Options, Request};
@@ -165,7 +165,7 @@ fn verdict(call: &Call, verdict: &Verdict) {
 
 /// A map: the algorithm, an array with one map per window, of leases their list, and of a key that is or was blocked its
 /// block.
-pub fn limiter(call: &Call, held: &mut Held, now_ms: u64) {
+pub fn limiter(call: &Call, held: &mut LimiterMut, now_ms: u64) {
     let algorithm = held.algorithm();
     let readings = held.reading(now_ms);
     let block = held.block(now_ms);

@@ -5,13 +5,13 @@ use super::propagate;
 use super::raw::{Call, Key};
 use super::regions;
 use crate::core::error::Error;
-use crate::core::limiter::{Held, Limiter};
+use crate::core::limiter::{Form, Limiter, LimiterMut, LimiterRef};
 use crate::core::quote::{self, Change, Hit, Quote};
 
 /// An open key that holds a limiter or nothing. It borrows the limiter from the server for as long as the key is open.
 pub struct Slot<'key> {
     key: Key<'key>,
-    held: Option<Held<'key>>,
+    held: Option<LimiterMut<'key>>,
 }
 
 impl<'key> Slot<'key> {
@@ -35,12 +35,12 @@ impl<'key> Slot<'key> {
 
     /// What it holds; `None` where there is no key.
     #[inline(always)]
-    pub fn held(&self) -> Option<&Held<'key>> {
-        self.held.as_ref()
+    pub fn held(&self) -> Option<LimiterRef<'_>> {
+        self.held.as_ref().map(Form::by_ref)
     }
 
     /// As [`Slot::held`], to change it.
-    pub fn held_mut(&mut self) -> Option<&mut Held<'key>> {
+    pub fn held_mut(&mut self) -> Option<&mut LimiterMut<'key>> {
         self.held.as_mut()
     }
 
@@ -61,10 +61,10 @@ impl<'key> Slot<'key> {
         }
         self.keep_ttl();
         if let Some(held) = &self.held {
-            propagate::commit(&self.key, held, hit, change, now_ms);
+            propagate::commit(&self.key, held.by_ref(), hit, change, now_ms);
         }
         if let Some(here) = hit.rare.here {
-            let regional = self.held.as_mut().and_then(Held::regional);
+            let regional = self.held.as_mut().and_then(LimiterMut::regional);
             if regional.is_some_and(|regional| regional.local.entry < here.due) {
                 self.note_change(now_ms);
             }
@@ -75,7 +75,7 @@ impl<'key> Slot<'key> {
     /// Notes for other regions that the key has changed.
     #[cold]
     pub fn note_change(&mut self, now_ms: u64) {
-        if let Some(regional) = self.held.as_mut().and_then(Held::regional) {
+        if let Some(regional) = self.held.as_mut().and_then(LimiterMut::regional) {
             regions::note(&self.key, &mut regional.local, now_ms);
         }
     }
@@ -115,7 +115,7 @@ impl<'key> Slot<'key> {
     /// Keeps a TTL on the key that is never earlier than the moment when nothing is used any more.
     ///
     /// It is looked up at each change, as somebody may have said PERSIST or EXPIRE in between, and set only where it has come
-    /// to be too early: then some way past that moment ([`Held::expires_ms`]), so that a hot key does not pay for a new TTL at
+    /// to be too early: then some way past that moment ([`Form::expires_ms`]), so that a hot key does not pay for a new TTL at
     /// each hit. What is set follows from the state alone, so a replica that applies the same effects sets the same.
     ///
     /// (Keyspace events would tell of a PERSIST without a look-up, but to subscribe to them costs every DEL, EXPIRE and
@@ -124,7 +124,7 @@ impl<'key> Slot<'key> {
     /// The TTL is housekeeping. No decision depends on it.
     #[inline(always)]
     pub fn keep_ttl(&mut self) {
-        let Some(held) = &mut self.held else {
+        let Some(held) = &self.held else {
             return;
         };
         let unused_at_ms = held.unused_at_ms();

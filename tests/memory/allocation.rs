@@ -38,7 +38,13 @@ fn run(algorithm: Algorithm, line: &str) -> Result<Outcomes, Error> {
         let hit = hit_of(algorithm, &request);
         let mut quoted = Quote::default();
         let mut held = state.as_mut().map(Limiter::held);
-        quote::quote(held.as_ref(), &hit, now_ms, true, &mut quoted)?;
+        quote::quote(
+            held.as_ref().map(|held| held.by_ref()),
+            &hit,
+            now_ms,
+            true,
+            &mut quoted,
+        )?;
         let made = quote::commit(held.as_mut(), &hit, quoted.change, now_ms)?;
         let bytes = match quoted.change {
             Change::Charge(cost) => codec::encode_charge(&hit, cost, now_ms).len(),

@@ -328,7 +328,13 @@ impl Model {
             .collect();
         let mut quotes = quote::Few::new();
         let ask = |place: usize, hit: &Hit, others: bool, quoted: &mut Quote| {
-            quote::quote(held[place].as_ref(), hit, now_ms, others, quoted)
+            quote::quote(
+                held[place].as_ref().map(|held| held.by_ref()),
+                hit,
+                now_ms,
+                others,
+                quoted,
+            )
         };
         quote::quote_all(ask, &hits, listed.is_some(), &mut quotes).ok()?;
         let (place, binds) = quote::binding(&quotes, &hits).unwrap();

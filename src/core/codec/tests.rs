@@ -2,6 +2,7 @@ mod charges;
 
 use super::*;
 use crate::core::limiter::regional::{self as regional_form};
+use crate::core::limiter::MeterForm;
 use crate::core::oracle::{self, Step};
 use crate::core::quote;
 use crate::core::random::{rounds, Random};
@@ -12,7 +13,7 @@ use std::path::PathBuf;
 const VERSION_1: u8 = FIRST;
 
 fn bytes_of(limiter: &Limiter) -> Vec<u8> {
-    encode_state(&limiter.clone().held())
+    encode_state(limiter.by_ref())
 }
 
 /// A charge as the first version wrote it.
@@ -107,7 +108,7 @@ fn use_accepted(random: &mut Random, bytes: &[u8]) -> bool {
         None => return false,
         Some(Effect::State(limiter)) => {
             assert_eq!(bytes_of(&limiter).as_slice(), bytes);
-            let limits = limiter.clone().held().limits();
+            let limits = limiter.limits();
             (Some(limiter), limits)
         }
         Some(Effect::Charge(charge)) => {
@@ -177,7 +178,7 @@ fn use_accepted(random: &mut Random, bytes: &[u8]) -> bool {
         let done = step.make(&mut state);
         assert_eq!(peeked, done, "{bytes:?}");
         if let Some(limiter) = &mut state {
-            let mut held = limiter.held();
+            let held = limiter.held();
             held.reading(step.now_ms);
             held.block(step.now_ms);
             held.unused_at_ms();
@@ -1454,7 +1455,7 @@ fn a_window_that_is_longer_than_any_calendar_s_is_refused() {
         dated.end_ms = NOW_MS + length_ms;
         dated.fixed.used = 1;
         let meters = Meters(SmallVec::from_elem(dated, 1));
-        let bytes = encode_state(&Dated::wrap(meters).held());
+        let bytes = encode_state(Dated::wrap(meters).by_ref());
         assert_eq!(decode_state(&bytes).is_some(), is_read, "{length_ms}");
     }
 }

@@ -1,7 +1,7 @@
 //! A limiter that several regions share.
 
-use super::small::Store;
-use super::{Meters, Reading};
+use super::packed::Store;
+use super::{Form, Limiter, LimiterMut, LimiterRef, Meters, Readings, State};
 use crate::core::algorithm::bucket::Stamped;
 use crate::core::algorithm::fixed::Dated;
 use crate::core::algorithm::joint::bucket::{BucketPart, JointBucket};
@@ -13,10 +13,8 @@ use crate::core::algorithm::meter::{Allocations, Ask, Meter};
 use crate::core::algorithm::sliding::Sliding;
 use crate::core::error::Error;
 use crate::core::limit::{Algorithm, Limit, MAX_TIME_MS, MAX_WINDOWS};
-use crate::core::limiter::{Held, Limiter};
 use crate::core::region::origin::{Origin, Region};
 use crate::core::region::share::Marks;
-use smallvec::SmallVec;
 
 /// What several regions have used, and until when it was reset.
 #[derive(Clone, Debug)]
@@ -131,7 +129,11 @@ impl Body {
     }
 
     /// What a limiter of one region holds, as that region's own. `None` of leases and of what is regional already.
-    pub(in crate::core) fn widen(held: &Held, region: Region, now_ms: u64) -> Option<Self> {
+    pub(in crate::core) fn upgrade(
+        limiter: LimiterRef,
+        region: Region,
+        now_ms: u64,
+    ) -> Option<Self> {
         let origin = Origin {
             region,
             began_ms: now_ms,
@@ -174,15 +176,15 @@ impl Body {
                 }),
             }
         };
-        Some(match held {
-            Held::Fixed(store) => Body::Fixed(store.map(|meter| fixed(&Dated::from(meter)))),
-            Held::Dated(store) => Body::Fixed(store.map(fixed)),
-            Held::Sliding(store) => Body::Sliding(store.map(sliding)),
-            Held::Bucket(store) => {
+        Some(match limiter {
+            Form::Fixed(store) => Body::Fixed(store.map(|meter| fixed(&Dated::from(meter)))),
+            Form::Dated(store) => Body::Fixed(store.map(fixed)),
+            Form::Sliding(store) => Body::Sliding(store.map(sliding)),
+            Form::Bucket(store) => {
                 Body::Bucket(store.map(|meter| bucket(Stamped::begin(meter, now_ms))))
             }
-            Held::Stamped(store) => Body::Bucket(store.map(|meter| bucket(meter.clone()))),
-            Held::Lease(_) | Held::Blocked(_) | Held::Regional(_) => return None,
+            Form::Stamped(store) => Body::Bucket(store.map(|meter| bucket(meter.clone()))),
+            _ => return None,
         })
     }
 }
@@ -208,29 +210,6 @@ impl Regional {
             remembers_ms: 0,
             body,
         }
-    }
-
-    pub(super) fn reading(&self, now_ms: u64) -> SmallVec<[Reading; 1]> {
-        each!(&self.body, meters => super::reading(&meters.0, now_ms))
-    }
-
-    pub(super) fn unused_at_ms(&self) -> u64 {
-        each!(&self.body, meters => super::unused_at_ms(&meters.0)).max(self.remembers_ms)
-    }
-
-    pub(super) fn expires_ms(&self) -> u64 {
-        let remembers_ms = self.remembers_ms + if self.remembers_ms > 0 { 1_000 } else { 0 };
-        each!(&self.body, meters => super::expires_ms(&meters.0))
-            .max(remembers_ms)
-            .max(1)
-    }
-
-    pub(super) fn visit_allocations(&mut self, visitor: &mut impl Allocations) {
-        each!(&mut self.body, meters => meters.visit_allocations(visitor));
-    }
-
-    pub(super) fn bytes(&self) -> usize {
-        size_of::<Self>() + each!(&self.body, meters => meters.heap_bytes())
     }
 
     /// What each region has used, window by window.
@@ -388,6 +367,35 @@ impl Regional {
     }
 }
 
+impl State for Regional {
+    fn algorithm(&self) -> Algorithm {
+        self.body.algorithm()
+    }
+
+    fn reading(&self, now_ms: u64) -> Readings {
+        each!(&self.body, meters => meters.reading(now_ms))
+    }
+
+    fn unused_at_ms(&self) -> u64 {
+        each!(&self.body, meters => meters.unused_at_ms()).max(self.remembers_ms)
+    }
+
+    fn expires_ms(&self) -> u64 {
+        let remembers_ms = self.remembers_ms + if self.remembers_ms > 0 { 1_000 } else { 0 };
+        each!(&self.body, meters => meters.expires_ms())
+            .max(remembers_ms)
+            .max(1)
+    }
+
+    fn visit_allocations(&mut self, visitor: &mut impl Allocations) {
+        each!(&mut self.body, meters => meters.visit_allocations(visitor));
+    }
+
+    fn heap_bytes(&self) -> usize {
+        each!(&self.body, meters => meters.heap_bytes())
+    }
+}
+
 /// What a merge goes by, besides the state and what was sent: it travels with the effect, so that a merge is the same
 /// everywhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -417,7 +425,7 @@ pub struct Payload {
 /// # Errors
 /// A key of another algorithm.
 pub fn merge(
-    state: Option<&mut Held<'_>>,
+    state: Option<&mut LimiterMut<'_>>,
     payload: &Payload,
     setting: Merging,
     own: Region,
@@ -430,21 +438,21 @@ pub fn merge(
         }
     }
     let mut state = state;
-    if let Some(Held::Blocked(blocked)) = state {
+    if let Some(Form::Blocked(blocked)) = state {
         let (limiter, received) = merge(Some(&mut blocked.limiter.held()), payload, setting, own)?;
         if let Some(limiter) = limiter {
             blocked.limiter = limiter;
         }
         return Ok((None, received));
     }
-    if let Some(Held::Regional(regional)) = &mut state {
+    if let Some(Form::Regional(regional)) = &mut state {
         let received = regional.merge(&payload.body, payload.reset_ms, setting, own);
         return Ok((None, received));
     }
-    let widened = state
+    let upgraded = state
         .as_ref()
-        .and_then(|held| Body::widen(held, own, setting.now_ms));
-    let body = widened.or_else(|| Body::none(asked));
+        .and_then(|held| Body::upgrade(held.by_ref(), own, setting.now_ms));
+    let body = upgraded.or_else(|| Body::none(asked));
     let Some(body) = body else {
         return Ok((None, Received::default()));
     };
@@ -455,7 +463,7 @@ pub fn merge(
     let mut regional = Regional::new(body, marks);
     let mut received = regional.merge(&payload.body, payload.reset_ms, setting, own);
     received.news &= !regional.is_unused(setting.now_ms); // or there would be a key of which nothing counts
-    let limiter = received.news.then(|| Limiter::Regional(Box::new(regional)));
+    let limiter = received.news.then(|| Limiter::Regional(regional.into()));
     Ok((limiter, received))
 }
 
@@ -471,8 +479,8 @@ pub enum Left {
 }
 
 /// Forgets what was used until `reset_ms`, and any block.
-pub fn reset(held: &mut Held, reset_ms: u64, now_ms: u64) -> Left {
-    let is_blocked = matches!(held, Held::Blocked(_));
+pub fn reset(held: &mut LimiterMut, reset_ms: u64, now_ms: u64) -> Left {
+    let is_blocked = matches!(held, Form::Blocked(_));
     let Some(regional) = held.regional() else {
         return Left::Nothing;
     };
@@ -481,7 +489,7 @@ pub fn reset(held: &mut Held, reset_ms: u64, now_ms: u64) -> Left {
         return Left::Nothing;
     }
     if is_blocked {
-        Left::Other(Limiter::Regional(Box::new(regional.clone())))
+        Left::Other(Limiter::Regional(regional.clone().into()))
     } else {
         Left::Same
     }

@@ -1,14 +1,15 @@
 //! A hit on a limiter that several regions share: the same quote on what all have used, and the share rule.
 
-use super::{Change, Hit, Quote, Rare};
+use super::{Asked, Change, Hit, Quote, Rare};
 use crate::core::algorithm::joint::bucket::JointBucket;
 use crate::core::algorithm::joint::fixed::JointFixed;
 use crate::core::algorithm::joint::sliding::JointSliding;
 use crate::core::decision::Retry;
 use crate::core::error::Error;
 use crate::core::limit::{Algorithm, Limit, MAX_LIMITS};
+use crate::core::limiter::block::{Block, Blocked};
 use crate::core::limiter::regional::{Body, InBody, Regional};
-use crate::core::limiter::{Block, Blocked, Held, Limiter, Meters};
+use crate::core::limiter::{Form, Limiter, LimiterMut, Meters};
 use crate::core::region::origin::Region;
 use crate::core::region::share::{Marks, Share};
 use arrayvec::ArrayVec;
@@ -30,37 +31,38 @@ pub struct Here {
 /// As [`super::quote`].
 #[cold]
 pub(super) fn quote_regional(
-    state: Option<&Held<'_>>,
-    block: Option<Block>,
+    asked: Asked,
     hit: &Hit,
     now_ms: u64,
-    others: bool,
     out: &mut Quote,
 ) -> Result<(), Error> {
     match hit.algorithm {
-        Algorithm::Fixed => quote_joint::<JointFixed>(state, block, hit, now_ms, others, out),
-        Algorithm::Sliding => quote_joint::<JointSliding>(state, block, hit, now_ms, others, out),
-        Algorithm::Bucket => quote_joint::<JointBucket>(state, block, hit, now_ms, others, out),
-        Algorithm::Lease => super::quote_form(state, block, hit, now_ms, others, out),
+        Algorithm::Fixed => quote_joint::<JointFixed>(asked, hit, now_ms, out),
+        Algorithm::Sliding => quote_joint::<JointSliding>(asked, hit, now_ms, out),
+        Algorithm::Bucket => quote_joint::<JointBucket>(asked, hit, now_ms, out),
+        Algorithm::Lease => super::quote_form(asked, hit, now_ms, out),
     }
 }
 
 fn quote_joint<J: InBody>(
-    state: Option<&Held<'_>>,
-    block: Option<Block>,
+    asked: Asked,
     hit: &Hit,
     now_ms: u64,
-    others: bool,
     out: &mut Quote,
 ) -> Result<(), Error> {
+    let Asked {
+        state,
+        block,
+        others,
+    } = asked;
     let region = hit.rare.here.map_or(Region::UNNAMED, |here| here.region);
-    let widened = match state {
-        None | Some(Held::Regional(_)) => None,
-        Some(held) => Body::widen(held, region, now_ms),
+    let upgraded = match state {
+        None | Some(Form::Regional(_)) => None,
+        Some(held) => Body::upgrade(held, region, now_ms),
     };
     let body = match state {
-        Some(Held::Regional(regional)) => Some(&regional.body),
-        _ => widened.as_ref(),
+        Some(Form::Regional(regional)) => Some(&regional.body),
+        _ => upgraded.as_ref(),
     };
     let meters = body.and_then(J::of);
     if let (Some(held), None) = (state, meters) {
@@ -84,7 +86,7 @@ fn quote_joint<J: InBody>(
     };
     let cost = hit.cost.unsigned_abs();
     let recent = match state {
-        Some(Held::Regional(regional)) => regional.local.marks.recent(share.acknowledged_ms),
+        Some(Form::Regional(regional)) => regional.local.marks.recent(share.acknowledged_ms),
         Some(_) => u64::MAX, // it is not known
         None => 0,
     };
@@ -155,7 +157,7 @@ fn hold<J: InBody>(
 /// As [`super::commit`].
 #[cold]
 pub(super) fn commit_regional(
-    state: Option<&mut Held<'_>>,
+    state: Option<&mut LimiterMut<'_>>,
     hit: &Hit,
     change: Change,
     now_ms: u64,
@@ -170,19 +172,19 @@ pub(super) fn commit_regional(
 }
 
 fn commit_joint<J: InBody>(
-    state: Option<&mut Held<'_>>,
+    state: Option<&mut LimiterMut<'_>>,
     hit: &Hit,
     change: Change,
     now_ms: u64,
 ) -> Result<Option<Limiter>, Error> {
     let region = hit.rare.here.map_or(Region::UNNAMED, |here| here.region);
     let mut fresh = None;
-    let is_new = !matches!(state, Some(Held::Regional(_)));
+    let is_new = !matches!(state, Some(Form::Regional(_)));
     let regional = match state {
-        Some(Held::Regional(regional)) => &mut **regional,
+        Some(Form::Regional(regional)) => &mut **regional,
         Some(held) => {
-            let body = Body::widen(held, region, now_ms);
-            let body = body.ok_or_else(|| super::other_algorithm::<J>(held))?;
+            let body = Body::upgrade(held.by_ref(), region, now_ms);
+            let body = body.ok_or_else(|| super::other_algorithm::<J>(held.by_ref()))?;
             fresh.insert(Regional::new(body, Marks::default()))
         }
         None => {
@@ -227,9 +229,9 @@ fn commit_joint<J: InBody>(
         (regional.reset_ms, regional.remembers_ms) = (0, 0);
     }
     let Change::Block { block, .. } = change else {
-        return Ok(fresh.map(|regional| Limiter::Regional(Box::new(regional))));
+        return Ok(fresh.map(|regional| Limiter::Regional(regional.into())));
     };
-    let limiter = Limiter::Regional(Box::new(regional.clone()));
+    let limiter = Limiter::Regional(regional.clone().into());
     Ok(Some(Limiter::Blocked(Box::new(Blocked { block, limiter }))))
 }
 

@@ -38,7 +38,7 @@ impl Key {
         let quoted = hit(&mut self.state, &asked, now_ms)?;
         // Whatever it has become is read back.
         if let Some(limiter) = &mut self.state {
-            let bytes = codec::encode_state(&limiter.held());
+            let bytes = codec::encode_state(limiter.by_ref());
             assert_eq!(codec::decode_state(&bytes).as_ref(), Some(&*limiter));
         }
         Ok(quoted)

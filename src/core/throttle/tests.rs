@@ -22,7 +22,14 @@ fn throttle(state: &mut Option<Limiter>, line: &str, now_ms: u64) -> [i64; 5] {
     };
     let mut quoted = Quote::default();
     let mut held = state.as_mut().map(Limiter::held);
-    quote::quote(held.as_ref(), &hit, now_ms, true, &mut quoted).unwrap();
+    quote::quote(
+        held.as_ref().map(|held| held.by_ref()),
+        &hit,
+        now_ms,
+        true,
+        &mut quoted,
+    )
+    .unwrap();
     let made = quote::commit(held.as_mut(), &hit, quoted.change, now_ms).unwrap();
     if let Some(limiter) = made {
         *state = Some(limiter);

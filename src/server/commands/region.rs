@@ -6,7 +6,7 @@ use crate::core::codec;
 use crate::core::error::Error;
 use crate::core::limit::MAX_TIME_MS;
 use crate::core::limiter::regional::{self, Left, Merging, Payload};
-use crate::core::limiter::Held;
+use crate::core::limiter::LimiterMut;
 use crate::core::region::origin::Region;
 use crate::core::region::ring::{Cursor, Place};
 use crate::core::request;
@@ -304,7 +304,7 @@ impl Slot<'_> {
     pub fn reset(&mut self, reset_ms: u64, now_ms: u64) {
         let left = self
             .held_mut()
-            .map(|held: &mut Held| regional::reset(held, reset_ms, now_ms));
+            .map(|held: &mut LimiterMut| regional::reset(held, reset_ms, now_ms));
         match left {
             None => {}
             Some(Left::Nothing) => self.delete(),

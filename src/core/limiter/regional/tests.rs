@@ -3,7 +3,8 @@
 use super::*;
 use crate::core::algorithm::fixed::Fixed;
 use crate::core::calendar::Window;
-use crate::core::limiter::{Block, Blocked, Kept};
+use crate::core::limiter::block::{Block, Blocked};
+use crate::core::limiter::MeterForm;
 use crate::core::quote::{self, Hit};
 
 /// Half a second into a window of 1 s.
@@ -265,7 +266,7 @@ fn a_bucket_becomes_a_region_s_with_the_tokens_it_has_out() {
     quote::hit(&mut state, &Hit::new(Algorithm::Bucket, &limits, 3), NOW_MS).unwrap();
     let mut state = state.unwrap();
     let mut charged = |now_ms| {
-        let Held::Bucket(meters) = &mut state.held() else {
+        let Form::Bucket(meters) = &mut state.held() else {
             panic!("it is a bucket");
         };
         meters.many().0[0].charge(
@@ -278,7 +279,7 @@ fn a_bucket_becomes_a_region_s_with_the_tokens_it_has_out() {
             0,
             now_ms,
         );
-        match Body::widen(&Held::Bucket(meters), region("eu"), now_ms) {
+        match Body::upgrade(Form::Bucket(&**meters), region("eu"), now_ms) {
             Some(Body::Bucket(joint)) => joint.0[0].parts.list[0].counter.charged,
             other => panic!("{other:?}"),
         }
@@ -294,7 +295,7 @@ fn a_blocked_key_says_what_regions_share_of_it() {
     let limiter = |renewed| {
         let mut regional = fixed(&[window(9, 1_000)], &[("eu", 1, 3)]);
         regional.local.renewed = renewed;
-        Limiter::Regional(Box::new(regional))
+        Limiter::Regional(regional.into())
     };
     let blocked = |limiter| {
         let block = Block {

@@ -200,7 +200,14 @@ fn a_share_holds_a_hit_that_others_deny_too() {
     };
     let held = state.as_mut().map(Limiter::held);
     let mut quoted = Quote::default();
-    super::super::quote(held.as_ref(), &asked, NOW_MS, false, &mut quoted).unwrap();
+    super::super::quote(
+        held.as_ref().map(Form::by_ref),
+        &asked,
+        NOW_MS,
+        false,
+        &mut quoted,
+    )
+    .unwrap();
     assert!(!quoted.fits && !quoted.decision.allowed());
 }
 

@@ -1,4 +1,4 @@
-//! What a key keeps of its meters: of one window as little as there is to say, in 16 bytes or 32; of several, the meters.
+//! How a key keeps its meters: of one window as little as there is to say, in 16 bytes or 32; of several, the meters.
 //!
 //! ```text
 //! fixed     used     50 bits | number 14        start 64
@@ -23,40 +23,43 @@ use std::num::NonZeroU64;
 use std::ops::Deref;
 
 /// How a key keeps its meters of one kind.
-pub trait Store<M: Meter>: Clone + Debug + Eq {
+pub trait Store: Clone + Debug + Eq + 'static {
+    /// What they are.
+    type Meter: Meter;
+
     /// These, kept.
-    fn of(meters: Meters<M>) -> Self;
+    fn of(meters: Meters<Self::Meter>) -> Self;
 
     /// A meter for each of these.
-    fn map<N>(&self, meter: impl Fn(&M) -> N) -> Meters<N> {
+    fn map<N>(&self, meter: impl Fn(&Self::Meter) -> N) -> Meters<N> {
         Meters(self.view().iter().map(meter).collect())
     }
 
     /// The meters.
-    fn view(&self) -> impl Deref<Target = [M]>;
+    fn view(&self) -> impl Deref<Target = [Self::Meter]>;
 
     /// The only meter, where it is kept packed.
     #[inline(always)]
-    fn one(&self) -> Option<M> {
+    fn one(&self) -> Option<Self::Meter> {
         None
     }
 
     /// Keeps what [`Store::one`] gave, changed. (A closure that changes it in place would be called, not inlined.)
     #[inline(always)]
-    fn put(&mut self, _meter: M) {} // where there is none, none is given
+    fn put(&mut self, _meter: Self::Meter) {} // where there is none, none is given
 
     /// The meters, to be changed, and then [`Store::settle`]d.
-    fn many(&mut self) -> &mut Meters<M>;
+    fn many(&mut self) -> &mut Meters<Self::Meter>;
 
     /// Packs them again, if that can be.
     #[inline(always)]
     fn settle(&mut self) {}
 
     /// Shows every allocation below its own.
-    fn visit_allocations(&mut self, visitor: &mut impl Allocations);
+    fn visit_meters(&mut self, visitor: &mut impl Allocations);
 
     /// Bytes allocated beyond its own.
-    fn heap_bytes(&self) -> usize;
+    fn meter_bytes(&self) -> usize;
 }
 
 /// The meters of a key, the packed one unpacked.
@@ -77,7 +80,9 @@ impl<M> Deref for View<'_, M> {
     }
 }
 
-impl<M: Meter + Debug + Eq> Store<M> for Meters<M> {
+impl<M: Meter + Debug + Eq + 'static> Store for Meters<M> {
+    type Meter = M;
+
     #[inline(always)]
     fn of(meters: Meters<M>) -> Self {
         meters
@@ -93,14 +98,14 @@ impl<M: Meter + Debug + Eq> Store<M> for Meters<M> {
         self
     }
 
-    fn visit_allocations(&mut self, visitor: &mut impl Allocations) {
+    fn visit_meters(&mut self, visitor: &mut impl Allocations) {
         for meter in &mut self.0 {
             meter.visit_allocations(visitor);
         }
         visitor.visit(&mut self.0);
     }
 
-    fn heap_bytes(&self) -> usize {
+    fn meter_bytes(&self) -> usize {
         spilled_bytes(&self.0) + self.0.iter().map(M::heap_bytes).sum::<usize>()
     }
 }
@@ -145,9 +150,9 @@ pub trait Pack: Meter {
     /// The inverse.
     fn unpack(table: &Table, packed: Self::Packed) -> Self;
 
-    /// Whether one that was too large fits so well now that the next charge does not make it too large again.
+    /// Whether to repack one that was too large: it leaves room for the next charge.
     #[inline(always)]
-    fn fits_well(&self) -> bool {
+    fn should_repack(&self) -> bool {
         true
     }
 }
@@ -254,7 +259,7 @@ impl Pack for Sliding {
 
     /// Half of it is free: two hits or three.
     #[inline(always)]
-    fn fits_well(&self) -> bool {
+    fn should_repack(&self) -> bool {
         self.log.bytes.len() <= LOG_BYTES / 2
     }
 }
@@ -270,7 +275,7 @@ const LOW: u64 = (1 << (u64::BITS - BITS)) - 1;
 
 /// One meter packed, or several: as many bytes either way.
 #[derive(Clone, Debug)]
-pub enum Small<M: Pack> {
+pub enum MaybePacked<M: Pack> {
     /// One.
     One(M::Packed),
     /// Several, or one that cannot be packed.
@@ -278,55 +283,57 @@ pub enum Small<M: Pack> {
 }
 
 /// By what they say: whether it is packed depends on how it came to be.
-impl<M: Pack + Debug + Eq> PartialEq for Small<M> {
+impl<M: Pack + Debug + Eq + 'static> PartialEq for MaybePacked<M> {
     fn eq(&self, other: &Self) -> bool {
         *self.view() == *other.view()
     }
 }
 
-impl<M: Pack + Debug + Eq> Eq for Small<M> {}
+impl<M: Pack + Debug + Eq + 'static> Eq for MaybePacked<M> {}
 
-impl<M: Pack> Small<M> {
+impl<M: Pack> MaybePacked<M> {
     /// A meter that is not packed.
     fn spread(meter: M) -> Self {
-        Small::Many(Box::new(Meters(smallvec::smallvec![meter])))
+        MaybePacked::Many(Box::new(Meters(smallvec::smallvec![meter])))
     }
 
     /// Meters packed, which only one alone can be.
     #[inline(always)]
     fn packed(meters: &[M]) -> Option<Self> {
         match meters {
-            [meter] => meter.pack(&TABLE, None).map(Small::One),
+            [meter] => meter.pack(&TABLE, None).map(MaybePacked::One),
             _ => None,
         }
     }
 }
 
-impl<M: Pack + Debug + Eq> Store<M> for Small<M> {
+impl<M: Pack + Debug + Eq + 'static> Store for MaybePacked<M> {
+    type Meter = M;
+
     #[inline(always)]
     fn of(meters: Meters<M>) -> Self {
-        Self::packed(&meters.0).unwrap_or_else(|| Small::Many(Box::new(meters)))
+        Self::packed(&meters.0).unwrap_or_else(|| MaybePacked::Many(Box::new(meters)))
     }
 
     #[inline(always)]
     fn view(&self) -> impl Deref<Target = [M]> {
         match self {
-            Small::One(packed) => View::One(M::unpack(&TABLE, *packed)),
-            Small::Many(meters) => View::Many(&meters.0),
+            MaybePacked::One(packed) => View::One(M::unpack(&TABLE, *packed)),
+            MaybePacked::Many(meters) => View::Many(&meters.0),
         }
     }
 
     #[inline(always)]
     fn one(&self) -> Option<M> {
         match self {
-            Small::One(packed) => Some(M::unpack(&TABLE, *packed)),
-            Small::Many(_) => None,
+            MaybePacked::One(packed) => Some(M::unpack(&TABLE, *packed)),
+            MaybePacked::Many(_) => None,
         }
     }
 
     #[inline(always)]
     fn put(&mut self, meter: M) {
-        let Small::One(before) = self else {
+        let MaybePacked::One(before) = self else {
             return;
         };
         match meter.pack(&TABLE, Some(*before)) {
@@ -338,16 +345,16 @@ impl<M: Pack + Debug + Eq> Store<M> for Small<M> {
     fn many(&mut self) -> &mut Meters<M> {
         loop {
             match self {
-                Small::Many(meters) => return meters,
-                Small::One(packed) => *self = Self::spread(M::unpack(&TABLE, *packed)),
+                MaybePacked::Many(meters) => return meters,
+                MaybePacked::One(packed) => *self = Self::spread(M::unpack(&TABLE, *packed)),
             }
         }
     }
 
     #[inline(always)]
     fn settle(&mut self) {
-        if let Small::Many(meters) = self {
-            if meters.0.first().is_some_and(M::fits_well) {
+        if let MaybePacked::Many(meters) = self {
+            if meters.0.first().is_some_and(M::should_repack) {
                 if let Some(packed) = Self::packed(&meters.0) {
                     *self = packed;
                 }
@@ -355,17 +362,17 @@ impl<M: Pack + Debug + Eq> Store<M> for Small<M> {
         }
     }
 
-    fn visit_allocations(&mut self, visitor: &mut impl Allocations) {
-        if let Small::Many(meters) = self {
-            meters.visit_allocations(visitor);
+    fn visit_meters(&mut self, visitor: &mut impl Allocations) {
+        if let MaybePacked::Many(meters) = self {
+            meters.visit_meters(visitor);
             visitor.visit_box(meters);
         }
     }
 
-    fn heap_bytes(&self) -> usize {
+    fn meter_bytes(&self) -> usize {
         match self {
-            Small::One(_) => 0,
-            Small::Many(meters) => size_of::<Meters<M>>() + meters.heap_bytes(),
+            MaybePacked::One(_) => 0,
+            MaybePacked::Many(meters) => size_of::<Meters<M>>() + meters.meter_bytes(),
         }
     }
 }
@@ -451,9 +458,9 @@ mod tests {
             used,
             ..Fixed::unused(&Limit::window(9, 1_000).unwrap(), 0)
         };
-        let packed = Small::of(Meters(smallvec::smallvec![fixed(7)]));
-        assert_eq!(packed, Small::spread(fixed(7)));
-        assert_ne!(packed, Small::spread(fixed(8)));
+        let packed = MaybePacked::of(Meters(smallvec::smallvec![fixed(7)]));
+        assert_eq!(packed, MaybePacked::spread(fixed(7)));
+        assert_ne!(packed, MaybePacked::spread(fixed(8)));
     }
 
     #[test]
