@@ -11,10 +11,11 @@ from .errors import (
     UnansweredError,
     WrongReplyError,
 )
-from .headers import EXPOSED, rate_limit_headers, refusal
+from .headers import EXPOSED, add_fields, rate_limit_headers, refusal
 from .identify import Header, Hops, Proxies, Trust, by_account, by_api_key, by_ip, by_login, by_user, client_address
 from .lease import AsyncLeaser, Held, Lease, Leaser
 from .limiter import AsyncLimiter, Limiter
+from .middleware import Counted, Refusal, hit_of, hit_of_async, problem
 from .plan import Bucket, Deny, Window
 from .report import HitEvent
 from .reservation import AsyncReservation, Reservation, Spent
@@ -28,6 +29,7 @@ __all__ = [
     "AsyncReservation",
     "BlockedCache",
     "Bucket",
+    "Counted",
     "Deny",
     "Header",
     "Held",
@@ -41,6 +43,7 @@ __all__ = [
     "Part",
     "Proxies",
     "RateLimitError",
+    "Refusal",
     "RefusedError",
     "Reservation",
     "ServerError",
@@ -50,6 +53,7 @@ __all__ = [
     "Verdict",
     "Window",
     "WrongReplyError",
+    "add_fields",
     "by_account",
     "by_api_key",
     "by_ip",
@@ -58,9 +62,12 @@ __all__ = [
     "client_address",
     "hit_all",
     "hit_all_async",
+    "hit_of",
+    "hit_of_async",
     "peek_all",
     "peek_all_async",
     "presets",
+    "problem",
     "rate_limit_headers",
     "refusal",
 ]

@@ -6,6 +6,7 @@ HTTP" (draft-ietf-httpapi-ratelimit-headers), which are lists: one item a limit.
 
 import re
 import time
+from collections.abc import Iterable
 
 from .verdict import AllVerdict, Verdict
 
@@ -42,6 +43,40 @@ def rate_limit_headers(verdict: Verdict | AllVerdict, now_ms: int | None = None)
     if not verdict.allowed and verdict.retry_after_ms > 0:
         headers["Retry-After"] = str(_seconds(verdict.retry_after_ms))
     return headers
+
+
+_LISTS = ("ratelimit-policy", "ratelimit")
+
+
+def fields_to_set(fields: Iterable[tuple[str, str]], verdict: Verdict | AllVerdict) -> dict[str, str]:
+    """What to set in a response that has these fields.
+
+    Where another limiter's are there already, ``RateLimit`` and ``RateLimit-Policy`` have the items of both, and the others
+    are those of the one with the least remaining.
+    """
+    known = {name.lower(): value for name, value in fields}
+    own = rate_limit_headers(verdict)
+    remaining = known.get("x-ratelimit-remaining", "")
+    is_tighter = not remaining.isdigit() or verdict.error is not None or not verdict.allowed or verdict.remaining < int(remaining)
+    set_: dict[str, str] = {}
+    for name, value in own.items():
+        lower = name.lower()
+        if lower in _LISTS and known.get(lower):
+            set_[name] = f"{known[lower]}, {value}"
+        elif lower in _LISTS or is_tighter:
+            set_[name] = value
+    exposed = known.get("access-control-expose-headers")
+    if exposed is None or EXPOSED not in exposed:
+        set_["Access-Control-Expose-Headers"] = EXPOSED if exposed is None else f"{exposed}, {EXPOSED}"
+    return set_
+
+
+def add_fields(fields: Iterable[tuple[str, str]], verdict: Verdict | AllVerdict) -> list[tuple[str, str]]:
+    """The fields of a response with those of a verdict, as ``fields_to_set`` says."""
+    kept = list(fields)
+    new = fields_to_set(kept, verdict)
+    replaced = {name.lower() for name in new}
+    return [*((name, value) for name, value in kept if name.lower() not in replaced), *new.items()]
 
 
 def refusal(verdict: Verdict | AllVerdict) -> tuple[int, str]:

@@ -22,7 +22,7 @@ def serve(case, *command, **environment):
     environment = {**os.environ, **environment}
     process = subprocess.Popen([sys.executable, "-m", *arguments], stderr=subprocess.PIPE, text=True, env=environment)
     add_cleanup = case.addClassCleanup if isinstance(case, type) else case.addCleanup
-    add_cleanup(process.communicate, timeout=30)
+    add_cleanup(process.communicate, timeout=120)
     add_cleanup(process.terminate)
     until = time.monotonic() + 60
     while True:
