@@ -1,6 +1,6 @@
 # Shortcuts: scripts/ is what developers run, ops/ratelimit what operators run.
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo top console exporter regions test check test-clients test-ops test-gateway test-dist matrix cluster soak memcheck mutants build bench profile dist clean
+.PHONY: help setup run demo top console exporter regions test check test-clients test-ops test-gateway test-dist matrix cluster soak memcheck mutants build bench profile dist release clean
 
 help: ## list what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ profile: ## see where the instructions of a command go
 
 dist: ## make what is given away, for each target, under target/dist: tarballs, Debian packages, checksums
 	@scripts/dist
+
+release: ## dist, the packages, provenance, checksums and a signature over them (RELEASE_KEY=)
+	@scripts/release
 
 console: ## a console in the browser for the server at 127.0.0.1:6379 (PORT=; ops/ratelimit console --help for others)
 	@scripts/setup-ops console

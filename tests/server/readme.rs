@@ -12,11 +12,13 @@ use crate::support::Server;
 
 const README: &str = include_str!("../../README.md");
 
-const DOCUMENTS: [&str; 6] = [
+const DOCUMENTS: [&str; 8] = [
     "README.md",
     "CHANGELOG.md",
     "clients/README.md",
+    "SECURITY.md",
     "ops/README.md",
+    "scripts/README.md",
     "tests/README.md",
     "scripts/bench.d/results/README.md",
 ];
