@@ -161,7 +161,9 @@ def _sync_link(client: Any) -> Link:
     if _is_async(client):
         raise TypeError(f"client: expected {kind}, got an asyncio client: {client!r}. AsyncLimiter and AsyncLeaser take it")
     if hasattr(client, "nodes_manager"):
-        node = client.nodes_manager.create_redis_node("127.0.0.1", 6379, **client.nodes_manager.connection_kwargs)
+        manager = client.nodes_manager
+        create = getattr(manager, "create_redis_node", None) or manager.create_valkey_node
+        node = create("127.0.0.1", 6379, **manager.connection_kwargs)
         make = _like(node.connection_pool)
         remap = getattr(client.nodes_manager, "address_remap", None)
         return Cluster(lambda host, port: _pool(make, host=host, port=port), _addresses(client), remap)
