@@ -7,7 +7,7 @@ started again at any time: what was missed is sent once more.
   eu$ ratelimit region sync --from 127.0.0.1:6379 --to us=us.example:6379 --to ap=ap.example:6379
   us$ ratelimit region sync --from 127.0.0.1:6379 --to eu=eu.example:6379 --to ap=ap.example:6379
 
-Each server has its region's name: CONFIG SET ratelimit.region eu
+Each server has its region's name, and knows the others': CONFIG SET ratelimit.region eu ratelimit.regions "eu us ap"
 """
 
 import argparse
@@ -248,9 +248,20 @@ class Link(threading.Thread):
         return f"{self.region:<8} {ago}   {counts}" + (f"   {printable(self.trouble)}" if self.trouble else "")
 
 
+def setting(fleet, name):
+    """The values that a setting has on this region's servers."""
+    return {node.call("CONFIG", "GET", name).get(name, "") for node in fleet.nodes()}
+
+
+def unlisted(fleet, names):
+    """Those of these regions that some server here does not take anything from."""
+    lists = [known.split() for known in setting(fleet, "ratelimit.regions")]
+    return [name for name in names if any(known and name not in known for known in lists)]
+
+
 def own_region(fleet):
     """What the servers of this region call it."""
-    regions = {node.call("CONFIG", "GET", "ratelimit.region").get("ratelimit.region", "") for node in fleet.nodes()}
+    regions = setting(fleet, "ratelimit.region")
     if regions == {""} or not regions:
         raise Trouble("no region is set there (CONFIG SET ratelimit.region NAME), or it has no rate limiting module")
     if len(regions) > 1:
@@ -309,6 +320,9 @@ def main(arguments):
     while own is None and not ended.is_set():
         try:
             own = own_region(source)
+            for region in unlisted(source, dict(options.targets)):
+                note = f"{own} takes nothing from {region}: its ratelimit.regions does not list it"
+                print(f"region-sync: {options.source}: {note}", file=sys.stderr, flush=True)
         except Refused as refused:
             sys.exit(f"ratelimit region sync: {options.source}: {refused}")
         except Trouble as trouble:

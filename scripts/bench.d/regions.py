@@ -103,7 +103,8 @@ def measure(group, module, share, hits):
     first = group[0]
     regions, ways = [], []
     try:
-        regions += [Region(name, module, share) for name in NAMES[: first.regions]]
+        names = NAMES[: first.regions]
+        regions += [Region(name, module, share, names) for name in names]
         for one, here in enumerate(regions):
             own = {}
             for other, there in enumerate(regions):

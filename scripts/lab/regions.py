@@ -25,14 +25,14 @@ def hears(node, names):
 class Region:
     """A server and its relay."""
 
-    def __init__(self, name, module, share):
+    def __init__(self, name, module, share, known=()):
         self.name = name
         self.dir = tempfile.mkdtemp(prefix=f"ratelimit-{name}.")
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self.port = probe.getsockname()[1]
         server = os.environ.get("REDIS_SERVER", "redis-server")
         own = f"--bind 127.0.0.1 --port {self.port} --dir {self.dir} --logfile {self.dir}/log --appendonly no --loadmodule".split()
-        settings = ["--ratelimit.region", name, "--ratelimit.region-share", share]
+        settings = ["--ratelimit.region", name, "--ratelimit.region-share", share, "--ratelimit.regions", " ".join(known)]
         self.process = subprocess.Popen([server, *own, module, *settings, "--save", ""], stdin=subprocess.DEVNULL)
         self.relay = None
         self.node = self.connect()

@@ -198,6 +198,12 @@ pub enum Error {
         what: &'static str,
     },
     TooManyRegions,
+    UnknownRegion {
+        region: Region,
+    },
+    ListedRegion {
+        region: Region,
+    },
     Cursor {
         at: usize,
     },
@@ -416,6 +422,12 @@ impl fmt::Display for Error {
                 "ERR too many regions (maximum {}): forget one by RL.REGION FORGET",
                 super::limit::MAX_REGIONS
             ),
+            Error::UnknownRegion { region } => {
+                write!(out, "ERR ratelimit.regions does not list '{region}'")
+            }
+            Error::ListedRegion { region } => {
+                write!(out, "ERR ratelimit.regions lists '{region}': take it out there")
+            }
             Error::Cursor { at } => write!(
                 out,
                 "ERR argument {at} (cursor) must be 0 or the cursor that the last call returned"

@@ -1,6 +1,8 @@
 //! The module's settings: `CONFIG GET/SET ratelimit.*`, the server's own configuration file, or load arguments
 //! (`--loadmodule libratelimit.so sliding-entries 256`).
 
+mod region;
+
 use super::raw::{Call, Loading};
 use crate::core::algorithm::log::{DEFAULT_ENTRIES, MAX_ENTRIES, MIN_ENTRIES};
 use crate::core::limit::MAX_POLICIES;
@@ -8,14 +10,8 @@ use crate::core::node::deny;
 use crate::core::node::policy::DEFAULT_POLICIES;
 use crate::core::node::stats::top::{DEFAULT_IDENTIFIERS, MAX_IDENTIFIERS, MIN_IDENTIFIERS};
 use crate::core::node::stats::{self, DEFAULT_NAMES, MAX_NAMES};
-use crate::core::region::origin::Region;
-use crate::core::region::peers::Sharing;
-use redis_module::configuration::{
-    ConfigurationContext, ConfigurationValue, EnumConfigurationValue,
-};
-use redis_module::{RedisError, RedisModuleString, RedisString};
-use std::mem::ManuallyDrop;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU64, Ordering};
+pub use region::{sharing, REGION};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 /// A setting: an integer within bounds, which the server holds.
 pub struct Setting {
@@ -103,122 +99,6 @@ pub fn has_cl_throttle() -> bool {
     CL_THROTTLE.load(Ordering::Relaxed)
 }
 
-/// The setting `region`: this server's region, as a number; 0 where it has none.
-pub struct RegionSetting(AtomicU64);
-
-/// See [`RegionSetting`].
-pub static REGION: RegionSetting = RegionSetting(AtomicU64::new(0));
-
-const REGION_NAME: &str = "region";
-const SHARING_NAME: &str = "region-share";
-
-impl RegionSetting {
-    /// Whether there is one.
-    #[inline(always)]
-    pub fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed) != 0
-    }
-
-    /// The region.
-    pub fn get(&self) -> Option<Region> {
-        Region::of_number(self.0.load(Ordering::Relaxed))
-    }
-
-    /// Takes a name, or none. Whether it is one.
-    fn take(&self, name: &[u8]) -> bool {
-        let region = match name {
-            [] => Some(Region::UNNAMED),
-            name => Region::parse(name),
-        };
-        if let Some(region) = region {
-            self.0.store(region.number(), Ordering::Relaxed);
-        }
-        region.is_some()
-    }
-}
-
-/// The region that was told last, and its name as a string of the server's.
-static TOLD_NUMBER: AtomicU64 = AtomicU64::new(0);
-static TOLD: AtomicPtr<RedisModuleString> = AtomicPtr::new(std::ptr::null_mut());
-
-impl ConfigurationValue<RedisString> for RegionSetting {
-    /// The server takes what it is told for ours and does not free it, so it is told the same string while it is the same
-    /// region: who watches all settings would otherwise leave one behind each time.
-    fn get(&self, _: &ConfigurationContext) -> RedisString {
-        let number = self.0.load(Ordering::Relaxed);
-        if TOLD_NUMBER.swap(number, Ordering::Relaxed) != number
-            || TOLD.load(Ordering::Relaxed).is_null()
-        {
-            let name = RegionSetting::get(self).map(|region| region.to_string());
-            let name = RedisString::create(None, name.unwrap_or_default());
-            TOLD.store(ManuallyDrop::new(name).inner, Ordering::Relaxed);
-        }
-        RedisString::from_redis_module_string(std::ptr::null_mut(), TOLD.load(Ordering::Relaxed))
-    }
-
-    fn set(&self, _: &ConfigurationContext, name: RedisString) -> Result<(), RedisError> {
-        if self.take(name.as_slice()) {
-            Ok(())
-        } else {
-            Err(RedisError::Str(REGION_EXPECTED))
-        }
-    }
-}
-
-const REGION_EXPECTED: &str = "a region is from 1 to 8 bytes of a-z, 0-9 and -, or nothing";
-
-/// The setting `region-share`.
-pub struct SharingSetting(AtomicU64);
-
-/// See [`SharingSetting`].
-pub static SHARING: SharingSetting = SharingSetting(AtomicU64::new(1));
-
-/// One of [`Sharing::ALL`], by its place.
-#[derive(Clone)]
-pub struct SharingChoice(i32);
-
-impl TryFrom<i32> for SharingChoice {
-    type Error = RedisError;
-
-    fn try_from(place: i32) -> Result<Self, RedisError> {
-        Ok(Self(place))
-    }
-}
-
-impl From<SharingChoice> for i32 {
-    fn from(choice: SharingChoice) -> Self {
-        choice.0
-    }
-}
-
-impl EnumConfigurationValue for SharingChoice {
-    fn get_options(&self) -> (Vec<String>, Vec<i32>) {
-        let names = Sharing::ALL.map(|(_, name)| name.to_owned());
-        (names.into(), (0..).take(Sharing::ALL.len()).collect())
-    }
-}
-
-impl ConfigurationValue<SharingChoice> for SharingSetting {
-    fn get(&self, _: &ConfigurationContext) -> SharingChoice {
-        let place = self.0.load(Ordering::Relaxed);
-        SharingChoice(i32::try_from(place).unwrap_or(1))
-    }
-
-    fn set(&self, _: &ConfigurationContext, choice: SharingChoice) -> Result<(), RedisError> {
-        let place = u64::try_from(choice.0).unwrap_or(1);
-        self.0.store(place, Ordering::Relaxed);
-        Ok(())
-    }
-}
-
-/// Whether and how the share rule holds hits.
-pub fn sharing() -> Sharing {
-    let place = usize::try_from(SHARING.0.load(Ordering::Relaxed)).unwrap_or(1);
-    Sharing::ALL
-        .get(place)
-        .map_or(Sharing::Open, |(sharing, _)| *sharing)
-}
-
 /// See [`REGION_CHANGES`].
 pub fn region_changes() -> usize {
     REGION_CHANGES.get()
@@ -269,8 +149,7 @@ pub fn load(loading: &Loading) -> Result<(), String> {
         loading.add_setting(setting.name, &setting.value, setting.default, bounds);
     }
     loading.add_switch(CL_THROTTLE_NAME, &CL_THROTTLE);
-    loading.add_text_setting(REGION_NAME, &REGION);
-    loading.add_choice(SHARING_NAME, &SHARING, SharingChoice(1));
+    region::add(loading);
     loading.load_settings()?;
     if loading.has_unknown_settings() {
         return Err(format!(
@@ -284,13 +163,14 @@ pub fn load(loading: &Loading) -> Result<(), String> {
         };
         set(name, value)?;
     }
+    super::regions::check_names();
     Ok(())
 }
 
 /// The names of all settings, for an error.
 fn names(prefix: &str) -> String {
     let names = SETTINGS.iter().map(|setting| setting.name);
-    let names = names.chain([REGION_NAME, SHARING_NAME, CL_THROTTLE_NAME]);
+    let names = names.chain(region::NAMES).chain([CL_THROTTLE_NAME]);
     let names: Vec<String> = names.map(|name| format!("{prefix}{name}")).collect();
     names.join(", ")
 }
@@ -300,14 +180,8 @@ fn set(name: &[u8], value: &[u8]) -> Result<(), String> {
     if name == CL_THROTTLE_NAME.as_bytes() {
         return set_cl_throttle(value);
     }
-    if name == REGION_NAME.as_bytes() {
-        let is_taken = REGION.take(value);
-        return is_taken
-            .then_some(())
-            .ok_or_else(|| format!("ratelimit: {REGION_NAME}: {REGION_EXPECTED}"));
-    }
-    if name == SHARING_NAME.as_bytes() {
-        return set_sharing(value);
+    if let Some(set) = region::set(name, value) {
+        return set;
     }
     let named = |setting: &&Setting| setting.name.as_bytes() == name;
     let Some(setting) = SETTINGS.into_iter().find(named) else {
@@ -327,14 +201,6 @@ fn set(name: &[u8], value: &[u8]) -> Result<(), String> {
         )
     })?;
     setting.value.store(value, Ordering::Relaxed);
-    Ok(())
-}
-
-fn set_sharing(value: &[u8]) -> Result<(), String> {
-    let mut words = Sharing::ALL.iter().map(|(_, word)| word.as_bytes());
-    let place = words.position(|word| word == value);
-    let place = place.ok_or("ratelimit: region-share must be no, open or strict")?;
-    SHARING.0.store(place as u64, Ordering::Relaxed);
     Ok(())
 }
 

@@ -65,5 +65,6 @@ fn on_tick(context: &Context, _ticks_a_second: u64) {
         node.stats.set_bounds(config::stats_bounds());
     });
     policy::end_due(now_ms());
+    super::regions::check_names();
     journal::tick(&Call::of(context));
 }

@@ -2,7 +2,7 @@
 //! is saved, sent on, or part of any key.
 
 use super::config;
-use super::raw::{is_main_thread, random_seeds, Key};
+use super::raw::{is_main_thread, random_seeds, warning, Key};
 use crate::core::limit::Algorithm;
 use crate::core::limiter::regional::Local;
 use crate::core::quote::regional::Here;
@@ -19,6 +19,8 @@ pub struct Regions {
     pub peers: Peers,
     /// Which this one was when it was last asked: of another name, nobody has acknowledged anything.
     name: Option<Region>,
+    /// Whether the log has said that any name is taken.
+    is_told: bool,
 }
 
 struct Guarded(RefCell<Option<Regions>>);
@@ -37,14 +39,29 @@ pub fn with<T>(body: impl FnOnce(&mut Regions) -> T) -> T {
         ring: Ring::new(random_seeds()[0]),
         peers: Peers::default(),
         name: config::REGION.get(),
+        is_told: false,
     });
     let name = config::REGION.get();
     if regions.name != name {
         regions.name = name;
-        regions.peers.clear();
+        regions.peers.clear(name);
         regions.ring.clear();
     }
     body(regions)
+}
+
+/// Says so in the log, once, where no region is listed: whoever may send usage may do so under any name.
+pub fn check_names() {
+    with(|regions| {
+        let takes_any = regions.name.is_some() && regions.peers.known().is_empty();
+        if takes_any && !regions.is_told {
+            warning(
+                "ratelimit.regions is empty: usage that is sent under any region's name is counted. \
+                 List the regions that are known: CONFIG SET ratelimit.regions \"eu us\"",
+            );
+        }
+        regions.is_told = takes_any;
+    });
 }
 
 /// Which region this one is, for a hit; `None` where none is set, and for leases, which regions do not share.
@@ -81,6 +98,6 @@ pub fn note(key: &Key, local: &mut Local, now_ms: u64) {
 pub fn begin_term() {
     with(|regions| {
         regions.ring.begin_term();
-        regions.peers.clear();
+        regions.peers.clear(regions.name);
     });
 }

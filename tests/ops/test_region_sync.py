@@ -109,6 +109,16 @@ class RegionSync(unittest.TestCase):
         delay.join()
         self.await_used((us,), "k", 7)
 
+    def test_it_says_where_a_region_is_not_listed_and_goes_on_once_it_is(self):
+        eu, us = self.region("eu", 'ratelimit.regions "eu ap"'), self.region("us", "ratelimit.regions us")
+        eu.hits(3, "RL.FIXED k 100 30d")
+        self.relay(eu, ("us", us.port))
+        eventually("the target's refusal is told", lambda: "ERR ratelimit.regions does not list 'eu'" in self.said(eu))
+        self.assertIn("eu takes nothing from us: its ratelimit.regions does not list it", self.said(eu))
+        self.assertEqual(us.call("EXISTS k"), 0)
+        us.call("CONFIG SET ratelimit.regions eu")
+        self.await_used((us,), "k", 3)
+
     def test_a_key_of_another_kind_over_there_holds_up_no_other(self):
         eu, us = self.region("eu"), self.region("us")
         us.call("SET k x")

@@ -55,6 +55,8 @@ def explain(error):
         return shown + " (this is a replica: name its primary)"
     if error.startswith(("NOAUTH", "WRONGPASS")):
         return error.split()[0] + f": it wants a password ({PASSWORD} in the environment) and perhaps a user (--user)"
+    if "ratelimit.regions does not list" in error:
+        return shown + " (CONFIG SET it there)"
     return shown
 
 

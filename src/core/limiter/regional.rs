@@ -128,6 +128,23 @@ impl Body {
         }
     }
 
+    /// Keeps the parts of the regions that `is_kept`. Returns how many others there were, and a region of theirs.
+    pub fn retain(&mut self, is_kept: impl Fn(Region) -> bool) -> (u64, Option<Region>) {
+        let (mut count, mut dropped) = (0, None);
+        let mut keeps = |origin: Origin| {
+            let is_kept = is_kept(origin.region);
+            if !is_kept {
+                count += 1;
+                dropped = Some(origin.region);
+            }
+            is_kept
+        };
+        each!(self, meters => for meter in &mut meters.0 {
+            meter.parts_mut().retain(|part| keeps(part.origin()));
+        });
+        (count, dropped)
+    }
+
     /// What a limiter of one region holds, as that region's own. `None` of leases and of what is regional already.
     pub(in crate::core) fn upgrade(
         limiter: LimiterRef,

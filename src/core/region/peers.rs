@@ -12,6 +12,8 @@ use super::share::Share;
 use crate::core::algorithm::joint::Received;
 use crate::core::error::Error;
 use crate::core::limit::MAX_REGIONS;
+use arrayvec::ArrayVec;
+use std::fmt;
 
 /// How long a region counts as heard, besides the time between the last two times it was.
 const HEARD_MS: u64 = 2_000;
@@ -26,7 +28,7 @@ pub enum Sharing {
     No,
     /// Of the regions that are heard; one that is not does not count.
     Open,
-    /// Of all regions that were ever heard, until they are forgotten.
+    /// Of all regions that are listed, heard or not; where none is, of all that were ever heard, until they are forgotten.
     Strict,
 }
 
@@ -37,6 +39,56 @@ impl Sharing {
         (Self::Open, "open"),
         (Self::Strict, "strict"),
     ];
+}
+
+/// The most regions that may be listed.
+pub const MAX_KNOWN: usize = 16;
+
+/// The regions that are known, by name. Where none is listed, every region is known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Known(ArrayVec<Region, MAX_KNOWN>);
+
+impl Known {
+    /// Reads names between spaces or commas; `None` where one is not a name, or there are too many.
+    ///
+    /// ```
+    /// use ratelimit::core::region::peers::Known;
+    /// assert_eq!(Known::parse(b"us, eu  ap,us").unwrap().to_string(), "ap eu us");
+    /// assert!(Known::parse(b" ").unwrap().is_empty());
+    /// assert_eq!(Known::parse(b"eu EU"), None);
+    /// ```
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        let mut known = ArrayVec::new();
+        let names = text.split(|byte| matches!(byte, b' ' | b','));
+        for name in names.filter(|name| !name.is_empty()) {
+            let region = Region::parse(name)?;
+            if !known.contains(&region) {
+                known.try_push(region).ok()?;
+            }
+        }
+        known.sort_unstable();
+        Some(Self(known))
+    }
+
+    /// Whether none is listed.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether a region is listed.
+    pub fn lists(&self, region: Region) -> bool {
+        self.0.contains(&region)
+    }
+}
+
+impl fmt::Display for Known {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, region) in self.0.iter().enumerate() {
+            let space = if place > 0 { " " } else { "" };
+            write!(out, "{space}{region}")?;
+        }
+        Ok(())
+    }
 }
 
 /// What is known of one region.
@@ -58,6 +110,8 @@ pub struct Peer {
     pub news: u64,
     /// Windows and origins that were not taken.
     pub refused: u64,
+    /// Whether it was told of in the log that some of them are of regions that are not known.
+    pub is_told: bool,
 }
 
 impl Peer {
@@ -66,16 +120,62 @@ impl Peer {
     }
 }
 
-/// The regions that this server has heard of, by name.
+/// The regions that this server has heard of, or that are listed, by name.
 #[derive(Clone, Debug, Default)]
 pub struct Peers {
     list: Vec<Peer>,
+    known: Known,
 }
 
 impl Peers {
     /// All, by name.
     pub fn list(&self) -> &[Peer] {
         &self.list
+    }
+
+    /// The regions that are listed.
+    pub fn known(&self) -> &Known {
+        &self.known
+    }
+
+    /// Lists the regions that are known. What was heard of others is forgotten.
+    pub fn set_known(&mut self, known: Known, own: Option<Region>) {
+        self.known = known;
+        if !self.known.is_empty() {
+            let known = &self.known;
+            self.list
+                .retain(|peer| Some(peer.region) == own || known.lists(peer.region));
+        }
+        for peer in &mut self.list {
+            peer.is_told = false;
+        }
+        self.add_listed(own);
+    }
+
+    /// One that is listed is told of before it is heard, as one that was not.
+    fn add_listed(&mut self, own: Option<Region>) {
+        for region in self.known.0.clone() {
+            if Some(region) != own {
+                self.of(region);
+            }
+        }
+    }
+
+    /// Whether what a region has used is counted.
+    pub fn knows(&self, region: Region, own: Region) -> bool {
+        self.known.is_empty() || region == own || self.known.lists(region)
+    }
+
+    /// An error where a region is not known.
+    ///
+    /// # Errors
+    /// See there.
+    pub fn check(&self, region: Region, own: Region) -> Result<(), Error> {
+        if self.knows(region, own) {
+            Ok(())
+        } else {
+            Err(Error::UnknownRegion { region })
+        }
     }
 
     /// A region's, to change it; `None` where it is new and there is no room.
@@ -94,6 +194,7 @@ impl Peers {
                     merges: 0,
                     news: 0,
                     refused: 0,
+                    is_told: false,
                 };
                 self.list.insert(place, peer);
                 place
@@ -131,16 +232,24 @@ impl Peers {
         Ok(())
     }
 
-    /// Forgets a region. Whether it was known.
-    pub fn forget(&mut self, region: Region) -> bool {
+    /// Forgets a region. Whether it was heard of.
+    ///
+    /// # Errors
+    /// One that is listed, and one that is not while others are.
+    pub fn forget(&mut self, region: Region, own: Region) -> Result<bool, Error> {
+        if self.known.lists(region) {
+            return Err(Error::ListedRegion { region });
+        }
+        self.check(region, own)?;
         let before = self.list.len();
         self.list.retain(|peer| peer.region != region);
-        self.list.len() < before
+        Ok(self.list.len() < before)
     }
 
-    /// Forgets what was heard and acknowledged: this server is not the one any more that it was said to.
-    pub fn clear(&mut self) {
+    /// Forgets what was heard and acknowledged: this server, now `own`, is not the one any more that it was said to.
+    pub fn clear(&mut self, own: Option<Region>) {
         self.list.clear();
+        self.add_listed(own);
     }
 
     /// Notes what became of a key that a region has sent. (One for which there is no room any more is not told of.)
@@ -164,7 +273,7 @@ impl Peers {
             let counts = match sharing {
                 Sharing::No => false,
                 Sharing::Open => peer.is_heard(now_ms),
-                Sharing::Strict => peer.at_ms > 0,
+                Sharing::Strict => peer.at_ms > 0 || !self.known.is_empty(),
             };
             if counts {
                 regions += 1;
@@ -209,10 +318,11 @@ mod tests {
         assert_eq!(peers.share(eu, Sharing::Open, 20_000), None);
         let strict = peers.share(eu, Sharing::Strict, 20_000).unwrap();
         assert_eq!((strict.regions, strict.acknowledged_ms), (3, 8_500));
-        assert!(peers.forget(ap) && !peers.forget(ap));
+        assert_eq!(peers.forget(ap, eu), Ok(true));
+        assert_eq!(peers.forget(ap, eu), Ok(false));
         assert_eq!(peers.share(eu, Sharing::Strict, 20_000).unwrap().regions, 2);
         assert_eq!(peers.list().len(), 2);
-        peers.clear();
+        peers.clear(Some(eu));
         assert_eq!(peers.list().len(), 0);
     }
 
@@ -279,6 +389,67 @@ mod tests {
         );
         peers.hear(us, 60, Some(400), 500).unwrap();
         assert_eq!(peers.list()[0].echo_ms, 400);
+    }
+
+    #[test]
+    fn a_region_that_is_not_listed_is_not_known() {
+        let mut peers = Peers::default();
+        let [eu, us, ap] = ["eu", "us", "ap"].map(region);
+        peers.hear(us, 5, Some(9_000), 10_000).unwrap();
+        peers.hear(ap, 5, Some(9_000), 10_000).unwrap();
+        assert!(peers.knows(ap, eu));
+        peers.set_known(Known::parse(b"eu us").unwrap(), Some(eu));
+        let heard = |peers: &Peers| {
+            let list = peers.list().iter();
+            list.map(|peer| (peer.region, peer.heard_ms))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(heard(&peers), [(us, 5)], "what was heard of it stays");
+        assert_eq!(peers.check(us, eu), Ok(()));
+        let unknown = Err(Error::UnknownRegion { region: ap });
+        assert_eq!(peers.check(ap, eu), unknown);
+        assert_eq!(peers.forget(ap, eu).map(|_| ()), unknown);
+        let listed = Err(Error::ListedRegion { region: us });
+        assert_eq!(peers.forget(us, eu), listed);
+        // Its own name is known, listed or not.
+        peers.set_known(Known::parse(b"ap").unwrap(), Some(eu));
+        assert_eq!(peers.check(eu, eu), Ok(()));
+        assert_eq!(heard(&peers), [(ap, 0)], "listed, and not heard");
+        peers.set_known(Known::default(), Some(eu));
+        assert_eq!(peers.check(us, eu), Ok(()));
+    }
+
+    #[test]
+    fn strict_counts_what_is_listed_from_the_start() {
+        let mut peers = Peers::default();
+        let [eu, us, ap] = ["eu", "us", "ap"].map(region);
+        let known = Known::parse(b"ap eu us").unwrap();
+        peers.set_known(known, Some(eu));
+        for _ in 0..2 {
+            let share = peers.share(eu, Sharing::Strict, 10_000).unwrap();
+            assert_eq!((share.regions, share.rank), (3, 1));
+            assert_eq!(share.acknowledged_ms, 0);
+            assert_eq!(peers.share(eu, Sharing::Open, 10_000), None);
+            peers.hear(ap, 5, Some(9_000), 10_000).unwrap();
+            peers.clear(Some(eu)); // promoted, say
+        }
+        // Of another name, the others are others.
+        peers.clear(Some(us));
+        let share = peers.share(us, Sharing::Strict, 10_000).unwrap();
+        assert_eq!((share.regions, share.rank), (3, 2));
+    }
+
+    #[test]
+    fn so_many_regions_may_be_listed_and_no_more() {
+        let names = |count: usize| {
+            let names: Vec<_> = (0..count).map(|number| format!("r{number}")).collect();
+            names.join(" ")
+        };
+        let known = Known::parse(names(MAX_KNOWN).as_bytes()).unwrap();
+        assert!(known.lists(region("r15")) && !known.lists(region("r16")));
+        assert_eq!(Known::parse(known.to_string().as_bytes()), Some(known));
+        assert_eq!(Known::parse(names(MAX_KNOWN + 1).as_bytes()), None);
+        assert_eq!(Known::parse(b"eu;us"), None);
     }
 
     #[test]

@@ -11,9 +11,10 @@ use crate::core::region::origin::Region;
 use crate::core::region::ring::{Cursor, Place};
 use crate::core::request;
 use crate::server::propagate::APPLY;
-use crate::server::raw::{now_ms, Call, Key, Keys};
+use crate::server::raw::{now_ms, warning, Call, Key, Keys};
 use crate::server::slot::Slot;
 use crate::server::{config, data_type, regions};
+use std::borrow::Cow;
 
 /// Keys of one RL.CHANGES, if nobody says, and at the most.
 const DEFAULT_COUNT: usize = 1_000;
@@ -155,7 +156,13 @@ pub fn merge(call: &Call, keys: &mut Keys) -> Result<(), Error> {
     const PAYLOAD: usize = 2;
     let own = own()?;
     let parts = call.arg(PAYLOAD);
-    let payload = codec::decode_parts(parts).ok_or(Error::Parts { at: PAYLOAD })?;
+    let mut payload = codec::decode_parts(parts).ok_or(Error::Parts { at: PAYLOAD })?;
+    regions::with(|regions| regions.peers.check(payload.sender, own))?;
+    let strangers = drop_strangers(&mut payload, own);
+    let parts = match strangers {
+        0 => Cow::Borrowed(parts),
+        _ => Cow::Owned(codec::encode_parts(&payload)), // replicas know what is counted here, not who is known
+    };
     let setting = Merging {
         now_ms: now_ms(),
         debt_ms: DEBT_MS,
@@ -174,11 +181,30 @@ pub fn merge(call: &Call, keys: &mut Keys) -> Result<(), Error> {
     let is_news = slot.merge(&payload, setting, own)?;
     if is_news {
         slot.key()
-            .replicate(APPLY, &codec::encode_merge(parts, setting, own));
+            .replicate(APPLY, &codec::encode_merge(&parts, setting, own));
         slot.key().signal_modified();
     }
     call.reply_integer(i64::from(is_news));
     Ok(())
+}
+
+/// A region that is known has copies of what others have used, too. Those of one that is not known are not taken, and hold up
+/// nothing else: they are counted as refused, and the log says so once. Returns how many there were.
+fn drop_strangers(payload: &mut Payload, own: Region) -> u64 {
+    regions::with(|regions| {
+        let known = |region| regions.peers.knows(region, own);
+        let (count, stranger) = payload.body.retain(known);
+        if let (Some(stranger), Some(peer)) = (stranger, regions.peers.of(payload.sender)) {
+            peer.refused += count;
+            if !std::mem::replace(&mut peer.is_told, true) {
+                warning(&format!(
+                    "{} has sent what '{stranger}' has used, which ratelimit.regions does not list: it is not counted",
+                    payload.sender
+                ));
+            }
+        }
+        count
+    })
 }
 
 /// `RL.HEARD region until-ms [region echo-ms ...]`
@@ -200,12 +226,16 @@ pub fn heard(call: &Call) -> Result<(), Error> {
     for at in (REGION + 2..words.len()).step_by(2) {
         let of = region(&words, at)?;
         let time_ms = time(at + 1, "echo-ms")?;
+        regions::with(|regions| regions.peers.check(of, own))?;
         if of == own {
             echo_ms = Some(time_ms);
         }
     }
     let now_ms = now_ms();
-    regions::with(|regions| regions.peers.hear(sender, until_ms, echo_ms, now_ms))?;
+    regions::with(|regions| {
+        regions.peers.check(sender, own)?;
+        regions.peers.hear(sender, until_ms, echo_ms, now_ms)
+    })?;
     call.reply_simple(c"OK");
     Ok(())
 }
@@ -239,13 +269,13 @@ pub fn list(call: &Call) -> Result<(), Error> {
     Ok(())
 }
 
-/// `RL.REGION FORGET region`: 1 if it was known.
+/// `RL.REGION FORGET region`: 1 if it was heard of.
 pub fn forget(call: &Call) -> Result<(), Error> {
     const REGION: usize = 2;
-    own()?;
+    let own = own()?;
     let region = region(&call.args(), REGION)?;
-    let was_known = regions::with(|regions| regions.peers.forget(region));
-    call.reply_integer(i64::from(was_known));
+    let was_heard = regions::with(|regions| regions.peers.forget(region, own))?;
+    call.reply_integer(i64::from(was_heard));
     Ok(())
 }
 
