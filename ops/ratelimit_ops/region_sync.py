@@ -38,7 +38,8 @@ EPILOG = f"""\
 passwords: in the environment, {PASSWORD} for --from, {TARGET_PASSWORD} for the targets
 
 the targets' user needs: +rl.merge +rl.heard ~* (and with --cluster: +cluster|nodes)
-the source's user needs: +rl.changes +rl.region +config|get (and with --cluster: +cluster|nodes)
+the source's user needs: %R~* +rl.changes +rl.region +config|get (and with --cluster: +cluster|nodes)
+keys that the source's user may not read are not shared: %R~shared:* shares those alone
 exit status: 0 ended by a signal; 1 the source cannot be read as things stand; 2 wrong usage
 """
 
@@ -76,11 +77,11 @@ class Reader:
 
     def __init__(self, node, cursor):
         self.node, self.cursor = node, cursor
-        self.until_ms = 0
+        self.until_ms = self.withheld = 0
 
     def read(self):
         """Key after payload, as a list of pairs; `until_ms` is until when all that changed has been read."""
-        self.cursor, self.until_ms, flat = self.node.call("RL.CHANGES", self.cursor, "COUNT", KEYS_AT_ONCE)
+        self.cursor, self.until_ms, flat, self.withheld = self.node.call("RL.CHANGES", self.cursor, "COUNT", KEYS_AT_ONCE)
         return list(zip(flat[::2], flat[1::2]))
 
     def heard_ms(self, region):
@@ -155,7 +156,7 @@ class Link(threading.Thread):
         self.ended = threading.Event()
         self.cursors = {}  # for each server of the source, from where on nothing was answered yet
         self.rounds = collections.deque()  # (round, cursors behind it), not answered yet
-        self.sent = self.news = self.refused = self.restarts = 0
+        self.sent = self.news = self.refused = self.withheld = self.restarts = 0
         self.answered_at = self.round_trip = self.trouble = None
 
     def run(self):
@@ -206,6 +207,7 @@ class Link(threading.Thread):
         is_full = False
         for reader in readers:
             pairs = reader.read()
+            self.withhold(reader)
             is_full |= len(pairs) >= KEYS_AT_ONCE
             for key, payload in pairs:
                 merges[owners.of(key)].append(("RL.MERGE", key, payload))
@@ -216,6 +218,16 @@ class Link(threading.Thread):
         for name, line in lines.items():
             line.send(number, [*merges.get(name, []), heard])
         return is_full
+
+    def withhold(self, reader):
+        if reader.withheld and not self.withheld:
+            print(
+                f"region-sync: {self.region}: {reader.node.name} withholds keys that its user may not read: they are not shared"
+                " (give it %R~ and a pattern of those that are to be)",
+                file=sys.stderr,
+                flush=True,
+            )
+        self.withheld += reader.withheld
 
     def receive(self, lines, seconds):
         until = time.monotonic() + seconds
@@ -244,7 +256,7 @@ class Link(threading.Thread):
         ago = "not answered yet"
         if self.answered_at is not None:
             ago = f"answered {time.monotonic() - self.answered_at:.1f} s ago, round trip {1000 * self.round_trip:.0f} ms"
-        counts = f"keys sent {self.sent:,}, news {self.news:,}, refused {self.refused:,}, begun again {self.restarts:,}"
+        counts = f"keys sent {self.sent:,}, news {self.news:,}, refused {self.refused:,}, withheld {self.withheld:,}, begun again {self.restarts:,}"
         return f"{self.region:<8} {ago}   {counts}" + (f"   {printable(self.trouble)}" if self.trouble else "")
 
 

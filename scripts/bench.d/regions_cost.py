@@ -37,7 +37,7 @@ def changes(region):
     """RL.MERGE of all that it has, as a relay sends it."""
     cursor, until_ms, flat, words = "0", 0, [None], []
     while flat or not until_ms:
-        cursor, until_ms, flat = region.node.call("RL.CHANGES", cursor, "COUNT", AT_ONCE)
+        cursor, until_ms, flat, _ = region.node.call("RL.CHANGES", cursor, "COUNT", AT_ONCE)
         words += [("RL.MERGE", key, payload) for key, payload in zip(flat[::2], flat[1::2])]
     return words
 

@@ -190,6 +190,7 @@ pub enum Error {
         adding: usize,
     },
     NoRegion,
+    NoUser,
     Region {
         at: usize,
     },
@@ -408,6 +409,7 @@ impl fmt::Display for Error {
                 "ERR too much text in deny lists: {have} bytes and {adding} more (maximum {max})"
             ),
             Error::NoRegion => out.write_str("ERR no region is set: expected CONFIG SET ratelimit.region"),
+            Error::NoUser => out.write_str("ERR only a client is told what has changed: a script or a module has no user whose rights say of which keys"),
             Error::Region { at } => write!(
                 out,
                 "ERR argument {at} (region) must be from 1 to {} bytes of a-z, 0-9 and -",

@@ -164,10 +164,11 @@ fn table() -> Vec<Command> {
         Command {
             name: "rl.changes",
             handler: keyed(region::changes),
-            flags: c"readonly admin",
-            categories: "read admin slow dangerous ratelimit",
+            // It has no key for the server to check, and whoever has `+@read` is not to have it: so it is not `readonly`.
+            flags: c"admin",
+            categories: "admin slow dangerous ratelimit",
             arity: -2,
-            summary: c"Returns the rate limiters that have changed since a cursor, for other regions.",
+            summary: c"Returns the rate limiters that have changed since a cursor and that the user may read, for other regions.",
             complexity: c"O(N) where N is the count.",
             keys: KeySpec::None,
             args: || {

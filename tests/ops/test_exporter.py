@@ -267,7 +267,7 @@ class Prometheus(unittest.TestCase):
 
         # What us knows of eu comes back to an eu that has lost it, as after a failover.
         eventually("us knows", lambda: cls.other.call("EXISTS user:2"))
-        cursor, _, pairs = cls.other.call("RL.CHANGES 0 COUNT 100000")
+        cursor, _, pairs, _ = cls.other.call("RL.CHANGES 0 COUNT 100000")
         payload = dict(zip(pairs[::2], pairs[1::2]))["user:2"]
 
         def lost():

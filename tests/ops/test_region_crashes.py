@@ -195,7 +195,7 @@ class RegionCrashes(unittest.TestCase):
         differ by what they gain in a lag until they are told again."""
         cursor, until_ms, news, flat = "0", 0, [], [None]
         while flat or not until_ms:
-            cursor, until_ms, flat = region.primary.call(f"RL.CHANGES {cursor}")
+            cursor, until_ms, flat, _ = region.primary.call(f"RL.CHANGES {cursor}")
             pairs = list(zip(flat[::2], flat[1::2]))
             replies = other.primary.node.pipeline([("RL.MERGE", key, payload) for key, payload in pairs])
             news += [key for (key, _), reply in zip(pairs, replies) if reply != 0 and not key.endswith("bucket")]

@@ -85,7 +85,7 @@ class Top(unittest.TestCase):
     def one_change(self, server, key):
         cursor = "0"
         for _ in range(100):
-            cursor, _, pairs = server.call(["RL.CHANGES", cursor])
+            cursor, _, pairs, _ = server.call(["RL.CHANGES", cursor])
             changes = dict(zip(pairs[::2], pairs[1::2]))
             if key in changes:
                 return changes[key]

@@ -38,6 +38,7 @@ mod policies;
 mod probe;
 mod readme;
 mod regions;
+mod regions_known;
 mod registration;
 mod replication;
 mod resharding;

@@ -5,7 +5,7 @@ use crate::support::{eventually, Random, Reply, Server};
 
 const NAMES: [&str; 3] = ["eu", "us", "ap"];
 
-fn region(name: &str, lines: &[&str]) -> Server {
+pub(super) fn region(name: &str, lines: &[&str]) -> Server {
     let own = format!("ratelimit.region {name}");
     Server::with(&[&[own.as_str()], lines].concat())
 }
@@ -20,12 +20,12 @@ fn regions(count: usize) -> Vec<Server> {
 }
 
 /// Keys, and what of each is to be merged.
-type Sent = Vec<(Vec<u8>, Vec<u8>)>;
+pub(super) type Sent = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// Keys and what to merge into them, as a reader at `cursor` is handed.
-fn changes(from: &Server, cursor: &mut String) -> (i64, Sent) {
+pub(super) fn changes(from: &Server, cursor: &mut String) -> (i64, Sent) {
     let reply = from.call(&format!("RL.CHANGES {cursor}"));
-    let [next, until, sent] = reply.array() else {
+    let [next, until, sent, _] = reply.array() else {
         panic!("{reply:?}");
     };
     *cursor = next.text();
@@ -35,7 +35,7 @@ fn changes(from: &Server, cursor: &mut String) -> (i64, Sent) {
 }
 
 /// Everything that a reader is handed, a pass and what has changed since.
-fn everything(from: &Server, cursor: &mut String) -> (i64, Sent) {
+pub(super) fn everything(from: &Server, cursor: &mut String) -> (i64, Sent) {
     let mut all = Vec::new();
     loop {
         let (until, sent) = changes(from, cursor);
@@ -47,12 +47,12 @@ fn everything(from: &Server, cursor: &mut String) -> (i64, Sent) {
     }
 }
 
-fn merge(to: &Server, key: &[u8], payload: &[u8]) -> Reply {
+pub(super) fn merge(to: &Server, key: &[u8], payload: &[u8]) -> Reply {
     to.call_bytes(&[b"RL.MERGE", key, payload])
 }
 
 /// Carries everything from one to another, once.
-fn carry(from: &Server, to: &Server) {
+pub(super) fn carry(from: &Server, to: &Server) {
     let mut cursor = "0".to_string();
     for (key, payload) in everything(from, &mut cursor).1 {
         let reply = merge(to, &key, &payload);
@@ -75,12 +75,12 @@ fn limit(server: &Server, key: &str, place: usize) -> Reply {
     info.field("limits").array()[place].clone()
 }
 
-fn used(server: &Server, key: &str) -> i64 {
+pub(super) fn used(server: &Server, key: &str) -> i64 {
     limit(server, key, 0).field("used").int()
 }
 
 /// What each region has used, by name.
-fn by_region(server: &Server, key: &str) -> Vec<(String, i64)> {
+pub(super) fn by_region(server: &Server, key: &str) -> Vec<(String, i64)> {
     let limit = limit(server, key, 0);
     let pairs = limit.field("regions").array();
     pairs
@@ -89,7 +89,7 @@ fn by_region(server: &Server, key: &str) -> Vec<(String, i64)> {
         .collect()
 }
 
-const LIMITS: [(&str, &str); 3] = [
+pub(super) const LIMITS: [(&str, &str); 3] = [
     ("FIXED", "10 30d"),
     ("SLIDING", "10 30d"),
     ("BUCKET", "10 1 30d"),
@@ -376,7 +376,7 @@ fn what_a_key_had_used_before_a_region_was_set_is_the_regions_own() {
     }
 }
 
-fn heard(server: &Server, from: &str, until_ms: i64, of: &str, echo_ms: i64) {
+pub(super) fn heard(server: &Server, from: &str, until_ms: i64, of: &str, echo_ms: i64) {
     server.ok(&format!("RL.HEARD {from} {until_ms} {of} {echo_ms}"));
 }
 

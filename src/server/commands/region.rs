@@ -11,7 +11,7 @@ use crate::core::region::origin::Region;
 use crate::core::region::ring::{Cursor, Place};
 use crate::core::request;
 use crate::server::propagate::APPLY;
-use crate::server::raw::{now_ms, warning, Call, Key, Keys};
+use crate::server::raw::{now_ms, warning, Call, Key, Keys, User};
 use crate::server::slot::Slot;
 use crate::server::{config, data_type, regions};
 use std::borrow::Cow;
@@ -32,8 +32,8 @@ fn region(words: &[&[u8]], at: usize) -> Result<Region, Error> {
     Region::parse(name).ok_or(Error::Region { at })
 }
 
-/// `RL.CHANGES cursor [COUNT n]`: the next cursor, until when the reader has been handed everything then, and key after
-/// payload.
+/// `RL.CHANGES cursor [COUNT n]`: the next cursor, until when the reader has been handed everything then, key after payload,
+/// and how many keys were withheld, as the user may not read them.
 pub fn changes(call: &Call, keys: &mut Keys) -> Result<(), Error> {
     const CURSOR: usize = 1;
     let own = own()?;
@@ -42,34 +42,68 @@ pub fn changes(call: &Call, keys: &mut Keys) -> Result<(), Error> {
     let behind = args.get(CURSOR + 1..).unwrap_or_default();
     let count = request::scan_count(behind, CURSOR + 1, DEFAULT_COUNT, MAX_COUNT)?;
     let now_ms = now_ms();
-    let (next, until_ms, sent) = match regions::with(|regions| regions.ring.place(cursor)) {
-        Place::Changes { from } => changed(call, keys, own, from, count, now_ms),
-        Place::Pass { scan, from } => pass(call, keys, own, scan, from, count, now_ms),
+    let mut sent = Sent {
+        call,
+        keys,
+        user: call.user().ok_or(Error::NoUser)?,
+        own,
+        now_ms,
+        pairs: Vec::new(),
+        withheld: 0,
     };
-    call.reply_array(3);
+    let (next, until_ms) = match regions::with(|regions| regions.ring.place(cursor)) {
+        Place::Changes { from } => changed(&mut sent, from, count),
+        Place::Pass { scan, from } => pass(&mut sent, scan, from, count),
+    };
+    call.reply_array(4);
     let next = regions::with(|regions| regions.ring.cursor(next));
     call.reply_bytes(next.as_bytes());
     call.reply_count(until_ms);
-    call.reply_array(2 * sent.len());
-    for (name, payload) in sent {
+    call.reply_array(2 * sent.pairs.len());
+    for (name, payload) in sent.pairs {
         call.reply_bytes(&name);
         call.reply_bytes(&payload);
     }
+    call.reply_count(sent.withheld);
     Ok(())
 }
 
-type Sent = Vec<(Vec<u8>, Vec<u8>)>;
+/// What a reader is handed: of the keys that its user may read.
+struct Sent<'a, 'keys> {
+    call: &'a Call<'a>,
+    keys: &'a mut Keys<'keys>,
+    user: User<'a>,
+    own: Region,
+    now_ms: u64,
+    pairs: Vec<(Vec<u8>, Vec<u8>)>,
+    withheld: u64,
+}
+
+impl Sent<'_, '_> {
+    /// Adds a key, or withholds it; one that is gone, or of which `is_sent` says no, is neither.
+    fn add(
+        &mut self,
+        name: &[u8],
+        of: Option<Region>,
+        is_sent: impl FnOnce(&regional::Regional) -> bool,
+    ) {
+        let (own, now_ms) = (self.own, self.now_ms);
+        let look = |key: Key| exported(&key, own, of, now_ms, is_sent);
+        let Some(payload) = self.keys.look_at(name, look) else {
+            return;
+        };
+        if self.user.may_read(name) {
+            self.pairs.push((name.to_vec(), payload));
+        } else {
+            self.withheld += 1;
+        }
+    }
+}
 
 /// What has changed from an entry on.
-fn changed(
-    call: &Call,
-    keys: &mut Keys,
-    own: Region,
-    from: u64,
-    count: usize,
-    now_ms: u64,
-) -> (Place, u64, Sent) {
-    let database = call.database();
+fn changed(sent: &mut Sent, from: u64, count: usize) -> (Place, u64) {
+    let (own, now_ms) = (sent.own, sent.now_ms);
+    let database = sent.call.database();
     let quiet = config::region_quiet();
     let entries: Vec<_> = regions::with(|regions| {
         let entries = regions.ring.from(from);
@@ -85,49 +119,31 @@ fn changed(
         regions.ring.hand(next);
         regions.ring.complete_until_ms(next, now_ms)
     });
-    let mut sent = Sent::new();
-    for (number, entry) in entries
-        .into_iter()
-        .filter(|(_, entry)| entry.database == database)
-    {
+    let here = entries
+        .iter()
+        .filter(|(_, entry)| entry.database == database);
+    for (number, entry) in here {
         // A key with a later entry is sent with that one, and one that is gone is not.
-        let payload = keys.look_at(&entry.name, |key| {
-            exported(&key, own, Some(own), now_ms, |regional| {
-                regional.local.entry == number && regional.has_used(own, quiet, now_ms)
-            })
+        sent.add(&entry.name, Some(own), |regional| {
+            regional.local.entry == *number && regional.has_used(own, quiet, now_ms)
         });
-        if let Some(payload) = payload {
-            sent.push((entry.name.into(), payload));
-        }
     }
-    (Place::Changes { from: next }, until_ms, sent)
+    (Place::Changes { from: next }, until_ms)
 }
 
 /// A part of a pass over all keys.
-fn pass(
-    call: &Call,
-    keys: &mut Keys,
-    own: Region,
-    scan: u64,
-    from: u64,
-    count: usize,
-    now_ms: u64,
-) -> (Place, u64, Sent) {
-    let Some((scan, names)) = call.scan(scan, count, "ratelimit") else {
-        return (Place::Pass { scan, from }, 0, Sent::new()); // the server is loading, say: later
+fn pass(sent: &mut Sent, scan: u64, from: u64, count: usize) -> (Place, u64) {
+    let Some((scan, names)) = sent.call.scan(scan, count, "ratelimit") else {
+        return (Place::Pass { scan, from }, 0); // the server is loading, say: later
     };
-    let mut sent = Sent::new();
     for name in names {
-        let payload = keys.look_at(&name, |key| exported(&key, own, None, now_ms, |_| true));
-        if let Some(payload) = payload {
-            sent.push((name, payload));
-        }
+        sent.add(&name, None, |_| true);
     }
     if scan != 0 {
-        return (Place::Pass { scan, from }, 0, sent);
+        return (Place::Pass { scan, from }, 0);
     }
-    let until_ms = regions::with(|regions| regions.ring.complete_until_ms(from, now_ms));
-    (Place::Changes { from }, until_ms, sent)
+    let until_ms = regions::with(|regions| regions.ring.complete_until_ms(from, sent.now_ms));
+    (Place::Changes { from }, until_ms)
 }
 
 /// What a key holds for other regions: a region's own part, or all.
