@@ -10,7 +10,7 @@ import random
 
 ENTRIES = 32  # of an exported log
 HEARD_MS = 2000
-TURN_MS = 500
+TURN_MS = 1000
 
 
 class Network:
@@ -85,7 +85,9 @@ class Regions:
         since, count = min(self.echo[region][other] for other in others), len(others) + 1
         recent = sum(time > since for time in self.own[region].times)
         share, rest = divmod(self.setting.limit - (view - recent), count)
-        return recent + 1 <= share + ((region + now // TURN_MS) % count < rest)
+        # A turn counts once each other region is heard past its beginning.
+        is_turn = all(self.heard[region][other] >= now - now % TURN_MS for other in others)
+        return recent + 1 <= share + (is_turn and (region + now // TURN_MS) % count < rest)
 
     def event(self, now, region, sender, told):
         if sender is None:

@@ -115,6 +115,8 @@ fn hold<J: InBody>(
         return Ok(());
     };
     let cost = hit.cost.unsigned_abs();
+    let needed = hit.rare.min.unwrap_or(cost);
+    // What it has room for, and when to come back where that is too little.
     let room = |(index, limit): (usize, &Limit)| {
         let ask = hit.ask(index, limit, now_ms);
         let meter = Meters::find(meters, index, limit);
@@ -123,10 +125,13 @@ fn hold<J: InBody>(
             Algorithm::Bucket => recent.min(view), // of a level nobody can say whose it is
             _ => recent.min(own),
         };
-        share.room(limit.limit(), view, recent, cost, now_ms)
+        let limit = limit.limit();
+        let wait_ms = share.wait_ms(limit, view, recent, needed, now_ms);
+        (share.room(limit, view, recent, cost, now_ms), wait_ms)
     };
-    let rooms: ArrayVec<u64, MAX_LIMITS> = hit.limits.iter().enumerate().map(room).collect();
-    let least = rooms.iter().copied().min().unwrap_or(u64::MAX);
+    let rooms: ArrayVec<(u64, u64), MAX_LIMITS> = hit.limits.iter().enumerate().map(room).collect();
+    let least = rooms.iter().map(|(room, _)| *room).min();
+    let least = least.unwrap_or(u64::MAX);
     if least >= cost {
         return Ok(());
     }
@@ -144,11 +149,10 @@ fn hold<J: InBody>(
     }
     Meters::quote(meters, block, false, hit, now_ms, out)?;
     out.fits = false;
-    let needed = hit.rare.min.unwrap_or(cost);
-    for (verdict, room) in out.decision.verdicts.iter_mut().zip(rooms) {
+    for (verdict, (room, wait_ms)) in out.decision.verdicts.iter_mut().zip(rooms) {
         if room < needed {
             verdict.allowed = false;
-            verdict.retry = Retry::After(share.retry_ms);
+            verdict.retry = Retry::After(wait_ms);
         }
     }
     Ok(())

@@ -215,7 +215,14 @@ impl Peers {
         now_ms: u64,
     ) -> Result<(), Error> {
         let peer = self.of(region).ok_or(Error::TooManyRegions)?;
-        peer.heard_ms = peer.heard_ms.max(until_ms);
+        // Nothing is said by 0, as within a pass. One that is told of a time long past has stepped back its clock: what it said
+        // before says nothing of now. (A message that is only late is not that late, and the next one mends it.)
+        let has_stepped = (1..peer.heard_ms.saturating_sub(LONGEST_GAP_MS)).contains(&until_ms);
+        peer.heard_ms = if has_stepped {
+            until_ms
+        } else {
+            peer.heard_ms.max(until_ms)
+        };
         // This server's clock may have stepped back: what it said before says nothing of now.
         let before_ms = if peer.echo_ms > now_ms {
             0
@@ -268,7 +275,8 @@ impl Peers {
 
     /// What the share rule goes by now; `None` where it holds nothing.
     pub fn share(&self, own: Region, sharing: Sharing, now_ms: u64) -> Option<Share> {
-        let (mut regions, mut rank, mut acknowledged_ms) = (1, 0, u64::MAX);
+        let (mut regions, mut rank) = (1, 0);
+        let (mut acknowledged_ms, mut heard_ms) = (u64::MAX, u64::MAX);
         for peer in self.list.iter().filter(|peer| peer.region != own) {
             let counts = match sharing {
                 Sharing::No => false,
@@ -280,12 +288,14 @@ impl Peers {
                 rank += u64::from(peer.region < own);
                 let is_ahead = peer.echo_ms > now_ms; // the clock has stepped back
                 acknowledged_ms = acknowledged_ms.min(if is_ahead { 0 } else { peer.echo_ms });
+                heard_ms = heard_ms.min(peer.heard_ms);
             }
         }
         (regions > 1).then(|| Share {
             regions,
             rank,
             acknowledged_ms,
+            heard_ms,
             retry_ms: (now_ms - acknowledged_ms).clamp(1, HEARD_MS),
         })
     }
@@ -305,11 +315,12 @@ mod tests {
         let [eu, us, ap] = ["eu", "us", "ap"].map(region);
         assert_eq!(peers.share(eu, Sharing::Open, 10_000), None);
         peers.hear(us, 5, Some(9_000), 10_000).unwrap();
-        peers.hear(ap, 5, Some(8_500), 10_000).unwrap();
-        peers.hear(eu, 5, Some(1), 10_000).unwrap(); // a second primary of this name
+        peers.hear(ap, 4, Some(8_500), 10_000).unwrap();
+        peers.hear(eu, 3, Some(1), 10_000).unwrap(); // a second primary of this name
         let share = peers.share(eu, Sharing::Open, 10_100).unwrap();
         assert_eq!((share.regions, share.rank), (3, 1));
         assert_eq!((share.acknowledged_ms, share.retry_ms), (8_500, 1_600));
+        assert_eq!(share.heard_ms, 4);
         assert_eq!(peers.share(eu, Sharing::No, 10_100), None);
         // Heard every second, each has a second more than 2.
         peers.hear(us, 6, Some(10_500), 11_000).unwrap();
@@ -382,6 +393,12 @@ mod tests {
         peers.hear(us, 60, Some(1_000), 1_000).unwrap();
         peers.hear(us, 60, None, 1_000).unwrap();
         assert_eq!(peers.list()[0].echo_ms, 1_000);
+        let heard = |peers: &Peers| peers.list()[0].heard_ms;
+        peers.hear(us, 90_000, None, 1_000).unwrap();
+        for (until_ms, heard_ms) in [(0, 90_000), (80_000, 90_000), (79_999, 79_999)] {
+            peers.hear(us, until_ms, None, 1_000).unwrap();
+            assert_eq!(heard(&peers), heard_ms, "its own clock has stepped back");
+        }
         let eu = region("eu");
         assert_eq!(
             peers.share(eu, Sharing::Open, 500).unwrap().acknowledged_ms,
