@@ -7,6 +7,12 @@ use crate::core::node::stats::hours::Counts;
 use redis_module::{InfoContext, RedisResult};
 use redis_module_macros::info_command_handler;
 
+/// What the module was built from: `scripts/build` and `scripts/dist` say it to the compiler.
+const COMMIT: &str = match option_env!("RATELIMIT_COMMIT") {
+    Some(commit) => commit,
+    None => "unknown",
+};
+
 /// The sections.
 #[info_command_handler]
 fn info(ctx: &InfoContext, _for_crash_report: bool) -> RedisResult<()> {
@@ -16,6 +22,7 @@ fn info(ctx: &InfoContext, _for_crash_report: bool) -> RedisResult<()> {
         let total = stats.total();
         let mut general = vec![
             ("version".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
+            ("commit".to_owned(), COMMIT.to_owned()),
             ("allowed".to_owned(), total.allowed.to_string()),
             ("denied".to_owned(), total.denied.to_string()),
             ("deny_listed".to_owned(), total.deny_listed.to_string()),

@@ -931,6 +931,11 @@ fn info_tells_totals_names_lists_and_memory() {
         server.info_field("ratelimit", "ratelimit_version"),
         env!("CARGO_PKG_VERSION")
     );
+    // What scripts/build was told, or found; unknown where cargo was asked, or there is no repository.
+    let commit = server.info_field("ratelimit", "ratelimit_commit");
+    let hex = commit.trim_end_matches("-changed");
+    let is_hash = hex.len() == 40 && hex.bytes().all(|byte| byte.is_ascii_hexdigit());
+    assert!(is_hash || hex == "unknown", "{commit}");
     // In the sections that exporters ask for.
     for section in ["modules", "everything"] {
         assert!(
