@@ -222,7 +222,7 @@ class Link(threading.Thread):
     def withhold(self, reader):
         if reader.withheld and not self.withheld:
             print(
-                f"region-sync: {self.region}: {reader.node.name} withholds keys that its user may not read: they are not shared"
+                f"ratelimit region sync: {self.region}: {reader.node.name} withholds keys that its user may not read: they are not shared"
                 " (give it %R~ and a pattern of those that are to be)",
                 file=sys.stderr,
                 flush=True,
@@ -334,7 +334,7 @@ def main(arguments):
             own = own_region(source)
             for region in unlisted(source, dict(options.targets)):
                 note = f"{own} takes nothing from {region}: its ratelimit.regions does not list it"
-                print(f"region-sync: {options.source}: {note}", file=sys.stderr, flush=True)
+                print(f"ratelimit region sync: {options.source}: {note}", file=sys.stderr, flush=True)
         except Refused as refused:
             sys.exit(f"ratelimit region sync: {options.source}: {refused}")
         except Trouble as trouble:

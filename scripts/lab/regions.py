@@ -32,7 +32,9 @@ class Region:
             self.port = probe.getsockname()[1]
         server = os.environ.get("REDIS_SERVER", "redis-server")
         own = f"--bind 127.0.0.1 --port {self.port} --dir {self.dir} --logfile {self.dir}/log --appendonly no --loadmodule".split()
-        settings = ["--ratelimit.region", name, "--ratelimit.region-share", share, "--ratelimit.regions", " ".join(known)]
+        settings = ["--ratelimit.region", name, "--ratelimit.region-share", share]
+        if known:
+            settings += ["--ratelimit.regions", " ".join(known)]
         self.process = subprocess.Popen([server, *own, module, *settings, "--save", ""], stdin=subprocess.DEVNULL)
         self.relay = None
         self.node = self.connect()

@@ -39,7 +39,7 @@ fn a_region_that_is_not_listed_is_refused() {
         assert_eq!(eu.call(line).error(), refused, "{line}");
     }
     assert_eq!(eu.call("DBSIZE").int(), 0);
-    let told = eu.call("INFO ratelimit").text();
+    let told = eu.info("ratelimit").join("\n");
     assert!(!told.contains("evil"), "{told}");
     assert!(
         told.contains("ratelimit_region_us:heard_ms_ago=-1"),
@@ -54,7 +54,8 @@ fn a_region_that_is_not_listed_is_refused() {
     eu.ok("CONFIG SET ratelimit.regions us");
     let (key, payload) = &sent[0];
     assert_eq!(merge(&eu, key, payload).error(), NOT_LISTED);
-    assert!(!eu.call("INFO ratelimit").text().contains("region_evil"));
+    let told = eu.info("ratelimit").join("\n");
+    assert!(!told.contains("region_evil"), "{told}");
 }
 
 #[test]

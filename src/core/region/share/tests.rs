@@ -144,7 +144,8 @@ fn game(random: &mut Random, regions: usize, limit: u64, steps: u64, costs: Cost
             wires.push(players[place].tell(to, now_ms));
         } else if !wires.is_empty() {
             let last = wires.len() - 1;
-            let at = random.pick(&[last, last, random.index(wires.len())]);
+            let any = random.index(wires.len());
+            let at = random.pick(&[last, last, any]);
             let told = wires[at];
             players[told.to].hear(&told, now_ms); // and it may come again
         }
