@@ -1,0 +1,108 @@
+// What all stores are made of: "count this hit, by these limits". Every decision is the server's; a store only says in
+// its library's words what the server answered.
+
+import { integer, members, oneOf, text } from "../check.js";
+import { CONNECTION, metered, reach, told, type ConnectionOptions, type Reach } from "../options.js";
+import { unavailable, verdict, type Verdict } from "../verdict.js";
+
+export interface StoreOptions extends ConnectionOptions {
+  /** Default `sliding`: in no window more than the limit. `fixed` windows begin with the clock's. */
+  readonly algorithm?: "sliding" | "fixed";
+  /** Stands before each key, with a colon. */
+  readonly prefix?: string;
+  /** A policy of the server, whose limits replace the library's for the whole fleet, without a deploy. */
+  readonly policy?: string;
+}
+
+export const STORE = [...CONNECTION, "algorithm", "prefix", "policy"] as const;
+
+export interface Hit {
+  readonly limit: number;
+  readonly windowMs: number;
+  readonly cost?: number;
+  /** Charged whether or not it fits: for libraries that give back a hit without saying which. */
+  readonly force?: boolean;
+  /** A denied hit starts a block of so long. */
+  readonly blockMs?: number;
+}
+
+export interface Count extends Verdict {
+  /**
+   * For libraries that compare with the limit that they know: above that one where it was denied, and not above it where
+   * it was allowed, whatever limit a policy of the server has set.
+   */
+  readonly hits: number;
+  /** Until it may try again, or, where it was allowed, until nothing is counted any more. */
+  readonly waitMs: number;
+}
+
+const failing = (error: Error): never => {
+  throw error;
+};
+
+export class StoreCore {
+  readonly #reach: Reach;
+  readonly #algorithm: "SLIDING" | "FIXED";
+  readonly #prefix: string;
+  readonly #policy: readonly string[];
+  readonly #name: string;
+
+  constructor(name: string, options: StoreOptions, known: readonly string[] = STORE) {
+    members(name, options, known);
+    this.#algorithm = oneOf("algorithm", options.algorithm ?? "sliding", ["sliding", "fixed"]) === "sliding" ? "SLIDING" : "FIXED";
+    this.#prefix = options.prefix === undefined ? "" : `${text("prefix", options.prefix)}:`;
+    this.#policy = options.policy === undefined ? [] : ["POLICY", text("policy", options.policy)];
+    this.#name = options.prefix ?? name;
+    this.#reach = reach(options, true, this.#name);
+  }
+
+  hit(key: string, hit: Hit): Promise<Count> {
+    return this.#ask([`RL.${this.#algorithm}`], key, hit);
+  }
+
+  /** What is counted; changes nothing. */
+  peek(key: string, hit: Pick<Hit, "limit" | "windowMs">): Promise<Count> {
+    return this.#ask(["RL.PEEK", this.#algorithm], key, { ...hit, cost: 0 });
+  }
+
+  async reset(key: string): Promise<boolean> {
+    const full = this.#prefix + text("key", key);
+    return this.#reach.connection.ask(["DEL", full], full, this.#reach.timeoutMs, (reply) => Number(reply) === 1, failing);
+  }
+
+  async block(key: string, ms: number): Promise<void> {
+    const full = this.#prefix + text("key", key);
+    await this.#reach.connection.ask(["RL.BLOCK", full, `${ms}ms`], full, this.#reach.timeoutMs, (reply) => reply, failing);
+  }
+
+  #ask(command: readonly string[], key: string, { limit, windowMs, cost = 1, force = false, blockMs = 0 }: Hit): Promise<Count> {
+    const full = this.#prefix + text("key", key);
+    const args = [
+      ...command,
+      full,
+      String(integer("limit", limit, 0)),
+      `${integer("window in ms", windowMs, 1)}ms`,
+      ...(cost === 1 ? [] : ["COST", String(integer("cost", cost))]),
+      ...(force && cost > 0 ? ["FORCE"] : []),
+      ...(blockMs > 0 ? ["BLOCK", `${Math.ceil(blockMs)}ms`] : []),
+      ...this.#policy,
+    ];
+    const asked = { described: [{ name: this.#name }], name: this.#name, cost, force };
+    const counted = (answer: Verdict): Count => {
+      const { allowed, remaining, retryAfterMs, resetAfterMs } = answer;
+      const inForce = answer.error ? limit : answer.limit;
+      const used = answer.error ? 1 : inForce - remaining;
+      const waitMs = allowed ? resetAfterMs : retryAfterMs < 0 ? windowMs : retryAfterMs;
+      return { ...answer, limit: inForce, hits: allowed ? Math.min(used, limit) : limit + 1, waitMs };
+    };
+    const { connection, timeoutMs, open } = this.#reach;
+    const failed = (error: Error) => counted(unavailable(told(this.#reach, error), open));
+    const answer = connection.ask(args, full, timeoutMs, (reply) => counted(verdict(reply, asked)), failed);
+    return cost > 0 && command.length === 1 ? metered(this.#reach, this.#name, answer) : answer;
+  }
+}
+
+/** Refuses what a store cannot do, when it is made and never at a hit. */
+export const cannot = (name: string, instead: string): never => {
+  throw new TypeError(`${name}: ${instead}`);
+};
