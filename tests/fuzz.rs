@@ -273,6 +273,7 @@ impl Call {
             log_size: self.log_size,
             rare: &Rare {
                 windows: &self.windows,
+                at_windows: &[],
                 at_ms: self.at_ms,
                 stamp: self.stamp,
                 min: self.min,
@@ -587,7 +588,10 @@ fn payloads() {
 fn windows() {
     fuzz("windows", 300_000, |random| {
         let unit = *random.pick(&["d", "w", "mo", "y", "D", "MO", "h", "m"]);
-        let day = *random.pick(&["", "15", "31", "32", "thu", "SUN", "+05:45", "UTC", "01"]);
+        let day = *random.pick(&[
+            "", "15", "31", "32", "thu", "SUN", "+05:45", "UTC", "01", "05:00", "24:00", "First",
+        ]);
+        let time = *random.pick(&["", "", ",00:00", ",23:59", ",9:00"]);
         let zone = *random.pick(&[
             "",
             ",UTC",
@@ -598,7 +602,7 @@ fn windows() {
         ]);
         let count = *random.pick(&[0, 1, 1, 1, 2, 3, 12, 522, 523, 3660, 3661]);
         let at = if random.one_in(2) { "@" } else { "" };
-        let mut text = format!("{count}{unit}{at}{day}{zone}").into_bytes();
+        let mut text = format!("{count}{unit}{at}{day}{time}{zone}").into_bytes();
         mutate(random, &mut text);
         let Ok(span) = Span::parse(&text) else {
             return;

@@ -245,6 +245,15 @@ impl fmt::Display for Error {
                     SpanError::Anchor => out.write_str(
                         "must have a day (1mo@15, 1w@thu), a time zone (1d@Europe/Berlin, 1d@+02:00) or both (1mo@15,Europe/Berlin) after its @",
                     ),
+                    SpanError::NoDay => out.write_str(
+                        "must have no day after its @, as d, 3mo and 1y begin on no other: only a time zone, such as 3mo@Europe/Berlin",
+                    ),
+                    SpanError::Weekday => {
+                        out.write_str("must have a weekday from mon to sun after its @, such as 1w@thu")
+                    }
+                    SpanError::MonthDay => {
+                        out.write_str("must have a day of the month from 1 to 31 after its @, such as 1mo@15")
+                    }
                     SpanError::OnlyFixed => out.write_str("must be a duration, such as 30d: calendar windows are for FIXED"),
                 }
             }

@@ -47,6 +47,8 @@ pub struct Step {
     pub region: Option<Region>,
     /// The calendar's windows of the limits at `now_ms`; see [`Step::at`].
     pub windows: Windows,
+    /// The same at `at_ms`, where that is later.
+    pub at_windows: Windows,
     /// Only asks.
     pub peek: bool,
     /// Gives the lease back, and does nothing else.
@@ -64,6 +66,7 @@ impl Step {
             log_size: self.log_size,
             rare: &Rare {
                 windows: &self.windows,
+                at_windows: &self.at_windows,
                 at_ms: self.at_ms,
                 stamp: self.stamp,
                 min: self.min,
@@ -120,7 +123,16 @@ impl Step {
         self.windows = if spans.clone().all(|span| span.plain_ms().is_some()) {
             Windows::new()
         } else {
-            spans.map(|span| resolved(span, self.now_ms)).collect()
+            spans
+                .clone()
+                .map(|span| resolved(span, self.now_ms))
+                .collect()
+        };
+        self.at_windows = match self.at_ms {
+            Some(at_ms) if (self.now_ms + 1..=CALENDAR_ENDS_MS).contains(&at_ms) => {
+                spans.map(|span| resolved(span, at_ms)).collect()
+            }
+            _ => Windows::new(),
         };
     }
 }
@@ -420,6 +432,7 @@ fn trace_of(random: &mut Random, algorithm: Algorithm, scale: Scale) -> Vec<Step
             id: Vec::new(),
             region: None,
             windows: Windows::new(),
+            at_windows: Windows::new(),
             peek: random.percent(10),
             release: false,
         };
@@ -474,6 +487,14 @@ impl<'a> Look<'a> {
 
     fn window_ms(&self) -> u64 {
         self.limit.window_ms()
+    }
+
+    /// The fixed window now; where only the calendar could say, one as long as another that begins now.
+    fn current_for(&self, window: &Window) -> Window {
+        self.current.unwrap_or(Window {
+            start_ms: self.now_ms,
+            end_ms: self.now_ms + (window.end_ms - window.start_ms),
+        })
     }
 }
 
@@ -531,18 +552,28 @@ impl Usage {
         }
     }
 
+    /// The fixed window that the clock is in: one of which something is used ends when it was said to.
+    fn current(&self, look: Look) -> Option<Window> {
+        match self {
+            Usage::Fixed(Some((window, 1..))) if window.contains(look.now_ms) => Some(*window),
+            _ => look.current,
+        }
+    }
+
     /// The fixed window that binds, and what is counted in it: the one charged last, while it lasts or where it begins one
     /// window ahead at the most; one further ahead is moved to now's.
     fn binds(&self, look: Look) -> (Window, u64) {
         let Usage::Fixed(charged) = self else {
             return (Window::default(), 0);
         };
-        match (charged, look.current) {
-            (None, current) => (current.unwrap_or_default(), 0),
+        match (charged, self.current(look)) {
+            (None | Some((_, 0)), current) => (current.unwrap_or_default(), 0),
             (Some((window, used)), None) if look.now_ms < window.end_ms => (*window, *used),
             (Some((window, _)), None) => (*window, 0),
             (Some((window, used)), Some(current)) => {
-                if window.start_ms > current.end_ms {
+                if window.end_ms <= look.now_ms {
+                    (current, 0) // one that was moved may end within the calendar's own
+                } else if window.start_ms > current.end_ms {
                     (current, *used)
                 } else if window.start_ms >= current.start_ms {
                     (*window, *used)
@@ -642,10 +673,8 @@ impl Usage {
     /// Whether something lies too far ahead of the clock.
     fn is_ahead(&self, look: Look) -> bool {
         match self {
-            Usage::Fixed(charged) => match (charged, look.current) {
-                (Some((window, _)), Some(current)) => window.start_ms > current.end_ms,
-                _ => false,
-            },
+            Usage::Fixed(None | Some((_, 0))) => false,
+            Usage::Fixed(Some((window, _))) => window.start_ms > look.current_for(window).end_ms,
             Usage::Sliding(log) => log.iter().any(|(at_ms, _)| *at_ms > look.now_ms),
             Usage::Bucket(visits, _) => visits.last().is_some_and(|last| last.at_ms > look.now_ms),
             Usage::Lease(holders) => holders
@@ -662,8 +691,8 @@ impl Usage {
         let now_ms = look.now_ms;
         match self {
             Usage::Fixed(charged) => {
-                if let (Some((window, _)), Some(current)) = (charged, look.current) {
-                    *window = current;
+                if let Some((window, _)) = charged {
+                    *window = look.current_for(window);
                 }
             }
             Usage::Sliding(log) => {
@@ -693,11 +722,16 @@ impl Usage {
         let now_ms = look.now_ms;
         match self {
             Usage::Fixed(_) => {
-                let current = look.current.unwrap();
+                let current = self.current(look).unwrap();
                 match at_ms {
                     _ if at_ms.min(now_ms) < current.start_ms => 0,
                     _ if at_ms < current.end_ms => current.end_ms - now_ms,
-                    _ => u64::MAX,
+                    // As one of now, until the window that it names is over.
+                    _ => match look.limit.span().plain_ms() {
+                        Some(ms) => aligned(ms, at_ms).end_ms - now_ms,
+                        None if at_ms > CALENDAR_ENDS_MS => u64::MAX,
+                        None => resolved(look.limit.span(), at_ms).end_ms - now_ms,
+                    },
                 }
             }
             Usage::Sliding(_) => (at_ms + look.window_ms()).saturating_sub(now_ms),
@@ -712,7 +746,7 @@ impl Usage {
         let (used, now_ms) = (settled.used(look), look.now_ms);
         let is_counted = match &settled {
             _ if at_ms >= now_ms => true,
-            Usage::Fixed(_) => at_ms >= settled.binds(look).0.start_ms,
+            Usage::Fixed(_) => at_ms >= settled.current(look).unwrap().start_ms,
             Usage::Sliding(log) => {
                 let counted = log.iter().filter(|(time_ms, _)| {
                     time_ms + look.window_ms() > now_ms && *time_ms <= at_ms
@@ -864,6 +898,14 @@ impl Model {
         }
     }
 
+    /// Whether a window of the calendar that the step does not name lies too far ahead.
+    fn is_unnamed_ahead(&self, step: &Step) -> bool {
+        self.meters.iter().flatten().any(|(limit, usage)| {
+            let look = Self::look_at(step, limit);
+            look.current.is_none() && usage.is_ahead(look)
+        })
+    }
+
     /// Makes what was charged later than now count as charged now.
     pub fn rewind(&mut self, step: &Step) {
         for (limit, usage) in self.meters.iter_mut().flatten() {
@@ -910,9 +952,10 @@ impl Model {
             meters.push((*look.limit, usage));
         }
         if step.algorithm != Algorithm::Lease {
-            for (limit, usage) in self.meters.take().into_iter().flatten() {
+            for (limit, mut usage) in self.meters.take().into_iter().flatten() {
                 let is_named = step.limits.iter().any(|named| named.span() == limit.span());
                 if !is_named && is_in_use(&limit, &usage, step.now_ms) {
+                    usage.rewind(Look::inspecting(&limit, step.now_ms));
                     meters.push((limit, usage));
                 }
             }
@@ -1004,16 +1047,22 @@ impl Model {
         if taken != 0 && is_effective {
             next.charge(step, taken);
             change = Change::Charge(taken);
-        } else if self.is_ahead(step) {
-            next.note(step);
-            next.rewind(step);
-            change = Change::Rewind;
+        } else {
+            taken = 0;
+            if self.is_ahead(step) {
+                next.note(step);
+                next.rewind(step);
+                change = Change::Rewind;
+            }
         }
         let mut verdicts: Vec<Verdict> = Vec::new();
         for (index, look) in looks.iter().enumerate() {
             let usage = next.usage(step.algorithm, look.limit);
             let retry = match (look.limit.limit().checked_sub(needed), counts_ms(look)) {
-                _ if fits => turns.get(index).copied().unwrap_or(Retry::After(0)),
+                // What is charged though others deny is asked about as it is asked for once more.
+                _ if fits && (others || change != Change::Charge(taken) || taken < 0) => {
+                    turns.get(index).copied().unwrap_or(Retry::After(0))
+                }
                 (None, u64::MAX) => Retry::Never,
                 (None, counts_ms) => Retry::After(counts_ms),
                 (Some(target), counts_ms) => {
@@ -1024,7 +1073,7 @@ impl Model {
                 }
             };
             verdicts.push(Verdict {
-                allowed: fits || retry == Retry::After(0),
+                allowed: retry == Retry::After(0) || (fits && step.reserve_ms.is_some()),
                 limit: look.limit.limit(),
                 used: usage.used(*look),
                 retry,
@@ -1228,6 +1277,10 @@ fn compare(steps: &[Step]) -> Result<(), String> {
     for (index, step) in steps.iter().enumerate() {
         // Other regions are told of what was given back until its window is over, so that binds where the clock steps back.
         if step.region.is_some() && was_given_back && step.now_ms < latest_ms {
+            return Ok(());
+        }
+        // What of the calendar's is moved unnamed counts, with regions, until the calendar's own window is over.
+        if step.region.is_some() && model.is_unnamed_ahead(step) {
             return Ok(());
         }
         let differs = |what: &str, got: String, expected: String| {
@@ -1611,6 +1664,7 @@ mod several {
                     (step.peek, step.release) = (false, false);
                     step.force = force && !has_lease;
                     step.at_ms = at_ms.filter(|_| !has_lease);
+                    step.resolve();
                     step.stamp = stamp && step.algorithm == Algorithm::Bucket;
                     (key, step)
                 };
@@ -1622,11 +1676,11 @@ mod several {
             .collect()
     }
 
-    /// How a key stands, where a deny list has stopped the call.
-    fn standing(step: &Step) -> Step {
+    /// What of a step is asked, where a deny list has stopped the call.
+    fn asked(step: &Step) -> Step {
         Step {
-            cost: 0,
             force: false,
+            block_ms: Vec::new(),
             ..step.clone()
         }
     }
@@ -1635,7 +1689,7 @@ mod several {
     fn expected(models: &[Model], call: &Call) -> Option<Vec<(Answer, Model)>> {
         let quote = |(key, step): &(usize, Step), others| {
             if call.is_listed {
-                let (mut answer, _) = models[*key].quote(&standing(step), true)?;
+                let (mut answer, _) = models[*key].quote(&asked(step), false)?;
                 answer.change = Change::None;
                 return Some((answer, models[*key].clone()));
             }
@@ -1644,8 +1698,7 @@ mod several {
         let alone: Option<Vec<_>> = call.steps.iter().map(|step| quote(step, true)).collect();
         let alone = alone?;
         let fits: Vec<bool> = alone.iter().map(|(answer, _)| answer.fits).collect();
-        let is_forced = call.steps.iter().any(|(_, step)| step.force);
-        if is_forced || call.is_listed || fits.iter().all(|fits| *fits) {
+        if call.is_listed || fits.iter().all(|fits| *fits) {
             return Some(alone);
         }
         call.steps
@@ -1662,8 +1715,7 @@ mod several {
             .map(|(answer, _)| binding(&answer.verdicts))
             .enumerate()
             .collect();
-        let denies = |place: &usize| !answers[*place].0.fits;
-        let denied: Vec<_> = all.iter().filter(|(place, _)| denies(place)).collect();
+        let denied: Vec<_> = all.iter().filter(|(_, verdict)| !verdict.allowed).collect();
         if let Some(longest) = denied.iter().map(|(_, verdict)| verdict.retry).max() {
             return **denied
                 .iter()
@@ -1692,6 +1744,7 @@ mod several {
             .iter()
             .map(|(_, step)| Rare {
                 windows: &step.windows,
+                at_windows: &step.at_windows,
                 at_ms: step.at_ms,
                 stamp: step.stamp,
                 block_ms: &step.block_ms,
@@ -1822,8 +1875,7 @@ mod several {
                     let (quotes, _) = quote_all(&mut states, &later).unwrap();
                     quotes.iter().all(|quoted| quoted.fits)
                 };
-                let is_forced = steps[0].force;
-                if allows(wait_ms - 1) || (!allows(wait_ms) && !is_renewal && !is_forced) {
+                if allows(wait_ms - 1) || (!allows(wait_ms) && !is_renewal) {
                     return wrong(format!("not exact: {verdict:?}"));
                 }
             }

@@ -53,6 +53,8 @@ pub struct Hit<'a> {
 pub struct Rare<'a> {
     /// Where there is a calendar window: for each limit its window now, of which only the calendar's say anything.
     pub windows: &'a [Window],
+    /// The same at `at_ms`, where that lies later than now: only the answer needs them.
+    pub at_windows: &'a [Window],
     /// When the hit counts as charged, in Unix milliseconds; now, where it lies later.
     pub at_ms: Option<u64>,
     /// The charge will be settled by its time: of a bucket, that is noted.
@@ -75,6 +77,7 @@ impl<'a> Rare<'a> {
     /// None of it.
     pub const NONE: Self = Self {
         windows: &[],
+        at_windows: &[],
         at_ms: None,
         stamp: false,
         min: None,
@@ -105,10 +108,9 @@ impl<'a> Hit<'a> {
         }
     }
 
-    /// The same, asking only.
-    pub fn standing(&self) -> Self {
+    /// The same, asking only: what it would be answered, if nothing else stopped it.
+    pub fn as_probe(&self) -> Self {
         Self {
-            cost: 0,
             force: false,
             ..*self
         }
@@ -138,7 +140,7 @@ pub struct Quote {
     pub decision: Decision,
     /// Whether this key lets the hit through, whatever others say.
     pub fits: bool,
-    /// What it takes: the cost, or with MIN what of it fits; 0 where it is denied.
+    /// What it takes: the cost, or with MIN what of it fits; 0 where it is denied, or changes nothing.
     pub taken: i64,
     /// What [`commit`] is to do.
     pub change: Change,
@@ -213,10 +215,11 @@ fn quote_blocked(
 /// As many keys as most calls have on the stack, more on the heap.
 pub type Few<T> = SmallVec<[T; 5]>;
 
-/// Answers a call of several keys, a hit each: first as if all the others let the call through; where one does not, and
-/// it is not forced, those that do once more. `is_listed` says that a deny list has stopped it: then nothing is charged,
-/// and each says how it stands. `quote` answers for the key at a place, as [`quote()`] does: one key after another, so that
-/// no two need be open. The quotes are put into `quotes`, which is empty. Returns whether the call is charged.
+/// Answers a call of several keys, a hit each: first as if all the others let the call through; where one does not, those
+/// that do once more: nothing is charged, or, where the call is forced, what is charged has to be waited for, too.
+/// `is_listed` says that a deny list has stopped it: then nothing is charged, and each says how it stands. `quote` answers for
+/// the key at a place, as [`quote()`] does: one key after another, so that no two need be open. The quotes are put into
+/// `quotes`, which is empty. Returns whether the call is charged.
 ///
 /// # Errors
 /// Those of `quote`, of any key.
@@ -230,32 +233,33 @@ pub fn quote_all(
     quotes.extend(hits.iter().map(|_| Quote::default()));
     for (index, (hit, quoted)) in hits.iter().zip(&mut *quotes).enumerate() {
         if is_listed {
-            quote(index, &hit.standing(), true, quoted)?;
+            quote(index, &hit.as_probe(), false, quoted)?;
             quoted.change = Change::None;
         } else {
             quote(index, hit, true, quoted)?;
         }
     }
-    let is_charged = hits.iter().any(|hit| hit.force) || quotes.iter().all(|quoted| quoted.fits);
-    if !is_charged && !is_listed {
+    let all_fit = quotes.iter().all(|quoted| quoted.fits);
+    if !is_listed && !all_fit {
         for (index, (hit, quoted)) in hits.iter().zip(quotes).enumerate() {
             if quoted.fits {
                 quote(index, hit, false, quoted)?;
             }
         }
     }
+    let is_charged = all_fit || hits.iter().any(|hit| hit.force);
     Ok(is_charged && !is_listed)
 }
 
-/// The limit that binds of several keys', and the place of its key. Denied: the longest wait, of the keys that deny. Allowed:
-/// the least that is left for the cost of its key.
+/// The limit that binds of several keys', and the place of its key. Denied: the longest wait, of the keys that deny, or that a
+/// forced call has filled. Allowed: the least that is left for the cost of its key.
 pub fn binding(quotes: &[Quote], hits: &[Hit]) -> Option<(usize, Verdict)> {
     let is_denied = quotes.iter().any(|quoted| !quoted.fits);
     let keys = quotes.iter().zip(hits).enumerate();
     let bindings = keys.filter_map(|(place, (quoted, hit))| {
         let cost = u128::from(u64::try_from(hit.cost).unwrap_or(0).max(1));
         let verdict = quoted.decision.binding()?;
-        (quoted.fits != is_denied).then_some((place, verdict, cost))
+        (verdict.allowed != is_denied).then_some((place, verdict, cost))
     });
     let tightest = bindings.reduce(|binds, other| {
         let is_tighter = if is_denied {
@@ -460,13 +464,13 @@ impl<M: Meter> Meters<M> {
         now_ms: u64,
         quote: &mut Quote,
     ) -> Result<(), Error> {
-        let own = Self::measure(meters, hit, now_ms, quote)?;
+        let own = Self::measure(meters, hit, others, now_ms, quote)?;
         let mut needed = hit.cost.unsigned_abs(); // what has to fit
         if !quote.fits && hit.cost > 0 {
             if let Some(min) = hit.rare.min {
                 needed = min;
                 Self::take_part(meters, hit, min, now_ms, quote);
-            } else if let Some(reserve_ms) = hit.rare.reserve_ms {
+            } else if let (Some(reserve_ms), true) = (hit.rare.reserve_ms, others) {
                 Self::reserve(meters, hit, reserve_ms, now_ms, quote)?;
             }
         }
@@ -481,8 +485,9 @@ impl<M: Meter> Meters<M> {
         quote.change = Change::None;
         if quote.taken != 0 && Self::is_changed(meters, hit, now_ms, quote) {
             quote.change = Change::Charge(quote.taken);
-            Self::judge_after(meters, hit, own, now_ms, quote);
+            Self::judge_after(meters, hit, own, others, now_ms, quote);
         } else {
+            quote.taken = 0;
             let is_ahead = Self::is_ahead(meters, hit, now_ms);
             if is_ahead || block.is_some_and(|block| block.is_ahead(now_ms)) {
                 quote.change = Change::Rewind;
@@ -492,12 +497,15 @@ impl<M: Meter> Meters<M> {
         if hit.rare.reserve_ms.is_some() && hit.cost > 0 {
             Self::judge_turns(meters, hit, now_ms, quote);
         }
-        if hit.rare.at_ms.is_some() && !quote.fits {
+        if hit.rare.at_ms.is_some() && !lets_through {
             Self::judge_late(meters, hit, now_ms, quote);
         }
         if shut_ms > 0 && hit.cost >= 0 {
             Self::shut(shut_ms, quote);
-        } else if !quote.fits && !hit.force && hit.cost > 0 && !hit.rare.block_ms.is_empty() {
+        } else if !(quote.fits || hit.force || hit.rare.block_ms.is_empty())
+            && hit.cost > 0
+            && others
+        {
             Self::start_block(block, hit, needed, now_ms, quote);
         }
         Ok(())
@@ -506,7 +514,13 @@ impl<M: Meter> Meters<M> {
     /// Notes what is used of every limit, and whether the cost fits them all. Returns what of the usage is the asker's own:
     /// of leases, which have one limit.
     #[inline(always)]
-    fn measure(meters: &[M], hit: &Hit, now_ms: u64, quote: &mut Quote) -> Result<u64, Error> {
+    fn measure(
+        meters: &[M],
+        hit: &Hit,
+        others: bool,
+        now_ms: u64,
+        quote: &mut Quote,
+    ) -> Result<u64, Error> {
         let cost = hit.cost.unsigned_abs();
         let mut own = 0;
         let mut fits = true;
@@ -524,14 +538,14 @@ impl<M: Meter> Meters<M> {
                 None => 0,
             };
             let after = used.saturating_sub(own).saturating_add(cost);
-            let is_late = hit.rare.at_ms.is_some() && Self::counts_ms(meter, &ask, hit) == 0;
+            let is_late = hit.rare.at_ms.is_some() && Self::counts_ms(meter, &ask, index, hit) == 0;
             // What is given back always fits, or a debt could never be reduced; so does what is renewed, and what would
             // not be counted.
             fits &= hit.cost < 0 || after <= limit.limit() || (cost > 0 && cost <= own) || is_late;
             if hit.force && hit.cost > 0 && after > MAX_COUNT && !is_late {
                 return Err(Error::Overflow);
             }
-            if hit.cost > 0 && meter.is_some_and(|meter| meter.is_full(&ask)) {
+            if hit.cost > 0 && others && meter.is_some_and(|meter| meter.is_full(&ask)) {
                 return Err(Error::TooManyLeases);
             }
             is_in_order &= meter.is_some();
@@ -566,11 +580,15 @@ impl<M: Meter> Meters<M> {
 
     /// For how many milliseconds more the hit counts, by a limit: 0 where it no longer does.
     #[cold]
-    fn counts_ms(meter: Option<&M>, ask: &Ask, hit: &Hit) -> u64 {
-        match hit.rare.at_ms {
+    fn counts_ms(meter: Option<&M>, ask: &Ask, index: usize, hit: &Hit) -> u64 {
+        let counts_ms = match hit.rare.at_ms {
             None => u64::MAX,
             Some(0) => 0, // the stamp of a hit that was denied
             Some(at_ms) => M::counts_ms(meter, ask, at_ms),
+        };
+        match hit.rare.at_windows.get(index) {
+            Some(later) if counts_ms == u64::MAX && later.end_ms > 0 => later.end_ms - ask.now_ms,
+            _ => counts_ms,
         }
     }
 
@@ -581,7 +599,7 @@ impl<M: Meter> Meters<M> {
         for (index, (limit, verdict)) in hit.limits.iter().zip(&quote.decision.verdicts).enumerate()
         {
             let meter = Self::find(meters, index, limit);
-            if Self::counts_ms(meter, &hit.ask(index, limit, now_ms), hit) > 0 {
+            if Self::counts_ms(meter, &hit.ask(index, limit, now_ms), index, hit) > 0 {
                 room = room.min(verdict.remaining());
             }
         }
@@ -651,7 +669,7 @@ impl<M: Meter> Meters<M> {
         let verdicts = hit.limits.iter().zip(&mut quote.decision.verdicts);
         for (index, (limit, verdict)) in verdicts.enumerate() {
             let meter = Self::find(meters, index, limit);
-            let counts_ms = Self::counts_ms(meter, &hit.ask(index, limit, now_ms), hit);
+            let counts_ms = Self::counts_ms(meter, &hit.ask(index, limit, now_ms), index, hit);
             if counts_ms < u64::MAX {
                 verdict.retry = verdict.retry.min(Retry::After(counts_ms));
                 verdict.allowed = verdict.retry == Retry::After(0);
@@ -678,7 +696,7 @@ impl<M: Meter> Meters<M> {
                 let ask = hit.ask(index, limit, now_ms);
                 let meter = Self::find(meters, index, limit);
                 if hit.cost > 0 {
-                    Self::counts_ms(meter, &ask, hit) > 0
+                    Self::counts_ms(meter, &ask, index, hit) > 0
                 } else {
                     meter.is_some_and(|meter| meter.refundable(&ask, at_ms) > 0)
                 }
@@ -706,12 +724,19 @@ impl<M: Meter> Meters<M> {
 
     /// What each limit says once the hit is charged.
     #[inline(always)]
-    fn judge_after(meters: &[M], hit: &Hit, own: u64, now_ms: u64, quote: &mut Quote) {
+    fn judge_after(
+        meters: &[M],
+        hit: &Hit,
+        own: u64,
+        others: bool,
+        now_ms: u64,
+        quote: &mut Quote,
+    ) {
         if hit.rare.at_ms.is_some()
             || quote.taken < 0
-            || !(quote.fits || hit.rare.reserve_ms.is_some())
+            || !(quote.fits && others || hit.rare.reserve_ms.is_some())
         {
-            return Self::judge_clones(meters, hit, now_ms, quote);
+            return Self::judge_clones(meters, hit, others, now_ms, quote);
         }
         let cost = quote.taken.unsigned_abs();
         let verdicts = hit.limits.iter().zip(&mut quote.decision.verdicts);
@@ -725,8 +750,8 @@ impl<M: Meter> Meters<M> {
 
     /// The same, of a hit whose effect is not known without making it.
     #[cold]
-    fn judge_clones(meters: &[M], hit: &Hit, now_ms: u64, quote: &mut Quote) {
-        let (fits, taken) = (quote.fits, quote.taken);
+    fn judge_clones(meters: &[M], hit: &Hit, others: bool, now_ms: u64, quote: &mut Quote) {
+        let (fits, taken) = (quote.fits && others || hit.cost < 0, quote.taken);
         let verdicts = hit.limits.iter().zip(&mut quote.decision.verdicts);
         for (index, (limit, verdict)) in verdicts.enumerate() {
             let ask = hit.ask(index, limit, now_ms);
@@ -734,7 +759,8 @@ impl<M: Meter> Meters<M> {
             let mut meter = found.unwrap_or_else(|| M::unused(limit, hit.log_size));
             meter.charge(&ask, taken, hit.at_ms());
             verdict.used = meter.used(&ask);
-            // A forced hit that did not fit may have filled a limit that it did fit: then that one has to be waited for, too.
+            // A forced hit that did not fit, here or on another key, may have filled a limit that it did fit: then that one has
+            // to be waited for, too.
             if fits {
                 verdict.reset_after_ms = meter.reset(&ask);
             } else {
@@ -832,7 +858,7 @@ impl<M: Meter> Meters<M> {
     }
 
     /// One meter per limit, in the order of the limits: those there are, and new ones. Behind them, the meters that the hit
-    /// does not name, as long as anything of them is used.
+    /// does not name, as long as anything of them is used; what of it lies ahead of the clock is moved to the present.
     #[cold]
     fn arrange(&mut self, hit: &Hit, now_ms: u64) {
         // A limiter keeps the log size that it was created with, also for the windows that join it later.
@@ -845,8 +871,10 @@ impl<M: Meter> Meters<M> {
         };
         self.0 = hit.limits.iter().map(&mut take).collect();
         if !hit.rare.drops_unnamed {
-            self.0
-                .extend(old.into_iter().filter(|meter| !meter.is_unused(now_ms)));
+            let mut rest = Self(old);
+            rest.0.retain(|meter| !meter.is_unused(now_ms));
+            rest.rewind(hit, now_ms);
+            self.0.append(&mut rest.0);
         }
     }
 

@@ -59,6 +59,13 @@ pub struct Options<'a> {
     pub deny: Option<Deny<'a>>,
 }
 
+impl Options<'_> {
+    /// The time that AT names, where it is later than now.
+    pub fn later_ms(&self, now_ms: u64) -> Option<u64> {
+        self.at_ms.filter(|at_ms| *at_ms > now_ms)
+    }
+}
+
 /// A call of a command that has one key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Request<'a> {

@@ -77,6 +77,12 @@ pub enum SpanError {
     Multiple,
     /// Neither a day to begin on nor a zone.
     Anchor,
+    /// A day to begin on, of what begins on no other.
+    NoDay,
+    /// No weekday, where a week begins on one.
+    Weekday,
+    /// No day that a month may have.
+    MonthDay,
     /// A calendar window for an algorithm that has none.
     OnlyFixed,
 }
@@ -219,6 +225,17 @@ impl Span {
                 Some(_) => SpanError::NoCalendar,
             });
         };
+        let most = match unit {
+            Unit::Day => MAX_DAYS,
+            Unit::Week => MAX_DAYS / 7,
+            Unit::Month | Unit::Year => 1,
+        };
+        if !((1..=most).contains(&count) || (unit, count) == (Unit::Month, 3)) {
+            return Err(match unit {
+                Unit::Day | Unit::Week => SpanError::Duration(duration::DurationError::OutOfRange),
+                Unit::Month | Unit::Year => SpanError::Multiple,
+            });
+        }
         let mut calendar = Calendar {
             unit,
             count,
@@ -226,29 +243,20 @@ impl Span {
             zone: Zone::UTC,
         };
         if let Some(place) = place {
-            let zone = match unit {
-                Unit::Day | Unit::Year => Some(place), // they begin on no other day
-                Unit::Week | Unit::Month => {
-                    let (first, second) = halves(place, b',');
-                    match (anchor(unit, first), second) {
-                        (Some(day), zone) => {
-                            calendar.anchor = day;
-                            zone
-                        }
-                        (None, None) => Some(first),
-                        (None, Some(_)) => return Err(SpanError::Anchor),
-                    }
+            let (first, second) = halves(place, b',');
+            let zone = match (anchor(calendar, first)?, second) {
+                (Some(day), zone) => {
+                    calendar.anchor = day;
+                    zone
                 }
+                (None, None) => Some(first),
+                (None, Some(_)) => return Err(SpanError::Anchor),
             };
             if let Some(zone) = zone {
                 calendar.zone = Zone::parse(zone, most_zones).ok_or(SpanError::Anchor)?;
             }
         }
-        Self::calendar(calendar).ok_or(match unit {
-            Unit::Day | Unit::Week => SpanError::Duration(duration::DurationError::OutOfRange),
-            Unit::Month if count == 3 => SpanError::Anchor,
-            Unit::Month | Unit::Year => SpanError::Multiple,
-        })
+        Self::calendar(calendar).ok_or(SpanError::Anchor)
     }
 
     /// Reads what [`Span::text`] writes, and nothing else: what a file or a primary sends.
@@ -315,19 +323,26 @@ fn halves(text: &[u8], byte: u8) -> (&[u8], Option<&[u8]>) {
     }
 }
 
-/// The day that a window of this unit may be said to begin on.
-fn anchor(unit: Unit, text: &[u8]) -> Option<u8> {
-    match unit {
-        Unit::Week => WEEKDAYS
-            .iter()
-            .zip(1..)
-            .find(|(day, _)| text.eq_ignore_ascii_case(day.as_bytes()))
-            .map(|(_, number)| number),
-        Unit::Month if text.first() != Some(&b'0') => {
-            let day = std::str::from_utf8(text).ok()?.parse().ok()?;
-            (1..=31).contains(&day).then_some(day)
+/// The day that a window is said to begin on, where a day is said: digits, or a weekday.
+fn anchor(calendar: Calendar, text: &[u8]) -> Result<Option<u8>, SpanError> {
+    let is_digits = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+    let mut weekdays = WEEKDAYS.iter().zip(1..);
+    let weekday = weekdays.find(|(day, _)| text.eq_ignore_ascii_case(day.as_bytes()));
+    match (calendar.unit, weekday) {
+        (Unit::Week, Some((_, day))) => Ok(Some(day)),
+        (Unit::Week, None) if is_digits => Err(SpanError::Weekday),
+        (Unit::Month, None) if is_digits && calendar.count == 1 => {
+            let day = std::str::from_utf8(text)
+                .ok()
+                .filter(|_| !text.starts_with(b"0"));
+            let day = day.and_then(|day| day.parse().ok());
+            day.filter(|day| (1..=31).contains(day))
+                .map(Some)
+                .ok_or(SpanError::MonthDay)
         }
-        _ => None,
+        (Unit::Month, Some(_)) if calendar.count == 1 => Err(SpanError::MonthDay),
+        (_, None) if !is_digits => Ok(None),
+        _ => Err(SpanError::NoDay),
     }
 }
 
@@ -382,7 +397,9 @@ mod tests {
 
     #[test]
     fn what_is_no_window_says_why() {
-        use SpanError::{Anchor, Duration, Minutes, Multiple, NoCalendar};
+        use SpanError::{
+            Anchor, Duration, Minutes, MonthDay, Multiple, NoCalendar, NoDay, Weekday,
+        };
         for (text, why) in [
             ("", Duration(DurationError::Malformed)),
             ("mo", Duration(DurationError::Malformed)),
@@ -400,19 +417,24 @@ mod tests {
             ("1h@Europe/Berlin", NoCalendar),
             ("1s@mon", NoCalendar),
             ("1@15", NoCalendar),
-            ("1mo@0", Anchor),
-            ("1mo@32", Anchor),
-            ("1mo@015", Anchor),
-            ("1mo@mon,15", Anchor),
+            ("1mo@0", MonthDay),
+            ("1mo@32", MonthDay),
+            ("1mo@999", MonthDay),
+            ("1mo@015", MonthDay),
+            ("1mo@mon,15", MonthDay),
+            ("2mo@32", Multiple),
             ("1mo@15,", Anchor),
             ("1mo@", Anchor),
             ("1mo@,UTC", Anchor),
             ("1mo@15,UTC,UTC", Anchor),
             ("1mo@Europe/Berlin,15", Anchor),
-            ("3mo@15", Anchor),
-            ("1y@15", Anchor),
-            ("1d@15", Anchor),
-            ("1w@15", Anchor),
+            ("3mo@15", NoDay),
+            ("3mo@32", NoDay),
+            ("3mo@mon", NoDay),
+            ("1y@15", NoDay),
+            ("1d@15", NoDay),
+            ("1d@thu", NoDay),
+            ("1w@15", Weekday),
             ("1d@25:00", Anchor),
             ("1d@+25:00", Anchor),
             ("1d@../../etc/passwd", Anchor),

@@ -31,6 +31,12 @@ const MAX_OFFSET_MINUTES: i32 = 18 * 60;
 const OFFSET_BASE: i32 = 1_081;
 const NAMED: u16 = 4_096;
 
+/// Whether a name means what the node is set to, which is another zone on another node: the databases of some systems list
+/// such names.
+pub fn is_of_the_node(name: &str) -> bool {
+    ["localtime", "posixrules"].contains(&name)
+}
+
 /// A time zone's name.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Zone(u16);

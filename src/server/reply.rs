@@ -34,19 +34,21 @@ fn rare_quote(call: &Call, quote: &Quote, request: &Request, now_ms: u64, extras
         call.reply_count(u64::try_from(quote.taken).unwrap_or(0));
     }
     if options.stamp {
-        call.reply_count(stamp(options, quote.taken > 0, now_ms));
+        let is_settled = clause.cost <= 0 && quote.fits;
+        call.reply_count(stamp(options, quote.taken > 0, is_settled, now_ms));
     }
     if options.deny.is_some() {
         call.reply_null();
     }
 }
 
-/// The time at which a charge counts: the one that was named, or now; 0 where nothing was charged.
-fn stamp(options: &Options, is_charged: bool, now_ms: u64) -> u64 {
+/// The time at which a charge counts: the one that was named, or now, where that is earlier; 0 where nothing was charged. A
+/// settlement that was allowed and charged nothing more leaves the charge that it settles where it was.
+fn stamp(options: &Options, is_charged: bool, is_settled: bool, now_ms: u64) -> u64 {
     match options.at_ms {
-        Some(at_ms) => at_ms,
+        Some(at_ms) if is_charged || is_settled => at_ms.min(now_ms),
         None if is_charged => now_ms,
-        None => 0,
+        _ => 0,
     }
 }
 
@@ -69,7 +71,7 @@ pub fn deny_listed(call: &Call, standing: &Quote, request: &Request, listed: &Li
         call.reply_integer(0);
     }
     if options.stamp {
-        call.reply_count(stamp(options, false, 0));
+        call.reply_count(0);
     }
     call.reply_bytes(listed.value);
 }
@@ -111,7 +113,10 @@ pub fn all(
     });
     if options.stamp {
         let is_charged = listed.is_none() && quotes.iter().any(|quote| quote.taken > 0);
-        call.reply_count(stamp(options, is_charged, now_ms));
+        let mut clauses = hits.iter().zip(quotes);
+        let is_settled =
+            listed.is_none() && clauses.all(|(hit, quote)| hit.cost <= 0 && quote.fits);
+        call.reply_count(stamp(options, is_charged, is_settled, now_ms));
     }
     match (options.deny, listed) {
         (None, _) => {}

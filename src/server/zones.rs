@@ -10,7 +10,7 @@ use crate::core::hashing;
 use crate::core::limit::Limit;
 use crate::core::quote::Windows;
 use crate::core::span::{Calendar, Span};
-use crate::core::zone::Kind;
+use crate::core::zone::{is_of_the_node, Kind};
 use ahash::RandomState;
 use hashbrown::HashMap;
 use jiff::tz::{Offset, TimeZone};
@@ -32,6 +32,18 @@ pub fn windows(limits: &[Limit], now_ms: u64, out: &mut Windows) -> Result<(), E
         return Ok(());
     }
     each_window(limits, now_ms, out)
+}
+
+/// Appends the window of each limit at a later time, as [`windows`] does; one that nobody knows says nothing. None is kept.
+#[cold]
+pub fn windows_at(limits: &[Limit], at_ms: u64, out: &mut Windows) {
+    for limit in limits {
+        let window = limit.span().as_calendar().and_then(|calendar| {
+            let zone = zone(&calendar).ok()?;
+            calendar::window(&calendar, &zone, at_ms)
+        });
+        out.push(window.unwrap_or_default());
+    }
 }
 
 fn each_window(limits: &[Limit], now_ms: u64, out: &mut Windows) -> Result<(), Error> {
@@ -76,7 +88,7 @@ fn zone(calendar: &Calendar) -> Result<TimeZone, Error> {
         Kind::Name(name) => jiff::tz::db()
             .get(name)
             .ok()
-            .filter(|zone| zone.iana_name() == Some(name))
+            .filter(|zone| zone.iana_name() == Some(name) && !is_of_the_node(name))
             .ok_or(Error::Zone { name }),
     }
 }

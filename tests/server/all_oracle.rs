@@ -348,7 +348,11 @@ impl Model {
         reply.push(Reply::Int(if listed.is_some() { 0 } else { number }));
         if call.stamp {
             let is_charged = listed.is_none() && quotes.iter().any(|quoted| quoted.taken > 0);
-            let charged_ms = call.at_ms.unwrap_or(if is_charged { now_ms } else { 0 });
+            let settles = |(hit, quoted): (&Hit, &Quote)| hit.cost <= 0 && quoted.fits;
+            let is_settled =
+                call.at_ms.is_some() && listed.is_none() && hits.iter().zip(&quotes).all(settles);
+            let at_ms = call.at_ms.unwrap_or(now_ms).min(now_ms);
+            let charged_ms = if is_charged || is_settled { at_ms } else { 0 };
             reply.push(Reply::Int(i64::try_from(charged_ms).unwrap()));
         }
         if call.deny.is_some() {

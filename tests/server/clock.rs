@@ -199,7 +199,7 @@ impl Asked {
     }
 
     /// The reply that the contract draws.
-    fn reply(&self, quote: &Quote, now_ms: u64) -> Reply {
+    fn reply(&self, quote: &Quote, is_settlement: bool, now_ms: u64) -> Reply {
         let decision = &quote.decision;
         let mut reply = five(&Verdict {
             retry: decision.longest_wait(),
@@ -213,8 +213,14 @@ impl Asked {
             reply.push(Reply::Int(quote.taken.max(0)));
         }
         if self.stamp {
-            let charged_ms = if quote.taken > 0 { now_ms } else { 0 };
-            let stamp = self.at_ms.unwrap_or(charged_ms);
+            // What was charged, or settled: a cost of 0 or less that is let through.
+            let is_settled = is_settlement && quote.fits && self.at_ms.is_some();
+            let at_ms = self.at_ms.unwrap_or(now_ms).min(now_ms);
+            let stamp = if quote.taken > 0 || is_settled {
+                at_ms
+            } else {
+                0
+            };
             reply.push(Reply::Int(i64::try_from(stamp).unwrap()));
         }
         Reply::Array(reply)
@@ -273,9 +279,13 @@ fn a_server_answers_what_the_core_decides_however_the_clock_jumps() {
             };
             hit.force = !is_lease && random.one_in(12);
             let asked = Asked::random(&mut random, &hit, &stamps, now_ms);
+            let later_ms = asked.at_ms.filter(|at_ms| *at_ms > now_ms);
+            let at_windows = later_ms.map(|at_ms| windows(&asked_limits, at_ms));
+            let at_windows = at_windows.unwrap_or_default();
             let windows = windows(&asked_limits, now_ms);
             let rare = Rare {
                 windows: &windows,
+                at_windows: &at_windows,
                 at_ms: asked.at_ms,
                 stamp: asked.stamp && algorithm == Algorithm::Bucket,
                 min: asked.min,
@@ -300,7 +310,11 @@ fn a_server_answers_what_the_core_decides_however_the_clock_jumps() {
                     refused += 1;
                 }
                 Ok(quote) => {
-                    assert_eq!(answered, asked.reply(&quote, now_ms), "{story}");
+                    assert_eq!(
+                        answered,
+                        asked.reply(&quote, hit.cost <= 0, now_ms),
+                        "{story}"
+                    );
                     admitted += usize::from(quote.fits);
                     denied += usize::from(!quote.fits);
                     if quote.taken > 0 {

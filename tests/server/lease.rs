@@ -525,3 +525,16 @@ fn connections_that_share_ids_hold_each_once_and_never_more_than_the_limit() {
     assert_eq!(freed.int(), i64::try_from(leases.len()).unwrap());
     assert_eq!(server.call("EXISTS pool").int(), 0);
 }
+
+#[test]
+fn a_release_leaves_the_other_leases_their_time() {
+    let Some((clock, server)) = started() else {
+        return;
+    };
+    five(&server, "RL.LEASE key 5 1h a");
+    five(&server, "RL.LEASE key 5 1h b");
+    assert_eq!(server.call("PEXPIRE key 1000"), Reply::Int(1));
+    assert_eq!(server.call("RL.RELEASE key a"), Reply::Int(1));
+    clock.step(2_000);
+    assert_eq!(held(&server, "key").len(), 1);
+}

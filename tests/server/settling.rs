@@ -529,3 +529,85 @@ fn a_replica_settles_as_its_primary_did() {
     }
     pair::assert_equal(&primary, &replica);
 }
+
+#[test]
+fn a_hit_that_was_not_charged_has_no_stamp() {
+    let Some((_clock, server)) = started() else {
+        return;
+    };
+    assert_eq!(left(&server, "RL.FIXED r 1000 1d COST 900"), 100);
+    let at = format!("AT {STAMP}");
+    assert_eq!(
+        last(&server, &format!("RL.FIXED r 1000 1d COST 500 {at} STAMP")),
+        0
+    );
+    let two = "RL.ALL 2 r s FIXED 1000 1d COST 500 FIXED 1000 1d";
+    assert_eq!(last(&server, &format!("{two} {at} STAMP")), 0);
+    server.call("RL.DENY ADD bots mallory");
+    for call in ["RL.FIXED r 1000 1d", "RL.ALL 1 r FIXED 1000 1d"] {
+        let reply = server.call(&format!("{call} {at} STAMP DENY bots mallory"));
+        let stamp = &reply.array()[reply.array().len() - 2];
+        assert_eq!(*stamp, Reply::Int(0), "{call}");
+    }
+    // Of yesterday nothing is charged any more; what is settled keeps its time; a time to come is now's.
+    let yesterday = STAMP - 1;
+    assert_eq!(
+        last(&server, &format!("RL.FIXED r 1000 1d AT {yesterday} STAMP")),
+        0
+    );
+    assert_eq!(
+        last(&server, &format!("RL.FIXED r 1000 1d COST -1 {at} STAMP")),
+        STAMP
+    );
+    assert_eq!(
+        last(
+            &server,
+            &format!("RL.FIXED r 1000 1d AT {} STAMP", STAMP + 9)
+        ),
+        STAMP
+    );
+    let taken = server.call(&format!("RL.FIXED r 1000 1d COST 50 MIN 1 AT {yesterday}"));
+    assert_eq!(taken.array()[5], Reply::Int(0));
+}
+
+#[test]
+fn a_forced_call_says_when_every_key_that_it_has_filled_lets_it_through() {
+    let Some((clock, server)) = started() else {
+        return;
+    };
+    server.call("RL.FIXED y 3 1m COST 2");
+    clock.step(1_000);
+    let call = "RL.ALL 2 x y FIXED 5 1d COST 4 FIXED 3 1m COST 2";
+    let reply = server.call(&format!("{call} FORCE"));
+    let reply = reply.array();
+    assert_eq!(reply[0], Reply::Int(0));
+    assert_eq!(reply[3], Reply::Int(86_399_000));
+    assert_eq!(reply[6], Reply::Int(1));
+    clock.step(86_398_999);
+    assert_eq!(server.call(call).array()[0], Reply::Int(0));
+    clock.step(1);
+    assert_eq!(server.call(call).array()[0], Reply::Int(1));
+}
+
+#[test]
+fn a_key_of_limit_0_denies_also_where_a_deny_list_does() {
+    let Some((_clock, server)) = started() else {
+        return;
+    };
+    server.call("RL.DENY ADD bots mallory");
+    let reply = server.call("RL.ALL 2 a b FIXED 0 1m FIXED 5 1m DENY bots mallory");
+    let rows: Vec<i64> = reply.array()[5]
+        .array()
+        .iter()
+        .map(|row| row.array()[0].int())
+        .collect();
+    assert_eq!(rows, [0, 1]);
+    let reply = server.call("RL.FIXED a 0 1m 5 1h DENY bots mallory");
+    let rows: Vec<i64> = reply.array()[5]
+        .array()
+        .iter()
+        .map(|row| row.array()[0].int())
+        .collect();
+    assert_eq!(rows, [0, 1]);
+    assert_eq!(server.call("EXISTS a b"), Reply::Int(0));
+}

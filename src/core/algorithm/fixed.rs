@@ -9,18 +9,20 @@
 //! | `s` | start of the window that was last charged |
 //! | `u` | used in that window |
 //!
-//! * The window that binds, `[b, b_e)`, is the one last charged if `c < s <= e`: the clock has stepped back over its start,
-//!   and what it counted must neither vanish nor be charged to the window before. Else it is `[c, e)`. So usage binds for two
-//!   windows at most. A window that starts later than `e` is moved to `[c, e)`.
+//! * The window that binds, `[b, b_e)`, is the one last charged if `u > 0` and `c < s <= e`: the clock has stepped back over
+//!   its start, and what it counted must neither vanish nor be charged to the window before. Else it is `[c, e)`. So usage
+//!   binds for two windows at most. A window that starts later than `e` is moved to `[c, e)`.
 //! * `used(now) = u` if `s >= b`, else 0.
 //! * A charge of `n` sets `u = max(0, used(now) + n)` and `s = b`.
 //! * `wait(target)`: 0 if `used(now) <= target`, else `b_e - now`. So a retry is due at the window's end, and so is
 //!   the reset.
-//! * **At an earlier time.** What was charged at `t` still counts exactly if `t >= b`, as all that `u` counts was charged in
-//!   `[b, b_e)`. A refund of an older charge gives back nothing: its window is over, and `u` is others' usage. Within the
+//! * **At an earlier time.** What was charged at `t` still counts exactly if `t >= c`, as all that `u` counts was charged in
+//!   `[c, e)`. A refund of an older charge gives back nothing: its window is over, and `u` is others' usage. Within the
 //!   window, units are alike, and giving back one's own is giving back what was charged then. So nobody ever has more let
 //!   through than if the true cost had been charged at `t` in the first place: `u` would be what it is now. A charge at
 //!   `t < c` counts no more and is not made.
+//!   (After a step back of the clock, what is charged in `[c, now]` counts in `[b, b_e)`. What was charged there before the
+//!   step, and is over, cannot be told from it: a refund of that, made before `b`, takes others' usage, as much as it is of.)
 //! * Bounds: `u <= 2^53 - 1` (the caller checks before it charges), `c + W < 2^54`.
 //!
 //! A calendar window is the same with one number more, its end ([`Dated`]): it is asked of the calendar when a window
@@ -71,24 +73,27 @@ pub(super) fn aligned(span_ms: u64, now_ms: u64) -> Window {
     }
 }
 
-/// The window that binds, where `charged` was the last.
+/// The window that binds, where `charged` was the last, and so much of it is used.
 #[inline(always)]
-fn binding(charged: Window, current: Window) -> Window {
-    if charged.start_ms > current.start_ms && charged.start_ms <= current.end_ms {
+fn binding(charged: Window, used: u64, current: Window) -> Window {
+    let is_next = charged.start_ms > current.start_ms && charged.start_ms <= current.end_ms;
+    if is_next && used > 0 {
         charged
     } else {
         current
     }
 }
 
-/// For how many milliseconds more a charge of `at_ms` counts, where `current` is the window that the clock is in.
-pub(super) fn counts_ms(current: Window, at_ms: u64, now_ms: u64) -> u64 {
+/// For how many milliseconds more a charge of `at_ms` counts, where `current` is the window that the clock is in: until the
+/// end of the window of `at_ms`, of which only the calendar can say where a later one of its own ends.
+pub(super) fn counts_ms(current: Window, span: Span, at_ms: u64, now_ms: u64) -> u64 {
     if at_ms.min(now_ms) < current.start_ms {
         0
     } else if at_ms < current.end_ms {
         current.end_ms - now_ms
     } else {
-        u64::MAX // until the end of a window to come
+        span.plain_ms()
+            .map_or(u64::MAX, |span_ms| aligned(span_ms, at_ms).end_ms - now_ms)
     }
 }
 
@@ -100,7 +105,7 @@ impl Fixed {
             start_ms: self.start_ms,
             end_ms: self.start_ms + span_ms,
         };
-        binding(charged, aligned(span_ms, now_ms))
+        binding(charged, self.used, aligned(span_ms, now_ms))
     }
 
     #[inline(always)]
@@ -121,8 +126,8 @@ impl Fixed {
         }
     }
 
-    fn refundable_in(&self, binds: Window, at_ms: u64, now_ms: u64) -> u64 {
-        if at_ms >= now_ms || at_ms >= binds.start_ms {
+    fn refundable_in(&self, binds: Window, current: Window, at_ms: u64) -> u64 {
+        if at_ms >= current.start_ms {
             self.used_in(binds)
         } else {
             0
@@ -132,7 +137,7 @@ impl Fixed {
     #[inline(always)]
     fn charge_in(&mut self, binds: Window, current: Window, ask: &Ask, cost: i64, at_ms: u64) {
         let is_due = at_ms >= ask.now_ms // the usual case, and the rest of the hot path need not be read
-            || if cost < 0 { at_ms >= binds.start_ms } else { at_ms >= current.start_ms };
+            || at_ms >= current.start_ms;
         let used = self.used_in(binds);
         self.used = if is_due {
             used.saturating_add_signed(cost)
@@ -191,12 +196,13 @@ impl Meter for Fixed {
     }
 
     fn refundable(&self, ask: &Ask, at_ms: u64) -> u64 {
-        self.refundable_in(self.binding(ask.now_ms), at_ms, ask.now_ms)
+        let current = aligned(self.span.ms(), ask.now_ms);
+        self.refundable_in(self.binding(ask.now_ms), current, at_ms)
     }
 
     fn counts_ms(_this: Option<&Self>, ask: &Ask, at_ms: u64) -> u64 {
-        let current = aligned(ask.limit.span().ms(), ask.now_ms);
-        counts_ms(current, at_ms, ask.now_ms)
+        let span = ask.limit.span();
+        counts_ms(aligned(span.ms(), ask.now_ms), span, at_ms, ask.now_ms)
     }
 
     #[inline(always)]
@@ -220,7 +226,7 @@ impl Meter for Fixed {
     #[inline(always)]
     fn is_ahead(&self, now_ms: u64, _window: Option<Window>) -> bool {
         // Starts are whole windows apart, so this says "later than the next one".
-        self.start_ms > now_ms + self.span.ms()
+        self.start_ms > now_ms + self.span.ms() && self.used > 0
     }
 
     fn rewind(&mut self, now_ms: u64, _window: Option<Window>) {
@@ -261,7 +267,33 @@ impl Dated {
 
     fn binding(this: Option<&Self>, ask: &Ask) -> Window {
         let current = Self::current(this, ask);
-        this.map_or(current, |dated| binding(dated.charged(), current))
+        this.map_or(current, |dated| {
+            binding(dated.charged(), dated.at(ask.now_ms).used, current)
+        })
+    }
+
+    /// What is counted now: of a window that is over, nothing. (One that was moved to the present may end within the
+    /// calendar's own.)
+    fn at(&self, now_ms: u64) -> Fixed {
+        let used = if self.end_ms > now_ms {
+            self.fixed.used
+        } else {
+            0
+        };
+        Fixed {
+            used,
+            ..self.fixed.clone()
+        }
+    }
+
+    /// The window now: the aligned one, the one that the calendar says, or, where nobody asks it as nobody names the window,
+    /// one as long as the last that begins now.
+    fn now(&self, now_ms: u64, window: Option<Window>) -> Window {
+        let named = self.fixed.span.plain_ms().map(|ms| aligned(ms, now_ms));
+        named.or(window).unwrap_or(Window {
+            start_ms: now_ms,
+            end_ms: now_ms + (self.end_ms - self.fixed.start_ms),
+        })
     }
 }
 
@@ -285,12 +317,12 @@ impl Meter for Dated {
     }
 
     fn used(&self, ask: &Ask) -> u64 {
-        self.fixed.used_in(Self::binding(Some(self), ask))
+        self.at(ask.now_ms).used_in(Self::binding(Some(self), ask))
     }
 
     fn wait(&self, ask: &Ask, target: u64) -> u64 {
         let binds = Self::binding(Some(self), ask);
-        self.fixed.wait_in(binds, target, ask.now_ms)
+        self.at(ask.now_ms).wait_in(binds, target, ask.now_ms)
     }
 
     fn reset_after(this: Option<&Self>, ask: &Ask, _cost: u64) -> u64 {
@@ -298,12 +330,16 @@ impl Meter for Dated {
     }
 
     fn refundable(&self, ask: &Ask, at_ms: u64) -> u64 {
-        let binds = Self::binding(Some(self), ask);
-        self.fixed.refundable_in(binds, at_ms, ask.now_ms)
+        let (current, binds) = (
+            Self::current(Some(self), ask),
+            Self::binding(Some(self), ask),
+        );
+        self.at(ask.now_ms).refundable_in(binds, current, at_ms)
     }
 
     fn counts_ms(this: Option<&Self>, ask: &Ask, at_ms: u64) -> u64 {
-        counts_ms(Self::current(this, ask), at_ms, ask.now_ms)
+        let current = Self::current(this, ask);
+        counts_ms(current, ask.limit.span(), at_ms, ask.now_ms)
     }
 
     fn charge(&mut self, ask: &Ask, cost: i64, at_ms: u64) {
@@ -311,6 +347,7 @@ impl Meter for Dated {
             Self::current(Some(self), ask),
             Self::binding(Some(self), ask),
         );
+        self.fixed = self.at(ask.now_ms);
         self.fixed.charge_in(binds, current, ask, cost, at_ms);
         self.end_ms = binds.end_ms;
     }
@@ -321,7 +358,9 @@ impl Meter for Dated {
 
     fn known_window(&self, now_ms: u64) -> Window {
         let Window { start_ms, end_ms } = self.charged();
-        if now_ms < start_ms {
+        if self.is_ahead(now_ms, None) {
+            self.now(now_ms, None)
+        } else if now_ms < start_ms {
             Window {
                 start_ms: now_ms,
                 end_ms: start_ms,
@@ -351,21 +390,12 @@ impl Meter for Dated {
     }
 
     fn is_ahead(&self, now_ms: u64, window: Option<Window>) -> bool {
-        match (self.fixed.span.plain_ms(), window) {
-            (Some(_), _) => self.fixed.is_ahead(now_ms, None),
-            (None, Some(now)) => self.fixed.start_ms > now.end_ms,
-            // Nobody asks for it, so it binds nobody, and the calendar was not asked about it.
-            (None, None) => false,
-        }
+        self.fixed.used > 0 && self.fixed.start_ms > self.now(now_ms, window).end_ms
     }
 
     fn rewind(&mut self, now_ms: u64, window: Option<Window>) {
-        let to = match (self.fixed.span.plain_ms(), window) {
-            (Some(span_ms), _) => aligned(span_ms, now_ms),
-            (None, Some(now)) => now,
-            (None, None) => return,
-        };
-        self.fixed.start_ms = to.start_ms;
-        self.end_ms = to.end_ms;
+        let now = self.now(now_ms, window);
+        self.fixed.start_ms = now.start_ms;
+        self.end_ms = now.end_ms;
     }
 }

@@ -930,8 +930,15 @@ fn buckets() -> [Limit; 2] {
 
 /// Hits of cost 1 to 4 that fill a log of eight and leave a bucket with a fraction.
 fn hits(state: &mut Option<Limiter>, hit: &Hit) {
+    hits_in_turn(state, &[*hit]);
+}
+
+/// Some hits at each of some times.
+fn hits_in_turn(state: &mut Option<Limiter>, hits: &[Hit]) {
     for (at_ms, cost) in (NOW_MS..).step_by(333).zip([1, 1, 2, 3, 4, 1, 1, 2]) {
-        quote::hit(state, &Hit { cost, ..*hit }, at_ms).unwrap();
+        for hit in hits {
+            quote::hit(state, &Hit { cost, ..*hit }, at_ms).unwrap();
+        }
     }
 }
 
@@ -1011,15 +1018,11 @@ fn second_states() -> Golden {
             })
             .collect();
         let mut state = None;
-        for limits in [&limits[..8], &limits[8..]] {
-            hits(
-                &mut state,
-                &Hit {
-                    log_size: 8,
-                    ..Hit::new(algorithm, limits, 1)
-                },
-            );
-        }
+        let both = [&limits[..8], &limits[8..]].map(|limits| Hit {
+            log_size: 8,
+            ..Hit::new(algorithm, limits, 1)
+        });
+        hits_in_turn(&mut state, &both);
         bytes_of(&state.unwrap())
     };
     let mut leases = None;

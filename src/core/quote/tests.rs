@@ -20,6 +20,7 @@ impl Key {
         let request = request::parse(algorithm, Verb::Charge, &words[1..], 2)?;
         let (clause, options) = (&request.clause, &request.options);
         let rare = Rare {
+            at_windows: &[],
             windows: &self.windows,
             at_ms: options.at_ms,
             stamp: options.stamp && algorithm == Algorithm::Bucket,
@@ -460,4 +461,94 @@ fn nothing_has_more_left_than_it_was_given_after_a_clock_step() {
     assert!(!key.fits(100 * S, "FIXED 1 1h BLOCK 10s"));
     assert_eq!(key.ask(50 * S, "FIXED 1 1h").2, 10_000);
     assert!(key.fits(60 * S, "FIXED 1 1h"));
+}
+
+#[test]
+fn a_charge_that_counts_no_more_takes_nothing() {
+    let mut key = Key::default();
+    assert!(key.fits(61 * S, "FIXED 100 1m COST 5"));
+    let quoted = key
+        .call(62 * S, "FIXED 100 1m COST 50 MIN 1 AT 1000")
+        .unwrap();
+    assert_eq!(
+        (quoted.fits, quoted.taken, quoted.change),
+        (true, 0, Change::None)
+    );
+}
+
+#[test]
+fn a_charge_of_a_window_to_come_is_let_through_once_that_is_over() {
+    const H: u64 = 3_600 * S;
+    let mut key = Key::default();
+    let later = "FIXED 5 1h COST 9 AT 50401000"; // 14:00:01
+    assert_eq!(key.ask(12 * H + S, later).2, (3 * H - S).cast_signed());
+    assert!(!key.fits(15 * H - 1, later));
+    assert!(key.fits(15 * H, later));
+}
+
+#[test]
+fn a_hit_moves_every_window_that_lies_ahead_of_the_clock() {
+    // Others' windows, by another hit, let through or denied: a day, two days of a bucket, a week of the calendar's.
+    const NOW: u64 = 100 * DAY;
+    for (algorithm, limits) in [
+        ("FIXED", ["5 1d", "5 1h"]),
+        ("SLIDING", ["5 1d", "5 1h"]),
+        ("BUCKET", ["5 5 1d", "5 5 1h"]),
+    ] {
+        for cost in ["COST 1", "COST 9"] {
+            let mut key = Key::default();
+            let [theirs, own] = limits;
+            assert!(key.fits(NOW, &format!("{algorithm} {theirs} COST 5")));
+            key.fits(NOW - 50 * DAY, &format!("{algorithm} {own} {cost}"));
+            let over = NOW - 48 * DAY;
+            assert!(
+                key.fits(over, &format!("{algorithm} {theirs} COST 5")),
+                "{algorithm} {cost}"
+            );
+        }
+    }
+    for cost in ["COST 1", "COST 9"] {
+        let week = Window {
+            start_ms: NOW,
+            end_ms: NOW + 7 * DAY,
+        };
+        let mut key = Key::default();
+        key.windows.push(week);
+        assert!(key.fits(NOW, "FIXED 5 1w COST 5"));
+        key.windows.clear();
+        key.fits(NOW - 50 * DAY, &format!("FIXED 5 1h {cost}"));
+        let reset_ms = |key: &mut Key, now_ms| {
+            let readings = key.state.as_mut().unwrap().held().reading(now_ms);
+            let week = readings.iter().find(|one| one.limit.window_ms() == 0);
+            week.map(|week| (week.used, week.reset_after_ms))
+        };
+        assert_eq!(
+            reset_ms(&mut key, NOW - 50 * DAY),
+            Some((5, 7 * DAY)),
+            "{cost}"
+        );
+        assert_eq!(reset_ms(&mut key, NOW - 43 * DAY), Some((0, 0)), "{cost}");
+    }
+}
+
+#[test]
+fn a_window_of_which_nothing_is_used_does_not_stay_ahead() {
+    const H: u64 = 3_600 * S;
+    let mut key = Key::default();
+    assert!(key.fits(13 * H + 300 * S, "FIXED 5 1h COST 3"));
+    assert!(key.fits(13 * H + 300 * S, "FIXED 5 1h COST -3"));
+    // Five minutes before the window ended, after a step back.
+    let (.., reset_ms) = key.ask(13 * H - 300 * S, "FIXED 5 1h");
+    assert_eq!(reset_ms, 300 * S);
+}
+
+#[test]
+fn what_is_charged_while_a_window_stays_ahead_is_given_back_as_of_its_time() {
+    const H: u64 = 3_600 * S;
+    let mut key = Key::default();
+    assert!(key.fits(13 * H, "FIXED 9 1h COST 3"));
+    let stamp = 13 * H - 600 * S;
+    assert_eq!(key.remaining(stamp, "FIXED 9 1h COST 4"), 2);
+    let settles = format!("FIXED 9 1h COST -4 AT {stamp}");
+    assert_eq!(key.remaining(stamp + 1, &settles), 6);
 }

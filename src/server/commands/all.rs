@@ -43,7 +43,7 @@ fn decide(call: &Call, keys: &mut Keys, verb: Verb) -> Result<(), Error> {
     } else {
         None
     };
-    let mut windows: Few<Windows> = Few::new();
+    let mut windows: Few<(Windows, Windows)> = Few::new();
     let mut rares: Few<Rare> = Few::new();
     if all.clauses.iter().any(is_rare) || config::REGION.is_set() {
         read_windows(&all, now_ms, &mut windows)?;
@@ -142,11 +142,14 @@ fn needs_look_up(all: &All) -> bool {
 }
 
 #[cold]
-fn read_windows(all: &All, now_ms: u64, out: &mut Few<Windows>) -> Result<(), Error> {
+fn read_windows(all: &All, now_ms: u64, out: &mut Few<(Windows, Windows)>) -> Result<(), Error> {
     for (_, clause) in &all.clauses {
-        let mut windows = Windows::new();
+        let (mut windows, mut at_windows) = (Windows::new(), Windows::new());
         zones::windows(&clause.limits, now_ms, &mut windows)?;
-        out.push(windows);
+        if let Some(at_ms) = all.options.later_ms(now_ms).filter(|_| !windows.is_empty()) {
+            zones::windows_at(&clause.limits, at_ms, &mut at_windows);
+        }
+        out.push((windows, at_windows));
     }
     Ok(())
 }
@@ -154,12 +157,13 @@ fn read_windows(all: &All, now_ms: u64, out: &mut Few<Windows>) -> Result<(), Er
 /// What few hits say, of one clause.
 fn rare<'a>(
     (algorithm, clause): &'a (Algorithm, Clause),
-    windows: &'a Windows,
+    (windows, at_windows): &'a (Windows, Windows),
     options: &Options,
     now_ms: u64,
 ) -> Rare<'a> {
     Rare {
         windows,
+        at_windows,
         at_ms: options.at_ms,
         stamp: options.stamp && *algorithm == Algorithm::Bucket,
         block_ms: &clause.block_ms,

@@ -77,12 +77,16 @@ fn rare_hit(
     now_ms: u64,
 ) -> Result<(), Error> {
     let Request { clause, options } = request;
-    let mut windows = Windows::new();
+    let (mut windows, mut at_windows) = (Windows::new(), Windows::new());
     if clause.is_rare {
         zones::windows(&clause.limits, now_ms, &mut windows)?;
     }
+    if let Some(at_ms) = options.later_ms(now_ms).filter(|_| !windows.is_empty()) {
+        zones::windows_at(&clause.limits, at_ms, &mut at_windows);
+    }
     let rare = Rare {
         windows: &windows,
+        at_windows: &at_windows,
         at_ms: options.at_ms,
         stamp: options.stamp && algorithm == Algorithm::Bucket,
         min: clause.min,
@@ -120,7 +124,7 @@ fn run(
     };
     let mut quote = Quote::default();
     let outcome = if let Some(listed) = listed {
-        quote::quote(slot.held(), &hit.standing(), now_ms, true, &mut quote)?;
+        quote::quote(slot.held(), &hit.as_probe(), now_ms, false, &mut quote)?;
         reply::deny_listed(call, &quote, request, listed);
         Outcome::DenyListed
     } else {

@@ -49,6 +49,8 @@ impl Slot<'_> {
         let released = leases.release(ids, now_ms);
         if released > 0 && leases.is_empty() {
             self.delete();
+        } else if released > 0 {
+            self.keep_ttl();
         }
         Ok(released)
     }

@@ -100,7 +100,7 @@ fn answer(
     let held = slot.as_ref().and_then(Slot::held);
     let mut quote = Quote::default();
     if let Some(listed) = listed {
-        quote::quote(held, &hit.standing(), now_ms, true, &mut quote)?;
+        quote::quote(held, &hit.as_probe(), now_ms, false, &mut quote)?;
         reply::deny_listed(call, &quote, request, listed);
     } else {
         quote::quote(held, &hit, now_ms, true, &mut quote)?;

@@ -131,6 +131,16 @@ impl JointFixed {
         latest.map_or(ask.window, FixedPart::window)
     }
 
+    /// The window now: the aligned one, the one that the calendar says, or, where nobody asks it as nobody names the window,
+    /// one as long as a part's that begins now.
+    fn now(&self, part: &FixedPart, now_ms: u64, window: Option<Window>) -> Window {
+        let named = self.span.plain_ms().map(|ms| aligned(ms, now_ms));
+        named.or(window).unwrap_or(Window {
+            start_ms: now_ms,
+            end_ms: now_ms + (part.end_ms - part.start_ms),
+        })
+    }
+
     /// Drops others' parts whose windows are over.
     fn evict(&mut self, now_ms: u64) {
         let own = self.parts.own;
@@ -203,10 +213,8 @@ impl Meter for JointFixed {
                 .saturating_sub(ask.now_ms);
         };
         let current = joint.current(ask);
-        // What is to be charged goes into the own part, whatever it has.
-        let own = joint.parts.own;
         let counted = joint.counted(current);
-        let counted = counted.filter(|(part, _)| !part.is_empty() || Some(part.origin) == own);
+        let counted = counted.filter(|(part, _)| !part.is_empty());
         let latest_ms = counted
             .map(|(_, end_ms)| end_ms)
             .fold(current.end_ms, u64::max);
@@ -215,9 +223,11 @@ impl Meter for JointFixed {
 
     fn refundable(&self, ask: &Ask, at_ms: u64) -> u64 {
         let current = self.current(ask);
-        // Over the start of a window that counts, the clock may have stepped back.
+        // Where this server's clock has stepped back over the start of its part, what it charges now counts there.
+        let own = self.parts.own;
+        let is_ahead = |part: &FixedPart| Some(part.origin) == own && part.start_ms > ask.now_ms;
         let starts_ms = |part: &FixedPart| match part.start_ms {
-            later_ms if part.is_of(current) => later_ms.max(current.start_ms),
+            later_ms if part.is_of(current) && !is_ahead(part) => later_ms.max(current.start_ms),
             _ => current.start_ms,
         };
         let is_due = |part: &FixedPart| at_ms >= ask.now_ms || at_ms >= starts_ms(part);
@@ -230,7 +240,7 @@ impl Meter for JointFixed {
             (Some(joint), None) => joint.current(ask),
             (None, None) => ask.window,
         };
-        counts_ms(current, at_ms, ask.now_ms)
+        counts_ms(current, ask.limit.span(), at_ms, ask.now_ms)
     }
 
     fn charge(&mut self, ask: &Ask, cost: i64, at_ms: u64) {
@@ -249,8 +259,7 @@ impl Meter for JointFixed {
             return;
         };
         // A clock that has stepped back over the start of the own window leaves it in force.
-        let is_new = own.start_ms == 0 && own.is_empty();
-        if own.start_ms < current.start_ms || is_new {
+        if own.start_ms < current.start_ms || own.is_empty() {
             let (Window { start_ms, end_ms }, origin) = (current, own.origin);
             *own = FixedPart::begin(origin);
             (own.start_ms, own.end_ms) = (start_ms, end_ms);
@@ -272,6 +281,9 @@ impl Meter for JointFixed {
     }
 
     fn known_window(&self, now_ms: u64) -> Window {
+        if let Some(own) = self.parts.own().filter(|_| self.is_ahead(now_ms, None)) {
+            return self.now(own, now_ms, None);
+        }
         let later = self.parts.list.iter().map(|part| part.start_ms);
         let next_ms = later.filter(|start_ms| *start_ms > now_ms).min();
         Window {
@@ -303,26 +315,18 @@ impl Meter for JointFixed {
         let Some(own) = self.parts.own() else {
             return false;
         };
-        match (self.span.plain_ms(), window) {
-            (Some(span_ms), _) => own.start_ms > now_ms + span_ms,
-            (None, Some(now)) => own.start_ms > now.end_ms,
-            (None, None) => false,
-        }
+        !own.is_empty() && own.start_ms > self.now(own, now_ms, window).end_ms
     }
 
     fn rewind(&mut self, now_ms: u64, window: Option<Window>) {
         if !self.is_ahead(now_ms, window) {
             return;
         }
-        let to = match (self.span.plain_ms(), window) {
-            (Some(span_ms), _) => aligned(span_ms, now_ms),
-            (None, Some(now)) => now,
-            (None, None) => return,
-        };
         // Its start cannot fall: others would go by the later one. So it goes on as another origin.
         let (Some(origin), Some(own)) = (self.parts.own, self.parts.own().cloned()) else {
             return;
         };
+        let to = self.now(&own, now_ms, window);
         self.parts.retain(|part| part.origin != origin);
         self.parts.begin(origin.region, now_ms, origin.began_ms);
         if let Some(part) = self.parts.own_mut(now_ms) {
