@@ -635,6 +635,7 @@ fn word(random: &mut Random) -> Vec<u8> {
         "MIN",
         "AT",
         "STAMP",
+        "NEXT",
         "RESERVE",
         "BLOCK",
         "FIXED",
@@ -765,6 +766,9 @@ fn options_words(options: &Options) -> Vec<Vec<u8>> {
     }
     if options.stamp {
         words.push(b"STAMP".to_vec());
+    }
+    if options.next {
+        words.push(b"NEXT".to_vec());
     }
     if let Some(at_ms) = options.at_ms {
         words.extend([b"AT".to_vec(), at_ms.to_string().into_bytes()]);

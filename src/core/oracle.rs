@@ -1128,6 +1128,28 @@ impl Model {
         Some((answer, next))
     }
 
+    /// In how many milliseconds more of each limit will remain than an answer says, which left this: once less is used than
+    /// was, or than the limit where that is less, and any block is over.
+    fn nexts(&self, step: &Step, answer: &Answer) -> Vec<Retry> {
+        let left_ms = self.block(step.now_ms).map_or(0, |block| {
+            let left_ms = block.until_ms.saturating_sub(step.now_ms);
+            left_ms.min(block.length_ms)
+        });
+        let next = |(look, verdict): (Look, &Verdict)| {
+            let usage = self.usage(step.algorithm, look.limit);
+            match (verdict.used.min(verdict.limit), verdict.used) {
+                (_, 0) => Retry::After(0),
+                (0, _) => Retry::Never,
+                (said, _) => {
+                    let look = Look { id: &[], ..look };
+                    Retry::After(usage.wait(look, said - 1).max(left_ms))
+                }
+            }
+        };
+        let looks = Self::looks(step).into_iter();
+        looks.zip(&answer.verdicts).map(next).collect()
+    }
+
     /// Answers a call, and becomes what the key is after it.
     pub fn hit(&mut self, step: &Step) -> Option<Answer> {
         let (answer, next) = self.quote(step, true)?;
@@ -1296,12 +1318,21 @@ fn compare(steps: &[Step]) -> Result<(), String> {
                 return differs("release", got.to_string(), expected.to_string());
             }
         } else {
-            let expected = if step.peek {
-                model.quote(step, true).map(|(answer, _)| answer)
-            } else {
-                model.hit(step)
-            };
+            let mut next = model.clone();
+            let expected = next.hit(step);
             let got = step.ask(&mut state);
+            if let (Ok(quoted), Some(answer), 0) = (&got, &expected, index % 4) {
+                let held = state.as_mut().map(Limiter::held);
+                let nexts =
+                    step.hit(|hit| quote::nexts(held.as_ref(), hit, quoted, step.now_ms));
+                let (got, expected) = (nexts.unwrap().to_vec(), next.nexts(step, answer));
+                if got != expected && quoted.decision.verdicts() == answer.verdicts {
+                    return differs("next", format!("{got:?}"), format!("{expected:?}"));
+                }
+            }
+            if !step.peek {
+                model = next;
+            }
             match (got, expected) {
                 (Err(_), None) => {}
                 // A window that was given back is one of the key's as long as others are told.

@@ -131,6 +131,59 @@ fn keeps_its_times(steps: &[Step]) -> Result<(), String> {
     Ok(())
 }
 
+/// What `NEXT` says of each limit: a millisecond before, as much remains as was said; then more.
+fn says_when_more_remains(steps: &[Step]) -> Result<(), String> {
+    let mut state: Option<Limiter> = None;
+    for (index, step) in steps.iter().enumerate() {
+        let quoted = step.ask(&mut state);
+        let nexts = quoted.and_then(|quoted| {
+            let held = state.as_mut().map(Limiter::held);
+            step.hit(|hit| quote::nexts(held.as_ref(), hit, &quoted, step.now_ms))
+        });
+        let Some(quoted) = make(&mut state, step) else {
+            continue;
+        };
+        let held = state.as_mut().map(Limiter::held);
+        let block = held.and_then(|held| held.block(step.now_ms));
+        if step.cost < 0 && block.is_some_and(|block| block.left_ms(step.now_ms) > 0) {
+            continue; // what is given back in a block says what will remain after it
+        }
+        let nothing = Step {
+            cost: 0,
+            at_ms: None,
+            ..step.clone()
+        };
+        let last_ms = match step.windows.is_empty() {
+            true => LONGEST_MS,
+            false => 253_000_000_000_000,
+        };
+        for (place, next) in nexts.unwrap().into_iter().enumerate() {
+            let verdict = &quoted.decision.verdicts()[place];
+            let mut remaining = |wait_ms| {
+                peek(&mut state, &nothing, step.now_ms + wait_ms).verdicts()[place].remaining()
+            };
+            let said = verdict.remaining();
+            let is_sound = match next {
+                Retry::Never => verdict.limit == 0 && verdict.used > 0,
+                Retry::After(0) => verdict.used == 0,
+                Retry::After(ms) if step.now_ms.saturating_add(ms) > last_ms => true,
+                Retry::After(ms) => remaining(ms - 1) == said && remaining(ms) > said,
+            };
+            if !is_sound {
+                return Err(format!("step {index}: {next:?} of {verdict:?}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn what_next_says_is_when_more_remains() {
+    for algorithm in Algorithm::ALL {
+        for_traces(algorithm, 10_000, merging_or_not, says_when_more_remains);
+    }
+}
+
 #[test]
 fn a_retry_is_denied_just_before_and_allowed_at_its_time() {
     for algorithm in Algorithm::ALL {

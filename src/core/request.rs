@@ -5,7 +5,7 @@
 //!           BUCKET             capacity refill interval [capacity refill interval ...]
 //!           LEASE              limit ttl id
 //!           and then           [COST n] [MIN m] [RESERVE max-wait] [BLOCK duration [duration ...]] [POLICY name]...
-//! call                         [FORCE] [AT unix-ms] [STAMP] [DENY list value [value ...]]
+//! call                         [FORCE] [AT unix-ms] [STAMP] [NEXT] [DENY list value [value ...]]
 //! ```
 //!
 //! A command of one key has one clause, and its options and the call's in any order. RL.ALL has a clause for each key, each
@@ -55,6 +55,8 @@ pub struct Options<'a> {
     pub at_ms: Option<u64>,
     /// The time of the charge is asked for.
     pub stamp: bool,
+    /// When more will remain is asked for.
+    pub next: bool,
     /// The deny list to look in first.
     pub deny: Option<Deny<'a>>,
 }
@@ -336,6 +338,7 @@ struct Seen {
     force: usize,
     at: usize,
     stamp: usize,
+    next: usize,
     reserve: usize,
     block: usize,
     is_any_rare: bool,
@@ -515,6 +518,11 @@ impl<'a> Reader<'_, 'a> {
             }
             options.stamp = true;
             return in_call(place, at, "STAMP");
+        }
+        if is("NEXT") {
+            once(&mut seen.next, at, "NEXT")?;
+            options.next = true;
+            return in_call(place, at, "NEXT");
         }
         if is("BLOCK") {
             once(&mut seen.block, at, "BLOCK")?;

@@ -6,30 +6,38 @@ use crate::core::algorithm::lease::Leases;
 use crate::core::decision::{Decision, Retry, Verdict};
 use crate::core::limit::Algorithm;
 use crate::core::limiter::{LimiterMut, Reading};
-use crate::core::quote::{self, Hit, Quote};
+use crate::core::quote::{self, Hit, Nexts, Quote};
 use crate::core::region::origin::Region;
 use crate::core::request::{Options, Request};
 
-/// Five integers, and then, each where its cause is there: several limits, an array of one such array per limit; MIN, what
+/// Five integers, with NEXT six, and then, each where its cause is there: several limits, an array of one such array per limit; MIN, what
 /// was taken; STAMP, the time of the charge; DENY, nil, as no value was in the list.
 #[inline(always)]
-pub fn quote(call: &Call, quote: &Quote, request: &Request, now_ms: u64) {
+pub fn quote(call: &Call, quote: &Quote, request: &Request, nexts: &Nexts, now_ms: u64) {
     let options = &request.options;
     let extras = usize::from(options.deny.is_some());
     if request.clause.is_rare {
-        return rare_quote(call, quote, request, now_ms, extras);
+        return rare_quote(call, quote, request, nexts, now_ms, extras);
     }
-    decision(call, &quote.decision, extras);
+    decision(call, &quote.decision, None, extras);
     if options.deny.is_some() {
         call.reply_null();
     }
 }
 
 #[cold]
-fn rare_quote(call: &Call, quote: &Quote, request: &Request, now_ms: u64, extras: usize) {
+fn rare_quote(
+    call: &Call,
+    quote: &Quote,
+    request: &Request,
+    nexts: &Nexts,
+    now_ms: u64,
+    extras: usize,
+) {
     let Request { clause, options } = request;
     let extras = extras + usize::from(clause.min.is_some()) + usize::from(options.stamp);
-    decision(call, &quote.decision, extras);
+    let nexts = options.next.then_some(nexts);
+    decision(call, &quote.decision, nexts, extras);
     if clause.min.is_some() {
         call.reply_count(u64::try_from(quote.taken).unwrap_or(0));
     }
@@ -54,18 +62,26 @@ fn stamp(options: &Options, is_charged: bool, is_settled: bool, now_ms: u64) -> 
 
 /// The same, where a value was in the deny list: denied for as long as the entry holds, whatever the limits say of
 /// themselves; nothing is taken; the last element is the value.
-pub fn deny_listed(call: &Call, standing: &Quote, request: &Request, listed: &Listed) {
+pub fn deny_listed(
+    call: &Call,
+    standing: &Quote,
+    request: &Request,
+    nexts: &Nexts,
+    listed: &Listed,
+) {
     let Request { clause, options } = request;
+    let nexts = options.next.then_some(nexts);
     let Some(binding) = standing.decision.binding() else {
         return call.reply_null(); // a decision is never empty: the grammar asks for a limit
     };
     let verdicts = standing.decision.verdicts();
     let several = usize::from(verdicts.len() > 1);
     let extras = 1 + usize::from(clause.min.is_some()) + usize::from(options.stamp);
-    call.reply_array(5 + several + extras);
-    verdict(call, &listed_verdict(binding, listed));
+    let next = next_of(&standing.decision, binding, nexts);
+    call.reply_array(5 + usize::from(next.is_some()) + several + extras);
+    verdict(call, &listed_verdict(binding, listed), next);
     if several > 0 {
-        each_verdict(call, verdicts);
+        each_verdict(call, verdicts, nexts);
     }
     if clause.min.is_some() {
         call.reply_integer(0);
@@ -91,20 +107,26 @@ pub fn all(
     quotes: &[Quote],
     hits: &[Hit],
     options: &Options,
+    nexts: &[Nexts],
     listed: Option<&Listed>,
     now_ms: u64,
 ) {
     let Some((place, binding)) = quote::binding(quotes, hits) else {
         return call.reply_null(); // there is always a key
     };
-    call.reply_array(7 + usize::from(options.stamp) + usize::from(options.deny.is_some()));
+    let next = match (quotes.get(place), nexts.get(place)) {
+        (Some(quote), Some(nexts)) => next_of(&quote.decision, &binding, Some(nexts)),
+        _ => None,
+    };
+    let extras = [next.is_some(), options.stamp, options.deny.is_some()];
+    call.reply_array(7 + extras.into_iter().filter(|is| *is).count());
     match listed {
-        None => verdict(call, &binding),
-        Some(listed) => verdict(call, &listed_verdict(&binding, listed)),
+        None => verdict(call, &binding, next),
+        Some(listed) => verdict(call, &listed_verdict(&binding, listed), next),
     }
     call.reply_array(quotes.len());
-    for quote in quotes {
-        decision(call, &quote.decision, 0);
+    for (place, quote) in quotes.iter().enumerate() {
+        decision(call, &quote.decision, nexts.get(place), 0);
     }
     call.reply_count(if listed.is_some() {
         0
@@ -127,45 +149,63 @@ pub fn all(
 
 /// Five integers and, with several limits, one more element; so many more will follow.
 #[inline(always)]
-fn decision(call: &Call, decision: &Decision, extras: usize) {
+fn decision(call: &Call, decision: &Decision, nexts: Option<&Nexts>, extras: usize) {
     let Some(binding) = decision.binding() else {
         return call.reply_null(); // a decision is never empty: the grammar asks for a limit
     };
     let verdicts = decision.verdicts();
     let several = verdicts.len() > 1;
-    call.reply_array(5 + usize::from(several) + extras);
+    let next = next_of(decision, binding, nexts);
+    call.reply_array(5 + usize::from(next.is_some()) + usize::from(several) + extras);
     if several {
-        verdict(
-            call,
-            &Verdict {
-                retry: decision.longest_wait(),
-                ..*binding
-            },
-        );
-        each_verdict(call, verdicts);
+        let binding = Verdict {
+            retry: decision.longest_wait(),
+            ..*binding
+        };
+        verdict(call, &binding, next);
+        each_verdict(call, verdicts, nexts);
     } else {
-        verdict(call, binding);
+        verdict(call, binding, next);
     }
 }
 
-fn each_verdict(call: &Call, verdicts: &[Verdict]) {
+/// When more of the limit that binds will remain, where that is asked for.
+#[inline(always)]
+fn next_of(decision: &Decision, binding: &Verdict, nexts: Option<&Nexts>) -> Option<Retry> {
+    let nexts = nexts?;
+    let mut verdicts = decision.verdicts().iter();
+    let place = verdicts.position(|verdict| verdict == binding)?;
+    nexts.get(place).copied()
+}
+
+fn each_verdict(call: &Call, verdicts: &[Verdict], nexts: Option<&Nexts>) {
     call.reply_array(verdicts.len());
-    for each in verdicts {
-        call.reply_array(5);
-        verdict(call, each);
+    for (place, each) in verdicts.iter().enumerate() {
+        let next = nexts.and_then(|nexts| nexts.get(place)).copied();
+        call.reply_array(5 + usize::from(next.is_some()));
+        verdict(call, each, next);
+    }
+}
+
+/// Five integers, or six.
+#[inline(always)]
+fn verdict(call: &Call, verdict: &Verdict, next: Option<Retry>) {
+    call.reply_integer(i64::from(verdict.allowed));
+    call.reply_count(verdict.limit);
+    call.reply_count(verdict.remaining());
+    retry(call, verdict.retry);
+    call.reply_count(verdict.reset_after_ms);
+    if let Some(next) = next {
+        retry(call, next);
     }
 }
 
 #[inline(always)]
-fn verdict(call: &Call, verdict: &Verdict) {
-    call.reply_integer(i64::from(verdict.allowed));
-    call.reply_count(verdict.limit);
-    call.reply_count(verdict.remaining());
-    match verdict.retry {
+fn retry(call: &Call, retry: Retry) {
+    match retry {
         Retry::After(ms) => call.reply_count(ms),
         Retry::Never => call.reply_integer(-1),
     }
-    call.reply_count(verdict.reset_after_ms);
 }
 
 /// A map: the algorithm, an array with one map per window, of leases their list, and of a key that is or was blocked its

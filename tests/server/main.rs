@@ -33,6 +33,7 @@ mod integration;
 mod keyspace;
 mod lease;
 mod memory_full;
+mod next;
 mod persistence;
 mod policies;
 mod probe;

@@ -118,7 +118,7 @@ fn clauses_of_several_keys_are_read() {
 fn every_refusal_names_the_argument_and_what_it_should_be() {
     use Algorithm::{Bucket, Fixed, Lease, Sliding};
     let nine: String = (1..=9).map(|n| format!("1 {n}s ")).collect();
-    let options = "must be a further limit or one of COST, MIN, FORCE, AT, STAMP, RESERVE, BLOCK, POLICY, DENY";
+    let options = "must be a further limit or one of COST, MIN, FORCE, AT, STAMP, NEXT, RESERVE, BLOCK, POLICY, DENY";
     let count = "must be an integer from 0 to 9007199254740991";
     let duration =
         "must be a positive integer and a unit (ms, s, m, h, d or w), such as 60s or 500ms";
@@ -257,7 +257,7 @@ fn every_refusal_of_several_keys_names_the_argument_and_what_it_should_be() {
         ("1 a 5 1s", format!("3 {clause}")),
         ("1 a FIXED 5 1s FIXED 6 2s", "6: more clauses than keys".to_owned()),
         ("1 a FIXED 5 1s FORCE LEASE 6 2s a", "7: more clauses than keys".to_owned()),
-        ("1 a FIXED 5 1s COST 2 RELEASE", "8 must be a further limit or one of COST, MIN, FORCE, AT, STAMP, RESERVE, BLOCK, POLICY, DENY".to_owned()),
+        ("1 a FIXED 5 1s COST 2 RELEASE", "8 must be a further limit or one of COST, MIN, FORCE, AT, STAMP, NEXT, RESERVE, BLOCK, POLICY, DENY".to_owned()),
         ("2 a b FIXED 5 1s FORCE FIXED 6 2s", "7: FORCE applies to the whole call: it goes after the last clause".to_owned()),
         ("2 a b FIXED 5 1s AT 7 FIXED 6 2s", "7: AT applies to the whole call: it goes after the last clause".to_owned()),
         ("2 a b FIXED 5 1s STAMP FIXED 6 2s", "7: STAMP applies to the whole call: it goes after the last clause".to_owned()),

@@ -6,7 +6,7 @@ use super::look_up::{look_up_all, Listed};
 use crate::core::error::Error;
 use crate::core::limit::Algorithm;
 use crate::core::node::stats::Outcome;
-use crate::core::quote::{self, Change, Few, Hit, Quote, Rare, Windows};
+use crate::core::quote::{self, Change, Few, Hit, Nexts, Quote, Rare, Windows};
 use crate::core::request::{numkeys, parse_all_into, All, Clause, Options, Verb};
 use crate::server::raw::{now_ms, Args, Call, Keys};
 use crate::server::slot::Slot;
@@ -62,15 +62,39 @@ fn decide(call: &Call, keys: &mut Keys, verb: Verb) -> Result<(), Error> {
         });
     }
     let mut quotes: Few<Quote> = Few::new();
+    let mut nexts: Few<Nexts> = Few::new();
+    let asked = Asked {
+        hits: &hits,
+        is_listed: listed.is_some(),
+        is_next: all.options.next,
+        now_ms,
+    };
     match verb {
-        Verb::Charge => charge(call, keys, &hits, listed.is_some(), now_ms, &mut quotes)?,
-        Verb::Peek => peek(keys, &hits, listed.is_some(), now_ms, &mut quotes)?,
+        Verb::Charge => charge(call, keys, asked, &mut quotes, &mut nexts)?,
+        Verb::Peek => peek(keys, asked, &mut quotes, &mut nexts)?,
     }
-    reply::all(call, &quotes, &hits, &all.options, listed.as_ref(), now_ms);
+    reply::all(
+        call,
+        &quotes,
+        &hits,
+        &all.options,
+        &nexts,
+        listed.as_ref(),
+        now_ms,
+    );
     if verb == Verb::Charge {
         tell(keys, &quotes, &all, listed.as_ref(), now_ms);
     }
     Ok(())
+}
+
+/// What is asked of all keys.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    hits: &'a [Hit<'a>],
+    is_listed: bool,
+    is_next: bool,
+    now_ms: u64,
 }
 
 /// Quotes the call of each key, and commits what is quoted.
@@ -80,11 +104,16 @@ fn decide(call: &Call, keys: &mut Keys, verb: Verb) -> Result<(), Error> {
 fn charge(
     call: &Call,
     keys: &mut Keys,
-    hits: &[Hit],
-    is_listed: bool,
-    now_ms: u64,
+    asked: Asked,
     quotes: &mut Few<Quote>,
+    nexts: &mut Few<Nexts>,
 ) -> Result<(), Error> {
+    let Asked {
+        hits,
+        is_listed,
+        is_next,
+        now_ms,
+    } = asked;
     let mut makes_keys = false;
     let ask = |place: usize, hit: &Hit, others: bool, quoted: &mut Quote| {
         let Some(key) = keys.open_to_write(FIRST_KEY + place) else {
@@ -98,6 +127,14 @@ fn charge(
     let is_charged = quote::quote_all(ask, hits, is_listed, quotes)?;
     if is_charged && makes_keys && call.refuses_new_keys() {
         return Err(Error::OutOfMemory);
+    }
+    if is_next {
+        for (place, (hit, quoted)) in hits.iter().zip(&*quotes).enumerate() {
+            let slot = keys.open_to_write(FIRST_KEY + place).map(Slot::of);
+            let slot = slot.transpose()?;
+            let held = slot.as_ref().and_then(Slot::held);
+            nexts.push(quote::nexts(held, hit, quoted, now_ms)?);
+        }
     }
     for (place, (hit, quoted)) in hits.iter().zip(quotes).enumerate() {
         if quoted.change == Change::None {
@@ -115,11 +152,16 @@ fn charge(
 /// Quotes the call of each key.
 fn peek(
     keys: &mut Keys,
-    hits: &[Hit],
-    is_listed: bool,
-    now_ms: u64,
+    asked: Asked,
     quotes: &mut Few<Quote>,
+    nexts: &mut Few<Nexts>,
 ) -> Result<(), Error> {
+    let Asked {
+        hits,
+        is_listed,
+        is_next,
+        now_ms,
+    } = asked;
     let ask = |place: usize, hit: &Hit, others: bool, quoted: &mut Quote| {
         let key = keys.open_to_read(FIRST_KEY + place);
         let slot = key.map(Slot::of).transpose()?;
@@ -127,6 +169,14 @@ fn peek(
         quote::quote(held, hit, now_ms, others, quoted)
     };
     quote::quote_all(ask, hits, is_listed, quotes)?;
+    if is_next {
+        for (place, (hit, quoted)) in hits.iter().zip(&*quotes).enumerate() {
+            let slot = keys.open_to_read(FIRST_KEY + place).map(Slot::of);
+            let slot = slot.transpose()?;
+            let held = slot.as_ref().and_then(Slot::held);
+            nexts.push(quote::nexts(held, hit, quoted, now_ms)?);
+        }
+    }
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use super::KEY;
 use crate::core::error::Error;
 use crate::core::limit::Algorithm;
 use crate::core::node::stats::Outcome;
-use crate::core::quote::{self, Hit, Quote, Rare, Windows};
+use crate::core::quote::{self, Change, Hit, Nexts, Quote, Rare, Windows};
 use crate::core::request::{self, Request, Verb};
 use crate::server::raw::{now_ms, Args, Call, Keys};
 use crate::server::slot::Slot;
@@ -55,7 +55,7 @@ fn hit(call: &Call, keys: &mut Keys, algorithm: Algorithm) -> Result<(), Error> 
         Algorithm::Lease => &lease,
         _ => &Rare::NONE,
     };
-    run(
+    run::<false>(
         call,
         keys,
         algorithm,
@@ -96,11 +96,11 @@ fn rare_hit(
         drops_unnamed: false,
         here: regions::here(algorithm, now_ms),
     };
-    run(call, keys, algorithm, request, &rare, listed, now_ms)
+    run::<true>(call, keys, algorithm, request, &rare, listed, now_ms)
 }
 
 #[inline(always)]
-fn run(
+fn run<const IS_RARE: bool>(
     call: &Call,
     keys: &mut Keys,
     algorithm: Algorithm,
@@ -123,17 +123,26 @@ fn run(
         rare,
     };
     let mut quote = Quote::default();
+    let mut nexts = Nexts::new();
     let outcome = if let Some(listed) = listed {
-        quote::quote(slot.held(), &hit.as_probe(), now_ms, false, &mut quote)?;
-        reply::deny_listed(call, &quote, request, listed);
+        let probe = hit.as_probe();
+        quote::quote(slot.held(), &probe, now_ms, false, &mut quote)?;
+        quote.change = Change::None;
+        if IS_RARE && options.next {
+            nexts = quote::nexts(slot.held(), &probe, &quote, now_ms)?;
+        }
+        reply::deny_listed(call, &quote, request, &nexts, listed);
         Outcome::DenyListed
     } else {
         quote::quote(slot.held(), &hit, now_ms, true, &mut quote)?;
+        if IS_RARE && options.next {
+            nexts = quote::nexts(slot.held(), &hit, &quote, now_ms)?;
+        }
         if slot.is_refused(call, quote.change) {
             return Err(Error::OutOfMemory);
         }
         slot.commit(&hit, quote.change, now_ms)?;
-        reply::quote(call, &quote, request, now_ms);
+        reply::quote(call, &quote, request, &nexts, now_ms);
         if quote.fits {
             Outcome::Allowed
         } else {

@@ -3,7 +3,7 @@
 use super::look_up::{look_up, Listed};
 use crate::core::error::Error;
 use crate::core::limit::Algorithm;
-use crate::core::quote::{self, Hit, Quote, Rare, Windows};
+use crate::core::quote::{self, Change, Hit, Nexts, Quote, Rare, Windows};
 use crate::core::request::{self, Request, Verb};
 use crate::server::raw::{now_ms, Args, Call, Keys};
 use crate::server::slot::Slot;
@@ -99,12 +99,17 @@ fn answer(
     };
     let held = slot.as_ref().and_then(Slot::held);
     let mut quote = Quote::default();
-    if let Some(listed) = listed {
-        quote::quote(held, &hit.as_probe(), now_ms, false, &mut quote)?;
-        reply::deny_listed(call, &quote, request, listed);
-    } else {
-        quote::quote(held, &hit, now_ms, true, &mut quote)?;
-        reply::quote(call, &quote, request, now_ms);
+    quote::quote(held, &hit, now_ms, listed.is_none(), &mut quote)?;
+    if listed.is_some() {
+        quote.change = Change::None;
+    }
+    let mut nexts = Nexts::new();
+    if request.options.next {
+        nexts = quote::nexts(held, &hit, &quote, now_ms)?;
+    }
+    match listed {
+        Some(listed) => reply::deny_listed(call, &quote, request, &nexts, listed),
+        None => reply::quote(call, &quote, request, &nexts, now_ms),
     }
     Ok(())
 }

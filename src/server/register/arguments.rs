@@ -126,7 +126,7 @@ pub fn lease() -> Vec<Arg> {
     let words = [integer("limit"), string("ttl"), string("id")];
     let mut args = vec![key()];
     args.extend(words);
-    args.extend([cost(), policy(), deny()]);
+    args.extend([cost(), flag("NEXT"), policy(), deny()]);
     args
 }
 
@@ -141,6 +141,7 @@ pub fn peek() -> Vec<Arg> {
         id,
         cost(),
         min,
+        flag("NEXT"),
         block(),
         policy(),
         deny(),
@@ -168,17 +169,20 @@ pub fn all(charges: bool) -> Vec<Arg> {
     let mut args = vec![integer("numkeys"), keys, clauses];
     if charges {
         args.extend(call_options());
+    } else {
+        args.push(flag("NEXT"));
     }
     args.push(deny());
     args
 }
 
 /// What is said of a whole call that charges.
-fn call_options() -> [Arg; 3] {
+fn call_options() -> [Arg; 4] {
     [
         flag("FORCE"),
         optional("unix-ms", INTEGER, Some("AT")),
         flag("STAMP"),
+        flag("NEXT"),
     ]
 }
 
