@@ -159,6 +159,8 @@ fn calendar_span(random: &mut Random) -> Span {
         "3mo@-09:30",
         "1y",
         "5d@Europe/Berlin",
+        "1d@05:00,Europe/Berlin",
+        "1w@thu,18:00",
         "3660d@Mars/Olympus_Mons",
     ]);
     Span::parse_canonical(text.as_bytes()).expect("a window")
@@ -655,6 +657,9 @@ fn word(random: &mut Random) -> Vec<u8> {
         "1mo@15",
         "3mo@+02:00",
         "1y@Europe/Berlin",
+        "1d@05:00",
+        "1mo@15,13:45,+02:00",
+        "1d@24:00",
         "2y",
         "-1",
         "",

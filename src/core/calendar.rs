@@ -5,8 +5,9 @@
 //! * A boundary is a civil date: of `n d` every n-th day counted from 1970-01-01, of `n w` every n-th week counted from the
 //!   first such weekday on or after Monday 1970-01-05, of `1mo@a` the day a of each month or the month's last day if it is
 //!   shorter, of `3mo` the first of January, April, July and October, of `1y` the first of January.
-//! * A boundary's instant is the first midnight of that date in the zone: where clocks are set back over midnight, the first
-//!   of two; where they are set forward over midnight, so that there is none, the instant at which they are.
+//! * A boundary's instant is the first midnight of that date in the zone, or the first time of day that the window says: where
+//!   clocks are set back over it, the first of two; where they are set forward over it, so that there is none, the instant at
+//!   which they are.
 //! * Instants of successive boundaries never fall (a date that a zone skipped has an empty day), so every instant lies in
 //!   exactly one window, `start <= now < end`.
 //!
@@ -37,13 +38,18 @@ impl Window {
 pub fn window(calendar: &Calendar, zone: &TimeZone, now_ms: u64) -> Option<Window> {
     let now = Timestamp::from_millisecond(i64::try_from(now_ms).ok()?).ok()?;
     let today = zone.to_datetime(now).date();
-    let mut start = boundary_before(calendar, today)?;
-    // Where clocks are set back over midnight, today's date may be yesterday's again.
+    // Today's time of day may be yet to come. Yesterday's is not; where clocks are set back over midnight, today's date may be
+    // yesterday's again.
+    let known = match calendar.minutes {
+        0 => today,
+        _ => plus_days(today, -1)?,
+    };
+    let mut start = boundary_before(calendar, known)?;
     loop {
         let next = boundary_after(calendar, start)?;
-        let end_ms = instant(next, zone)?;
+        let end_ms = instant(calendar, next, zone)?;
         if end_ms > now_ms {
-            let start_ms = instant(start, zone)?;
+            let start_ms = instant(calendar, start, zone)?;
             return Some(Window { start_ms, end_ms });
         }
         start = next;
@@ -117,11 +123,13 @@ fn plus_days(date: Date, days: i32) -> Option<Date> {
     date.checked_add(days.days()).ok()
 }
 
-/// The first midnight of a date, in Unix milliseconds, 0 where it lies before the epoch.
-fn instant(date: Date, zone: &TimeZone) -> Option<u64> {
-    let midnight = zone.to_ambiguous_timestamp(date.at(0, 0, 0, 0));
-    let is_skipped = matches!(midnight.offset(), AmbiguousOffset::Gap { .. });
-    let mut at = midnight.compatible().ok()?;
+/// The first time that it is the calendar's time of day on a date, in Unix milliseconds, 0 where it lies before the epoch.
+fn instant(calendar: &Calendar, date: Date, zone: &TimeZone) -> Option<u64> {
+    let [hour, minute] = [calendar.minutes / 60, calendar.minutes % 60];
+    let time = date.at(i8::try_from(hour).ok()?, i8::try_from(minute).ok()?, 0, 0);
+    let time = zone.to_ambiguous_timestamp(time);
+    let is_skipped = matches!(time.offset(), AmbiguousOffset::Gap { .. });
+    let mut at = time.compatible().ok()?;
     if is_skipped {
         // It is read as if the clocks had not been set, so it lies at or behind the instant when they were.
         let behind = at.checked_add(1.second()).ok()?;

@@ -243,11 +243,14 @@ impl fmt::Display for Error {
                     }
                     SpanError::Multiple => out.write_str("must be 1mo, 3mo or 1y: no other number of months or years"),
                     SpanError::Anchor => out.write_str(
-                        "must have a day (1mo@15, 1w@thu), a time zone (1d@Europe/Berlin, 1d@+02:00) or both (1mo@15,Europe/Berlin) after its @",
+                        "must have a day (1mo@15, 1w@thu), a time of day (1d@05:00), a time zone (1d@Europe/Berlin, 1d@+02:00) or several in this order (1mo@15,05:00,Europe/Berlin) after its @",
                     ),
                     SpanError::NoDay => out.write_str(
-                        "must have no day after its @, as d, 3mo and 1y begin on no other: only a time zone, such as 3mo@Europe/Berlin",
+                        "must have no day after its @, as d, 3mo and 1y begin on no other: only a time of day (3mo@05:00), a time zone (3mo@Europe/Berlin) or both",
                     ),
+                    SpanError::Time => {
+                        out.write_str("must have a time of day as HH:MM, from 00:00 to 23:59, such as 1d@05:00")
+                    }
                     SpanError::Weekday => {
                         out.write_str("must have a weekday from mon to sun after its @, such as 1w@thu")
                     }

@@ -165,7 +165,7 @@ fn about_ms(limit: &Limit) -> u64 {
 }
 
 /// Windows of the calendar: each unit, days to begin on, offsets and zones.
-const CALENDAR: [&str; 18] = [
+const CALENDAR: [&str; 22] = [
     "1w",
     "2w",
     "1w@thu",
@@ -184,6 +184,10 @@ const CALENDAR: [&str; 18] = [
     "1d@America/St_Johns",
     "1y@Pacific/Apia",
     "3mo@+05:45",
+    "1d@05:00,Europe/Berlin",
+    "1mo@15,13:45",
+    "1w@thu,18:00,+02:00",
+    "1y@02:30,America/New_York",
 ];
 /// Past it, a trace that has the calendar's windows does not go: the year 2200.
 const CALENDAR_ENDS_MS: u64 = 7_258_118_400_000;

@@ -4,19 +4,19 @@
 //!
 //! ```text
 //! plain       milliseconds, 1 ..= 3660 d
-//! calendar    1(1)  unit(2)  count(12)  anchor(5)  zone(16)       bits 63, 34, 22, 17 and 1 upwards
+//! calendar    1(1)  time(11)  unit(2)  count(12)  anchor(5)  zone(16)     bits 63, 36, 34, 22, 17 and 1 upwards
 //! ```
 //!
 //! Two windows are the same exactly where their texts are, as [`Span::text`] writes them: `1d` is `24h`, `1w@mon` is `1w`,
-//! `1mo@1` is `1mo` and `@UTC` is none; `30d`, `1mo` and `1mo@15` are three.
+//! `1mo@1` is `1mo`, `@UTC` and `@00:00` are none; `30d`, `1mo` and `1mo@15` are three.
 
 use super::duration::{self, Human};
 use super::zone::{self, Kind, Zone};
 use arrayvec::ArrayString;
 use std::fmt::{self, Write as _};
 
-/// The longest text of a window: `3660d@`, or `1mo@31,`, and a zone.
-pub const MAX_TEXT_BYTES: usize = 12 + zone::MAX_NAME_BYTES;
+/// The longest text of a window: `522w@thu,18:00,` and a zone.
+pub const MAX_TEXT_BYTES: usize = 15 + zone::MAX_NAME_BYTES;
 
 /// The text of a window.
 pub type Text = ArrayString<MAX_TEXT_BYTES>;
@@ -34,7 +34,9 @@ pub struct Calendar {
     pub count: u16,
     /// Of a week, the day it begins on, 1 (Monday) ..= 7; of a month, the day of the month, 1 ..= 31; else 1.
     pub anchor: u8,
-    /// Whose midnight it is.
+    /// The time of day that it begins at, in minutes: 0 ..= 1439.
+    pub minutes: u16,
+    /// Whose midnight, or time of day, it is.
     pub zone: Zone,
 }
 
@@ -57,12 +59,14 @@ const UNITS: [(Unit, &str); 4] = [
 const WEEKDAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 
 const CALENDAR: u64 = 1 << 63;
+const TIME_SHIFT: u32 = 36;
 const UNIT_SHIFT: u32 = 34;
 const COUNT_SHIFT: u32 = 22;
 const ANCHOR_SHIFT: u32 = 17;
 const ZONE_SHIFT: u32 = 1;
 const DAY_MS: u64 = 86_400_000;
 const MAX_DAYS: u16 = 3_660;
+const DAY_MINUTES: u16 = 1_440;
 
 /// Why a text is not a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +87,8 @@ pub enum SpanError {
     Weekday,
     /// No day that a month may have.
     MonthDay,
+    /// No time of day.
+    Time,
     /// A calendar window for an algorithm that has none.
     OnlyFixed,
 }
@@ -102,6 +108,7 @@ impl Span {
             unit,
             count,
             anchor,
+            minutes,
             zone,
         } = calendar;
         let (most, anchors) = match unit {
@@ -111,14 +118,16 @@ impl Span {
             Unit::Month if count == 3 => (3, 1),
             Unit::Month | Unit::Year => (1, 1),
         };
-        if !(1..=most).contains(&count) || !(1..=anchors).contains(&anchor) {
+        let is_bound = (1..=most).contains(&count) && (1..=anchors).contains(&anchor);
+        if !is_bound || minutes >= DAY_MINUTES {
             return None;
         }
-        if unit == Unit::Day && zone == Zone::UTC {
+        if (unit, minutes, zone) == (Unit::Day, 0, Zone::UTC) {
             return Self::plain(u64::from(count) * DAY_MS);
         }
         Some(Self(
             CALENDAR
+                | u64::from(minutes) << TIME_SHIFT
                 | (unit as u64) << UNIT_SHIFT
                 | u64::from(count) << COUNT_SHIFT
                 | u64::from(anchor) << ANCHOR_SHIFT
@@ -161,6 +170,7 @@ impl Span {
             unit: *unit,
             count: u16::try_from(bits(COUNT_SHIFT, 0xfff)).ok()?,
             anchor: u8::try_from(bits(ANCHOR_SHIFT, 31)).ok()?,
+            minutes: u16::try_from(bits(TIME_SHIFT, 0x7ff)).ok()?,
             zone: Zone::of(u16::try_from(bits(ZONE_SHIFT, 0xffff)).ok()?),
         })
     }
@@ -168,9 +178,14 @@ impl Span {
     /// How many weeks, where it is weeks from Monday in UTC.
     pub fn weeks(self) -> Option<u64> {
         let calendar = self.as_calendar()?;
-        let is_plain =
-            (calendar.unit, calendar.anchor, calendar.zone) == (Unit::Week, 1, Zone::UTC);
-        is_plain.then_some(u64::from(calendar.count))
+        let plain = Calendar {
+            unit: Unit::Week,
+            anchor: 1,
+            minutes: 0,
+            zone: Zone::UTC,
+            ..calendar
+        };
+        (calendar == plain).then_some(u64::from(calendar.count))
     }
 
     /// Reads a window as FIXED has them: a duration, or a calendar window.
@@ -240,21 +255,23 @@ impl Span {
             unit,
             count,
             anchor: 1,
+            minutes: 0,
             zone: Zone::UTC,
         };
-        if let Some(place) = place {
-            let (first, second) = halves(place, b',');
-            let zone = match (anchor(calendar, first)?, second) {
-                (Some(day), zone) => {
-                    calendar.anchor = day;
-                    zone
-                }
-                (None, None) => Some(first),
-                (None, Some(_)) => return Err(SpanError::Anchor),
-            };
-            if let Some(zone) = zone {
-                calendar.zone = Zone::parse(zone, most_zones).ok_or(SpanError::Anchor)?;
+        // A day, a time and a zone, any of which may be left out.
+        let mut rest = place;
+        if let Some((first, behind)) = rest.map(|rest| halves(rest, b',')) {
+            if let Some(day) = anchor(calendar, first)? {
+                (calendar.anchor, rest) = (day, behind);
             }
+        }
+        if let Some((first, behind)) = rest.map(|rest| halves(rest, b',')) {
+            if let Some(minutes) = time_of_day(first)? {
+                (calendar.minutes, rest) = (minutes, behind);
+            }
+        }
+        if let Some(zone) = rest {
+            calendar.zone = Zone::parse(zone, most_zones).ok_or(SpanError::Anchor)?;
         }
         Self::calendar(calendar).ok_or(SpanError::Anchor)
     }
@@ -282,6 +299,7 @@ impl Span {
             unit,
             count,
             anchor,
+            minutes,
             zone,
         } = calendar;
         let name = UNITS.get(unit as usize).map_or("", |(_, name)| name);
@@ -294,6 +312,10 @@ impl Span {
                 Some(day) if unit == Unit::Week => out.write_str(day)?,
                 _ => write_number(out, u16::from(anchor))?,
             }
+        }
+        if minutes > 0 {
+            out.write_char(std::mem::replace(&mut before, ','))?;
+            write!(out, "{:02}:{:02}", minutes / 60, minutes % 60)?;
         }
         if zone != Zone::UTC {
             out.write_char(before)?;
@@ -346,6 +368,24 @@ fn anchor(calendar: Calendar, text: &[u8]) -> Result<Option<u8>, SpanError> {
     }
 }
 
+/// The minutes of a time of day, where one is said: digits and a colon.
+fn time_of_day(text: &[u8]) -> Result<Option<u16>, SpanError> {
+    let is_time = text.first().is_some_and(u8::is_ascii_digit) && text.contains(&b':');
+    if !is_time {
+        return Ok(None);
+    }
+    let digit = |byte: u8| byte.is_ascii_digit().then(|| u16::from(byte - b'0'));
+    let number = |tens: u8, ones: u8| Some(digit(tens)? * 10 + digit(ones)?);
+    let minutes = match *text {
+        [a, b, b':', c, d] => number(a, b).zip(number(c, d)),
+        _ => None,
+    };
+    match minutes {
+        Some((hour @ ..24, minute @ ..60)) => Ok(Some(hour * 60 + minute)),
+        _ => Err(SpanError::Time),
+    }
+}
+
 impl fmt::Debug for Span {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(&self.text())
@@ -385,6 +425,18 @@ mod tests {
             ("3mo@-05:00", "3mo@-05:00"),
             ("1y", "1y"),
             ("1y@Pacific/Apia", "1y@Pacific/Apia"),
+            ("1d@00:00", "1d"),
+            ("24h", "1d"),
+            ("1d@05:00", "1d@05:00"),
+            ("1d@05:00,UTC", "1d@05:00"),
+            ("1D@05:00,Europe/Berlin", "1d@05:00,Europe/Berlin"),
+            ("1w@18:00", "1w@18:00"),
+            ("1w@mon,18:00", "1w@18:00"),
+            ("1w@thu,18:00,+02:00", "1w@thu,18:00,+02:00"),
+            ("1mo@15,13:45", "1mo@15,13:45"),
+            ("1mo@1,23:59", "1mo@23:59"),
+            ("3mo@00:01,-05:00", "3mo@00:01,-05:00"),
+            ("1y@05:00", "1y@05:00"),
         ] {
             let span = Span::parse(text.as_bytes()).unwrap();
             assert_eq!(&*span.text(), canonical, "{text}");
@@ -398,7 +450,7 @@ mod tests {
     #[test]
     fn what_is_no_window_says_why() {
         use SpanError::{
-            Anchor, Duration, Minutes, MonthDay, Multiple, NoCalendar, NoDay, Weekday,
+            Anchor, Duration, Minutes, MonthDay, Multiple, NoCalendar, NoDay, Time, Weekday,
         };
         for (text, why) in [
             ("", Duration(DurationError::Malformed)),
@@ -435,7 +487,19 @@ mod tests {
             ("1d@15", NoDay),
             ("1d@thu", NoDay),
             ("1w@15", Weekday),
-            ("1d@25:00", Anchor),
+            ("1d@24:00", Time),
+            ("1d@25:00", Time),
+            ("1d@05:60", Time),
+            ("1d@5:00", Time),
+            ("1d@05:0", Time),
+            ("1d@05:00:00", Time),
+            ("1mo@15,24:00", Time),
+            ("24h@05:00", NoCalendar),
+            ("2mo@05:00", Multiple),
+            ("1mo@05:00,15", Anchor),
+            ("1d@05:00,", Anchor),
+            ("1d@05:00,06:00", Anchor),
+            ("1d@Europe/Berlin,05:00", Anchor),
             ("1d@+25:00", Anchor),
             ("1d@../../etc/passwd", Anchor),
         ] {

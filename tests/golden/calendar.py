@@ -1,6 +1,7 @@
 """Where the calendar's windows begin, by Python's zoneinfo: a digest of a century of boundaries per zone and window.
 
-calendar.py DIRECTORY ZONE...: the directory has the zones' TZif files. A test writes them from the time zone database that is
+calendar.py DIRECTORY ZONE... everywhere ZONE...: the directory has the zones' TZif files; of those behind "everywhere" one
+window is asked for, of the others all. A test writes them from the time zone database that is
 compiled in, runs this where it is told to (REGENERATE_GOLDEN=1), and compares the library's boundaries with the output.
 """
 
@@ -39,12 +40,18 @@ WINDOWS = {
     "1mo@31": lambda: months(1, 31),
     "3mo": lambda: months(3, 1),
     "1y": lambda: months(12, 1),
+    "1d@05:00": lambda: days(1, date(1970, 1, 1)),
+    "1d@02:30": lambda: days(1, date(1970, 1, 1)),
+    "1w@thu,00:30": lambda: days(7, THURSDAY),
+    "1mo@31,23:59": lambda: months(1, 31),
 }
+EVERYWHERE = {"1w@sun,02:30": lambda: days(7, date(1970, 1, 11))}
 
 
-def first_midnight(day, zone):
-    """The first midnight of a day, in Unix seconds, or where clocks are set over it the instant when they are."""
-    wall = datetime(day.year, day.month, day.day)
+def first_time(window, day, zone):
+    """The first time of day of a window on a day, in Unix seconds, or where clocks are set over it the instant when they are."""
+    hour, minute = map(int, window[-5:].split(":")) if ":" in window else (0, 0)
+    wall = datetime(day.year, day.month, day.day, hour, minute)
     at = int(wall.replace(tzinfo=zone, fold=0).timestamp())
     if local(at, zone) == wall:
         return at
@@ -65,12 +72,16 @@ def local(at, zone):
 
 def main():
     directory, zones = Path(sys.argv[1]), sys.argv[2:]
+    windows = WINDOWS
     for name in zones:
+        if name == "everywhere":
+            windows = EVERYWHERE
+            continue
         with open(directory / name, "rb") as file:
             zone = ZoneInfo.from_file(file, key=name)
-        for window, dates in WINDOWS.items():
+        for window, dates in windows.items():
             # A day that was left out has no window of its own.
-            boundaries = sorted({first_midnight(day, zone) for day in dates()})
+            boundaries = sorted({first_time(window, day, zone) for day in dates()})
             digest = 0
             for at in boundaries:
                 digest = (digest * 0x0100000001B3 + at * 1000) % 2**64

@@ -73,6 +73,28 @@ fn a_window_ends_where_the_calendar_says() {
         ("2026-10-03T12:00:00Z", "1d@+02:00", "2026-10-03T22:00:00Z"),
         (
             "2026-10-03T12:00:00Z",
+            "1d@05:00,Europe/Berlin",
+            "2026-10-04T03:00:00Z",
+        ),
+        // The days on which the clocks of Berlin are set: at 02:00 on, and at 03:00 back.
+        (
+            "2026-03-28T12:00:00Z",
+            "1d@02:30,Europe/Berlin",
+            "2026-03-29T01:00:00Z",
+        ),
+        (
+            "2026-10-24T12:00:00Z",
+            "1d@02:30,Europe/Berlin",
+            "2026-10-25T00:30:00Z",
+        ),
+        ("2026-10-03T12:00:00Z", "1mo@15,13:45", "2026-10-15T13:45:00Z"),
+        (
+            "2026-10-03T12:00:00Z",
+            "1w@thu,18:00,+02:00",
+            "2026-10-08T16:00:00Z",
+        ),
+        (
+            "2026-10-03T12:00:00Z",
             "1d@Asia/Kathmandu",
             "2026-10-03T18:15:00Z",
         ),
@@ -213,6 +235,8 @@ fn what_is_no_calendar_window_says_what_to_write() {
         ("RL.FIXED k 5 1mo@32", "day of the month from 1 to 31"),
         ("RL.FIXED k 5 3mo@15", "must have no day"),
         ("RL.FIXED k 5 1w@15", "weekday"),
+        ("RL.FIXED k 5 1d@5:00", "HH:MM"),
+        ("RL.FIXED k 5 24h@05:00", "must count d, w, mo or y"),
         ("RL.FIXED k 5 1d@localtime", "no such time zone: localtime"),
         (
             "RL.FIXED k 5 1d@posixrules",

