@@ -161,6 +161,7 @@ fn calendar_span(random: &mut Random) -> Span {
         "5d@Europe/Berlin",
         "1d@05:00,Europe/Berlin",
         "1w@thu,18:00",
+        "5h@first",
         "3660d@Mars/Olympus_Mons",
     ]);
     Span::parse_canonical(text.as_bytes()).expect("a window")
@@ -626,7 +627,7 @@ fn windows() {
 
 /// Words that the grammar knows, words at its bounds, and words that it does not know.
 fn word(random: &mut Random) -> Vec<u8> {
-    const KNOWN: [&str; 34] = [
+    const KNOWN: [&str; 40] = [
         "COST",
         "cost",
         "FORCE",
@@ -660,6 +661,8 @@ fn word(random: &mut Random) -> Vec<u8> {
         "1d@05:00",
         "1mo@15,13:45,+02:00",
         "1d@24:00",
+        "5h@first",
+        "1mo@first",
         "2y",
         "-1",
         "",

@@ -34,6 +34,17 @@ impl Window {
     }
 }
 
+/// The window of so many milliseconds that a charge of `at_ms` would begin, where none is running: from that time on, if it
+/// still counts, else from now on.
+pub fn first(ms: u64, now_ms: u64, at_ms: Option<u64>) -> Window {
+    let counts = |at_ms: &u64| 0 < *at_ms && *at_ms < now_ms && at_ms + ms > now_ms;
+    let start_ms = at_ms.filter(counts).unwrap_or(now_ms);
+    Window {
+        start_ms,
+        end_ms: start_ms + ms,
+    }
+}
+
 /// The window that `now_ms` lies in. What begins before the epoch begins at it. `None` past the calendar's last year, 9999.
 pub fn window(calendar: &Calendar, zone: &TimeZone, now_ms: u64) -> Option<Window> {
     let now = Timestamp::from_millisecond(i64::try_from(now_ms).ok()?).ok()?;

@@ -191,6 +191,7 @@ pub enum Error {
     },
     NoRegion,
     NoUser,
+    FirstInRegions,
     Region {
         at: usize,
     },
@@ -257,6 +258,9 @@ impl fmt::Display for Error {
                     SpanError::MonthDay => {
                         out.write_str("must have a day of the month from 1 to 31 after its @, such as 1mo@15")
                     }
+                    SpanError::First => out.write_str(
+                        "must be a duration before its @first, such as 5h@first: a month or a year has no one length (1mo@1 begins on the 1st)",
+                    ),
                     SpanError::OnlyFixed => out.write_str("must be a duration, such as 30d: calendar windows are for FIXED"),
                 }
             }
@@ -419,6 +423,9 @@ impl fmt::Display for Error {
             Error::TooMuchText { max, have, adding } => write!(
                 out,
                 "ERR too much text in deny lists: {have} bytes and {adding} more (maximum {max})"
+            ),
+            Error::FirstInRegions => out.write_str(
+                "ERR a window of @first is one server's: regions would each begin their own, so they refuse it",
             ),
             Error::NoRegion => out.write_str("ERR no region is set: expected CONFIG SET ratelimit.region"),
             Error::NoUser => out.write_str("ERR only a client is told what has changed: a script or a module has no user whose rights say of which keys"),

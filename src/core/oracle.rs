@@ -125,7 +125,15 @@ impl Step {
         } else {
             spans
                 .clone()
-                .map(|span| resolved(span, self.now_ms))
+                .map(|span| {
+                    // A charge of an earlier time begins a window then, where it still counts.
+                    let ms = span.first_ms().unwrap_or(0);
+                    let at_ms = self.at_ms.filter(|at_ms| *at_ms > 0).unwrap_or(MAX_TIME_MS);
+                    match at_ms.min(self.now_ms) {
+                        at_ms if at_ms + ms > self.now_ms => resolved(span, at_ms),
+                        _ => resolved(span, self.now_ms),
+                    }
+                })
                 .collect()
         };
         self.at_windows = match self.at_ms {
@@ -137,8 +145,14 @@ impl Step {
     }
 }
 
-/// The window of a calendar's span at a time.
+/// The window of a calendar's span at a time; one that a charge would begin, where none is running.
 pub fn resolved(span: Span, now_ms: u64) -> Window {
+    if let Some(ms) = span.first_ms() {
+        return Window {
+            start_ms: now_ms,
+            end_ms: now_ms + ms,
+        };
+    }
     let Some(calendar) = span.as_calendar() else {
         return Window::default();
     };
@@ -153,7 +167,7 @@ pub fn resolved(span: Span, now_ms: u64) -> Window {
 fn about_ms(limit: &Limit) -> u64 {
     const DAY_MS: u64 = 86_400_000;
     let Some(calendar) = limit.span().as_calendar() else {
-        return limit.window_ms();
+        return limit.span().first_ms().unwrap_or(limit.window_ms());
     };
     let days = match calendar.unit {
         Unit::Day => 1,
@@ -165,7 +179,7 @@ fn about_ms(limit: &Limit) -> u64 {
 }
 
 /// Windows of the calendar: each unit, days to begin on, offsets and zones.
-const CALENDAR: [&str; 22] = [
+const CALENDAR: [&str; 25] = [
     "1w",
     "2w",
     "1w@thu",
@@ -188,6 +202,9 @@ const CALENDAR: [&str; 22] = [
     "1mo@15,13:45",
     "1w@thu,18:00,+02:00",
     "1y@02:30,America/New_York",
+    "5h@first",
+    "7d@first",
+    "1ms@first",
 ];
 /// Past it, a trace that has the calendar's windows does not go: the year 2200.
 const CALENDAR_ENDS_MS: u64 = 7_258_118_400_000;
@@ -493,9 +510,15 @@ impl<'a> Look<'a> {
         self.limit.window_ms()
     }
 
+    /// Whether its window begins with the first charge.
+    fn is_first(&self) -> bool {
+        self.limit.span().first_ms().is_some()
+    }
+
     /// The fixed window now; where only the calendar could say, one as long as another that begins now.
     fn current_for(&self, window: &Window) -> Window {
-        self.current.unwrap_or(Window {
+        let current = self.current.filter(|_| !self.is_first());
+        current.unwrap_or(Window {
             start_ms: self.now_ms,
             end_ms: self.now_ms + (window.end_ms - window.start_ms),
         })
@@ -560,6 +583,12 @@ impl Usage {
     fn current(&self, look: Look) -> Option<Window> {
         match self {
             Usage::Fixed(Some((window, 1..))) if window.contains(look.now_ms) => Some(*window),
+            // It never lasts longer than it is long.
+            Usage::Fixed(Some((window, 1..)))
+                if look.is_first() && window.start_ms > look.now_ms =>
+            {
+                Some(look.current_for(window))
+            }
             _ => look.current,
         }
     }
@@ -577,7 +606,9 @@ impl Usage {
             (Some((window, used)), Some(current)) => {
                 if window.end_ms <= look.now_ms {
                     (current, 0) // one that was moved may end within the calendar's own
-                } else if window.start_ms > current.end_ms {
+                } else if window.start_ms > current.end_ms
+                    || look.is_first() && window.start_ms > look.now_ms
+                {
                     (current, *used)
                 } else if window.start_ms >= current.start_ms {
                     (*window, *used)
@@ -678,6 +709,7 @@ impl Usage {
     fn is_ahead(&self, look: Look) -> bool {
         match self {
             Usage::Fixed(None | Some((_, 0))) => false,
+            Usage::Fixed(Some((window, _))) if look.is_first() => window.start_ms > look.now_ms,
             Usage::Fixed(Some((window, _))) => window.start_ms > look.current_for(window).end_ms,
             Usage::Sliding(log) => log.iter().any(|(at_ms, _)| *at_ms > look.now_ms),
             Usage::Bucket(visits, _) => visits.last().is_some_and(|last| last.at_ms > look.now_ms),
@@ -725,8 +757,20 @@ impl Usage {
     fn counts_ms(&self, look: Look, at_ms: u64) -> u64 {
         let now_ms = look.now_ms;
         match self {
+            Usage::Fixed(_) if look.is_first() => {
+                let ms = look.limit.span().first_ms().unwrap();
+                (at_ms + ms).saturating_sub(now_ms)
+            }
             Usage::Fixed(_) => {
-                let current = self.current(look).unwrap();
+                let mut current = self.current(look).unwrap();
+                let (binds, _) = self.binds(look);
+                // One that stays ahead may begin within the calendar's own, where it was moved.
+                if binds.contains(at_ms) && at_ms > now_ms {
+                    return binds.end_ms - now_ms;
+                }
+                if binds.start_ms > now_ms && at_ms < binds.start_ms {
+                    current.end_ms = current.end_ms.min(binds.start_ms);
+                }
                 match at_ms {
                     _ if at_ms.min(now_ms) < current.start_ms => 0,
                     _ if at_ms < current.end_ms => current.end_ms - now_ms,
@@ -973,6 +1017,10 @@ impl Model {
     pub fn quote(&self, step: &Step, others: bool) -> Option<(Answer, Model)> {
         let (looks, now_ms) = (Self::looks(step), step.now_ms);
         let (cost, is_charge) = (step.cost.unsigned_abs(), step.cost > 0);
+        // A window that begins with the first charge is one server's.
+        if step.region.is_some() && looks.iter().any(Look::is_first) {
+            return None;
+        }
         let usage = |look: &Look| self.usage(step.algorithm, look.limit);
         // Too many windows.
         if let (Some(meters), true) = (&self.meters, step.algorithm != Algorithm::Lease) {
@@ -1326,9 +1374,8 @@ fn compare(steps: &[Step]) -> Result<(), String> {
             let expected = next.hit(step);
             let got = step.ask(&mut state);
             if let (Ok(quoted), Some(answer), 0) = (&got, &expected, index % 4) {
-                let held = state.as_mut().map(Limiter::held);
-                let nexts =
-                    step.hit(|hit| quote::nexts(held.as_ref(), hit, quoted, step.now_ms));
+                let held = state.as_ref().map(|limiter| limiter.by_ref());
+                let nexts = step.hit(|hit| quote::nexts(held, hit, quoted, step.now_ms));
                 let (got, expected) = (nexts.unwrap().to_vec(), next.nexts(step, answer));
                 if got != expected && quoted.decision.verdicts() == answer.verdicts {
                     return differs("next", format!("{got:?}"), format!("{expected:?}"));

@@ -56,6 +56,8 @@ fn keeps_its_times(steps: &[Step]) -> Result<(), String> {
         if step.reserve_ms.is_some() && decision.verdicts().iter().any(is_uncounted) {
             continue;
         }
+        let times = steps.iter().take(index + 1).map(|step| step.now_ms);
+        let was_set_back = !step.windows.is_empty() && !times.is_sorted();
         // Past the calendar's last year nobody can ask.
         let last_ms = match step.windows.is_empty() {
             true => u64::MAX,
@@ -67,6 +69,9 @@ fn keeps_its_times(steps: &[Step]) -> Result<(), String> {
             match decision.binding().unwrap().retry {
                 Retry::After(0) => return broken("denied, but to be tried at once,"),
                 Retry::After(LONGEST_MS..) => {}
+                // A window that was moved, as a clock stepped back, may end within the calendar's own, and a charge of an
+                // earlier time counts by that one from then on.
+                Retry::After(_) if was_set_back && step.at_ms.is_some() => {}
                 Retry::After(wait_ms) if ask(wait_ms - 1).allowed() => {
                     return broken("allowed too early")
                 }
@@ -95,6 +100,7 @@ fn keeps_its_times(steps: &[Step]) -> Result<(), String> {
             .is_some_and(|limiter| limiter.held().block(step.now_ms).is_some());
         for (place, verdict) in decision.verdicts().iter().enumerate() {
             match verdict.retry {
+                Retry::After(_) if was_set_back && step.at_ms.is_some() => {}
                 Retry::After(wait_ms @ 1..LONGEST_MS) if !quoted.fits && !is_blocked => {
                     // A block that the same call would start has every limit deny it.
                     let unblocking = Step {
@@ -137,14 +143,13 @@ fn says_when_more_remains(steps: &[Step]) -> Result<(), String> {
     for (index, step) in steps.iter().enumerate() {
         let quoted = step.ask(&mut state);
         let nexts = quoted.and_then(|quoted| {
-            let held = state.as_mut().map(Limiter::held);
-            step.hit(|hit| quote::nexts(held.as_ref(), hit, &quoted, step.now_ms))
+            let held = state.as_ref().map(|limiter| limiter.by_ref());
+            step.hit(|hit| quote::nexts(held, hit, &quoted, step.now_ms))
         });
         let Some(quoted) = make(&mut state, step) else {
             continue;
         };
-        let held = state.as_mut().map(Limiter::held);
-        let block = held.and_then(|held| held.block(step.now_ms));
+        let block = state.as_ref().and_then(|limiter| limiter.block(step.now_ms));
         if step.cost < 0 && block.is_some_and(|block| block.left_ms(step.now_ms) > 0) {
             continue; // what is given back in a block says what will remain after it
         }
@@ -215,7 +220,9 @@ fn locks_nobody_out(steps: &[Step]) -> Result<(), String> {
                 Algorithm::Fixed => match step.windows.get(place) {
                     Some(window) if window.end_ms > 0 => {
                         let next = oracle::resolved(limit.span(), window.end_ms);
-                        u128::from(next.end_ms - step.now_ms)
+                        // One that was moved is as long as it was, and years are not of one length.
+                        let moved_ms = next.end_ms - next.start_ms + 2 * 86_400_000;
+                        u128::from((next.end_ms - step.now_ms).max(moved_ms))
                     }
                     _ => u128::from(2 * limit.window_ms()),
                 },

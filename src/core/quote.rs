@@ -937,17 +937,22 @@ pub type Nexts = ArrayVec<Retry, MAX_LIMITS>;
 /// As [`quote`]'s.
 #[cold]
 pub fn nexts(
-    state: Option<&Held<'_>>,
+    state: Option<LimiterRef<'_>>,
     hit: &Hit,
     quoted: &Quote,
     now_ms: u64,
 ) -> Result<Nexts, Error> {
-    let mut after = state.map(Held::to_limiter);
+    let mut after = state.map(|limiter| limiter.to_limiter());
     apply(&mut after, hit, quoted.change, now_ms)?;
-    let held = after.as_mut().map(Limiter::held);
+    let held = after.as_ref().map(|limiter| limiter.by_ref());
     let mut nexts = Nexts::new();
     let mut probed = Quote::default();
-    for (index, (limit, verdict)) in hit.limits.iter().zip(quoted.decision.verdicts()).enumerate() {
+    for (index, (limit, verdict)) in hit
+        .limits
+        .iter()
+        .zip(quoted.decision.verdicts())
+        .enumerate()
+    {
         if verdict.used == 0 {
             nexts.push(Retry::After(0));
             continue;
@@ -969,7 +974,7 @@ pub fn nexts(
             rare: &rare,
             ..*hit
         };
-        quote(held.as_ref(), &probe, now_ms, false, &mut probed)?;
+        quote(held, &probe, now_ms, false, &mut probed)?;
         nexts.push(probed.decision.longest_wait());
     }
     Ok(nexts)

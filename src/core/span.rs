@@ -4,7 +4,8 @@
 //!
 //! ```text
 //! plain       milliseconds, 1 ..= 3660 d
-//! calendar    1(1)  time(11)  unit(2)  count(12)  anchor(5)  zone(16)     bits 63, 36, 34, 22, 17 and 1 upwards
+//! first       11(2)  milliseconds                                       `5h@first`: begins with the first charge
+//! calendar    10(2)  time(11)  unit(2)  count(12)  anchor(5)  zone(16)     bits 62, 36, 34, 22, 17 and 1 upwards
 //! ```
 //!
 //! Two windows are the same exactly where their texts are, as [`Span::text`] writes them: `1d` is `24h`, `1w@mon` is `1w`,
@@ -58,7 +59,10 @@ const UNITS: [(Unit, &str); 4] = [
 ];
 const WEEKDAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 
+/// Not a plain one.
 const CALENDAR: u64 = 1 << 63;
+/// Nor one of the calendar's.
+const FIRST: u64 = 1 << 62;
 const TIME_SHIFT: u32 = 36;
 const UNIT_SHIFT: u32 = 34;
 const COUNT_SHIFT: u32 = 22;
@@ -89,6 +93,8 @@ pub enum SpanError {
     MonthDay,
     /// No time of day.
     Time,
+    /// `first`, of what has no fixed length.
+    First,
     /// A calendar window for an algorithm that has none.
     OnlyFixed,
 }
@@ -135,6 +141,18 @@ impl Span {
         ))
     }
 
+    /// A window of so many milliseconds that begins with the first charge that finds none running. `None` where it is too
+    /// short or too long.
+    pub fn first(ms: u64) -> Option<Self> {
+        Self::plain(ms).map(|plain| Self(plain.0 | CALENDAR | FIRST))
+    }
+
+    /// Its milliseconds, where it begins with the first charge.
+    pub fn first_ms(self) -> Option<u64> {
+        let kind = CALENDAR | FIRST;
+        (self.0 & kind == kind).then_some(self.0 & !kind)
+    }
+
     /// Its milliseconds, where it is plain.
     #[inline]
     pub fn plain_ms(self) -> Option<u64> {
@@ -161,7 +179,7 @@ impl Span {
 
     /// What it is, where it is a calendar window.
     pub fn as_calendar(self) -> Option<Calendar> {
-        if self.0 & CALENDAR == 0 {
+        if self.0 & (CALENDAR | FIRST) != CALENDAR {
             return None;
         }
         let bits = |shift: u32, mask: u64| (self.0 >> shift) & mask;
@@ -223,6 +241,9 @@ impl Span {
         let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
         let (number, rest) = text.split_at_checked(digits).unwrap_or_default();
         let (unit, place) = halves(rest, b'@');
+        if place.is_some_and(|place| place.eq_ignore_ascii_case(b"first")) {
+            return Self::parse_first(halves(text, b'@').0);
+        }
         if !matches!(number, [b'1'..=b'9', ..]) {
             return Err(refused);
         }
@@ -276,6 +297,21 @@ impl Span {
         Self::calendar(calendar).ok_or(SpanError::Anchor)
     }
 
+    fn parse_first(text: &[u8]) -> Result<Self, SpanError> {
+        match duration::parse(text) {
+            Ok(ms) if !text.starts_with(b"0") => {
+                let out_of_range = SpanError::Duration(duration::DurationError::OutOfRange);
+                Self::first(ms).ok_or(out_of_range)
+            }
+            Ok(_) => Err(SpanError::Duration(duration::DurationError::Malformed)),
+            Err(duration::DurationError::Malformed) if text.starts_with(b"0") => {
+                Err(SpanError::Duration(duration::DurationError::Malformed))
+            }
+            Err(duration::DurationError::Malformed) => Err(SpanError::First),
+            Err(why) => Err(SpanError::Duration(why)),
+        }
+    }
+
     /// Reads what [`Span::text`] writes, and nothing else: what a file or a primary sends.
     pub fn parse_canonical(text: &[u8]) -> Option<Self> {
         let span = Self::read(text, zone::MAX_FOREIGN).ok()?;
@@ -292,6 +328,9 @@ impl Span {
     /// [`Span::text`] to where it is wanted.
     #[inline]
     pub(super) fn write_text(self, out: &mut Text) -> fmt::Result {
+        if let Some(ms) = self.first_ms() {
+            return write!(out, "{}@first", Human::without_weeks(ms));
+        }
         let Some(calendar) = self.as_calendar() else {
             return write!(out, "{}", Human::without_weeks(self.0));
         };
@@ -437,6 +476,10 @@ mod tests {
             ("1mo@1,23:59", "1mo@23:59"),
             ("3mo@00:01,-05:00", "3mo@00:01,-05:00"),
             ("1y@05:00", "1y@05:00"),
+            ("5h@first", "5h@first"),
+            ("300m@FIRST", "5h@first"),
+            ("1w@first", "7d@first"),
+            ("3660d@first", "3660d@first"),
         ] {
             let span = Span::parse(text.as_bytes()).unwrap();
             assert_eq!(&*span.text(), canonical, "{text}");
@@ -450,7 +493,7 @@ mod tests {
     #[test]
     fn what_is_no_window_says_why() {
         use SpanError::{
-            Anchor, Duration, Minutes, MonthDay, Multiple, NoCalendar, NoDay, Time, Weekday,
+            Anchor, Duration, First, Minutes, MonthDay, Multiple, NoCalendar, NoDay, Time, Weekday,
         };
         for (text, why) in [
             ("", Duration(DurationError::Malformed)),
@@ -500,6 +543,14 @@ mod tests {
             ("1d@05:00,", Anchor),
             ("1d@05:00,06:00", Anchor),
             ("1d@Europe/Berlin,05:00", Anchor),
+            ("1mo@first", First),
+            ("1y@first", First),
+            ("1x@first", First),
+            ("05h@first", Duration(DurationError::Malformed)),
+            ("5@first", Duration(DurationError::NoUnit)),
+            ("0h@first", Duration(DurationError::OutOfRange)),
+            ("3661d@first", Duration(DurationError::OutOfRange)),
+            ("5h@first,UTC", NoCalendar),
             ("1d@+25:00", Anchor),
             ("1d@../../etc/passwd", Anchor),
         ] {

@@ -22,16 +22,22 @@ const MAX_KEPT: usize = 4_096;
 static KEPT: LazyLock<Mutex<HashMap<Span, Window, RandomState>>> =
     LazyLock::new(|| Mutex::new(HashMap::with_hasher(hashing::seeded())));
 
-/// Appends the window of each limit now, of which a plain one's says nothing; none where there are only plain ones.
+/// Appends the window of each limit now, of which a plain one's says nothing; none where there are only plain ones. One that
+/// begins with the first charge begins at `at_ms`, where that is said.
 ///
 /// # Errors
 /// A zone that this node does not know, a time past the calendar's last year.
 #[inline]
-pub fn windows(limits: &[Limit], now_ms: u64, out: &mut Windows) -> Result<(), Error> {
+pub fn windows(
+    limits: &[Limit],
+    now_ms: u64,
+    at_ms: Option<u64>,
+    out: &mut Windows,
+) -> Result<(), Error> {
     if limits.iter().all(|limit| limit.span().plain_ms().is_some()) {
         return Ok(());
     }
-    each_window(limits, now_ms, out)
+    each_window(limits, now_ms, at_ms, out)
 }
 
 /// Appends the window of each limit at a later time, as [`windows`] does; one that nobody knows says nothing. None is kept.
@@ -46,9 +52,17 @@ pub fn windows_at(limits: &[Limit], at_ms: u64, out: &mut Windows) {
     }
 }
 
-fn each_window(limits: &[Limit], now_ms: u64, out: &mut Windows) -> Result<(), Error> {
+fn each_window(
+    limits: &[Limit],
+    now_ms: u64,
+    at_ms: Option<u64>,
+    out: &mut Windows,
+) -> Result<(), Error> {
     for limit in limits {
-        out.push(window(limit.span(), now_ms)?);
+        out.push(match limit.span().first_ms() {
+            Some(ms) => calendar::first(ms, now_ms, at_ms),
+            None => window(limit.span(), now_ms)?,
+        });
     }
     Ok(())
 }

@@ -28,6 +28,7 @@ mod configuration;
 mod crash;
 mod deny;
 mod deny_sync;
+mod first;
 mod hostile;
 mod integration;
 mod keyspace;

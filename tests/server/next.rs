@@ -44,7 +44,10 @@ fn a_bucket_regains_one_and_a_window_all_at_once() {
     // A debt has to be worked off first.
     assert_eq!(next(&server, "RL.BUCKET b 10 1 1s COST 5 FORCE"), 5_750);
     assert_eq!(next(&server, "RL.FIXED f 10 1h COST 3"), 3_599_750);
-    assert_eq!(next(&server, "RL.FIXED f 10 1mo@Europe/Berlin COST 3 STAMP"), 1_382_399_750);
+    assert_eq!(
+        next(&server, "RL.FIXED f 10 1mo@Europe/Berlin COST 3 STAMP"),
+        1_382_399_750
+    );
 }
 
 #[test]
@@ -55,7 +58,11 @@ fn leases_and_blocks_end_first() {
     assert_eq!(next(&server, "RL.LEASE l 2 10s a"), 10_000);
     clock.step(1_000);
     assert_eq!(next(&server, "RL.LEASE l 2 10s b"), 9_000);
-    assert_eq!(next(&server, "RL.LEASE l 1 10s c"), 10_000, "of a limit of one, two are held");
+    assert_eq!(
+        next(&server, "RL.LEASE l 1 10s c"),
+        10_000,
+        "of a limit of one, two are held"
+    );
     server.call("RL.SLIDING s 1 5m BLOCK 1h");
     assert_eq!(next(&server, "RL.SLIDING s 1 5m BLOCK 1h"), 3_600_000);
     assert_eq!(next(&server, "RL.PEEK SLIDING s 1 5m"), 3_600_000);
@@ -76,14 +83,23 @@ fn every_five_is_a_six() {
     assert_eq!(lengths("RL.FIXED k 5 1m 9 1h NEXT"), [7, 6, 6]);
     assert_eq!(lengths("RL.PEEK FIXED k 5 1m 9 1h NEXT MIN 1"), [8, 6, 6]);
     server.call("RL.DENY ADD bots mallory");
-    assert_eq!(lengths("RL.FIXED k 5 1m 9 1h NEXT DENY bots mallory"), [8, 6, 6]);
+    assert_eq!(
+        lengths("RL.FIXED k 5 1m 9 1h NEXT DENY bots mallory"),
+        [8, 6, 6]
+    );
     let two = "2 a b FIXED 5 1m SLIDING 5 1m 9 1h COST 2 NEXT";
     assert_eq!(lengths(&format!("RL.ALL {two}")), [8, 6, 7]);
     assert_eq!(lengths(&format!("RL.PEEKALL {two}")), [8, 6, 7]);
-    assert_eq!(lengths(&format!("RL.ALL {two} DENY bots mallory")), [9, 6, 7]);
+    assert_eq!(
+        lengths(&format!("RL.ALL {two} DENY bots mallory")),
+        [9, 6, 7]
+    );
     // The limit that binds says when more of it remains.
     let reply = server.call(&format!("RL.PEEKALL {two}"));
     assert_eq!(reply.array()[5], Reply::Int(60_000));
     let error = server.call("RL.ALL 2 a b FIXED 5 1m NEXT FIXED 5 1m");
-    assert!(error.error().contains("NEXT applies to the whole call"), "{error:?}");
+    assert!(
+        error.error().contains("NEXT applies to the whole call"),
+        "{error:?}"
+    );
 }

@@ -28,6 +28,11 @@
 //! A calendar window is the same with one number more, its end ([`Dated`]): it is asked of the calendar when a window
 //! begins, kept with the state, and not asked again before it is over. So whoever has the state needs no calendar.
 //!
+//! A window that begins with its first charge, of `W`, is such a one: `[c, e)` is the one that is running, while `u > 0` and
+//! `now < e`, else `[now, now + W)`, or `[t, t + W)` of a charge at `t`. A charge at `t` counts while `t + W > now`, in the one
+//! that is running; a refund as above. One that begins later than now, as the clock has stepped back, is moved to
+//! `[now, now + W)`: it never lasts longer than `W`.
+//!
 //! ```
 //! use ratelimit::core::algorithm::{fixed::Fixed, meter::{Ask, Meter}};
 //! use ratelimit::core::{calendar::Window, limit::Limit};
@@ -135,9 +140,9 @@ impl Fixed {
     }
 
     #[inline(always)]
-    fn charge_in(&mut self, binds: Window, current: Window, ask: &Ask, cost: i64, at_ms: u64) {
+    fn charge_in(&mut self, binds: Window, since_ms: u64, ask: &Ask, cost: i64, at_ms: u64) {
         let is_due = at_ms >= ask.now_ms // the usual case, and the rest of the hot path need not be read
-            || at_ms >= current.start_ms;
+            || at_ms >= since_ms;
         let used = self.used_in(binds);
         self.used = if is_due {
             used.saturating_add_signed(cost)
@@ -208,7 +213,8 @@ impl Meter for Fixed {
     #[inline(always)]
     fn charge(&mut self, ask: &Ask, cost: i64, at_ms: u64) {
         let current = aligned(self.span.ms(), ask.now_ms);
-        self.charge_in(self.binding(ask.now_ms), current, ask, cost, at_ms);
+        let binds = self.binding(ask.now_ms);
+        self.charge_in(binds, current.start_ms, ask, cost, at_ms);
     }
 
     fn is_unused(&self, now_ms: u64) -> bool {
@@ -261,13 +267,21 @@ impl Dated {
         match (this, ask.limit.span().plain_ms()) {
             (_, Some(span_ms)) => aligned(span_ms, ask.now_ms),
             (Some(dated), None) if dated.is_in_force(ask.now_ms) => dated.charged(),
+            (Some(dated), None) if dated.is_first_ahead(ask.now_ms) => dated.now(ask.now_ms, None),
             (_, None) => ask.window,
         }
     }
 
+    /// Whether it began with its first charge, which lies ahead of the clock: it is moved to the present.
+    fn is_first_ahead(&self, now_ms: u64) -> bool {
+        let is_first = self.fixed.span.first_ms().is_some();
+        is_first && self.fixed.used > 0 && self.fixed.start_ms > now_ms
+    }
+
     fn binding(this: Option<&Self>, ask: &Ask) -> Window {
         let current = Self::current(this, ask);
-        this.map_or(current, |dated| {
+        let kept = this.filter(|dated| !dated.is_first_ahead(ask.now_ms));
+        kept.map_or(current, |dated| {
             binding(dated.charged(), dated.at(ask.now_ms).used, current)
         })
     }
@@ -287,9 +301,11 @@ impl Dated {
     }
 
     /// The window now: the aligned one, the one that the calendar says, or, where nobody asks it as nobody names the window,
-    /// one as long as the last that begins now.
+    /// one as long as the last that begins now, as of one that begins with its first charge.
     fn now(&self, now_ms: u64, window: Option<Window>) -> Window {
-        let named = self.fixed.span.plain_ms().map(|ms| aligned(ms, now_ms));
+        let span = self.fixed.span;
+        let named = span.plain_ms().map(|ms| aligned(ms, now_ms));
+        let window = window.filter(|_| span.first_ms().is_none());
         named.or(window).unwrap_or(Window {
             start_ms: now_ms,
             end_ms: now_ms + (self.end_ms - self.fixed.start_ms),
@@ -338,8 +354,22 @@ impl Meter for Dated {
     }
 
     fn counts_ms(this: Option<&Self>, ask: &Ask, at_ms: u64) -> u64 {
-        let current = Self::current(this, ask);
-        counts_ms(current, ask.limit.span(), at_ms, ask.now_ms)
+        let span = ask.limit.span();
+        match span.first_ms() {
+            Some(ms) => at_ms.saturating_add(ms).saturating_sub(ask.now_ms),
+            None => {
+                let mut current = Self::current(this, ask);
+                let binds = Self::binding(this, ask);
+                // One that stays ahead may begin within the calendar's own, where it was moved.
+                if binds.contains(at_ms) && at_ms > ask.now_ms {
+                    return binds.end_ms - ask.now_ms;
+                }
+                if binds.start_ms > ask.now_ms && at_ms < binds.start_ms {
+                    current.end_ms = current.end_ms.min(binds.start_ms);
+                }
+                counts_ms(current, span, at_ms, ask.now_ms)
+            }
+        }
     }
 
     fn charge(&mut self, ask: &Ask, cost: i64, at_ms: u64) {
@@ -347,8 +377,12 @@ impl Meter for Dated {
             Self::current(Some(self), ask),
             Self::binding(Some(self), ask),
         );
+        let since_ms = match self.fixed.span.first_ms() {
+            Some(ms) if cost > 0 => ask.now_ms.saturating_sub(ms - 1),
+            _ => current.start_ms,
+        };
         self.fixed = self.at(ask.now_ms);
-        self.fixed.charge_in(binds, current, ask, cost, at_ms);
+        self.fixed.charge_in(binds, since_ms, ask, cost, at_ms);
         self.end_ms = binds.end_ms;
     }
 
@@ -390,7 +424,11 @@ impl Meter for Dated {
     }
 
     fn is_ahead(&self, now_ms: u64, window: Option<Window>) -> bool {
-        self.fixed.used > 0 && self.fixed.start_ms > self.now(now_ms, window).end_ms
+        let latest_ms = match self.fixed.span.first_ms() {
+            Some(_) => now_ms,
+            None => self.now(now_ms, window).end_ms,
+        };
+        self.fixed.used > 0 && self.fixed.start_ms > latest_ms
     }
 
     fn rewind(&mut self, now_ms: u64, window: Option<Window>) {

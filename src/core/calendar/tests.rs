@@ -157,12 +157,7 @@ fn every_boundary_of_a_century_is_where_python_has_it() {
     for name in every_zone() {
         let windows = windows(&calendar(EVERYWHERE), &zone(name));
         let digest = digest(windows.iter().map(|window| window.start_ms));
-        writeln!(
-            text,
-            "{name} {EVERYWHERE} {} {digest:016x}",
-            windows.len()
-        )
-        .unwrap();
+        writeln!(text, "{name} {EVERYWHERE} {} {digest:016x}", windows.len()).unwrap();
     }
     let expected = std::fs::read_to_string(path).unwrap();
     for (got, expected) in text.lines().zip(expected.lines()) {

@@ -50,6 +50,13 @@ fn quote_joint<J: InBody>(
     now_ms: u64,
     out: &mut Quote,
 ) -> Result<(), Error> {
+    if hit
+        .limits
+        .iter()
+        .any(|limit| limit.span().first_ms().is_some())
+    {
+        return Err(Error::FirstInRegions);
+    }
     let Asked {
         state,
         block,

@@ -195,7 +195,7 @@ fn needs_look_up(all: &All) -> bool {
 fn read_windows(all: &All, now_ms: u64, out: &mut Few<(Windows, Windows)>) -> Result<(), Error> {
     for (_, clause) in &all.clauses {
         let (mut windows, mut at_windows) = (Windows::new(), Windows::new());
-        zones::windows(&clause.limits, now_ms, &mut windows)?;
+        zones::windows(&clause.limits, now_ms, all.options.at_ms, &mut windows)?;
         if let Some(at_ms) = all.options.later_ms(now_ms).filter(|_| !windows.is_empty()) {
             zones::windows_at(&clause.limits, at_ms, &mut at_windows);
         }

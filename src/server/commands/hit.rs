@@ -79,7 +79,7 @@ fn rare_hit(
     let Request { clause, options } = request;
     let (mut windows, mut at_windows) = (Windows::new(), Windows::new());
     if clause.is_rare {
-        zones::windows(&clause.limits, now_ms, &mut windows)?;
+        zones::windows(&clause.limits, now_ms, options.at_ms, &mut windows)?;
     }
     if let Some(at_ms) = options.later_ms(now_ms).filter(|_| !windows.is_empty()) {
         zones::windows_at(&clause.limits, at_ms, &mut at_windows);

@@ -55,7 +55,7 @@ fn ask(call: &Call, keys: &mut Keys, algorithm: Algorithm) -> Result<(), Error> 
     }
     let clause = &request.clause;
     let mut windows = Windows::new();
-    zones::windows(&clause.limits, now_ms, &mut windows)?;
+    zones::windows(&clause.limits, now_ms, None, &mut windows)?;
     let rare = Rare {
         windows: &windows,
         min: clause.min,
