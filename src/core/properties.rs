@@ -149,7 +149,9 @@ fn says_when_more_remains(steps: &[Step]) -> Result<(), String> {
         let Some(quoted) = make(&mut state, step) else {
             continue;
         };
-        let block = state.as_ref().and_then(|limiter| limiter.block(step.now_ms));
+        let block = state
+            .as_ref()
+            .and_then(|limiter| limiter.block(step.now_ms));
         if step.cost < 0 && block.is_some_and(|block| block.left_ms(step.now_ms) > 0) {
             continue; // what is given back in a block says what will remain after it
         }

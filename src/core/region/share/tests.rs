@@ -239,9 +239,9 @@ fn all_is_used_in_the_end() {
         let mut wires: Vec<(u64, Message)> = Vec::new();
         for tick in 0..400 {
             now_ms += 50;
-            for from in 0..regions {
+            for (from, player) in players.iter().enumerate() {
                 let to = (from + 1 + tick % (regions - 1)) % regions;
-                wires.push((now_ms + 300, players[from].tell(to, now_ms)));
+                wires.push((now_ms + 300, player.tell(to, now_ms)));
             }
             let arrived = wires.iter().filter(|(at_ms, _)| *at_ms <= now_ms);
             for (_, told) in arrived {
