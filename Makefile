@@ -1,6 +1,6 @@
 # Shortcuts: scripts/ is what developers run, ops/ratelimit what operators run.
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo top console exporter regions test check test-clients test-ops test-gateway test-dist matrix cluster soak memcheck mutants build bench profile dist release clean
+.PHONY: help setup run demo demo-gateway top console exporter regions test check test-clients test-ops test-gateway test-dist matrix cluster soak memcheck mutants build bench profile dist release clean
 
 help: ## list what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -13,6 +13,9 @@ run: ## start a server with the module, show the commands, stay until Ctrl-C (PO
 
 demo: ## the same show, then end
 	@scripts/run --demo
+
+demo-gateway: ## the gateway behind a real nginx, allowed and denied, then end
+	@scripts/demo-gateway
 
 top: ## watch who is allowed and who is denied on the server at 127.0.0.1:6379 (ops/ratelimit top --help for others)
 	@ops/ratelimit top

@@ -238,13 +238,6 @@ impl Template {
         Ok(Self(parts))
     }
 
-    pub fn places(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().filter_map(|part| match part {
-            Part::Place(name) => Some(name.as_str()),
-            Part::Text(_) => None,
-        })
-    }
-
     /// The name with its values; none where one is missing or it gets longer than a policy's name may be, so that the
     /// next name of the chain, or the configured limits, count.
     pub fn fill<'a>(&self, value: impl Fn(&str) -> Option<&'a str>) -> Option<String> {

@@ -1,12 +1,9 @@
 //! Limits without code: a rate limit service for Envoy, and forward auth for other proxies. It decides nothing itself: a
 //! request becomes clauses, and the ratelimit module in Redis decides them.
 
-#![allow(
-    dead_code,
-    reason = "forward auth, which asks for the rest, is the next to come"
-)]
-
 mod call;
+mod check;
+mod cli;
 mod config;
 mod connect;
 mod decide;
@@ -17,6 +14,7 @@ mod limits;
 mod listen;
 mod reload;
 mod rls;
+mod rules;
 mod server;
 mod settings;
 mod stats;
@@ -38,7 +36,17 @@ fn main() -> ExitCode {
 }
 
 fn start() -> Result<(), String> {
-    let settings = Settings::read(&|name| std::env::var(name).ok())?;
+    let mut settings = Settings::read(&|name| std::env::var(name).ok())?;
+    match cli::read(std::env::args_os())? {
+        cli::Asked::Serve { rules, shadow } => {
+            settings.rules_file = rules.or(settings.rules_file);
+            settings.rules_shadow |= shadow;
+        }
+        cli::Asked::Print(text) => {
+            print!("{text}");
+            return Ok(());
+        }
+    }
     log(&settings)?;
     rustls::crypto::ring::default_provider()
         .install_default()

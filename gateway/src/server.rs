@@ -1,6 +1,5 @@
 //! Everything put together: what is listened on, what is served there, what runs beside it, and how it ends.
 
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,14 +7,15 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{header, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{any, get, post};
 use axum::Router;
+use envoy_types::pb::envoy::service::auth::v3::authorization_server::AuthorizationServer;
 use envoy_types::pb::envoy::service::ratelimit::v3::rate_limit_response::Code;
 use envoy_types::pb::envoy::service::ratelimit::v3::rate_limit_service_server::RateLimitServiceServer;
 use tokio::signal::unix::{signal, SignalKind};
 use tokio::sync::{watch, Notify};
 
-use crate::config;
+use crate::check::{self, Check};
 use crate::decide::Decider;
 use crate::health::Health;
 use crate::listen::{self, Limits, Listener};
@@ -48,25 +48,31 @@ pub async fn run(settings: Settings) -> Result<(), String> {
     let health = Arc::new(Health::new(reporter, settings.redis.active_health_check));
     health.publish().await;
 
-    let mut loader = Loader {
-        rls: Arc::clone(&rls),
-        health: Arc::clone(&health),
-        seen: None,
-    };
-    loader.look().await;
+    let prefix = settings.key_prefix.clone();
+    let check = Arc::new(Check::new(Arc::clone(&decider), Arc::clone(&stats), prefix));
+    let mut loaders = Loaders::new(&settings, &rls, &check, &health);
+    loaders.look().await;
 
-    let grpc = tonic::service::Routes::new(health_service)
-        .add_service(
-            RateLimitServiceServer::new(rls::Grpc(Arc::clone(&rls)))
-                .max_decoding_message_size(BODY_BYTES),
-        )
-        .into_axum_router();
-    let http = Router::new()
+    let mut grpc = tonic::service::Routes::new(health_service).add_service(
+        RateLimitServiceServer::new(rls::Grpc(Arc::clone(&rls)))
+            .max_decoding_message_size(BODY_BYTES),
+    );
+    let mut http = Router::new()
         .route(
             "/healthcheck",
             get(healthcheck).with_state(Arc::clone(&health)),
         )
         .route("/json", post(json_request).with_state(Arc::clone(&rls)));
+    if settings.rules_file.is_some() {
+        let checks = check::grpc::Grpc(Arc::clone(&check));
+        grpc = grpc
+            .add_service(AuthorizationServer::new(checks).max_decoding_message_size(BODY_BYTES));
+        let checks = any(check::http::check).with_state(check);
+        http = http
+            .route("/check", checks.clone())
+            .route("/check/{*path}", checks);
+    }
+    let grpc = grpc.into_axum_router();
     let metrics =
         |path: &str| Router::new().route(path, get(prometheus).with_state(Arc::clone(&stats)));
     let debug = metrics("/metrics")
@@ -134,7 +140,7 @@ pub async fn run(settings: Settings) -> Result<(), String> {
     let loading = tokio::spawn(async move {
         loop {
             tokio::time::sleep(reload::EVERY).await;
-            loader.look().await;
+            loaders.look().await;
         }
     });
     terminated().await?;
@@ -167,62 +173,40 @@ async fn terminated() -> Result<(), String> {
     Ok(())
 }
 
-/// Looks whether the configuration's files have changed, and loads them.
-struct Loader {
-    rls: Arc<Rls>,
+/// What is read again when it changes.
+struct Loaders {
+    descriptors: Option<rls::Loader>,
+    rules: Option<check::Loader>,
     health: Arc<Health>,
-    seen: Option<Result<reload::State, String>>,
 }
 
-impl Loader {
-    async fn look(&mut self) {
-        let settings = Arc::clone(&self.rls.settings);
-        let merge = settings.merge_domains;
-        let before = self.seen.clone();
-        // Disks may be slow: not on the threads that answer.
-        let looked = tokio::task::spawn_blocking(move || {
-            let directory = settings.config_directory();
-            let now = reload::list(&directory, settings.ignore_dot_files);
-            if before.as_ref() == Some(&now) {
-                return None;
-            }
-            let root = directory.parent().unwrap_or(&directory).to_owned();
-            let config = now
-                .clone()
-                .and_then(|state| reload::read(&state, &root))
-                .and_then(|files| config::load(&files, merge));
-            Some((now, config))
-        })
-        .await;
-        let Ok(Some((now, config))) = looked else {
-            return;
-        };
-        self.seen = Some(now);
-        match config {
-            Ok(config) => {
-                let empty = config.is_empty();
-                self.rls.stats.config_load_success.add(1);
-                self.rls.stats.config_errors_now.store(0, Relaxed);
-                self.rls.set_config(config);
-                tracing::info!("loaded the configuration");
-                self.health
-                    .set_config(!empty || !self.rls.settings.needs_config)
-                    .await;
-            }
-            Err(error) => {
-                self.rls.stats.config_load_error.add(1);
-                self.rls.stats.config_errors_now.store(1, Relaxed);
-                let kept = if self.rls.config().is_some() {
-                    "the last one stays in force"
-                } else {
-                    "there is none"
-                };
-                tracing::error!("Error loading new configuration: {error} ({kept})");
-                if self.rls.settings.force_start && self.rls.config().is_none() {
-                    self.health.set_config(true).await;
-                }
-            }
+impl Loaders {
+    fn new(settings: &Settings, rls: &Arc<Rls>, check: &Arc<Check>, health: &Arc<Health>) -> Self {
+        let rules = settings.rules_file.clone().map(|path| check::Loader {
+            check: Arc::clone(check),
+            path,
+            shadow: settings.rules_shadow,
+            seen: None,
+        });
+        // Who has rules may do without descriptors; who has neither is told so.
+        let wanted = rules.is_none() || settings.config_directory().exists();
+        let descriptors = wanted.then(|| rls::Loader::new(Arc::clone(rls)));
+        Self {
+            descriptors,
+            rules,
+            health: Arc::clone(health),
         }
+    }
+
+    async fn look(&mut self) {
+        let mut ready = true;
+        if let Some(loader) = &mut self.descriptors {
+            ready &= loader.look().await;
+        }
+        if let Some(loader) = &mut self.rules {
+            ready &= loader.look().await;
+        }
+        self.health.set_config(ready).await;
     }
 }
 

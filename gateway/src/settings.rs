@@ -112,7 +112,6 @@ pub struct Settings {
     pub drain: Duration,
     pub rules_file: Option<PathBuf>,
     pub rules_shadow: bool,
-    pub client_address: Option<String>,
 }
 
 /// Names that would change what is limited, and that are not built: refused rather than ignored.
@@ -248,7 +247,6 @@ impl Settings {
             drain: duration(env, "DRAIN_TIMEOUT", Duration::from_secs(25))?,
             rules_file: path("RULES_FILE"),
             rules_shadow: boolean(env, "RULES_SHADOW", false)?,
-            client_address: maybe("CLIENT_ADDRESS"),
         })
     }
 

@@ -86,7 +86,9 @@ pub struct Stats {
     pub unavailable: Counter,
     pub failed_open: Counter,
     pub failed_closed: Counter,
+    /// 1 while the files as they are now cannot be loaded.
     pub config_errors_now: AtomicU64,
+    pub rules_errors_now: AtomicU64,
     pub should_rate_limit: Histogram,
     pub check: Histogram,
 }
@@ -239,11 +241,13 @@ impl Stats {
         ] {
             let _ = writeln!(out, "# TYPE {name} counter\n{name} {}", counter.get());
         }
-        let _ = writeln!(
-            out,
-            "# TYPE ratelimit_gateway_config_errors gauge\nratelimit_gateway_config_errors {}",
-            self.config_errors_now.load(Relaxed)
-        );
+        for (name, gauge) in [
+            ("config", &self.config_errors_now),
+            ("rules", &self.rules_errors_now),
+        ] {
+            let name = format!("ratelimit_gateway_{name}_errors");
+            let _ = writeln!(out, "# TYPE {name} gauge\n{name} {}", gauge.load(Relaxed));
+        }
         let _ = writeln!(
             out,
             "# TYPE ratelimit_service_response_time_seconds histogram"

@@ -2,11 +2,14 @@
 //! statuses.
 
 pub mod json;
+mod loader;
 mod plan;
 mod reply;
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
+
+pub use loader::Loader;
 
 use envoy_types::pb::envoy::extensions::common::ratelimit::v3::rate_limit_descriptor::RateLimitOverride;
 use envoy_types::pb::envoy::service::ratelimit::v3 as pb;

@@ -7,6 +7,8 @@
     reason = "tests may stop at the first surprise"
 )]
 
+mod check;
 mod failure;
+mod proxies;
 mod rls;
 mod support;

@@ -150,7 +150,6 @@ pub struct Gateway {
 
 pub struct Answer {
     pub status: u16,
-    #[allow(dead_code, reason = "forward auth's tests ask for it")]
     pub head: String,
     pub body: String,
 }
@@ -160,7 +159,6 @@ impl Answer {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
     }
 
-    #[allow(dead_code, reason = "forward auth's tests ask for it")]
     pub fn header(&self, name: &str) -> Option<&str> {
         self.head
             .lines()
