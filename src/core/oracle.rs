@@ -1082,8 +1082,7 @@ impl Model {
         });
         let is_shut = left_ms > 0 && step.cost >= 0;
         fits &= !is_shut;
-        let is_forced = step.force && is_charge;
-        if !(fits && others || is_forced) {
+        if !(fits && others || step.force) {
             taken = 0;
         }
         let is_effective = match step.at_ms {

@@ -479,7 +479,7 @@ impl<M: Meter> Meters<M> {
             quote.fits = false;
         }
         let lets_through = quote.fits && others;
-        if !(lets_through || hit.force && hit.cost > 0) {
+        if !(lets_through || hit.force) {
             quote.taken = 0;
         }
         quote.change = Change::None;

@@ -310,6 +310,20 @@ fn shared_call(
     )
 }
 
+#[test]
+fn a_forced_call_gives_back_also_where_another_key_is_over_its_limit() {
+    let server = Server::start();
+    server.call("RL.FIXED full 1 30d");
+    server.call("RL.FIXED used 5 30d COST 5");
+    let reply = server.call("RL.ALL 2 full used FIXED 1 30d FIXED 5 30d COST -3 FORCE");
+    assert_eq!(five(&reply)[0], 0, "{reply:?}");
+    let used = |key: &str| {
+        let info = server.call(&format!("RL.INFO {key}"));
+        info.field("limits").array()[0].field("used").int()
+    };
+    assert_eq!((used("full"), used("used")), (2, 2));
+}
+
 /// Fifty connections, single commands and calls of several keys on the same keys: each key holds the sum of what its callers
 /// were told was charged, and nothing of a call that was denied.
 #[test]
