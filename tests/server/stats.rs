@@ -1024,5 +1024,5 @@ fn no_name_can_forge_a_field_of_info() {
         }
     }
     assert_eq!(twice, [""; 0], "fields that are there twice");
-    assert_eq!(fields.len(), 16 + 2 * 9, "{fields:?}");
+    assert_eq!(fields.len(), 17 + 2 * 9, "{fields:?}");
 }
