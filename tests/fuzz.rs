@@ -30,6 +30,7 @@ use ratelimit::core::limit::{Algorithm, Limit, Limits, MAX_COUNT, MAX_LIMITS, MA
 use ratelimit::core::limiter::regional::{self, Merging, Payload};
 use ratelimit::core::limiter::Limiter;
 use ratelimit::core::node::deny::{Bounds, Lists, Net, Seed, Until, Value, Values};
+use ratelimit::core::node::ends::Ends;
 use ratelimit::core::node::policy::{self, Policies, Policy, Setting, Temporary};
 use ratelimit::core::node::stats::{self, Outcome, Stats};
 use ratelimit::core::node::{encode_rename, Bounds as NodeBounds, Node, Part, Sender};
@@ -1043,7 +1044,7 @@ fn setting(random: &mut Random, algorithm: Algorithm) -> Setting {
     match random.below(3) {
         0 => Setting::Temporary(Temporary {
             policy,
-            ends_ms: 1 + time_ms(random) % MAX_TIME_MS,
+            ends: Ends::given(1 + time_ms(random) % MAX_TIME_MS, 1 + time_ms(random)),
         }),
         _ => Setting::Lasting(policy),
     }
@@ -1099,7 +1100,7 @@ fn deny_lists() {
             let until = if random.one_in(2) {
                 Until::Forever
             } else {
-                Until::at(1 + time_ms(random))
+                Until::At(Ends::given(1 + time_ms(random), 1 + time_ms(random)))
             };
             // Some values only look like addresses: then none is added.
             if let Ok(values) = Values::read(values.iter().map(Vec::as_slice)) {

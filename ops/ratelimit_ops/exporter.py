@@ -44,6 +44,7 @@ COUNTERS = {
     "ratelimit_command_calls": ("Calls of the module's commands.", ["command"]),
     "ratelimit_command_failed": ("Calls that were answered by an error.", ["command"]),
     "ratelimit_command_rejected": ("Calls that the server refused before they ran: OOM, rights, arguments.", ["command"]),
+    "ratelimit_policy_mismatches": ("Times that a call passed a policy over, as it is of another algorithm.", []),
     "ratelimit_region_merges": ("Keys that another region has sent.", ["region"]),
     "ratelimit_region_news": ("Of them, those that had something new.", ["region"]),
     "ratelimit_region_refused": ("Windows and origins of another region's that were not taken.", ["region"]),
@@ -74,6 +75,7 @@ GAUGES = {
     "ratelimit_server_memory_max_bytes": ("Its maxmemory; 0 is no limit.", []),
 }
 FROM_INFO = {
+    "ratelimit_policy_mismatches": "ratelimit_policy_mismatches",
     "ratelimit_policies": "ratelimit_policies",
     "ratelimit_names": "ratelimit_names",
     "ratelimit_memory_bytes": "ratelimit_memory_bytes",

@@ -135,16 +135,16 @@ pub enum Error {
     Parts {
         at: usize,
     },
-    PolicyAlgorithm {
-        is: Algorithm,
-        asked: Algorithm,
-    },
     HoldsAlgorithm {
         holds: Algorithm,
         asked: Algorithm,
     },
     HoldsType {
         holds: &'static str,
+    },
+    NeverDenied {
+        at: usize,
+        place: usize,
     },
     OutOfMemory,
     TooManyPolicies {
@@ -361,12 +361,6 @@ impl fmt::Display for Error {
                 out,
                 "ERR argument {at} (payload) must be what RL.CHANGES of another region returned"
             ),
-            Error::PolicyAlgorithm { is, asked } => write!(
-                out,
-                "ERR the policy is for {} limiters, not for {} limiters",
-                is.name(),
-                asked.name()
-            ),
             Error::HoldsAlgorithm { holds, asked } => write!(
                 out,
                 "WRONGTYPE the key holds a {} limiter, not a {} limiter",
@@ -378,6 +372,10 @@ impl fmt::Display for Error {
             }
             Error::OutOfMemory => out.write_str(
                 "OOM a new key is not allowed when used memory > 'maxmemory' (limiters that exist go on counting)"
+            ),
+            Error::NeverDenied { at, place } => write!(
+                out,
+                "ERR argument {at} must not be denied: it is, covers or is covered by value {place} of ratelimit.never-deny"
             ),
             Error::TooManyPolicies { max } => {
                 write!(out, "ERR too many policies (maximum {max}): delete one or raise ratelimit.policies")

@@ -99,9 +99,8 @@ impl Table {
         Some(number)
     }
 
-    /// How many limits have a number.
-    #[cfg(test)]
-    fn count(&self) -> usize {
+    /// How many limits have a number: [`MAX_NUMBERED`] at most.
+    pub fn count(&self) -> usize {
         let given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
         given.len()
     }

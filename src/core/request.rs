@@ -459,6 +459,7 @@ impl<'a> Reader<'_, 'a> {
             let list = name(words, "deny list")?;
             let values = words.args;
             words.next("a value to look for in the deny list")?;
+            at_most_words(values, words.last(), "values")?;
             words.args = &[];
             options.deny = Some(Deny { list, values });
             in_call(place, at, "DENY")
@@ -724,6 +725,21 @@ pub fn scan_count(args: &[&[u8]], at: usize, default: usize, max: usize) -> Resu
         _ => None,
     };
     count.ok_or(Error::ScanCount { at, max })
+}
+
+/// The most ids or values that one call may name: more would keep the server from other clients for milliseconds.
+pub const MAX_WORDS: usize = 1_024;
+
+/// Refuses more than [`MAX_WORDS`] words, of which the first is argument `at`.
+pub fn at_most_words(words: &[&[u8]], at: usize, what: &'static str) -> Result<(), Error> {
+    match words.len() <= MAX_WORDS {
+        true => Ok(()),
+        false => Err(Error::TooMany {
+            at: at + MAX_WORDS,
+            what,
+            max: MAX_WORDS,
+        }),
+    }
 }
 
 /// A decimal integer as Redis reads them: no plus sign, no leading zero, no space.

@@ -1,6 +1,7 @@
 //! The module's settings: `CONFIG GET/SET ratelimit.*`, the server's own configuration file, or load arguments
 //! (`--loadmodule libratelimit.so sliding-entries 256`).
 
+mod never;
 mod region;
 
 use super::raw::{Call, Loading};
@@ -10,6 +11,7 @@ use crate::core::node::deny;
 use crate::core::node::policy::DEFAULT_POLICIES;
 use crate::core::node::stats::top::{DEFAULT_IDENTIFIERS, MAX_IDENTIFIERS, MIN_IDENTIFIERS};
 use crate::core::node::stats::{self, DEFAULT_NAMES, MAX_NAMES};
+pub use never::NEVER_DENY;
 pub use region::{sharing, REGION};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
@@ -150,6 +152,7 @@ pub fn load(loading: &Loading) -> Result<(), String> {
     }
     loading.add_switch(CL_THROTTLE_NAME, &CL_THROTTLE);
     region::add(loading);
+    loading.add_text_setting(never::NAME, &NEVER_DENY);
     loading.load_settings()?;
     if loading.has_unknown_settings() {
         return Err(format!(
@@ -170,7 +173,8 @@ pub fn load(loading: &Loading) -> Result<(), String> {
 /// The names of all settings, for an error.
 fn names(prefix: &str) -> String {
     let names = SETTINGS.iter().map(|setting| setting.name);
-    let names = names.chain(region::NAMES).chain([CL_THROTTLE_NAME]);
+    let names = names.chain(region::NAMES);
+    let names = names.chain([never::NAME, CL_THROTTLE_NAME]);
     let names: Vec<String> = names.map(|name| format!("{prefix}{name}")).collect();
     names.join(", ")
 }
@@ -179,6 +183,10 @@ fn names(prefix: &str) -> String {
 fn set(name: &[u8], value: &[u8]) -> Result<(), String> {
     if name == CL_THROTTLE_NAME.as_bytes() {
         return set_cl_throttle(value);
+    }
+    if name == never::NAME.as_bytes() {
+        let taken = NEVER_DENY.take(value);
+        return taken.map_err(|why| format!("ratelimit: {why}"));
     }
     if let Some(set) = region::set(name, value) {
         return set;

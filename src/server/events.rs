@@ -6,7 +6,10 @@ use super::registry;
 use super::{config, journal};
 use redis_module::server_events::{LoadingSubevent, ServerRole};
 use redis_module::Context;
-use redis_module_macros::{cron_event_handler, loading_event_handler, role_changed_event_handler};
+use redis_module_macros::{
+    config_changed_event_handler, cron_event_handler, loading_event_handler,
+    role_changed_event_handler,
+};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Slots of deny lists that are looked at in one tick of the server's clock, of which there are `hz` a second (10, if not
@@ -57,13 +60,16 @@ fn on_fork(call: &Call) {
     }
 }
 
+/// A setting has changed. Others are asked for where they are used.
+#[config_changed_event_handler]
+fn on_setting(_: &Context, _: &[&str]) {
+    registry::node(|node| node.stats.set_bounds(config::stats_bounds()));
+}
+
 /// The server's clock has ticked.
 #[cron_event_handler]
 fn on_tick(context: &Context, _ticks_a_second: u64) {
-    registry::node(|node| {
-        node.deny.sweep(now_ms(), SWEEP_SLOTS);
-        node.stats.set_bounds(config::stats_bounds());
-    });
+    registry::node(|node| node.deny.sweep(now_ms(), SWEEP_SLOTS));
     policy::end_due(now_ms());
     super::regions::check_names();
     journal::tick(&Call::of(context));

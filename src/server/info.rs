@@ -4,6 +4,7 @@ use super::raw::now_ms;
 use super::{config, regions, registry};
 use crate::core::limit::Algorithm;
 use crate::core::node::stats::hours::Counts;
+use crate::core::numbered;
 use redis_module::{InfoContext, RedisResult};
 use redis_module_macros::info_command_handler;
 
@@ -37,10 +38,18 @@ fn info(ctx: &InfoContext, _for_crash_report: bool) -> RedisResult<()> {
             ("deny_entries", deny.len()),
             ("names", stats.names_len()),
             ("memory_bytes", node.memory_bytes()),
+            ("limits", numbered::TABLE.count()),
+            ("limits_max", numbered::MAX_NUMBERED),
         ] {
             general.push((name.to_owned(), value.to_string()));
         }
         general.push(("policies_fingerprint".to_owned(), fingerprint));
+        let mismatches = node.policies.mismatches();
+        general.push(("policy_mismatches".to_owned(), mismatches.count.to_string()));
+        if mismatches.count > 0 {
+            let name = printable("name", &mismatches.name);
+            general.push(("policy_mismatched".to_owned(), name));
+        }
         for (name, value) in [
             ("policies_changed_ms", node.policies.changed_ms()),
             ("stats_unwritten", stats.unwritten() as u64),

@@ -308,6 +308,22 @@ fn table() -> Vec<Command> {
             keys: KeySpec::None,
             args: Vec::new,
         },
+        Command {
+            name: "rl.policy|scan",
+            handler: callback(policy::scan),
+            flags: READ_SLOW,
+            categories: "read slow ratelimit",
+            arity: -3,
+            summary: c"Iterates over the policies.",
+            complexity: c"O(N log N) where N is the number of policies.",
+            keys: KeySpec::None,
+            args: || {
+                vec![
+                    integer("cursor"),
+                    arguments::optional("count", INTEGER, Some("COUNT")),
+                ]
+            },
+        },
         container(
             "rl.deny",
             c"Lists of addresses, ranges and texts that are denied.",

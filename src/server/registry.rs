@@ -2,6 +2,7 @@
 
 use super::config;
 use super::raw::{is_main_thread, random_seeds};
+use crate::core::node::deny::Never;
 use crate::core::node::{Bounds, Node};
 use std::cell::{RefCell, RefMut};
 use std::ffi::CStr;
@@ -69,6 +70,13 @@ fn there(registry: &mut Option<Registry>) -> &mut Registry {
     registry.get_or_insert_with(Registry::new)
 }
 
+/// Says anew what is never denied, if there is a node already: a new one asks the setting.
+pub fn set_never(never: Never) {
+    if let Some(registry) = guard().as_mut() {
+        registry.node.deny.set_never(never);
+    }
+}
+
 /// How much there may be, as configured now.
 pub fn bounds() -> Bounds {
     Bounds {
@@ -82,13 +90,19 @@ impl Registry {
     #[cold]
     fn new() -> Self {
         Self {
-            node: Node::new(&bounds(), random_seeds()),
+            node: new_node(),
             told: Told::default(),
         }
     }
 
     /// Forgets everything: what is about to be loaded takes its place.
     pub fn clear(&mut self) {
-        self.node = Node::new(&bounds(), random_seeds());
+        self.node = new_node();
     }
+}
+
+fn new_node() -> Node {
+    let mut node = Node::new(&bounds(), random_seeds());
+    node.deny.set_never(config::NEVER_DENY.never());
+    node
 }

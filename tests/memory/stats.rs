@@ -2,6 +2,7 @@
 
 use crate::counting;
 use ratelimit::core::limit::{Algorithm, Limit, Limits};
+use ratelimit::core::node::ends::Ends;
 use ratelimit::core::node::policy::{Policies, Policy, Setting, Temporary};
 use ratelimit::core::node::stats::{Bounds, Outcome, Slot, Stats};
 
@@ -188,7 +189,10 @@ fn policies_know_their_memory() {
             .is_ok());
         if name.ends_with('7') {
             let policy = Policy::new(Algorithm::Sliding, limits()).unwrap();
-            let temporary = Temporary { policy, ends_ms: 9 };
+            let temporary = Temporary {
+                policy,
+                ends: Ends::at(9),
+            };
             policies
                 .set(name.as_bytes(), Setting::Temporary(temporary), 1)
                 .unwrap();

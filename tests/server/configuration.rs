@@ -218,3 +218,104 @@ fn a_file_with_a_setting_that_there_is_not_is_refused() {
         assert_eq!(refusal.status.code(), Some(1), "{lines:?}: {refusal:?}");
     }
 }
+
+fn never_deny(server: &Server) -> String {
+    let reply = server.call("CONFIG GET ratelimit.never-deny");
+    reply.field("ratelimit.never-deny").text()
+}
+
+/// Nothing that anybody adds, and nothing that was there before, denies what the operator has named.
+#[test]
+fn what_is_never_denied_is_refused_and_does_not_match() {
+    let server = Server::start();
+    assert_eq!(never_deny(&server), "");
+    server.call("RL.DENY ADD l 10.0.0.0/8 2001:db8::/32 admin mallory");
+    let denied = |server: &Server| {
+        let values = "RL.DENY HAS l 10.1.2.3 10.9.9.9 [2001:db8::7]:443 admin mallory 10.0.0.0/8";
+        server.call(values).ints()
+    };
+    assert_eq!(denied(&server), [1; 6]);
+    let named = "10.1.0.0/16 2001:db8::7 admin";
+    server.ok(&format!("CONFIG SET ratelimit.never-deny \"{named}\""));
+    assert_eq!(never_deny(&server), named);
+    // A range with something protected in it is not denied as a whole.
+    assert_eq!(denied(&server), [0, 1, 0, 0, 1, 0]);
+    let reply = server.call("RL.FIXED k 5 1h DENY l admin 10.1.2.3:99 10.9.9.9");
+    assert_eq!(reply.array()[5].text(), "10.9.9.9");
+    for (values, argument, place) in [
+        ("10.1.2.3", 3, 1),
+        ("192.0.2.1 0.0.0.0/0", 4, 1),
+        ("::/0", 3, 2),
+        ("a b admin", 5, 3),
+    ] {
+        let before = server.call("RL.DENY LIST");
+        let reply = server.call(&format!("RL.DENY ADD new {values} TTL 1h"));
+        let error = reply.error();
+        assert!(error.contains(&format!("argument {argument}")), "{error}");
+        assert!(
+            error.contains(&format!("value {place} of ratelimit.never-deny")),
+            "{error}"
+        );
+        assert_eq!(server.call("RL.DENY LIST"), before);
+    }
+    assert_eq!(server.call("RL.DENY ADD new 192.0.2.1").int(), 1);
+    assert_eq!(server.call("RL.DENY DEL l admin").int(), 1);
+    // What is no value is refused, and leaves what there is.
+    for refused in ["10.0.0.1/8", "1.2.3.400", "[::1]:443"] {
+        let reply = server.call(&format!(
+            "CONFIG SET ratelimit.never-deny \"::1 {refused}\""
+        ));
+        assert!(reply.is_error(), "{reply:?}");
+        assert_eq!(never_deny(&server), named);
+    }
+    let nul: &[&[u8]] = &[b"CONFIG", b"SET", b"ratelimit.never-deny", b"a\0b"];
+    server.call_bytes(nul);
+    assert!(!never_deny(&server).contains('b'));
+    server.ok(&format!("CONFIG SET ratelimit.never-deny \"{named}\""));
+    // Entries are kept: what is no longer protected is denied again.
+    server.ok("DEBUG RELOAD");
+    assert_eq!(denied(&server), [0, 1, 0, 0, 1, 0]);
+    server.ok("CONFIG SET ratelimit.never-deny \"\"");
+    assert_eq!(denied(&server), [1, 1, 1, 0, 1, 1]);
+}
+
+#[test]
+fn never_deny_is_a_load_argument_and_a_line_of_the_configuration_file() {
+    let line = "ratelimit.never-deny \"127.0.0.0/8 ::1\"";
+    let argument = "never-deny \"127.0.0.0/8 ::1\"";
+    for server in [
+        Server::with(&[line]),
+        Server::with_module_arguments(argument, &[]),
+    ] {
+        assert_eq!(never_deny(&server), "127.0.0.0/8 ::1");
+        assert!(server.call("RL.DENY ADD l 127.0.0.1").is_error());
+        assert_eq!(server.call("RL.DENY ADD l 192.0.2.1").int(), 1);
+    }
+    let refused = Server::try_with_module_arguments("never-deny 1.2.3.400", &[]);
+    assert!(refused.is_err());
+}
+
+/// A bound holds from the very next call on.
+#[test]
+fn without_names_of_their_own_all_count_as_other() {
+    let server = Server::start();
+    let lines: Vec<String> = (0..1_000)
+        .map(|n| format!("RL.FIXED k 5 1h POLICY made-up-{n}"))
+        .collect();
+    server.ok("CONFIG SET ratelimit.stats-names 0");
+    server.bulk(&lines);
+    assert_eq!(
+        server.call("RL.STATS GET").field("names").texts(),
+        ["other"]
+    );
+    for server in [
+        Server::with(&["ratelimit.stats-names 0"]),
+        Server::with_module_arguments("stats-names 0", &[]),
+    ] {
+        server.bulk(&lines);
+        assert_eq!(
+            server.call("RL.STATS GET").field("names").texts(),
+            ["other"]
+        );
+    }
+}

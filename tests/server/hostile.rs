@@ -730,6 +730,7 @@ const MALFORMED: &[&str] = &[
     "RL.POLICY GET",
     "RL.POLICY DEL",
     "RL.POLICY LIST <key>",
+    "RL.POLICY SCAN",
     "RL.DENY",
     "RL.DENY <junk> list",
     "RL.DENY ADD list",

@@ -421,11 +421,8 @@ fn a_policy_and_a_deny_list_govern_leases() {
         five(&server, "RL.LEASE gpus 99 1s b POLICY none")[..3],
         [1, 99, 97]
     );
-    let error = server.call("RL.FIXED f 5 1h POLICY gpu");
-    assert!(
-        error.error().contains("the policy is for lease limiters"),
-        "{error:?}"
-    );
+    // Other algorithms pass it over.
+    assert_eq!(five(&server, "RL.FIXED f 5 1h POLICY gpu")[..3], [1, 5, 4]);
     // A deny list stops a renewal, and no release.
     server.call("RL.DENY ADD bad mallory");
     let listed = server.call("RL.LEASE gpus 99 1h a DENY bad mallory");

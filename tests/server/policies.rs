@@ -4,7 +4,7 @@ use crate::support::node::{
     administrative_calls, assert_equal, assert_error, crash, fill, pair, replica_of,
 };
 use crate::support::node::{wait_for_link, Node};
-use crate::support::{aof, eventually, node, Random, Reply, Server};
+use crate::support::{self, aof, eventually, node, Clock, Random, Reply, Server};
 
 fn texts(words: &[&str]) -> Reply {
     Reply::Array(
@@ -447,23 +447,164 @@ fn each_change_of_a_policy_is_a_line_in_the_log() {
     assert!(changes(&replica).iter().all(|line| line.contains("ended")));
 }
 
+/// Who, which list, what, how many, the first few values: one line a change, whatever the values are made of.
 #[test]
-fn a_policy_of_another_algorithm_is_an_error_that_changes_nothing() {
-    let server = Server::start();
-    server.ok("RL.POLICY SET p BUCKET 5 1 1d");
-    server.decide("RL.FIXED k 5 30d");
-    let before = (server.digest(), server.call("RL.STATS GET"));
-    for line in [
-        "RL.FIXED k 5 30d POLICY p",
-        "RL.SLIDING new 5 30d POLICY p",
-        "RL.PEEK FIXED k 5 30d POLICY p",
-    ] {
-        assert_error(
-            &server.call(line),
-            &["policy", "bucket limiters", "not for"],
-        );
+fn each_change_of_a_deny_list_and_each_reset_is_a_line_in_the_log() {
+    let (primary, replica) = pair(&[], &[]);
+    primary.ok("ACL SETUSER ops on >secret +@all ~*");
+    let mut ops = primary.connect();
+    ops.ok("AUTH ops secret");
+    let lines = |server: &Server| {
+        let log = std::fs::read_to_string(server.dir().join("log")).unwrap();
+        let lines = log
+            .lines()
+            .filter(|line| line.contains("changed by") || line.contains("reset by"));
+        lines.map(str::to_string).collect::<Vec<_>>()
+    };
+    let long = "x".repeat(200);
+    let told_long = format!("'{}...'", "x".repeat(64));
+    let changes: [(&str, &[&str]); 10] = [
+        (
+            "RL.DENY ADD bad 192.0.2.7 alice TTL 1h",
+            &[
+                "list 'bad'",
+                "user 'ops'",
+                "2 added for 3600000 ms: '192.0.2.7', 'alice'",
+            ],
+        ),
+        (
+            "RL.DENY ADD bad alice TTL 2h",
+            &["1 added for 7200000 ms: 'alice'"],
+        ),
+        (
+            "RL.DENY ADD bad a b c d e f g",
+            &["7 added for ever: 'a', 'b', 'c', 'd', 'e' and 2 more"],
+        ),
+        (
+            &format!("RL.DENY ADD bad {long}"),
+            &["1 added for ever: ", &told_long],
+        ),
+        ("RL.DENY DEL bad a zed", &["1 deleted: 'a', 'zed'"]),
+        ("RL.DENY ADD worse z", &["list 'worse'"]),
+        (
+            "RL.DENY RENAME bad worse",
+            &["list 'bad'", "renamed to 'worse', 9 entries in place of 1"],
+        ),
+        (
+            "RL.DENY DROP worse",
+            &["list 'worse'", "dropped, 9 entries"],
+        ),
+        (
+            "RL.STATS RESET",
+            &["statistics reset by user 'ops'", ": all"],
+        ),
+        (
+            "EVAL \"return redis.call('RL.DENY', 'ADD', 'bad', '%s%n\r\n# forged')\" 0",
+            &[
+                "by a script or a module",
+                "1 added for ever: '%s%n\\x0d\\x0a# forged'",
+            ],
+        ),
+    ];
+    for (place, (line, parts)) in changes.iter().enumerate() {
+        let reply = ops.call(line);
+        assert!(!reply.is_error(), "{line}: {reply:?}");
+        let told = lines(&primary);
+        assert_eq!(told.len(), place + 1, "{line}: {told:#?}");
+        for part in *parts {
+            assert!(told[place].contains(part), "{part} in {}", told[place]);
+        }
     }
-    assert_eq!((server.digest(), server.call("RL.STATS GET")), before);
+    // What changes nothing says nothing.
+    let told = lines(&primary).len();
+    for line in [
+        "RL.DENY DEL bad zed",
+        "RL.DENY DROP none",
+        "RL.STATS RESET none",
+        "RL.DENY HAS bad a",
+        "RL.DENY RENAME bad bad",
+    ] {
+        ops.call(line);
+    }
+    ops.call_bytes(&[b"RL.DENY", b"ADD", b"bad", b"%s%n\r\n# forged"]);
+    assert_eq!(lines(&primary).len(), told, "{:#?}", lines(&primary));
+    assert_equal(&primary, &replica);
+    assert_eq!(lines(&replica), [""; 0]);
+}
+
+/// Then the next of the chain counts, at last the call's own limits: nothing is unlimited, and nothing stops.
+#[test]
+fn a_policy_of_another_algorithm_is_passed_over_loudly() {
+    let server = Server::start();
+    server.ok("RL.POLICY SET wrong BUCKET 5 1 1d");
+    server.ok("RL.POLICY SET right FIXED 7 30d");
+    server.ok("RL.POLICY SET never SLIDING 1 30d TTL 1h");
+    let info = |field| server.info_field("ratelimit", field);
+    assert_eq!(info("ratelimit_policy_mismatches"), "0");
+    // Each with how many policies it passes over, and the limit that it is held by.
+    let mut passed_over = 0;
+    for (line, more, limit) in [
+        ("RL.FIXED k 3 30d POLICY right POLICY wrong", 0, 7),
+        ("RL.FIXED k 3 30d POLICY wrong POLICY right", 1, 7),
+        ("RL.FIXED k 3 30d POLICY wrong POLICY none", 1, 3),
+        ("RL.FIXED k 3 30d POLICY wrong POLICY never", 2, 3),
+        ("RL.SLIDING s 9 30d POLICY wrong", 1, 9),
+        ("RL.LEASE l 4 1h id POLICY wrong", 1, 4),
+        ("RL.PEEK FIXED k 3 30d POLICY wrong POLICY right", 1, 7),
+    ] {
+        let reply = server.call(line);
+        assert_eq!(reply.array()[1].int(), limit, "{line}: {reply:?}");
+        passed_over += more;
+        let counted = info("ratelimit_policy_mismatches");
+        assert_eq!(counted, passed_over.to_string(), "{line}");
+    }
+    for (line, limits) in [
+        (
+            "RL.ALL 2 k s FIXED 3 30d POLICY wrong SLIDING 9 30d POLICY never",
+            [3, 1],
+        ),
+        (
+            "RL.PEEKALL 2 k s FIXED 3 30d POLICY wrong SLIDING 9 30d",
+            [3, 9],
+        ),
+    ] {
+        let reply = server.call(line);
+        let is = [0, 1].map(|key| reply.array()[5].array()[key].array()[1].int());
+        assert_eq!(is, limits, "{line}: {reply:?}");
+        passed_over += 1;
+    }
+    assert_eq!(info("ratelimit_policy_mismatches"), passed_over.to_string());
+    assert_eq!(info("ratelimit_policy_mismatched"), "name_wrong");
+    // GET says how often, LIST does not.
+    let words = server.call("RL.POLICY GET wrong");
+    assert_eq!(words.array()[4].text(), "MISMATCHES");
+    assert_eq!(words.array()[5].int(), passed_over - 1);
+    let words = server.call("RL.POLICY GET never");
+    assert_eq!(
+        (words.array()[4].text(), words.array()[5].clone()),
+        ("3600000ms".to_owned(), Reply::Nil)
+    );
+    assert_eq!(
+        (words.array()[6].text(), words.array()[7].int()),
+        ("MISMATCHES".to_owned(), 1)
+    );
+    assert_eq!(
+        server.call("RL.POLICY LIST").field("wrong").array().len(),
+        4
+    );
+    // One line in a minute.
+    let log = std::fs::read_to_string(server.dir().join("log")).unwrap();
+    let mut told = log.lines().filter(|line| line.contains("pass it over"));
+    let line = told.next().unwrap();
+    assert!(
+        line.contains("policy 'wrong' is bucket, but fixed calls name it"),
+        "{line}"
+    );
+    assert_eq!(told.next(), None);
+    // Denied by the call's own limit: the wrong policy lets nothing through.
+    assert!(server.decide("RL.FIXED tight 1 30d POLICY wrong").allowed);
+    assert!(!server.decide("RL.FIXED tight 1 30d POLICY wrong").allowed);
+    let before = server.digest();
     // The call's own arguments must be sound, whether or not the policy goes before them.
     server.ok("RL.POLICY SET f FIXED 5 30d");
     assert_error(
@@ -478,7 +619,7 @@ fn a_policy_of_another_algorithm_is_an_error_that_changes_nothing() {
         &server.call("RL.FIXED k 5 30d POLICY f POLICY f POLICY f POLICY f POLICY f"),
         &["argument 12", "policies", "maximum 4"],
     );
-    assert_eq!(server.digest(), before.0);
+    assert_eq!(server.digest(), before);
 }
 
 #[test]
@@ -1010,4 +1151,129 @@ fn a_rewrite_is_not_sent_on_itself() {
         "{written}"
     );
     assert!(!written.contains("bgrewriteaof"), "{written}");
+}
+
+/// An hour is an hour, whatever the clock does: also for what was read from a file, and on a replica.
+#[test]
+fn a_clock_that_was_stepped_back_gives_nothing_more_than_it_was_given() {
+    const HOUR_MS: i64 = 3_600_000;
+    let clock = Clock::at(1_700_000_000_000);
+    if clock.server(&[]).is_none() {
+        return;
+    }
+    let own = ["appendonly yes", "aof-use-rdb-preamble no"];
+    let (primary, replica) =
+        support::pair::of(|lines| clock.server(&[lines, &own].concat()).expect("a server"));
+    let servers = [&primary, &replica];
+    primary.ok("RL.POLICY SET p FIXED 5 1d");
+    primary.ok("RL.POLICY SET p FIXED 1 1d TTL 1h");
+    let added = primary.call("RL.DENY ADD l 192.0.2.0/24 alice TTL 1h");
+    assert_eq!(added.int(), 2);
+    // What is left of the entry and of the policy, in this order.
+    let left_ms = |server: &Server| {
+        let policy = server.call("RL.POLICY GET p");
+        let denied = server.call("RL.PEEK FIXED k 5 1d DENY l alice");
+        let ttl = policy.array().get(4).map(Reply::text);
+        let ttl = ttl.map(|text| text.trim_end_matches("ms").parse().expect("milliseconds"));
+        [denied.array()[3].int(), ttl.unwrap_or(0)]
+    };
+    for server in servers {
+        eventually("the replica has it", || left_ms(server) == [HOUR_MS; 2]);
+    }
+    // All have looked at the clock once they have swept this away.
+    let have_ticked = || {
+        primary.call("RL.DENY ADD passing x TTL 1ms");
+        clock.step(1);
+        for server in servers {
+            let swept = || server.call("RL.DENY LIST").get("passing").is_none();
+            eventually("the server has looked at the clock", swept);
+        }
+    };
+
+    clock.step(-24 * HOUR_MS);
+    for server in servers {
+        assert_eq!(left_ms(server), [HOUR_MS; 2]);
+    }
+    have_ticked();
+    // From the file, which has yesterday's instants.
+    primary.ok("DEBUG LOADAOF");
+    assert_eq!(left_ms(&primary), [HOUR_MS; 2]);
+    primary.ok("DEBUG RELOAD");
+    assert_eq!(left_ms(&primary), [HOUR_MS; 2]);
+    have_ticked();
+    clock.step(HOUR_MS - 5);
+    for server in servers {
+        let left_ms = left_ms(server);
+        assert!(
+            left_ms.iter().all(|left_ms| (1..=5).contains(left_ms)),
+            "{left_ms:?}"
+        );
+    }
+    clock.step(5);
+    for server in servers {
+        assert_eq!(left_ms(server), [0; 2]);
+    }
+}
+
+/// A server with many policies is not kept from its other clients by one who lists them.
+#[test]
+fn a_scan_lists_policies_in_parts() {
+    let server = Server::with(&["ratelimit.policies 2000"]);
+    let lines: Vec<String> = (0..1_500)
+        .map(|n| format!("RL.POLICY SET p{n} FIXED {n} 1h"))
+        .collect();
+    server.bulk(&lines);
+    server.ok("RL.POLICY SET p7 FIXED 1 1h TTL 1d");
+    for count in ["", " COUNT 1", " count 1000"] {
+        let (mut cursor, mut seen) = ("0".to_owned(), std::collections::BTreeMap::new());
+        loop {
+            let reply = server.call(&format!("RL.POLICY SCAN {cursor}{count}"));
+            let [next, part] = reply.array() else {
+                panic!("{reply:?}")
+            };
+            for pair in part.array().chunks(2) {
+                seen.insert(pair[0].text(), pair[1].clone());
+            }
+            cursor = next.text();
+            if cursor == "0" {
+                break;
+            }
+        }
+        assert_eq!(seen.len(), 1_500);
+        assert_eq!(seen["p9"], texts(&["fixed", "9", "1h"]));
+        assert_eq!(seen["p7"].array().len(), 6);
+    }
+    for (line, parts) in [
+        ("RL.POLICY SCAN x", ["argument 2", "cursor"]),
+        ("RL.POLICY SCAN -1", ["argument 2", "cursor"]),
+        ("RL.POLICY SCAN 0 COUNT 0", ["argument 3", "1 to 1000"]),
+        ("RL.POLICY SCAN 0 COUNT 1001", ["argument 3", "1 to 1000"]),
+    ] {
+        assert_error(&server.call(line), &parts);
+    }
+}
+
+/// The words of one call are bounded, so that none keeps the server from its other clients.
+#[test]
+fn a_call_names_so_many_ids_and_values_and_no_more() {
+    let server = Server::start();
+    let words = |most: usize| vec!["x"; most].join(" ");
+    for (call, most) in [
+        ("RL.RELEASE key", 1_024),
+        ("RL.FIXED key 5 1h DENY list", 1_024),
+        ("RL.PEEK FIXED key 5 1h DENY list", 1_024),
+        ("RL.ALL 1 key FIXED 5 1h DENY list", 1_024),
+        ("RL.DENY HAS list", 1_024),
+        ("RL.DENY ADD list", 10_000),
+        ("RL.DENY DEL list", 10_000),
+    ] {
+        let reply = server.call(&format!("{call} {}", words(most)));
+        assert!(!reply.is_error(), "{call}: {reply:?}");
+        let before = (server.digest(), server.call("RL.DENY LIST"));
+        let reply = server.call(&format!("{call} {}", words(most + 1)));
+        let at = format!("argument {}", call.split(' ').count() + most);
+        let maximum = format!("maximum {most}");
+        assert_error(&reply, &[&at, "too many", &maximum]);
+        assert_eq!((server.digest(), server.call("RL.DENY LIST")), before);
+    }
 }

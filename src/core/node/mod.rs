@@ -8,6 +8,7 @@
 //! ```
 
 pub mod deny;
+pub mod ends;
 pub mod policy;
 pub mod stats;
 
@@ -202,6 +203,7 @@ impl Node {
                 if let Sender::Client(bounds) = sender {
                     let more = deny::measure(bytes).ok_or(refused)?;
                     self.deny.check_more(&more, &bounds.deny)?;
+                    self.deny.check_never_in(bytes, PAYLOAD_AT)?;
                 }
                 self.deny.merge(bytes, now_ms)
             }

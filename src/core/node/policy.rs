@@ -8,6 +8,7 @@
 //! A hit finds its policy by one hash look-up; beside the policy lies its place in the statistics, so that the same look-up
 //! serves both.
 
+use super::ends::Ends;
 use super::stats::Slot;
 use crate::core::bytes::source::Source;
 use crate::core::bytes::varint;
@@ -58,7 +59,7 @@ impl Policy {
         (count && sound).then_some(Self { algorithm, limits })
     }
 
-    /// The only algorithm whose commands may name it.
+    /// How they are counted: a call of another algorithm passes it over.
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
@@ -105,8 +106,8 @@ impl Policy {
 pub struct Temporary {
     /// The limits until then.
     pub policy: Policy,
-    /// Milliseconds since the Unix epoch: from then on it counts no more. 1 ..= [`MAX_TIME_MS`].
-    pub ends_ms: u64,
+    /// From then on it counts no more.
+    pub ends: Ends,
 }
 
 /// What stands under a name: at least one of the two.
@@ -136,7 +137,7 @@ impl Held {
     #[inline]
     pub fn temporary(&self, now_ms: u64) -> Option<&Temporary> {
         let temporary = self.temporary.as_deref();
-        temporary.filter(|temporary| now_ms < temporary.ends_ms)
+        temporary.filter(|temporary| temporary.ends.holds(now_ms))
     }
 
     /// What is still of it at `now_ms`; `None` where nothing is.
@@ -150,7 +151,22 @@ impl Held {
 struct Entry {
     held: Held,
     slot: Slot,
+    /// Calls of another algorithm that have passed it over since the server started.
+    mismatches: u64,
 }
+
+/// Policies that were passed over, as the call was of another algorithm than they are.
+#[derive(Debug, Default)]
+pub struct Mismatches {
+    /// How often, since the server started.
+    pub count: u64,
+    /// The name of the last.
+    pub name: Box<[u8]>,
+    told_ms: Option<u64>,
+}
+
+/// Milliseconds from one line about mismatches in the server's log to the next.
+const TELL_EACH_MS: u64 = 60_000;
 
 /// What to set under a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -196,9 +212,12 @@ pub struct Policies {
     entries: HashMap<Box<[u8]>, Box<Entry>, RandomState>,
     /// When the next temporary policy ends, or before that.
     next_end_ms: u64,
+    /// When it was last looked at them all, for a step back of the clock; the end of time where one was set since.
+    looked_ms: u64,
     /// Of the lasting ones, where it is known.
     fingerprint: Option<u64>,
     changed_ms: u64,
+    mismatches: Mismatches,
 }
 
 impl Policies {
@@ -208,8 +227,10 @@ impl Policies {
             max: max.min(MAX_POLICIES),
             entries: HashMap::with_hasher(hashing),
             next_end_ms: u64::MAX,
+            looked_ms: 0,
             fingerprint: None,
             changed_ms: 0,
+            mismatches: Mismatches::default(),
         }
     }
 
@@ -260,7 +281,8 @@ impl Policies {
                 self.fingerprint = None;
             }
             Setting::Temporary(temporary) => {
-                self.next_end_ms = self.next_end_ms.min(temporary.ends_ms);
+                self.next_end_ms = self.next_end_ms.min(temporary.ends.at_ms());
+                self.looked_ms = u64::MAX;
                 entry.held.temporary = Some(Box::new(temporary));
             }
         }
@@ -271,14 +293,67 @@ impl Policies {
         self.entries.get(name).map(|entry| &entry.held)
     }
 
-    /// The policy of the first of these names that has one.
+    /// The policy of the first of these names that has one of the algorithm, and whether one of another was passed over.
     pub fn first<'a>(
         &self,
         names: impl IntoIterator<Item = &'a [u8]>,
+        asked: Algorithm,
         now_ms: u64,
-    ) -> Option<&Policy> {
-        let mut names = names.into_iter();
-        names.find_map(|name| self.get(name)?.in_force(now_ms))
+    ) -> (Option<&Policy>, bool) {
+        let mut passes_over = false;
+        let policy = names.into_iter().find_map(|name| {
+            let policy = self.get(name)?.in_force(now_ms)?;
+            let is_asked = policy.algorithm == asked;
+            passes_over |= !is_asked;
+            is_asked.then_some(policy)
+        });
+        (policy, passes_over)
+    }
+
+    /// Counts each of these names that was passed over before the first of the algorithm was found. Returns, once a minute,
+    /// the first name and its policy's algorithm, for a line in the server's log.
+    #[cold]
+    pub fn pass_over<'a>(
+        &mut self,
+        names: impl IntoIterator<Item = &'a [u8]>,
+        asked: Algorithm,
+        now_ms: u64,
+    ) -> Option<(&'a [u8], Algorithm)> {
+        let mut first = None;
+        for name in names {
+            let Some(entry) = self.entries.get_mut(name) else {
+                continue;
+            };
+            match entry.held.in_force(now_ms).map(Policy::algorithm) {
+                Some(is) if is == asked => break,
+                Some(is) => {
+                    entry.mismatches += 1;
+                    self.mismatches.count += 1;
+                    first = first.or(Some((name, is)));
+                }
+                None => {}
+            }
+        }
+        let (name, _) = first?;
+        if *self.mismatches.name != *name {
+            self.mismatches.name = name.into();
+        }
+        let told_ms = self.mismatches.told_ms;
+        if told_ms.is_some_and(|told_ms| now_ms.abs_diff(told_ms) < TELL_EACH_MS) {
+            return None;
+        }
+        self.mismatches.told_ms = Some(now_ms);
+        first
+    }
+
+    /// What was passed over.
+    pub fn mismatches(&self) -> &Mismatches {
+        &self.mismatches
+    }
+
+    /// How often this name was passed over.
+    pub fn mismatches_of(&self, name: &[u8]) -> u64 {
+        self.entries.get(name).map_or(0, |entry| entry.mismatches)
     }
 
     /// The place where the [`Slot`] of a policy's name is kept, stale at first: see [`super::stats::Stats::renew`].
@@ -294,20 +369,23 @@ impl Policies {
         Some(entry.held)
     }
 
-    /// Forgets what has ended, and returns the names whose temporary policies have, and what is in force there now.
+    /// Forgets what has ended, sees to it that nothing has more left than it was given, and returns the names whose temporary policies have, and what is in force there now.
     pub fn end(&mut self, now_ms: u64) -> Vec<(Box<[u8]>, Temporary, Option<Policy>)> {
         let mut ended = Vec::new();
-        if now_ms < self.next_end_ms {
+        let stepped_back = now_ms < self.looked_ms;
+        self.looked_ms = now_ms;
+        if now_ms < self.next_end_ms && !stepped_back {
             return ended;
         }
         self.next_end_ms = u64::MAX;
         self.entries.retain(|name, entry| {
             let held = &mut entry.held;
-            if let Some(temporary) = held.temporary.take_if(|it| it.ends_ms <= now_ms) {
+            if let Some(temporary) = held.temporary.take_if(|it| !it.ends.holds(now_ms)) {
                 ended.push((name.clone(), *temporary, held.lasting.clone()));
             }
-            if let Some(temporary) = &held.temporary {
-                self.next_end_ms = self.next_end_ms.min(temporary.ends_ms);
+            if let Some(temporary) = &mut held.temporary {
+                temporary.ends = temporary.ends.moved_to(now_ms);
+                self.next_end_ms = self.next_end_ms.min(temporary.ends.at_ms());
             }
             held.lasting.is_some() || held.temporary.is_some()
         });
@@ -324,6 +402,27 @@ impl Policies {
             .collect();
         list.sort_unstable_by_key(|(name, _)| *name);
         list
+    }
+
+    /// Lists about `count` names from `cursor` on, as [`Policies::list`] does but in no order, and the cursor to go on from;
+    /// 0 begins, and 0 ends. As SCAN: what is there during the whole scan is listed, once. A cursor is less than 2^53, and
+    /// good on the server that gave it, until that restarts.
+    pub fn scan(&self, cursor: u64, count: usize, now_ms: u64) -> (u64, Vec<(&[u8], &Held)>) {
+        const DROPPED_BITS: u32 = 64 - 53;
+        let place = |name: &[u8]| self.entries.hasher().hash_one(name) >> DROPPED_BITS;
+        let list = self.list(now_ms).into_iter();
+        let placed = list.map(|(name, held)| (place(name), name, held));
+        let mut rest: Vec<_> = placed.filter(|(place, ..)| *place >= cursor).collect();
+        rest.sort_unstable_by_key(|(place, name, _)| (*place, *name));
+        // Names that share a place are listed in one call.
+        let last = rest.get(count.max(1) - 1).map(|(place, ..)| *place);
+        let end = last.map_or(rest.len(), |last| {
+            rest.partition_point(|(place, ..)| *place <= last)
+        });
+        let next = rest.get(end).map_or(0, |(place, ..)| *place);
+        rest.truncate(end);
+        let listed = rest.into_iter().map(|(_, name, held)| (name, held));
+        (next, listed.collect())
     }
 
     /// How many names there are.
@@ -381,6 +480,7 @@ impl Policies {
         let temporary = entries.filter(|entry| entry.held.temporary.is_some());
         size_of::<Self>()
             + places * (size_of::<(Box<[u8]>, Box<Entry>)>() + 1)
+            + self.mismatches.name.len()
             + names
             + self.entries.len() * size_of::<Entry>()
             + temporary.count() * size_of::<Temporary>()
@@ -391,8 +491,8 @@ impl Policies {
     ///
     /// ```text
     /// encoding = 2  number { name held }                    sorted by name
-    /// held     = 1 policy | 2 temporary | 3 policy temporary
-    /// temporary = policy, the millisecond since the Unix epoch at which it ends
+    /// held     = flags (1: lasting, 2: temporary, 4: and the time given is known), lasting policy, temporary
+    /// temporary = policy, the millisecond since the Unix epoch at which it ends, the milliseconds given
     /// policy   = the algorithm's place in [`Algorithm::ALL`] (one byte), number { limit }
     /// limit    = limit window | capacity refill interval    see [`Limit::write`]
     /// encoding = 1  number { name policy }                  the first version
@@ -416,9 +516,10 @@ impl Policies {
     /// bytes that cannot have been written so are refused, and leave everything as it was.
     #[must_use]
     pub fn load(&mut self, bytes: &[u8]) -> bool {
-        let Some(loaded) = self.decode(bytes) else {
+        let Some(mut loaded) = self.decode(bytes) else {
             return false;
         };
+        loaded.mismatches = std::mem::take(&mut self.mismatches);
         *self = loaded;
         true
     }
@@ -474,22 +575,32 @@ pub fn decode_setting(bytes: &[u8]) -> Option<(&[u8], Setting)> {
 
 const LASTING: u8 = 1;
 const TEMPORARY: u8 = 2;
+const GIVEN: u8 = 4;
 
 fn write_held(out: &mut Vec<u8>, lasting: Option<&Policy>, temporary: Option<&Temporary>) {
     let flag = |is_there, flag| if is_there { flag } else { 0 };
-    out.push(flag(lasting.is_some(), LASTING) | flag(temporary.is_some(), TEMPORARY));
+    let ttl_ms = temporary.and_then(|temporary| temporary.ends.ttl_ms());
+    out.push(
+        flag(lasting.is_some(), LASTING)
+            | flag(temporary.is_some(), TEMPORARY)
+            | flag(ttl_ms.is_some(), GIVEN),
+    );
     if let Some(lasting) = lasting {
         lasting.write(out);
     }
     if let Some(temporary) = temporary {
         temporary.policy.write(out);
-        varint::write(out, temporary.ends_ms);
+        varint::write(out, temporary.ends.at_ms());
+    }
+    if let Some(ttl_ms) = ttl_ms {
+        varint::write(out, ttl_ms);
     }
 }
 
 fn read_held(source: &mut Source) -> Option<(Option<Policy>, Option<Temporary>)> {
     let flags = source.byte()?;
-    if !(LASTING..=LASTING | TEMPORARY).contains(&flags) {
+    let is_known = flags <= LASTING | TEMPORARY | GIVEN && flags & (LASTING | TEMPORARY) != 0;
+    if !is_known || flags & (TEMPORARY | GIVEN) == GIVEN {
         return None;
     }
     let mut lasting = None;
@@ -503,7 +614,15 @@ fn read_held(source: &mut Source) -> Option<(Option<Policy>, Option<Temporary>)>
         if !(1..=MAX_TIME_MS).contains(&ends_ms) {
             return None;
         }
-        temporary = Some(Temporary { policy, ends_ms });
+        let mut ends = Ends::at(ends_ms);
+        if flags & GIVEN != 0 {
+            let ttl_ms = source.number()?;
+            ends = Ends::given(ends_ms, ttl_ms);
+            if ends.ttl_ms() != Some(ttl_ms) {
+                return None;
+            }
+        }
+        temporary = Some(Temporary { policy, ends });
     }
     let algorithms = [&lasting, &temporary.as_ref().map(|it| it.policy.clone())]
         .map(|policy| policy.as_ref().map(Policy::algorithm));

@@ -4,6 +4,7 @@ use super::*;
 use crate::core::limit::{Limit, Limits};
 use crate::core::random::Random;
 use deny::{Until, Values};
+use ends::Ends;
 use policy::{Policy, Temporary};
 
 const NOW: u64 = 1_700_000_000_000;
@@ -50,7 +51,10 @@ fn change(node: &mut Node, random: &mut Random) -> Option<Vec<u8>> {
             let policy = policy(random.below(9));
             let setting = match random.below(2) {
                 0 => Setting::Lasting(policy),
-                _ => Setting::Temporary(Temporary { policy, ends_ms }),
+                _ => Setting::Temporary(Temporary {
+                    policy,
+                    ends: Ends::given(ends_ms, 1 + random.below(20)),
+                }),
             };
             node.policies.set(name, setting.clone(), NOW).unwrap();
             Some(Part::Setting.payload(&policy::encode_setting(name, &setting)))
@@ -60,7 +64,7 @@ fn change(node: &mut Node, random: &mut Random) -> Option<Vec<u8>> {
             let values = values(&[&text, "alice"]);
             let until = match random.below(2) {
                 0 => Until::Forever,
-                _ => Until::at(ends_ms),
+                _ => Until::At(Ends::given(ends_ms, 1 + random.below(20))),
             };
             node.deny
                 .add(name, &values, until, NOW, &deny::Bounds::NONE)

@@ -3,11 +3,26 @@
 use crate::core::duration;
 use crate::core::error::Error;
 use crate::core::node::deny::{Until, Values, FIRST_VALUE_AT as FIRST_VALUE, NAME_AT as LIST};
+use crate::core::node::ends::Ends;
 use crate::core::node::{encode_rename, Part};
 use crate::core::request;
 use crate::server::config;
-use crate::server::raw::{now_ms, Call};
+use crate::server::raw::{notice, now_ms, Call};
 use crate::server::registry::{self, NODE};
+
+/// The most values of one ADD or DEL, which administrators send in batches: some ten milliseconds.
+const MAX_VALUES: usize = 10_000;
+
+fn bound_values(values: &[&[u8]]) -> Result<(), Error> {
+    match values.len() <= MAX_VALUES {
+        true => Ok(()),
+        false => Err(Error::TooMany {
+            at: FIRST_VALUE + MAX_VALUES,
+            what: "values",
+            max: MAX_VALUES,
+        }),
+    }
+}
 
 /// `RL.DENY ADD list value [value ...] [TTL duration]`: how many were not in it before.
 pub fn add(call: &Call) -> Result<(), Error> {
@@ -20,7 +35,7 @@ pub fn add(call: &Call) -> Result<(), Error> {
             let (at, what) = (args.len() - 1, "ttl");
             let ttl_ms = duration::parse(ttl).map_err(|why| Error::Duration { at, what, why })?;
             values = values.get(..values.len() - 2).unwrap_or_default();
-            Until::at(now_ms + ttl_ms)
+            Until::At(Ends::after(now_ms, ttl_ms))
         }
         // The option without its duration, which would else be one more value, and the others denied for good.
         [.., option] if option.eq_ignore_ascii_case(b"TTL") => {
@@ -33,12 +48,26 @@ pub fn add(call: &Call) -> Result<(), Error> {
         let (at, expected) = (FIRST_VALUE, "a value");
         return Err(Error::Incomplete { at, expected });
     }
-    let values = Values::read(values.iter().copied())?;
+    bound_values(values)?;
+    let read = Values::read(values.iter().copied())?;
     let bounds = config::deny_bounds();
-    let added = registry::node(|node| node.deny.add(list, &values, until, now_ms, &bounds))?;
+    let is_replayed = call.is_replayed();
+    let added = registry::node(|node| {
+        if !is_replayed {
+            node.deny.check_never(values, FIRST_VALUE)?;
+        }
+        node.deny.add(list, &read, until, now_ms, &bounds)
+    })?;
     // What is sent on is the entries with the time at which they end.
-    call.replicate(NODE, &Part::Entries.payload(&values.encode(list, until)));
-    call.reply_count(added as u64);
+    call.replicate(NODE, &Part::Entries.payload(&read.encode(list, until)));
+    if added.changed > 0 {
+        let what = match until.left_ms(now_ms) {
+            None => format!("{} added for ever", added.changed),
+            Some(left_ms) => format!("{} added for {left_ms} ms", added.changed),
+        };
+        log_change(call, list, &what, values);
+    }
+    call.reply_count(added.new as u64);
     Ok(())
 }
 
@@ -46,10 +75,16 @@ pub fn add(call: &Call) -> Result<(), Error> {
 pub fn del(call: &Call) -> Result<(), Error> {
     let args = call.args();
     let list = args.get(LIST).copied().unwrap_or_default();
-    let values = args.iter().copied().skip(FIRST_VALUE);
+    let values = args.get(FIRST_VALUE..).unwrap_or_default();
+    if !call.is_replayed() {
+        bound_values(values)?;
+    }
+    let values = values.iter().copied();
     let removed = registry::node(|node| node.deny.del(list, values, now_ms()));
     if removed > 0 {
         call.replicate_verbatim();
+        let values = args.get(FIRST_VALUE..).unwrap_or_default();
+        log_change(call, list, &format!("{removed} deleted"), values);
     }
     call.reply_count(removed as u64);
     Ok(())
@@ -59,7 +94,9 @@ pub fn del(call: &Call) -> Result<(), Error> {
 pub fn has(call: &Call) -> Result<(), Error> {
     let args = call.args();
     let list = args.get(LIST).copied().unwrap_or_default();
-    let values = args.iter().copied().skip(FIRST_VALUE);
+    let values = args.get(FIRST_VALUE..).unwrap_or_default();
+    request::at_most_words(values, FIRST_VALUE, "values")?;
+    let values = values.iter().copied();
     let found = registry::node(|node| node.deny.has(list, values, now_ms()));
     call.reply_array(found.len());
     for until in found {
@@ -91,8 +128,8 @@ pub fn entries(call: &Call) -> Result<(), Error> {
     call.reply_array(2 * entries.len());
     for entry in entries {
         call.reply_bytes(&entry.value);
-        match entry.until.expires_at_ms() {
-            Some(at_ms) => call.reply_count(at_ms.saturating_sub(now_ms)),
+        match entry.until.left_ms(now_ms) {
+            Some(left_ms) => call.reply_count(left_ms),
             None => call.reply_integer(-1),
         }
     }
@@ -117,7 +154,16 @@ pub fn rename(call: &Call) -> Result<(), Error> {
     let args = call.args();
     let old = args.get(LIST).copied().unwrap_or_default();
     let new = args.get(LIST + 1).copied().unwrap_or_default();
-    registry::node(|node| node.deny.rename(old, new, now_ms()))?;
+    let (moved, replaced) = registry::node(|node| {
+        let sizes = (node.deny.size(old), node.deny.size(new));
+        node.deny.rename(old, new, now_ms())?;
+        Ok::<_, Error>(sizes)
+    })?;
+    if old != new {
+        let new = String::from_utf8_lossy(new);
+        let what = format!("renamed to '{new}', {moved} entries in place of {replaced}");
+        log_change(call, old, &what, &[]);
+    }
     call.replicate(NODE, &Part::Rename.payload(&encode_rename(old, new)));
     call.reply_simple(c"OK");
     Ok(())
@@ -127,10 +173,40 @@ pub fn rename(call: &Call) -> Result<(), Error> {
 pub fn drop_list(call: &Call) -> Result<(), Error> {
     let args = call.args();
     let list = args.get(LIST).copied().unwrap_or_default();
-    let dropped = registry::node(|node| node.deny.drop_list(list));
+    let (entries, dropped) =
+        registry::node(|node| (node.deny.size(list), node.deny.drop_list(list)));
     if dropped {
         call.replicate_verbatim();
+        log_change(call, list, &format!("dropped, {entries} entries"), &[]);
     }
     call.reply_integer(i64::from(dropped));
     Ok(())
+}
+
+/// A line in the server's log: which list, who, what, and the first few of the values that the call names.
+fn log_change(call: &Call, list: &[u8], what: &str, values: &[&[u8]]) {
+    const MOST_VALUES: usize = 5;
+    const MOST_BYTES: usize = 64;
+    if call.is_replayed() {
+        return; // the server that has accepted it has said so
+    }
+    let mut line = format!(
+        "ratelimit: deny list '{}' changed by {}: {what}",
+        String::from_utf8_lossy(list),
+        call.sender()
+    );
+    for (place, value) in values.iter().take(MOST_VALUES).enumerate() {
+        let shown = value.get(..MOST_BYTES).unwrap_or(value);
+        line.push_str(if place == 0 { ": '" } else { ", '" });
+        line.push_str(&String::from_utf8_lossy(shown));
+        line.push_str(if shown.len() < value.len() {
+            "...'"
+        } else {
+            "'"
+        });
+    }
+    if let more @ 1.. = values.len().saturating_sub(MOST_VALUES) {
+        line.push_str(&format!(" and {more} more"));
+    }
+    notice(&line);
 }

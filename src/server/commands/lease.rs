@@ -5,6 +5,7 @@ use crate::core::algorithm::lease::MAX_ID_BYTES;
 use crate::core::codec;
 use crate::core::error::Error;
 use crate::core::limit::Algorithm;
+use crate::core::request;
 use crate::server::propagate::APPLY;
 use crate::server::raw::{now_ms, Call, Keys};
 use crate::server::slot::Slot;
@@ -14,6 +15,7 @@ pub fn release(call: &Call, keys: &mut Keys) -> Result<(), Error> {
     const FIRST_ID: usize = KEY + 1;
     let args = call.args();
     let ids = args.get(FIRST_ID..).unwrap_or_default();
+    request::at_most_words(ids, FIRST_ID, "ids")?;
     let is_id = |id: &&[u8]| (1..=MAX_ID_BYTES).contains(&id.len());
     if let Some(index) = ids.iter().position(|id| !is_id(id)) {
         return Err(Error::Id {

@@ -5,6 +5,7 @@ use crate::core::error::Error;
 use crate::core::limit::Algorithm;
 use crate::core::node::Node;
 use crate::core::request::{Clause, Deny};
+use crate::server::raw::warning;
 use crate::server::registry;
 
 /// A value of a DENY clause that was found in its list.
@@ -42,45 +43,50 @@ where
 {
     registry::node(|node| {
         for (algorithm, clause) in clauses {
-            take_policy(node, algorithm, clause, now_ms)?;
+            take_policy(node, algorithm, clause, now_ms);
         }
         Ok(deny.and_then(|deny| listed(node, &deny, now_ms)))
     })
 }
 
-/// The limits of the first policy that there is take the place of the clause's own.
-fn take_policy(
-    node: &Node,
-    algorithm: Algorithm,
-    clause: &mut Clause,
-    now_ms: u64,
-) -> Result<(), Error> {
+/// The limits of the first policy of the call's algorithm take the place of the clause's own. One of another algorithm is
+/// passed over, and not in silence: nothing becomes unlimited by a wrong word in a SET, and no call fails.
+fn take_policy(node: &mut Node, algorithm: Algorithm, clause: &mut Clause, now_ms: u64) {
     let names = clause.policies.iter().copied();
-    let Some(policy) = node.policies.first(names, now_ms) else {
-        return Ok(());
-    };
-    let is = policy.algorithm();
-    if is != algorithm {
-        return Err(Error::PolicyAlgorithm {
-            is,
-            asked: algorithm,
-        });
+    let (policy, passes_over) = node.policies.first(names, algorithm, now_ms);
+    if let Some(policy) = policy {
+        clause.limits.clone_from(policy.limits());
+        clause.is_rare |= clause
+            .limits
+            .iter()
+            .any(|limit| limit.span().plain_ms().is_none());
     }
-    clause.limits.clone_from(policy.limits());
-    clause.is_rare |= clause
-        .limits
-        .iter()
-        .any(|limit| limit.span().plain_ms().is_none());
-    Ok(())
+    if passes_over {
+        pass_over(node, algorithm, clause, now_ms);
+    }
+}
+
+#[cold]
+fn pass_over(node: &mut Node, algorithm: Algorithm, clause: &Clause, now_ms: u64) {
+    let names = clause.policies.iter().copied();
+    if let Some((name, is)) = node.policies.pass_over(names, algorithm, now_ms) {
+        warning(&format!(
+            "ratelimit: policy '{}' is {}, but {} calls name it: they pass it over and are held by the next policy that they \
+             name, or by their own limits ({} so far)",
+            String::from_utf8_lossy(name),
+            is.name(),
+            algorithm.name(),
+            node.policies.mismatches().count
+        ));
+    }
 }
 
 fn listed<'a>(node: &Node, deny: &Deny<'a>, now_ms: u64) -> Option<Listed<'a>> {
     let values = deny.values.iter().copied();
     let found = node.deny.first_match(deny.list, values, now_ms)?;
-    let ends_ms = found.until.expires_at_ms();
     Some(Listed {
         value: deny.values.get(found.index)?,
         read_as: found.value,
-        left_ms: ends_ms.map(|ends_ms| ends_ms.saturating_sub(now_ms)),
+        left_ms: found.until.left_ms(now_ms),
     })
 }

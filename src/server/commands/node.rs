@@ -18,10 +18,15 @@ pub fn node(call: &Call) -> Result<(), Error> {
         Sender::Client(&bounds)
     };
     let part = registry::node(|node| node.apply(payload, sender, now_ms()))?;
-    if !is_replayed && matches!(part, Part::Policies | Part::Setting) {
+    let changed = match part {
+        Part::Policies | Part::Setting => "policies",
+        Part::Entries | Part::Rename => "deny lists",
+        Part::Stats => "statistics",
+    };
+    if !is_replayed {
         let sender = call.sender();
         notice(&format!(
-            "ratelimit: policies set by RL.NODE, sent by {sender}"
+            "ratelimit: {changed} set by RL.NODE, sent by {sender}"
         ));
     }
     // A client's statistics are told as this server tells its own: see `Node::apply`.

@@ -3,6 +3,7 @@
 use crate::core::duration;
 use crate::core::error::Error;
 use crate::core::limit::Algorithm;
+use crate::core::node::ends::Ends;
 use crate::core::node::policy::{self, Held, Policy, Setting, Temporary, NAME_AT as NAME};
 use crate::core::node::Part;
 use crate::core::request;
@@ -69,21 +70,23 @@ fn read_setting(args: &[&[u8]], now_ms: u64) -> Result<Setting, Error> {
         None => Setting::Lasting(policy),
         Some(ttl_ms) => Setting::Temporary(Temporary {
             policy,
-            ends_ms: now_ms.saturating_add(ttl_ms),
+            ends: Ends::after(now_ms, ttl_ms),
         }),
     })
 }
 
-/// `RL.POLICY GET name`: what SET takes behind the name, with what is left of a TTL, and behind that what is back then; nil
-/// where there is no such policy.
+/// `RL.POLICY GET name`: what SET takes behind the name, with what is left of a TTL, and behind that what is back then; last,
+/// where calls of another algorithm have passed it over, `MISMATCHES` and how many; nil where there is no such policy.
 pub fn get(call: &Call) -> Result<(), Error> {
     let args = call.args();
     let name = args.get(NAME).copied().unwrap_or_default();
     let now_ms = now_ms();
-    match registry::node(|node| node.policies.get(name).cloned()) {
-        Some(held) if held.in_force(now_ms).is_some() => reply(call, &held, now_ms),
+    registry::node(|node| match node.policies.get(name) {
+        Some(held) if held.in_force(now_ms).is_some() => {
+            reply(call, held, node.policies.mismatches_of(name), now_ms);
+        }
         _ => call.reply_null(),
-    }
+    });
     Ok(())
 }
 
@@ -108,7 +111,7 @@ pub fn del(call: &Call) -> Result<(), Error> {
     Ok(())
 }
 
-/// `RL.POLICY LIST`: a map of every policy, sorted by name, each as GET replies it.
+/// `RL.POLICY LIST`: a map of every policy, sorted by name, each as GET replies it, without its mismatches.
 pub fn list(call: &Call) -> Result<(), Error> {
     let now_ms = now_ms();
     registry::node(|node| {
@@ -116,24 +119,56 @@ pub fn list(call: &Call) -> Result<(), Error> {
         call.reply_map(policies.len());
         for (name, held) in policies {
             call.reply_bytes(name);
-            reply(call, held, now_ms);
+            reply(call, held, 0, now_ms);
         }
     });
     Ok(())
 }
 
-fn reply(call: &Call, held: &Held, now_ms: u64) {
+/// `RL.POLICY SCAN cursor [COUNT n]`: the next cursor, and a part of what LIST replies, in no order.
+pub fn scan(call: &Call) -> Result<(), Error> {
+    const CURSOR: usize = 2;
+    const DEFAULT_COUNT: usize = 100;
+    const MAX_COUNT: usize = 1_000;
+    let args = call.args();
+    let cursor = args.get(CURSOR).and_then(|text| request::integer(text));
+    let cursor = cursor.and_then(|cursor| u64::try_from(cursor).ok());
+    let cursor = cursor.ok_or(Error::Cursor { at: CURSOR })?;
+    let behind = args.get(CURSOR + 1..).unwrap_or_default();
+    let count = request::scan_count(behind, CURSOR + 1, DEFAULT_COUNT, MAX_COUNT)?;
+    let now_ms = now_ms();
+    registry::node(|node| {
+        let (next, policies) = node.policies.scan(cursor, count, now_ms);
+        call.reply_array(2);
+        call.reply_bytes(next.to_string().as_bytes());
+        call.reply_map(policies.len());
+        for (name, held) in policies {
+            call.reply_bytes(name);
+            reply(call, held, 0, now_ms);
+        }
+    });
+    Ok(())
+}
+
+fn reply(call: &Call, held: &Held, mismatches: u64, now_ms: u64) {
     let lasting = held.lasting().map(Policy::words);
-    let Some(temporary) = held.temporary(now_ms) else {
-        return reply_words(call, &lasting.unwrap_or_default(), 0);
-    };
-    let left_ms = temporary.ends_ms.saturating_sub(now_ms);
-    let mut words = temporary.policy.words();
-    words.extend(["TTL".to_owned(), format!("{left_ms}ms")]);
-    reply_words(call, &words, 1);
-    match lasting {
-        Some(lasting) => reply_words(call, &lasting, 0),
-        None => call.reply_null(),
+    let more = if mismatches > 0 { 2 } else { 0 };
+    match held.temporary(now_ms) {
+        None => reply_words(call, &lasting.unwrap_or_default(), more),
+        Some(temporary) => {
+            let mut words = temporary.policy.words();
+            let left_ms = temporary.ends.left_ms(now_ms);
+            words.extend(["TTL".to_owned(), format!("{left_ms}ms")]);
+            reply_words(call, &words, 1 + more);
+            match lasting {
+                Some(lasting) => reply_words(call, &lasting, 0),
+                None => call.reply_null(),
+            }
+        }
+    }
+    if mismatches > 0 {
+        call.reply_bytes(b"MISMATCHES");
+        call.reply_count(mismatches);
     }
 }
 
@@ -180,7 +215,7 @@ fn describe(held: &Held, now_ms: u64) -> String {
         Some(temporary) => format!(
             "{} for {} ms before {lasting}",
             temporary.policy.words().join(" "),
-            temporary.ends_ms.saturating_sub(now_ms)
+            temporary.ends.left_ms(now_ms)
         ),
     }
 }

@@ -5,7 +5,7 @@ use crate::core::limit::Algorithm;
 use crate::core::node::stats::hours::{Counts, Hour, HOUR_MS};
 use crate::core::node::stats::top::{self, Frequent};
 use crate::core::node::stats::Stats;
-use crate::server::raw::{now_ms, Call, User};
+use crate::server::raw::{notice, now_ms, Call, User};
 use crate::server::registry;
 
 const NAME: usize = 2;
@@ -37,6 +37,12 @@ pub fn reset(call: &Call) -> Result<(), Error> {
     let was_there = registry::node(|node| node.stats.reset(name));
     if was_there {
         call.replicate_verbatim();
+        if !call.is_replayed() {
+            let name = name.map(String::from_utf8_lossy);
+            let what = name.map_or("all".to_owned(), |name| format!("those of '{name}'"));
+            let sender = call.sender();
+            notice(&format!("ratelimit: statistics reset by {sender}: {what}"));
+        }
     }
     call.reply_integer(i64::from(was_there));
     Ok(())

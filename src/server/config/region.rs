@@ -44,14 +44,14 @@ pub fn set(name: &[u8], value: &[u8]) -> Option<Result<(), String>> {
 
 /// What a text setting was told to the server last. The server takes what it is told for ours and does not free it, so it is
 /// told the same string while the text is the same: who watches all settings would otherwise leave one behind each time.
-struct Told(AtomicPtr<RedisModuleString>);
+pub(super) struct Told(AtomicPtr<RedisModuleString>);
 
 impl Told {
-    const fn nothing() -> Self {
+    pub(super) const fn nothing() -> Self {
         Self(AtomicPtr::new(std::ptr::null_mut()))
     }
 
-    fn tell(&self, text: String) -> RedisString {
+    pub(super) fn tell(&self, text: String) -> RedisString {
         let again = |string| RedisString::from_redis_module_string(std::ptr::null_mut(), string);
         let told = self.0.load(Ordering::Relaxed);
         if !told.is_null() {

@@ -6,7 +6,8 @@
 //! entry    = 4  length (0 ..= 32)   4 bytes, network order     an IPv4 address or range
 //!          | 6  length (0 ..= 128)  16 bytes, network order    an IPv6 address or range
 //!          | 1  length (2 bytes, little endian)  bytes         a text
-//!            the first byte + 128: then follow 8 bytes, little endian: it expires at this millisecond
+//!            the first byte + 128: then follow 8 bytes, little endian: it ends at this millisecond
+//!            the first byte + 192: and 8 bytes more: the milliseconds that it was given (earlier versions wrote none)
 //! ```
 //!
 //! There is one encoding of one content: lists are sorted by name, entries by [`Value`]'s order, nothing is there twice,
@@ -19,6 +20,7 @@ use super::{Bounds, Lists};
 use crate::core::bytes::source::Source;
 use crate::core::error::{MAX_NAME_BYTES, MAX_VALUE_BYTES};
 use crate::core::limit::MAX_TIME_MS;
+use crate::core::node::ends::Ends;
 use sha2::{Digest, Sha256};
 
 const VERSION: u8 = 1;
@@ -26,6 +28,7 @@ const TEXT: u8 = 1;
 const V4: u8 = 4;
 const V6: u8 = 6;
 const TEMPORARY: u8 = 128;
+const GIVEN: u8 = 64;
 
 impl Lists {
     /// Everything that holds at `now_ms`.
@@ -126,6 +129,18 @@ pub fn measure(bytes: &[u8]) -> Option<Bounds> {
     })
 }
 
+/// The first that `find` finds in the values of an encoding.
+pub(super) fn find<T>(bytes: &[u8], find: impl Fn(Value) -> Option<T>) -> Option<T> {
+    let mut found = None;
+    read(bytes, |_, _, body| {
+        let mut source = Source(body);
+        while let (None, Some(Some((value, _)))) = (&found, read_entry(&mut source)) {
+            found = find(value);
+        }
+    });
+    found
+}
+
 /// One list of values, each once and in order, as an encoding.
 pub(super) fn encode_values(name: &[u8], values: &[Value], until: Until) -> Vec<u8> {
     let mut out = vec![VERSION];
@@ -152,11 +167,10 @@ pub(super) fn mark(value: Value) -> u64 {
 }
 
 fn encode_entry(out: &mut Vec<u8>, value: Value<'_>, until: Until) {
-    let expires_at_ms = until.expires_at_ms();
-    let flag = if expires_at_ms.is_some() {
-        TEMPORARY
-    } else {
-        0
+    let flag = match until {
+        Until::Forever => 0,
+        Until::At(ends) if ends.ttl_ms().is_none() => TEMPORARY,
+        Until::At(_) => TEMPORARY | GIVEN,
     };
     match value {
         Value::V4(net) => {
@@ -174,8 +188,11 @@ fn encode_entry(out: &mut Vec<u8>, value: Value<'_>, until: Until) {
             out.extend_from_slice(text);
         }
     }
-    if let Some(expires_at_ms) = expires_at_ms {
-        out.extend_from_slice(&expires_at_ms.to_le_bytes());
+    if let Until::At(ends) = until {
+        out.extend_from_slice(&ends.at_ms().to_le_bytes());
+        if let Some(ttl_ms) = ends.ttl_ms() {
+            out.extend_from_slice(&ttl_ms.to_le_bytes());
+        }
     }
 }
 
@@ -213,11 +230,27 @@ fn read<'a>(bytes: &'a [u8], mut visit: impl FnMut(&'a [u8], usize, &'a [u8])) -
     source.0.is_empty().then_some(())
 }
 
+fn read_until(tag: u8, source: &mut Source) -> Option<Until> {
+    if tag & TEMPORARY == 0 {
+        return (tag & GIVEN == 0).then_some(Until::Forever);
+    }
+    let at_ms = u64::from_le_bytes(source.array()?);
+    if !(1..=MAX_TIME_MS).contains(&at_ms) {
+        return None;
+    }
+    if tag & GIVEN == 0 {
+        return Some(Until::at(at_ms));
+    }
+    let ttl_ms = u64::from_le_bytes(source.array()?);
+    let ends = Ends::given(at_ms, ttl_ms);
+    (ends.ttl_ms() == Some(ttl_ms)).then_some(Until::At(ends))
+}
+
 /// The next entry; the inner `None` is the end of the list.
 #[allow(clippy::option_option, reason = "refused, or no more")]
 fn read_entry<'a>(source: &mut Source<'a>) -> Option<Option<(Value<'a>, Until)>> {
     let tag = source.byte()?;
-    let value = match tag & !TEMPORARY {
+    let value = match tag & !(TEMPORARY | GIVEN) {
         0 if tag == 0 => return Some(None),
         V4 => {
             let length = source.byte()?;
@@ -244,14 +277,5 @@ fn read_entry<'a>(source: &mut Source<'a>) -> Option<Option<(Value<'a>, Until)>>
     if !value.has_no_host_bits() {
         return None;
     }
-    let until = if tag & TEMPORARY == 0 {
-        Until::Forever
-    } else {
-        let expires_at_ms = u64::from_le_bytes(source.array()?);
-        if !(1..=MAX_TIME_MS).contains(&expires_at_ms) {
-            return None;
-        }
-        Until::at(expires_at_ms)
-    };
-    Some(Some((value, until)))
+    Some(Some((value, read_until(tag, source)?)))
 }

@@ -5,8 +5,8 @@
 
 use super::table::{Key, Table};
 use super::until::Until;
+use crate::core::node::ends::Ends;
 use std::cmp::Ordering;
-use std::num::NonZeroU64;
 
 /// What a change has made of the permanent entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub enum Permanent {
 #[derive(Debug)]
 pub struct Entries<K> {
     permanent: Table<K, ()>,
-    temporary: Table<K, NonZeroU64>,
+    temporary: Table<K, Ends>,
 }
 
 impl<K> Default for Entries<K> {
@@ -79,9 +79,9 @@ impl<K: Key> Entries<K> {
                     false => Permanent::Same,
                 }
             }
-            Until::At(expires_at_ms) => {
+            Until::At(ends) => {
                 let removed = self.permanent.remove(key.hash(), |other| other.cmp(&key));
-                self.temporary.put(key, expires_at_ms);
+                self.temporary.put(key, ends);
                 match removed {
                     true => Permanent::Removed,
                     false => Permanent::Same,
@@ -111,9 +111,7 @@ impl<K: Key> Entries<K> {
             if is_next_permanent {
                 permanent.next().map(|(key, ())| (key, Until::Forever))
             } else {
-                temporary
-                    .next()
-                    .map(|(key, expires_at_ms)| (key, Until::At(*expires_at_ms)))
+                temporary.next().map(|(key, ends)| (key, Until::At(*ends)))
             }
         })
     }
@@ -125,7 +123,8 @@ impl<K: Key> Entries<K> {
             .or_else(|| self.temporary.dismantle())
     }
 
-    /// Takes part in a sweep.
+    /// Takes part in a sweep: what has ended goes, and where the clock was stepped back, nothing has more left than it was
+    /// given.
     pub fn sweep(&mut self, sweep: &mut Sweep) {
         let now_ms = sweep.now_ms;
         for number in 0..self.temporary.shards() {
@@ -133,9 +132,10 @@ impl<K: Key> Entries<K> {
                 return;
             }
             if sweep.seen >= sweep.from {
-                let looked_at = self
-                    .temporary
-                    .sweep(number, |expires_at_ms| now_ms < expires_at_ms.get());
+                let looked_at = self.temporary.sweep(number, |ends| {
+                    *ends = ends.moved_to(now_ms);
+                    ends.holds(now_ms)
+                });
                 sweep.budget = sweep.budget.saturating_sub(looked_at);
             }
             sweep.seen += 1;

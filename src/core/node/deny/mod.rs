@@ -16,6 +16,7 @@ mod encoding;
 mod entries;
 mod key;
 mod list;
+mod never;
 mod ranges;
 mod table;
 #[cfg(test)]
@@ -25,6 +26,7 @@ mod until;
 pub use address::{Net, Value};
 pub use encoding::measure;
 pub use key::Seed;
+pub use never::Never;
 pub use until::Until;
 
 use crate::core::error::{Error, MAX_NAME_BYTES};
@@ -78,6 +80,15 @@ impl<'a> Values<'a> {
     pub fn encode(&self, name: &[u8], until: Until) -> Vec<u8> {
         encoding::encode_values(name, &self.0, until)
     }
+}
+
+/// What an ADD has made of a list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Added {
+    /// How many values were not in it before.
+    pub new: usize,
+    /// How many were not in it before for as long.
+    pub changed: usize,
 }
 
 /// A value that was found in a list.
@@ -143,6 +154,7 @@ pub struct Lists {
     /// The list and the shard at which the next sweep begins.
     sweep_from: (usize, usize),
     seed: Seed,
+    never: Never,
 }
 
 impl Lists {
@@ -155,6 +167,7 @@ impl Lists {
             graveyard: Vec::new(),
             sweep_from: (0, 0),
             seed,
+            never: Never::default(),
         }
     }
 
@@ -204,8 +217,7 @@ impl Lists {
         Some(result)
     }
 
-    /// Adds values to a list, and returns how many were not in it before. `until` holds for all of them, those that were
-    /// in it too.
+    /// Adds values to a list. `until` holds for all of them, those that were in it too.
     pub fn add(
         &mut self,
         name: &[u8],
@@ -213,11 +225,11 @@ impl Lists {
         until: Until,
         now_ms: u64,
         bounds: &Bounds,
-    ) -> Result<usize, Error> {
+    ) -> Result<Added, Error> {
         check_name(name, NAME_AT)?;
         let values = values.0.as_slice();
         if values.is_empty() {
-            return Ok(0);
+            return Ok(Added::default());
         }
         // However often lists are filled and dropped between two sweeps: more is freed than is added.
         self.free_dropped(values.len() * 4);
@@ -228,17 +240,17 @@ impl Lists {
         let at = self.position_or_new(name);
         self.touch(at, now_ms);
         let added = self.change(at, |list, seed| {
-            let mut added = 0;
+            let mut added = Added::default();
             for value in values.iter().copied() {
-                let holds = list
-                    .get(value, seed)
-                    .is_some_and(|until| until.holds(now_ms));
-                added += usize::from(!holds);
+                let before = list.get(value, seed);
+                let holds = before.is_some_and(|before| before.holds(now_ms));
+                added.new += usize::from(!holds);
+                added.changed += usize::from(before != Some(until));
                 list.put(value, until, seed);
             }
             added
         });
-        Ok(added.unwrap_or(0))
+        Ok(added.unwrap_or_default())
     }
 
     /// Whether these values, each once, fit.
@@ -325,8 +337,40 @@ impl Lists {
         let list = self.list(name);
         values
             .into_iter()
-            .map(|text| Some(list?.find_text(text, self.seed, now_ms)?.1))
+            .map(|text| Some(self.find(list?, text, now_ms)?.1))
             .collect()
+    }
+
+    /// What of a list a value is denied as, and how long: nothing that is never denied, though an entry may be there from
+    /// before, from a file or from a primary of other settings.
+    #[inline]
+    fn find<'a>(&self, list: &List, text: &'a [u8], now_ms: u64) -> Option<(Value<'a>, Until)> {
+        let found = list.find_text(text, self.seed, now_ms)?;
+        self.never.touched_by(found.0).is_none().then_some(found)
+    }
+
+    /// Says anew what is never denied. Entries stay, and match nothing of it.
+    pub fn set_never(&mut self, never: Never) {
+        self.never = never;
+    }
+
+    /// Refuses values that are, cover, or are covered by what is never denied. `at` is the place of the first.
+    pub fn check_never(&self, texts: &[&[u8]], at: usize) -> Result<(), Error> {
+        for (index, text) in texts.iter().enumerate() {
+            if let Some(place) = self.never.touched_by(Value::parse(text)) {
+                let at = at + index;
+                return Err(Error::NeverDenied { at, place });
+            }
+        }
+        Ok(())
+    }
+
+    /// The same of an encoding.
+    pub fn check_never_in(&self, bytes: &[u8], at: usize) -> Result<(), Error> {
+        match encoding::find(bytes, |value| self.never.touched_by(value)) {
+            Some(place) => Err(Error::NeverDenied { at, place }),
+            None => Ok(()),
+        }
     }
 
     /// The first of the values that is denied. A value is looked up as it is written first, and then, where it is an address
@@ -339,7 +383,7 @@ impl Lists {
     ) -> Option<Match> {
         let list = self.list(name)?;
         values.into_iter().enumerate().find_map(|(index, text)| {
-            let (value, until) = list.find_text(text, self.seed, now_ms)?;
+            let (value, until) = self.find(list, text, now_ms)?;
             let value = match value {
                 // As most are written: four numbers.
                 Value::V4(_) if text.iter().all(|b| matches!(b, b'0'..=b'9' | b'.')) => text.into(),
@@ -392,6 +436,11 @@ impl Lists {
         self.lists
             .iter()
             .map(|named| (named.name.as_ref(), named.list.len()))
+    }
+
+    /// How many entries the list of that name holds.
+    pub fn size(&self, name: &[u8]) -> usize {
+        self.list(name).map_or(0, List::len)
     }
 
     /// How many entries all lists hold.

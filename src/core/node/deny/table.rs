@@ -113,14 +113,15 @@ impl<K: Key, V> Shard<K, V> {
     }
 
     /// Lays the same keys out anew, without those that `keep` refuses.
-    fn rebuild(&mut self, keep: impl Fn(&V) -> bool) {
-        let slots = std::mem::take(&mut self.slots);
+    fn rebuild(&mut self, keep: impl Fn(&mut V) -> bool) {
+        let mut slots = std::mem::take(&mut self.slots);
         let len = slots
-            .iter()
+            .iter_mut()
             .flatten()
-            .filter(|(_, value)| keep(value))
+            .filter_map(|(_, value)| keep(value).then_some(()))
             .count();
-        let kept = slots.into_iter().flatten().filter(|(_, value)| keep(value));
+        let kept = slots.into_iter().flatten();
+        let kept = kept.filter_map(|(key, mut value)| keep(&mut value).then_some((key, value)));
         *self = Self::build(kept, len, self.shards);
     }
 
@@ -326,21 +327,18 @@ impl<K: Key, V> Table<K, V> {
         self.shards.len()
     }
 
-    /// Removes from one shard what `keep` refuses. Returns how many slots were looked at.
-    pub fn sweep(&mut self, number: usize, keep: impl Fn(&V) -> bool) -> usize {
+    /// Removes from one shard what `keep`, which may change a value, refuses. Returns how many slots were looked at.
+    pub fn sweep(&mut self, number: usize, keep: impl Fn(&mut V) -> bool) -> usize {
         let Some(shard) = self.shards.get_mut(number) else {
             return 0;
         };
         let looked_at = shard.slots.len();
         let (mut gone, mut bytes) = (0, 0);
-        for (key, _) in shard
-            .slots
-            .iter()
-            .flatten()
-            .filter(|(_, value)| !keep(value))
-        {
-            gone += 1;
-            bytes += key.heap_bytes();
+        for (key, value) in shard.slots.iter_mut().flatten() {
+            if !keep(value) {
+                gone += 1;
+                bytes += key.heap_bytes();
+            }
         }
         if gone > 0 {
             shard.rebuild(keep);
@@ -450,7 +448,7 @@ mod tests {
             }
             check(&table, &model);
             for number in 0..table.shards() {
-                table.sweep(number, |value| value % 3 != 0);
+                table.sweep(number, |value| *value % 3 != 0);
             }
             model.retain(|_, value| *value % 3 != 0);
             check(&table, &model);

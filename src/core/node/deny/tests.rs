@@ -1,6 +1,7 @@
 //! Deny lists against slow, obvious models.
 
 use super::*;
+use crate::core::node::ends::Ends;
 use crate::core::random::Random;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -22,7 +23,8 @@ fn add_all<'a>(
     now_ms: u64,
     bounds: &Bounds,
 ) -> Result<usize, Error> {
-    lists.add(name, &Values::read(values)?, until, now_ms, bounds)
+    let added = lists.add(name, &Values::read(values)?, until, now_ms, bounds)?;
+    Ok(added.new)
 }
 
 fn denies(lists: &Lists, name: &str, value: &str) -> bool {
@@ -244,7 +246,10 @@ fn matching_agrees_with_comparing_bits() {
             let until = if random.one_in(2) {
                 Until::Forever
             } else {
-                Until::at(NOW - 5 + random.next() % 20)
+                Until::At(Ends::given(
+                    NOW - 5 + random.next() % 20,
+                    15 + random.next() % 400,
+                ))
             };
             let mut text = spell(&mut random, is_v4, base);
             if length < bits || random.one_in(4) {
@@ -365,7 +370,10 @@ fn lists_do_what_maps_do() {
                 let until = if random.one_in(2) {
                     Until::Forever
                 } else {
-                    Until::at(now_ms + random.next() % 300)
+                    Until::At(Ends::given(
+                        now_ms + random.next() % 300,
+                        300 + random.next() % 400,
+                    ))
                 };
                 let new: BTreeSet<Vec<u8>> = texts()
                     .map(canonical)
@@ -1170,4 +1178,63 @@ fn all_of_ipv4_written_as_ipv6_is_refused() {
     let mapped = 0xffff_u128 << 32;
     bytes[at.unwrap()..][..16].copy_from_slice(&mapped.to_be_bytes());
     assert!(!Lists::new(SEED).merge(&bytes, NOW));
+}
+
+/// A day that the clock is stepped back: an entry of an hour lasts no day longer, nor does one that was read from bytes.
+#[test]
+fn a_clock_that_was_stepped_back_gives_no_entry_more_than_it_was_given() {
+    const HOUR: u64 = 3_600_000;
+    let mut lists = Lists::new(SEED);
+    let until = Until::At(Ends::after(NOW, HOUR));
+    add(
+        &mut lists,
+        "l",
+        &["192.0.2.1", "2001:db8::/32", "alice"],
+        until,
+    )
+    .unwrap();
+    add(&mut lists, "l", &["bob"], Until::at(NOW + HOUR)).unwrap(); // as an earlier version wrote it
+    let mut read = Lists::decode(&lists.encode(NOW), SEED).unwrap();
+    for lists in [&mut lists, &mut read] {
+        let now_ms = NOW - 24 * HOUR;
+        for swept in [false, true] {
+            if swept {
+                lists.sweep(now_ms, usize::MAX);
+            }
+            for value in ["192.0.2.1", "2001:db8::1", "alice"] {
+                let found = lists.first_match(b"l", [value.as_bytes()], now_ms).unwrap();
+                assert_eq!(found.until.left_ms(now_ms), Some(HOUR), "{value}");
+            }
+        }
+        let at = |now_ms| lists.has(b"l", [&b"192.0.2.1"[..], b"alice", b"bob"], now_ms);
+        let [one, alice, bob] = at(now_ms + HOUR - 1)[..] else {
+            panic!()
+        };
+        assert!(one.is_some() && alice.is_some() && bob.is_some());
+        let [one, alice, bob] = at(now_ms + HOUR)[..] else {
+            panic!()
+        };
+        assert!(one.is_none() && alice.is_none() && bob.is_some());
+    }
+}
+
+/// Bytes of the first version, which knew no time given, are read and written as they were.
+#[test]
+fn entries_of_the_first_version_keep_their_bytes() {
+    let old = [
+        &[1, 1, b'l', 4 | 128, 32, 192, 0, 2, 1][..],
+        &NOW.to_le_bytes(),
+        &[0, 0],
+    ]
+    .concat();
+    let lists = Lists::decode(&old, SEED).unwrap();
+    assert_eq!(lists.encode(0), old);
+    // A time given that is none: of nothing, of more than the end, or of an entry without end.
+    for (tag, ttl_ms) in [(4 | 192, 0), (4 | 192, NOW), (4 | 64, 5)] {
+        let mut bytes = old[..old.len() - 2].to_vec();
+        bytes[3] = tag;
+        bytes.extend(u64::to_le_bytes(ttl_ms));
+        bytes.extend([0, 0]);
+        assert!(Lists::decode(&bytes, SEED).is_none());
+    }
 }

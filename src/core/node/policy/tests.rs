@@ -25,7 +25,10 @@ fn lasting(limit: u64) -> Setting {
 
 fn temporary(limit: u64, ends_ms: u64) -> Setting {
     let policy = fixed(limit);
-    Setting::Temporary(Temporary { policy, ends_ms })
+    Setting::Temporary(Temporary {
+        policy,
+        ends: Ends::at(ends_ms),
+    })
 }
 
 /// The limit in force under a name.
@@ -63,7 +66,7 @@ impl Model {
         let temporary = self.temporary.clone();
         Self {
             lasting: self.lasting.clone(),
-            temporary: temporary.filter(|temporary| now_ms < temporary.ends_ms),
+            temporary: temporary.filter(|temporary| temporary.ends.holds(now_ms)),
         }
     }
 
@@ -95,7 +98,10 @@ fn policies_are_those_of_an_exact_model() {
                 let (asked, ends_ms) = (policy.algorithm(), now_ms + random.below(500));
                 let setting = match random.below(2) {
                     0 => Setting::Lasting(policy),
-                    _ => Setting::Temporary(Temporary { policy, ends_ms }),
+                    _ => Setting::Temporary(Temporary {
+                        policy,
+                        ends: Ends::at(ends_ms),
+                    }),
                 };
                 let expected = match held.in_force().map(Policy::algorithm) {
                     Some(is) if is != asked => Err(Error::PolicyKeepsAlgorithm { is, asked }),
@@ -132,10 +138,14 @@ fn policies_are_those_of_an_exact_model() {
             }
             4 => ended += policies.end(now_ms).len(),
             5 => {
-                let names = [&name[..], b"absent"];
-                assert_eq!(policies.first(names, now_ms), held.in_force());
-                let names = [&b"absent"[..], &name];
-                assert_eq!(policies.first(names, now_ms), held.in_force());
+                let asked = any(&mut random).algorithm();
+                let of_asked = |policy: &&Policy| policy.algorithm() == asked;
+                let expected = held.in_force().filter(of_asked);
+                let passes_over = held.in_force().is_some() && expected.is_none();
+                for names in [[&name[..], b"absent"], [&b"absent"[..], &name]] {
+                    let first = policies.first(names, asked, now_ms);
+                    assert_eq!(first, (expected, passes_over));
+                }
             }
             _ => {
                 let bytes = policies.encode(now_ms);
@@ -239,7 +249,10 @@ fn a_temporary_policy_stands_in_front_of_the_lasting_one_until_it_ends() {
     let ended = policies.end(NOW + 10);
     assert_eq!(ended.len(), 1);
     let (name, gone, back) = &ended[0];
-    assert_eq!((&**name, gone.ends_ms, back), (&b"q"[..], NOW + 10, &None));
+    assert_eq!(
+        (&**name, gone.ends.at_ms(), back),
+        (&b"q"[..], NOW + 10, &None)
+    );
     assert_eq!(policies.len(), 1);
     policies.set(b"r", lasting(1), NOW + 10).unwrap();
 }
@@ -252,10 +265,48 @@ fn of_several_names_the_first_that_has_a_policy_counts() {
         .set(b"api:acme", temporary(50, NOW + 10), NOW)
         .unwrap();
     let names = [&b"api:acme"[..], b"api"];
-    let of = |now_ms| policies.first(names, now_ms).unwrap().limits()[0].limit();
-    assert_eq!((of(NOW), of(NOW + 10)), (50, 5));
-    assert!(policies.first([&b"x"[..], b"y"], NOW).is_none());
-    assert!(policies.first([], NOW).is_none());
+    let first = |names: &[&'static [u8]], now_ms| {
+        let names = names.iter().copied();
+        let (policy, passes_over) = policies.first(names, Algorithm::Fixed, now_ms);
+        assert!(!passes_over);
+        policy.map(|policy| policy.limits()[0].limit())
+    };
+    assert_eq!(first(&names, NOW), Some(50));
+    assert_eq!(first(&names, NOW + 10), Some(5));
+    assert_eq!(first(&[b"x", b"y"], NOW), None);
+    assert_eq!(first(&[], NOW), None);
+}
+
+#[test]
+fn a_policy_of_another_algorithm_is_passed_over_and_counted() {
+    let mut policies = policies(9);
+    policies.set(b"api", lasting(5), NOW).unwrap();
+    let limit = Limit::window(9, 1_000).unwrap();
+    let sliding = Policy::new(Algorithm::Sliding, Limits::from_iter([limit])).unwrap();
+    let setting = Setting::Lasting(sliding.clone());
+    policies.set(b"acme", setting, NOW).unwrap();
+    let chain = [&b"x"[..], b"api", b"acme"];
+    let (first, passes_over) = policies.first(chain, Algorithm::Sliding, NOW);
+    assert_eq!((first, passes_over), (Some(&sliding), true));
+    let (first, passes_over) = policies.first(chain, Algorithm::Lease, NOW);
+    assert_eq!((first, passes_over), (None, true));
+    // What is told, once a minute; what is counted, each time, up to the one that was found.
+    let mut pass_over = |asked, now_ms| policies.pass_over(chain, asked, now_ms);
+    let told = Some((&b"api"[..], Algorithm::Fixed));
+    assert_eq!(pass_over(Algorithm::Sliding, NOW), told);
+    assert_eq!(pass_over(Algorithm::Sliding, NOW + 59_999), None);
+    assert_eq!(pass_over(Algorithm::Lease, NOW + 60_000), told);
+    assert_eq!(pass_over(Algorithm::Fixed, NOW + 180_000), None); // as nothing was
+    assert_eq!(policies.mismatches_of(b"api"), 3);
+    assert_eq!(policies.mismatches_of(b"acme"), 1);
+    assert_eq!(
+        (policies.mismatches().count, &*policies.mismatches().name),
+        (4, &b"api"[..])
+    );
+    // They are no part of what is saved, and stay where policies are loaded.
+    let bytes = policies.encode(NOW);
+    assert!(policies.load(&bytes));
+    assert_eq!(policies.mismatches().count, 4);
 }
 
 #[test]
@@ -325,7 +376,10 @@ fn truncated_bytes_are_refused_and_change_nothing() {
             let ends_ms = NOW + u64::from(name) + 1;
             saved.put(
                 &[name],
-                Setting::Temporary(Temporary { policy, ends_ms }),
+                Setting::Temporary(Temporary {
+                    policy,
+                    ends: Ends::at(ends_ms),
+                }),
                 NOW,
             );
         }
@@ -355,7 +409,10 @@ fn mutated_bytes_are_refused_or_mean_what_they_say() {
                 let ends_ms = NOW + 1;
                 policies.put(
                     &[b'a', name],
-                    Setting::Temporary(Temporary { policy, ends_ms }),
+                    Setting::Temporary(Temporary {
+                        policy,
+                        ends: Ends::at(ends_ms),
+                    }),
                     NOW,
                 );
             }
@@ -400,7 +457,10 @@ fn a_setting_is_read_as_it_was_written() {
         let (policy, ends_ms) = (any(&mut random), 1 + random.below(NOW));
         let setting = match round % 2 {
             0 => Setting::Lasting(policy),
-            _ => Setting::Temporary(Temporary { policy, ends_ms }),
+            _ => Setting::Temporary(Temporary {
+                policy,
+                ends: Ends::at(ends_ms),
+            }),
         };
         let bytes = encode_setting(b"name\0", &setting);
         assert_eq!(decode_setting(&bytes), Some((&b"name\0"[..], setting)));
@@ -515,7 +575,10 @@ fn weeks_of_the_first_version_are_days() {
         let limits = Limits::from_iter([Limit::spanning(5, span).unwrap()]);
         let policy = Policy::new(Algorithm::Fixed, limits).unwrap();
         let mut setting = match ends_ms {
-            Some(ends_ms) => Setting::Temporary(Temporary { policy, ends_ms }),
+            Some(ends_ms) => Setting::Temporary(Temporary {
+                policy,
+                ends: Ends::at(ends_ms),
+            }),
             None => Setting::Lasting(policy),
         };
         setting.read_as_first_version();
@@ -543,4 +606,79 @@ fn when_a_policy_changed_last_is_told() {
     assert_eq!(policies.changed_ms(), NOW + 1);
     policies.del(b"a", NOW + 3);
     assert_eq!(policies.changed_ms(), NOW + 3);
+}
+
+/// A day that the clock is stepped back: a policy of an hour lasts no day longer, nor does one that was read from bytes.
+#[test]
+fn a_clock_that_was_stepped_back_gives_no_policy_more_than_it_was_given() {
+    const HOUR: u64 = 3_600_000;
+    let mut set = policies(9);
+    let ends = Ends::after(NOW, HOUR);
+    set.set(b"p", lasting(9), NOW).unwrap();
+    let temporary = Setting::Temporary(Temporary {
+        policy: fixed(1),
+        ends,
+    });
+    set.set(b"p", temporary.clone(), NOW).unwrap();
+    let bytes = encode_setting(b"p", &temporary);
+    assert_eq!(decode_setting(&bytes), Some((&b"p"[..], temporary)));
+    let mut read = policies(9);
+    assert!(read.load(&set.encode(NOW)));
+    for policies in [&mut set, &mut read] {
+        policies.end(NOW);
+        let now_ms = NOW - 24 * HOUR;
+        let left_ms = |policies: &Policies, now_ms| {
+            let temporary = policies.get(b"p").unwrap().temporary(now_ms);
+            temporary.map(|temporary| temporary.ends.left_ms(now_ms))
+        };
+        assert_eq!(left_ms(policies, now_ms), Some(HOUR));
+        assert!(policies.end(now_ms).is_empty());
+        assert_eq!(left_ms(policies, now_ms), Some(HOUR));
+        assert!(policies.end(now_ms + HOUR - 1).is_empty());
+        assert_eq!(left_ms(policies, now_ms + HOUR - 1), Some(1));
+        assert_eq!(policies.end(now_ms + HOUR).len(), 1);
+        assert_eq!(
+            policies.get(b"p").unwrap().in_force(now_ms),
+            Some(&fixed(9))
+        );
+    }
+}
+
+/// A policy that is there during the whole scan is listed once, whatever else comes and goes.
+#[test]
+fn a_scan_lists_every_policy_once() {
+    let mut random = Random(9);
+    for count in [1, 2, 7, 100] {
+        let mut set = policies(500);
+        for n in 0..60 {
+            set.set(format!("stays{n}").as_bytes(), lasting(n), NOW)
+                .unwrap();
+        }
+        let (mut cursor, mut seen) = (0, BTreeMap::<Vec<u8>, usize>::new());
+        loop {
+            let (next, listed) = set.scan(cursor, count, NOW);
+            assert!(listed.len() <= count && next < 1 << 53);
+            for (name, held) in listed {
+                assert!(held.in_force(NOW).is_some());
+                *seen.entry(name.to_vec()).or_default() += 1;
+            }
+            cursor = next;
+            if cursor == 0 {
+                break;
+            }
+            let other = format!("other{}", random.below(200));
+            match random.below(2) {
+                0 => drop(set.del(other.as_bytes(), NOW)),
+                _ => drop(set.set(other.as_bytes(), temporary(1, NOW + 5), NOW)),
+            }
+        }
+        for n in 0..60 {
+            assert_eq!(
+                seen.get(format!("stays{n}").as_bytes()),
+                Some(&1),
+                "{n} of {count}"
+            );
+        }
+    }
+    assert_eq!(policies(1).scan(0, 5, NOW), (0, Vec::new()));
 }

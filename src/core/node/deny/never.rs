@@ -1,0 +1,116 @@
+//! What no deny list may deny, whoever asks for it: the node's own addresses, those of its operators and of its proxies.
+
+use super::address::{mask_v4, mask_v6, Net, Value};
+use crate::core::error::Error;
+
+/// The most values that are protected.
+const MAX_PROTECTED: usize = 1_000;
+
+/// Values that are never denied. Few, so they are gone through one by one, and only when a list has a match.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Never {
+    v4: Vec<(Net<u32>, usize)>,
+    v6: Vec<(Net<u128>, usize)>,
+    texts: Vec<(Box<[u8]>, usize)>,
+}
+
+impl Never {
+    /// Reads values with white space between them. The error is about the n-th of them, or says that they are too many.
+    pub fn read(text: &[u8]) -> Result<Self, Error> {
+        let mut never = Self::default();
+        let words = text.split(u8::is_ascii_whitespace);
+        for (index, word) in words.filter(|word| !word.is_empty()).enumerate() {
+            let place = index + 1;
+            if index == MAX_PROTECTED {
+                let (what, max) = ("values", MAX_PROTECTED);
+                return Err(Error::TooMany {
+                    at: place,
+                    what,
+                    max,
+                });
+            }
+            match Value::parse_new(word, place)? {
+                Value::V4(net) => never.v4.push((net, place)),
+                Value::V6(net) => never.v6.push((net, place)),
+                Value::Text(text) => never.texts.push((text.into(), place)),
+            }
+        }
+        Ok(never)
+    }
+
+    /// Which of them, from 1, a value is, covers, or is covered by.
+    #[inline]
+    pub fn touched_by(&self, value: Value<'_>) -> Option<usize> {
+        let place = match value {
+            Value::V4(net) => {
+                let mut places = self.v4.iter();
+                places
+                    .find(|(other, _)| {
+                        let mask = mask_v4(net.length.min(other.length));
+                        (net.base ^ other.base) & mask == 0
+                    })?
+                    .1
+            }
+            Value::V6(net) => {
+                let mut places = self.v6.iter();
+                places
+                    .find(|(other, _)| {
+                        let mask = mask_v6(net.length.min(other.length));
+                        (net.base ^ other.base) & mask == 0
+                    })?
+                    .1
+            }
+            Value::Text(text) => self.texts.iter().find(|(other, _)| **other == *text)?.1,
+        };
+        Some(place)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_protected_is_touched_from_above_and_from_below() {
+        let never = Never::read(b" 127.0.0.0/8 ::1\t10.1.0.0/16\nadmin 2001:db8::/32 ").unwrap();
+        for (value, place) in [
+            ("127.0.0.1", Some(1)),
+            ("127.0.0.0/9", Some(1)),
+            ("0.0.0.0/0", Some(1)),
+            ("::ffff:127.0.0.1", Some(1)),
+            ("::1", Some(2)),
+            ("::/0", Some(2)),
+            ("10.0.0.0/8", Some(3)),
+            ("10.1.255.255", Some(3)),
+            ("admin", Some(4)),
+            ("2001:db8:1::/48", Some(5)),
+            ("2001:db8::/31", Some(5)),
+            ("126.255.255.255", None),
+            ("128.0.0.0/1", None),
+            ("10.2.0.0/16", None),
+            ("::2", None),
+            ("2001:db9::/32", None),
+            ("Admin", None),
+        ] {
+            assert_eq!(
+                never.touched_by(Value::parse(value.as_bytes())),
+                place,
+                "{value}"
+            );
+        }
+        let nothing = Never::read(b"  ").unwrap();
+        assert_eq!(nothing, Never::default());
+        assert_eq!(nothing.touched_by(Value::parse(b"0.0.0.0/0")), None);
+    }
+
+    #[test]
+    fn what_is_no_value_is_refused_by_its_place() {
+        assert_eq!(
+            Never::read(b"::1 10.0.0.1/8"),
+            Value::parse_new(b"10.0.0.1/8", 2).map(|_| Never::default())
+        );
+        assert!(Never::read(b"::1 10.0.0.1/8").is_err());
+        assert!(Never::read("a ".repeat(1_000).as_bytes()).is_ok());
+        assert!(Never::read("a ".repeat(1_001).as_bytes()).is_err());
+    }
+}
