@@ -272,15 +272,13 @@ impl Model {
     fn answer(&mut self, call: &Call, now_ms: u64) -> Option<Reply> {
         let mut in_force = Vec::new();
         for clause in &call.clauses {
-            let held = clause.policies.iter().find_map(|name| {
+            // (One of another algorithm is passed over.)
+            let mut own = clause.policies.iter();
+            let held = own.find_map(|name| {
                 let limits = self.policies.get(name)?.in_force(now_ms)?;
-                Some((algorithm(*name), limits.clone()))
+                (algorithm(*name) == clause.algorithm).then(|| limits.clone())
             });
-            let (algorithm, limits) = held.unwrap_or((clause.algorithm, clause.limits.clone()));
-            if algorithm != clause.algorithm {
-                return None;
-            }
-            in_force.push(limits);
+            in_force.push(held.unwrap_or_else(|| clause.limits.clone()));
         }
         let listed = call.deny.as_ref().and_then(|values| {
             values.iter().find_map(|value| {

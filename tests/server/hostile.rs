@@ -783,7 +783,6 @@ const MALFORMED: &[&str] = &[
     "RL.PEEK <junk> <key> 5 1m",
     "RL.PEEK SLIDING <key> 5 1m FORCE",
     "RL.FIXED <key> 5 1m POLICY <long>",
-    "RL.SLIDING <key> 5 1m POLICY policy",
     "RL.FIXED <key> 5 1m DENY",
     "RL.FIXED <key> 5 1m DENY list",
     "RL.FIXED <key> 5 1m DENY <long> 192.0.2.1",

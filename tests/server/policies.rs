@@ -499,7 +499,7 @@ fn each_change_of_a_deny_list_and_each_reset_is_a_line_in_the_log() {
             &["statistics reset by user 'ops'", ": all"],
         ),
         (
-            "EVAL \"return redis.call('RL.DENY', 'ADD', 'bad', '%s%n\r\n# forged')\" 0",
+            "EVAL \"return redis.call('RL.DENY', 'ADD', 'bad', '%s%n\\\\r\\\\n# forged')\" 0",
             &[
                 "by a script or a module",
                 "1 added for ever: '%s%n\\x0d\\x0a# forged'",
@@ -580,10 +580,10 @@ fn a_policy_of_another_algorithm_is_passed_over_loudly() {
     assert_eq!(words.array()[4].text(), "MISMATCHES");
     assert_eq!(words.array()[5].int(), passed_over - 1);
     let words = server.call("RL.POLICY GET never");
-    assert_eq!(
-        (words.array()[4].text(), words.array()[5].clone()),
-        ("3600000ms".to_owned(), Reply::Nil)
-    );
+    let left = words.array()[4].text();
+    let left_ms: u64 = left.strip_suffix("ms").unwrap().parse().unwrap();
+    assert!((1..=3_600_000).contains(&left_ms), "{words:?}");
+    assert_eq!(words.array()[5], Reply::Nil);
     assert_eq!(
         (words.array()[6].text(), words.array()[7].int()),
         ("MISMATCHES".to_owned(), 1)
@@ -1231,9 +1231,14 @@ fn a_scan_lists_policies_in_parts() {
             let [next, part] = reply.array() else {
                 panic!("{reply:?}")
             };
-            for pair in part.array().chunks(2) {
-                seen.insert(pair[0].text(), pair[1].clone());
-            }
+            let Reply::Map(pairs) = part else {
+                panic!("{part:?}")
+            };
+            seen.extend(
+                pairs
+                    .iter()
+                    .map(|(name, words)| (name.text(), words.clone())),
+            );
             cursor = next.text();
             if cursor == "0" {
                 break;
