@@ -20,7 +20,6 @@ import ratelimit.RateLimiter;
 import ratelimit.Sender;
 import redis.clients.jedis.DefaultJedisClientConfig;
 import redis.clients.jedis.HostAndPort;
-import redis.clients.jedis.RedisClusterClient.Builder;
 import redis.clients.jedis.providers.ClusterConnectionProvider;
 
 /** What clients/java promises, whatever happens between it and a server: each hit is charged once at most, and answered in time. */
@@ -30,6 +29,8 @@ public final class Failures {
     private static final Duration TIMEOUT = Duration.ofMillis(300);
     private static final long SLACK_MS = 3000; // the machine that runs the tests is a busy one
     private static final int PORT = Integer.parseInt(System.getenv("RATELIMIT_PORT"));
+    /** Among so many keys each of three primaries has some. */
+    private static final int TAGS = 100;
     private static int passed;
     private static int failed;
 
@@ -211,8 +212,7 @@ public final class Failures {
                 faults("Lettuce", proxy, new LettuceSender(connection), new JedisSender(direct));
             }
         }
-        var node = new HostAndPort("127.0.0.1", Integer.parseInt(System.getenv("RATELIMIT_CLUSTER_PORT")));
-        cluster(node);
+        cluster(primary());
         System.out.println("\n# " + passed + " passed, " + failed + " failed");
         System.exit(failed == 0 ? 0 : 1);
     }
@@ -239,6 +239,26 @@ public final class Failures {
         }
     }
 
+    /** A primary: the tests before this one may have made another one of any node. */
+    private static HostAndPort primary() {
+        for (String port : System.getenv("RATELIMIT_CLUSTER_PORTS").split(" ")) {
+            var node = new HostAndPort("127.0.0.1", Integer.parseInt(port));
+            for (int i = 0; i < TAGS; i++) {
+                if (answers(node, "{" + i + "}")) return node;
+            }
+        }
+        throw new AssertionError("no primary");
+    }
+
+    private static boolean answers(HostAndPort node, String key) {
+        try (var client = redis.clients.jedis.RedisClient.builder().hostAndPort(node).build()) {
+            client.get(key);
+            return true;
+        } catch (redis.clients.jedis.exceptions.JedisMovedDataException elsewhere) {
+            return false;
+        }
+    }
+
     /** Gives each key a hash tag by which it lies on that node. */
     private record OwnSlot(String tag, Sender sender) implements Sender {
         OwnSlot(HostAndPort node, Sender sender) {
@@ -246,16 +266,10 @@ public final class Failures {
         }
 
         private static String find(HostAndPort node) {
-            try (var client = redis.clients.jedis.RedisClient.builder().hostAndPort(node).build()) {
-                for (int i = 0; ; i++) {
-                    try {
-                        client.get("{" + i + "}");
-                        return "{" + i + "}";
-                    } catch (redis.clients.jedis.exceptions.JedisMovedDataException elsewhere) {
-                        // the next one
-                    }
-                }
+            for (int i = 0; i < TAGS; i++) {
+                if (answers(node, "{" + i + "}")) return "{" + i + "}";
             }
+            throw new AssertionError("no primary: " + node);
         }
 
         @Override
