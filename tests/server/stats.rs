@@ -96,6 +96,7 @@ fn what_is_no_hit_is_not_counted() {
         "RL.FIXED k 2 30d COST -1",
         "RL.FIXED k nonsense",
         "RL.FIXED text 2 30d POLICY p",
+        "RL.SLIDING text 2 30d POLICY p",
         "RL.INFO k",
     ] {
         server.call(line);
