@@ -268,7 +268,7 @@ fn envoy(scratch: &Scratch, text: &str) -> Command {
     scratch.write("envoy.yaml", text);
     let mut command = command("bin/envoy");
     command
-        .args(["--use-dynamic-base-id", "--concurrency", "1", "-c"])
+        .args(["--disable-hot-restart", "--concurrency", "1", "-c"])
         .arg(scratch.0.join("envoy.yaml"));
     command
 }
