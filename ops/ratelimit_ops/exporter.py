@@ -1,13 +1,16 @@
 """Tells Prometheus what servers' rate limits allow and deny: http://127.0.0.1:9878/metrics
 
 Each scrape asks each server for one INFO, the policies, and the notes of deny-sync. A server that does not answer has
-ratelimit_up 0, and the others are told all the same.
+ratelimit_up 0, and the others are told all the same. What was told stands for a second, for all who scrape.
 """
 
 import argparse
+import gzip
+import http.server
+import math
 import os
+import socket
 import sys
-import threading
 import time
 
 HERE = os.path.dirname(os.path.realpath(__file__))
@@ -16,8 +19,8 @@ TARGET = os.environ.get("CARGO_TARGET_DIR", f"{HERE}/../../target")
 sys.path[1:1] = [os.path.join(HERE, "lib"), os.path.join(TARGET, "ops/lib")]
 
 try:
-    from prometheus_client import CollectorRegistry, start_http_server
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+    from prometheus_client.exposition import choose_encoder
 except ImportError:
     sys.exit(
         "ratelimit exporter: prometheus_client is missing: scripts/setup-ops exporter installs it for this tree,"
@@ -33,7 +36,7 @@ from .servers.text import fit, printable
 
 # The series of one server and name are three. Names come from callers too, so there is a bound.
 MAX_NAMES = 1000
-KEPT_SECONDS = 1.0  # a collection stands for so long, for all who scrape
+KEPT_SECONDS = 1.0
 
 COUNTERS = {
     "ratelimit_hits": (
@@ -86,10 +89,11 @@ FROM_INFO = {
 
 
 class Samples:
-    """The metrics of one scrape."""
+    """The metrics of one look at the servers. They are written once in each form, however many scrape."""
 
     def __init__(self):
         self.families = {}
+        self.written = Once(self._write, math.inf)
         for families, kind in ((COUNTERS, CounterMetricFamily), (GAUGES, GaugeMetricFamily)):
             for name, (help_, labels) in families.items():
                 self.families[name] = kind(name, help_, labels=["server", *labels])
@@ -97,6 +101,15 @@ class Samples:
     def add(self, name, value, *labels):
         if value is not None:
             self.families[name].add_metric(list(map(printable, labels)), value)
+
+    def collect(self):
+        return self.families.values()
+
+    def _write(self, form):
+        accept, is_zipped = form
+        encode, kind = choose_encoder(accept)
+        body = encode(self)
+        return kind, gzip.compress(body, 1) if is_zipped else body
 
 
 class Names:
@@ -120,13 +133,9 @@ class Names:
 class Collector:
     def __init__(self, fleet, max_names):
         self.fleet, self.max_names, self.names = fleet, max_names, Names(max_names)
-        self.once = Once(lambda _: list(self.look()), KEPT_SECONDS)
-
-    def collect(self):
-        return self.once.get()
+        self.looks = Once(lambda _: self.look(), KEPT_SECONDS)  # one at a time, however many scrape at once
 
     def look(self):
-        """One look at a time, however many scrape at once."""
         samples, at = Samples(), time.time()
         try:
             answers = self.fleet.ask(ask)
@@ -140,7 +149,7 @@ class Collector:
             else:
                 samples.add("ratelimit_up", 1, name)
                 self.add(samples, name, *answer)
-        return samples.families.values()
+        return samples
 
     def add(self, samples, server, overview, policies, notes):
         """One server's samples."""
@@ -190,6 +199,43 @@ def ask(node):
     return overview, reading.policies(node), synced.read(node, overview.lists)
 
 
+class Handler(http.server.BaseHTTPRequestHandler):
+    timeout = 30  # for a client that says nothing
+
+    def do_GET(self):
+        is_zipped = "gzip" in self.headers.get("Accept-Encoding", "")
+        kind, body = self.server.collector.looks.get().written.get((self.headers.get("Accept", ""), is_zipped))
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        if is_zipped:
+            self.send_header("Content-Encoding", "gzip")
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    do_HEAD = do_GET
+
+    def log_message(self, format, *args):
+        pass
+
+
+class Web(http.server.ThreadingHTTPServer):
+    def __init__(self, address, collector):
+        self.collector = collector
+        self.address_family, *_, place = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)[0]
+        super().__init__(place, Handler)
+
+    def server_bind(self):  # without the look-up of a name for the address
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.socket.bind(self.server_address)
+
+    def handle_error(self, request, client_address):
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):  # who scraped went away
+            warn(f"{type(error).__name__}: {printable(str(error))}")
+
+
 def warn(text):
     print(f"ratelimit exporter: {text}", file=sys.stderr, flush=True)
 
@@ -236,15 +282,15 @@ def main(arguments):
     )
     options = parser.parse_args(arguments)
     fleet = Fleet.of(parser, options, warn, timeout=3.0)
-    registry = CollectorRegistry()
     host, port = options.listen
     try:
-        start_http_server(port, host, registry)
+        web = Web(options.listen, Collector(fleet, options.max_names))
     except OSError as error:
         sys.exit(f"ratelimit exporter: cannot listen on {fit(host, 60)}:{port}: {error.strerror or error}")
-    registry.register(Collector(fleet, options.max_names))
     warn(f"metrics of {printable(fleet.title)} at http://{host}:{port}/metrics")
     try:
-        threading.Event().wait()
+        web.serve_forever()
     except KeyboardInterrupt:
         pass
+    finally:
+        fleet.close()

@@ -207,6 +207,8 @@ class Connection:
 
     def _read(self, depth):
         kind, text = self._line()
+        if kind == b"$" and text != "-1":  # most of what there is
+            return self._string(kind, self._count(text, MAX_STRING))
         if kind == b"+":
             return text
         if kind == b"-":
@@ -219,7 +221,7 @@ class Connection:
             return text == "t"
         if kind == b"_" or (kind in b"$*" and text == "-1"):
             return None
-        if kind in (b"$", b"=", b"!"):
+        if kind in (b"=", b"!"):
             return self._string(kind, self._count(text, MAX_STRING))
         if kind in (b"*", b"~"):
             return self._items(text, depth)

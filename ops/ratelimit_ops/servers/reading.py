@@ -1,11 +1,13 @@
 """What INFO and RL.STATS tell, as values. Whatever a server leaves out is None, zero or empty; other nonsense is Trouble."""
 
+import re
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from .connection import Trouble
 
 PREFIX = "ratelimit_"
+PART = re.compile("([^,=]*)=([^,]*)")
 OUTCOMES = ("allowed", "denied", "deny_listed")
 ALGORITHMS = ("fixed", "sliding", "bucket", "lease")
 
@@ -42,7 +44,7 @@ class Region(NamedTuple):
 class Overview(NamedTuple):
     """A server in one INFO."""
 
-    fields: dict  # every field of INFO's that was asked for, as its text
+    fields: dict  # every other field of INFO's that was asked for, as its text
     total: Counts
     algorithms: dict  # name: Counts
     names: dict  # a policy's name, or another that hits were counted under: Counts
@@ -74,27 +76,21 @@ class Overview(NamedTuple):
 
 def overview(node, *sections):
     """INFO's sections of the module, and these others."""
-    fields = {}
+    fields, names, lists, algorithms, regions = {}, {}, {}, {}, {}
+    kinds = {"name": (names, _counts), "list": (lists, _deny_list), "region": (regions, _region)}
     for line in node.call("INFO", "ratelimit", *sections).splitlines():
-        name, colon, value = line.partition(":")
-        if colon and not line.startswith("#"):
-            fields[name] = value
+        field, colon, value = line.partition(":")
+        if not colon or line.startswith("#"):
+            continue
+        prefix, _, rest = field.partition("_")
+        kind, _, name = rest.partition("_")
+        if prefix == "ratelimit" and name and kind in kinds:
+            found, read = kinds[kind]
+            found[_name(name)] = read(value)
+        else:
+            fields[field] = value
     if PREFIX + "version" not in fields:
         raise Trouble("the server has no rate limiting module")
-    names, lists, algorithms, regions = {}, {}, {}, {}
-    for field, value in fields.items():
-        if field.startswith(PREFIX + "name_"):
-            names[_name(field, "name_")] = _counts(value)
-        elif field.startswith(PREFIX + "list_"):
-            parts = _parts(value)
-            entries, changed_ms = (_number(parts.get(key, "")) for key in ("entries", "changed_ms"))
-            lists[_name(field, "list_")] = DenyList(entries, parts.get("fingerprint", ""), changed_ms)
-        elif field.startswith(PREFIX + "region_"):
-            parts = _parts(value)
-            ago = (parts.get(key, "-1") for key in ("heard_ms_ago", "echo_ms_ago"))
-            counts = (_number(parts.get(key, "")) for key in ("merges", "news", "refused"))
-            ago = (None if text == "-1" else _number(text) for text in ago)
-            regions[_name(field, "region_")] = Region(*ago, *counts)
     for algorithm in ALGORITHMS:
         if PREFIX + algorithm in fields:
             algorithms[algorithm] = _counts(fields[PREFIX + algorithm])
@@ -102,19 +98,31 @@ def overview(node, *sections):
     return Overview(fields, total, algorithms, names, lists, regions)
 
 
-def _name(field, kind):
+def _name(text):
     """INFO writes a name's bytes as %xx where they might be read as something else."""
-    return unquote_to_bytes(field.removeprefix(PREFIX + kind)).decode("utf-8", "surrogateescape")
+    return unquote_to_bytes(text).decode("utf-8", "surrogateescape") if "%" in text else text
 
 
 def _parts(value):
     """`a=1,b=2`, as INFO has several values in one field."""
-    return dict(part.split("=", 1) for part in value.split(",") if "=" in part)
+    return dict(PART.findall(value))
 
 
 def _counts(value):
     parts = _parts(value)
-    return Counts(*(_number(parts.get(outcome, "")) for outcome in OUTCOMES))
+    return Counts(*[_number(parts.get(outcome, "")) for outcome in OUTCOMES])
+
+
+def _deny_list(value):
+    parts = _parts(value)
+    return DenyList(_number(parts.get("entries", "")), parts.get("fingerprint", ""), _number(parts.get("changed_ms", "")))
+
+
+def _region(value):
+    parts = _parts(value)
+    ago = (parts.get(key, "-1") for key in ("heard_ms_ago", "echo_ms_ago"))
+    counts = (_number(parts.get(key, "")) for key in ("merges", "news", "refused"))
+    return Region(*(None if text == "-1" else _number(text) for text in ago), *counts)
 
 
 def _number(text):

@@ -1,9 +1,13 @@
 """Text that others chose (names, addresses, a server's words), made harmless."""
 
+import re
+
+HARMLESS = re.compile(r"[ -\[\]-~]*")  # ASCII that is printable, but for the backslash
+
 
 def printable(text):
     """`text` with everything escaped that is not printable, such as a terminal's commands. Two texts never become one."""
-    return "".join(map(_printable, text))
+    return text if HARMLESS.fullmatch(text) else "".join(map(_printable, text))
 
 
 def _printable(char):
