@@ -348,7 +348,10 @@ fn assert_state_holds(random: &mut Random, state: &Limiter) {
     );
     let mut owned = Some(state.clone());
     let held = owned.as_mut().expect("it is there").held();
-    let (now_ms, algorithm) = (time_ms(random), held.algorithm());
+    let (now_ms, algorithm) = (
+        time_ms(random),
+        held.algorithm().unwrap_or(Algorithm::Fixed),
+    );
     let asked = if random.one_in(2) {
         held.limits()
     } else {

@@ -18,7 +18,10 @@
 //!     lease            limit  ttl_ms  count  (end_ms  ttl_ms  cost  id)*                       by end, then id
 //!     dated            limit  window  start_ms  end_ms  used
 //!     stamped          as bucket  since_ms
-//!     blocked          until_ms  length_ms  strikes  form  state
+//!     blocked (6)      block  form  state
+//!     noted (8)        flags  [block]  [shut]  [form  state]                 anything but a block and what has been used
+//!     block            until_ms  length_ms  strikes
+//!     shut             until_ms  length_ms
 //!     regional         reset_ms  remembers_ms  algorithm  shared                     see codec/regional.rs
 //! charge       now_ms  [cost(zigzag)]  [log-size]  [count]  limits  [at_ms]  [id]  [(start_ms  end_ms)*]  [region]
 //! limit        limit  [refill]  window_ms, or 0 and a calendar window's text ([`Limit::write`])
@@ -47,11 +50,11 @@ use super::bytes::varint::write_string;
 use super::calendar::Window;
 use super::duration;
 use super::limit::{Algorithm, Limit, Limits, MAX_COUNT, MAX_LIMITS, MAX_TIME_MS, MAX_WINDOWS};
-use super::limiter::block::{Block, Blocked};
+use super::limiter::block::{Block, Shut};
 use super::limiter::form::{each, each_form, forms};
 use super::limiter::packed::{MaybePacked, Pack, Store};
 use super::limiter::regional::{Merging, Payload, Regional};
-use super::limiter::{Form, Limiter, LimiterRef, Meters};
+use super::limiter::{Form, Limiter, LimiterRef, Meters, Noted, Notes};
 use super::quote::regional::Here;
 use super::quote::{Change, Hit, Rare, Windows};
 use super::region::origin::Region;
@@ -70,6 +73,13 @@ const RELEASE: u8 = 3;
 const MERGE: u8 = 4;
 const RESET: u8 = 5;
 const PARTS: u8 = 6;
+/// The form of a key that notes something else than a block, or has not been used.
+const NOTED: u8 = 8;
+const HAS_BLOCK: u8 = 1;
+const HAS_SHUT: u8 = 2;
+const HAS_USAGE: u8 = 16;
+/// What a key of the form [`Form::Noted`] has, where its code says it.
+const BLOCKED: u8 = HAS_BLOCK | HAS_USAGE;
 const STATE: u8 = 0;
 const CHARGE: u8 = 1;
 
@@ -259,12 +269,11 @@ impl Charge {
 pub fn encode_state(limiter: LimiterRef) -> Vec<u8> {
     let mut out = Vec::new();
     if is_first(limiter) {
-        out.extend(first(STATE, limiter.algorithm()));
-        each!(limiter, state => state.write(&mut out));
+        out.extend([FIRST, STATE]); // and the algorithm, which is the form's code
     } else {
         out.push(SECOND);
-        write_form(limiter, &mut out);
     }
+    write_form(limiter, &mut out);
     out
 }
 
@@ -280,7 +289,10 @@ fn is_first(limiter: LimiterRef) -> bool {
 }
 
 fn write_form(limiter: LimiterRef, out: &mut Vec<u8>) {
-    out.push(limiter.code());
+    out.push(match limiter {
+        Form::Noted(noted) if flags(noted) != BLOCKED => NOTED,
+        _ => limiter.code(),
+    });
     each!(limiter, state => state.write(out));
 }
 
@@ -471,10 +483,6 @@ pub fn encode_release(ids: &[&[u8]], now_ms: u64) -> Vec<u8> {
     out
 }
 
-fn first(kind: u8, algorithm: Algorithm) -> [u8; 3] {
-    [FIRST, kind, algorithm as u8]
-}
-
 /// How what a form keeps is written and read.
 trait Encoding: Sized {
     /// How many of it a key has at the most.
@@ -503,35 +511,43 @@ impl<M: Pack + Encoding + Debug + Eq + 'static> Encoding for MaybePacked<M> {
     }
 }
 
-impl Encoding for Blocked {
+/// What a key has that notes something, as bits.
+fn flags(noted: &Noted) -> u8 {
+    let Notes { block, shut } = &noted.notes;
+    let flag = |is: bool, flag: u8| if is { flag } else { 0 };
+    flag(block.is_some(), HAS_BLOCK)
+        | flag(shut.is_some(), HAS_SHUT)
+        | flag(noted.limiter.is_some(), HAS_USAGE)
+}
+
+impl Encoding for Noted {
     fn write(&self, out: &mut Vec<u8>) {
-        let Block {
-            until_ms,
-            length_ms,
-            strikes,
-        } = self.block;
-        for number in [until_ms, length_ms, u64::from(strikes)] {
-            varint::write(out, number);
+        let flags = flags(self);
+        if flags != BLOCKED {
+            out.push(flags);
         }
-        write_form(self.limiter.by_ref(), out);
+        let Notes { block, shut } = &self.notes;
+        if let Some(block) = block {
+            write_shut(block.shut(), out);
+            varint::write(out, u64::from(block.strikes.get()));
+        }
+        if let Some(shut) = shut {
+            write_shut(*shut, out);
+        }
+        if let Some(limiter) = &self.limiter {
+            write_form(limiter.by_ref(), out);
+        }
     }
 
+    /// One that has a block and has been used, behind the form's first code.
     fn read(source: &mut Source) -> Option<Self> {
-        let until_ms = source.at_most(MAX_TIME_MS + duration::MAX_MS)?;
-        let length_ms = source.at_most(duration::MAX_MS)?;
-        let strikes = u32::try_from(source.number()?).ok()?;
-        let is_sound = strikes > 0 && (duration::MIN_MS..=until_ms).contains(&length_ms);
-        let block = Block {
-            until_ms,
-            length_ms,
-            strikes,
-        };
-        // It is not one that is blocked; nor is a lease, ever.
-        let can_be = |code: u8| !matches!(code, 3 | 6);
-        let code = source.0.first().filter(|code| can_be(**code) && is_sound);
-        let limiter = code.and_then(|_| source.form())?;
-        Some(Self { block, limiter })
+        source.noted(BLOCKED)
     }
+}
+
+fn write_shut(shut: Shut, out: &mut Vec<u8>) {
+    varint::write(out, shut.until_ms);
+    varint::write(out, shut.length_ms);
 }
 
 impl Encoding for Regional {
@@ -772,7 +788,55 @@ impl Source<'_> {
 
     fn form(&mut self) -> Option<Limiter> {
         let code = self.byte()?;
+        if code == NOTED {
+            let flags = self.byte().filter(|flags| *flags != BLOCKED)?;
+            return Some(Form::Noted(self.noted(flags)?.into()));
+        }
         forms! { read_form code self }
+    }
+
+    fn noted(&mut self, flags: u8) -> Option<Noted> {
+        let has = |flag: u8| flags & flag != 0;
+        (flags & !(HAS_BLOCK | HAS_SHUT | HAS_USAGE) == 0).then_some(())?;
+        let block = if has(HAS_BLOCK) {
+            let Shut {
+                until_ms,
+                length_ms,
+            } = self.shut()?;
+            Some(Block {
+                until_ms,
+                length_ms,
+                strikes: NonZero::new(u32::try_from(self.number()?).ok()?)?,
+            })
+        } else {
+            None
+        };
+        let shut = if has(HAS_SHUT) {
+            Some(self.shut()?)
+        } else {
+            None
+        };
+        let notes = Notes { block, shut };
+        // What is noted is of one of the other forms; and leases are never in a block that a hit has started.
+        let can_be = |code: u8| !matches!(code, 6 | NOTED) && (block.is_none() || code != 3);
+        let limiter = if has(HAS_USAGE) {
+            self.0.first().filter(|code| can_be(**code))?;
+            Some(self.form()?)
+        } else {
+            None
+        };
+        let is_sound = !notes.is_empty() && (limiter.is_some() || block.is_none());
+        is_sound.then_some(Noted { limiter, notes })
+    }
+
+    fn shut(&mut self) -> Option<Shut> {
+        let until_ms = self.at_most(MAX_TIME_MS + duration::MAX_MS)?;
+        let length_ms = self.at_most(duration::MAX_MS)?;
+        let is_sound = (duration::MIN_MS..=until_ms).contains(&length_ms);
+        is_sound.then_some(Shut {
+            until_ms,
+            length_ms,
+        })
     }
 
     fn meters<M: Meter + Encoding>(&mut self, max: usize) -> Option<Meters<M>> {

@@ -13,7 +13,7 @@
 //! | `Fixed`, `Sliding`, `Bucket`, `Lease` | their algorithm | |
 //! | `Dated` | fixed windows, the calendar's among them | where each window ends |
 //! | `Stamped` | token bucket | since when each has not been full |
-//! | `Blocked` | any of the others | a block: until when, how long, which strike: [`block`] |
+//! | `Noted` | any of the others, or none yet | what is no usage, as a block: [`noted`] |
 //! | `Regional` | windows or token bucket | what each region has used: [`regional`] |
 //!
 //! [`form`] lists them, once, and has what does the same with each. Here is what a form has to say of itself, [`State`], and
@@ -33,11 +33,13 @@ use std::fmt::Debug;
 
 pub mod block;
 pub mod form;
+pub mod noted;
 pub mod packed;
 pub mod regional;
 
-pub use block::{Block, Blocked};
+pub use block::{Block, Shut};
 pub use form::{Form, Hold, Limiter, LimiterMut, LimiterRef};
+pub use noted::{Noted, Notes};
 
 /// The meters of one key, one per window.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,14 +47,14 @@ pub struct Meters<M>(pub(super) SmallVec<[M; 1]>);
 
 /// What a form keeps, and has to say of it.
 pub trait State: Clone + Debug + Eq + 'static {
-    /// Which algorithm it counts by.
-    fn algorithm(&self) -> Algorithm;
+    /// Which algorithm it counts by; `None` where it has not counted yet.
+    fn algorithm(&self) -> Option<Algorithm>;
 
     /// What it holds, window by window, those of the last charge first, in its order.
     fn reading(&self, now_ms: u64) -> Readings;
 
-    /// When nothing is used any more, of any window, if nothing else happens, and no block is remembered: a function of the
-    /// state alone.
+    /// When nothing is used any more, of any window, if nothing else happens, and nothing is noted: a function of the state
+    /// alone.
     fn unused_at_ms(&self) -> u64;
 
     /// When its key is to expire: past [`State::unused_at_ms`], by an eighth of the window or of the time from the last charge
@@ -134,8 +136,8 @@ fn expires_ms<M: Meter>(meters: &[M]) -> u64 {
 
 /// Meters are all that the form keeps.
 impl<S: Store> State for S {
-    fn algorithm(&self) -> Algorithm {
-        S::Meter::ALGORITHM
+    fn algorithm(&self) -> Option<Algorithm> {
+        Some(S::Meter::ALGORITHM)
     }
 
     fn reading(&self, now_ms: u64) -> Readings {
@@ -226,35 +228,44 @@ meter_forms! {
 }
 
 impl<H: Hold> Form<H> {
-    /// Which algorithm it counts by.
-    pub fn algorithm(&self) -> Algorithm {
+    /// Which algorithm it counts by; `None` where nothing has been used yet.
+    pub fn algorithm(&self) -> Option<Algorithm> {
         each!(self, state => state.algorithm())
     }
 
-    /// Itself, or what is blocked.
-    fn unblocked(&self) -> LimiterRef<'_> {
+    /// What has been used.
+    fn usage(&self) -> Option<LimiterRef<'_>> {
         match self {
-            Form::Blocked(blocked) => blocked.limiter.by_ref(),
-            _ => self.by_ref(),
+            Form::Noted(noted) => noted.limiter.as_ref().map(Form::by_ref),
+            _ => Some(self.by_ref()),
+        }
+    }
+
+    /// What is kept beside it.
+    pub fn notes(&self) -> Option<&Notes> {
+        match self {
+            Form::Noted(noted) => Some(&noted.notes),
+            _ => None,
         }
     }
 
     /// Whether its last charge began a new origin in the place of another run's.
     pub fn is_renewed(&self) -> bool {
-        match self.unblocked() {
-            Form::Regional(regional) => regional.local.renewed,
+        match self.usage() {
+            Some(Form::Regional(regional)) => regional.local.renewed,
             _ => false,
         }
     }
 
     /// The block that it is in, or was in and has not forgotten.
     pub fn block(&self, now_ms: u64) -> Option<Block> {
-        match self {
-            Form::Blocked(blocked) => {
-                Some(blocked.block).filter(|block| !block.is_forgotten(now_ms))
-            }
-            _ => None,
-        }
+        let block = self.notes()?.block;
+        block.filter(|block| !block.is_forgotten(now_ms))
+    }
+
+    /// The block by order that it is in.
+    pub fn shut(&self, now_ms: u64) -> Option<Shut> {
+        self.notes()?.shut.filter(|shut| !shut.is_over(now_ms))
     }
 
     /// See [`State::reading`].
@@ -298,8 +309,8 @@ impl LimiterMut<'_> {
     pub fn regional(&mut self) -> Option<&mut Regional> {
         match self {
             Form::Regional(regional) => Some(regional),
-            Form::Blocked(blocked) => match &mut blocked.limiter {
-                Form::Regional(regional) => Some(regional),
+            Form::Noted(noted) => match &mut noted.limiter {
+                Some(Form::Regional(regional)) => Some(regional),
                 _ => None,
             },
             _ => None,
@@ -310,6 +321,10 @@ impl LimiterMut<'_> {
     pub fn leases(&mut self) -> Option<&mut Leases> {
         match self {
             Form::Lease(meters) => meters.0.first_mut(),
+            Form::Noted(noted) => match &mut noted.limiter {
+                Some(Form::Lease(meters)) => meters.0.first_mut(),
+                _ => None,
+            },
             _ => None,
         }
     }
@@ -325,6 +340,7 @@ mod tests {
     use super::*;
     use crate::core::calendar::Window;
     use crate::core::span::Span;
+    use std::num::NonZero;
 
     /// What a key costs: these are the allocator's size classes that the figures in the README stand on.
     #[test]
@@ -391,10 +407,10 @@ mod tests {
         let block = Block {
             until_ms: 5_000,
             length_ms: 4_000,
-            strikes: 1,
+            strikes: NonZero::<u32>::MIN,
         };
-        let limiter = Fixed::wrap(Meters::empty());
-        let mut blocked = Limiter::Blocked(Box::new(Blocked { block, limiter }));
-        assert_eq!(blocked.held().expires_ms(), 10_000);
+        let mut noted = Noted::of(Some(Fixed::wrap(Meters::empty())));
+        noted.notes.block = Some(block);
+        assert_eq!(Limiter::Noted(Box::new(noted)).expires_ms(), 10_000);
     }
 }

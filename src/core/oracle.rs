@@ -26,6 +26,7 @@ use super::region::origin::Region;
 use super::span::{Span, Unit};
 use super::zone::Kind;
 use jiff::tz::{Offset, TimeZone};
+use std::num::NonZero;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
 /// One call.
@@ -1140,8 +1141,9 @@ impl Model {
             let last = self
                 .block
                 .filter(|block| now_ms < block.until_ms + block.length_ms);
-            let strikes = last.map_or(1, |block| block.strikes + 1);
+            let strikes = last.map_or(1, |block| block.strikes.get() + 1);
             let nth = usize::try_from(strikes).unwrap().min(step.block_ms.len());
+            let strikes = NonZero::new(strikes).unwrap();
             let length_ms = step.block_ms[nth - 1];
             let block = Block {
                 until_ms: now_ms + length_ms,

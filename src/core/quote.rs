@@ -22,12 +22,13 @@ use super::calendar::Window;
 use super::decision::{Decision, Retry, Verdict};
 use super::error::Error;
 use super::limit::{Algorithm, Limit, MAX_COUNT, MAX_LIMITS, MAX_WINDOWS};
-use super::limiter::block::{Block, Blocked};
+use super::limiter::block::Block;
 use super::limiter::packed::Store;
-use super::limiter::{Form, Limiter, LimiterMut, LimiterRef, MeterForm, Meters};
+use super::limiter::{Form, Limiter, LimiterMut, LimiterRef, MeterForm, Meters, Noted, Notes};
 use arrayvec::ArrayVec;
 use regional::{commit_regional, quote_regional, Here};
 use smallvec::SmallVec;
+use std::num::NonZero;
 
 pub mod regional;
 
@@ -179,12 +180,12 @@ pub fn quote(
     others: bool,
     quote: &mut Quote,
 ) -> Result<(), Error> {
-    if let Some(Form::Blocked(blocked)) = state {
-        return quote_blocked(blocked, hit, now_ms, others, quote);
+    if let Some(Form::Noted(noted)) = state {
+        return quote_noted(noted, hit, now_ms, others, quote);
     }
     let asked = Asked {
         state,
-        block: None,
+        notes: None,
         others,
     };
     if hit.rare.here.is_some() || matches!(state, Some(Form::Regional(_))) {
@@ -194,19 +195,20 @@ pub fn quote(
 }
 
 #[cold]
-fn quote_blocked(
-    blocked: &Blocked,
+fn quote_noted(
+    noted: &Noted,
     hit: &Hit,
     now_ms: u64,
     others: bool,
     quote: &mut Quote,
 ) -> Result<(), Error> {
+    let state = noted.limiter.as_ref().map(Form::by_ref);
     let asked = Asked {
-        state: Some(blocked.limiter.by_ref()),
-        block: Some(blocked.block),
+        state,
+        notes: Some(&noted.notes),
         others,
     };
-    if hit.rare.here.is_some() || matches!(blocked.limiter, Form::Regional(_)) {
+    if hit.rare.here.is_some() || matches!(state, Some(Form::Regional(_))) {
         return quote_regional(asked, hit, now_ms, quote);
     }
     quote_form(asked, hit, now_ms, quote)
@@ -311,8 +313,46 @@ pub fn commit(
     if change == Change::None {
         return Ok(None);
     }
+    match (state, change) {
+        (Some(Form::Noted(noted)), _) => commit_noted(noted, hit, change, now_ms),
+        (Some(held), Change::Block { .. }) => {
+            let mut noted = Noted::of(Some(held.to_limiter()));
+            commit_noted(&mut noted, hit, change, now_ms)?;
+            Ok(Some(Limiter::Noted(Box::new(noted))))
+        }
+        (state, _) => commit_usage(state, hit, change, now_ms),
+    }
+}
+
+/// A key that notes something beside its usage, or is to.
+#[cold]
+fn commit_noted(
+    noted: &mut Noted,
+    hit: &Hit,
+    change: Change,
+    now_ms: u64,
+) -> Result<Option<Limiter>, Error> {
+    let mut held = noted.limiter.as_mut().map(Limiter::held);
+    if let Some(limiter) = commit_usage(held.as_mut(), hit, change, now_ms)? {
+        noted.limiter = Some(limiter);
+    }
+    noted.notes.rewind(now_ms);
+    if let Change::Block { block, .. } = change {
+        noted.notes.block = Some(block); // in place of the last
+    }
+    Ok(noted.forget(now_ms))
+}
+
+#[inline(always)]
+fn commit_usage(
+    state: Option<&mut LimiterMut<'_>>,
+    hit: &Hit,
+    change: Change,
+    now_ms: u64,
+) -> Result<Option<Limiter>, Error> {
     match state {
-        Some(Form::Blocked(blocked)) => commit_blocked(blocked, hit, change, now_ms),
+        // The key has gone since, and with it what was to be changed.
+        None if !matches!(change, Change::Charge(_)) => Ok(None),
         Some(Form::Regional(_)) => commit_regional(state, hit, change, now_ms),
         _ if hit.rare.here.is_some() => commit_regional(state, hit, change, now_ms),
         _ => commit_meters(state, hit, change, now_ms),
@@ -337,26 +377,6 @@ fn commit_meters(
     }
 }
 
-/// A key that is or was blocked: the change is made of the limiter behind the block.
-#[cold]
-fn commit_blocked(
-    blocked: &mut Blocked,
-    hit: &Hit,
-    change: Change,
-    now_ms: u64,
-) -> Result<Option<Limiter>, Error> {
-    let inner = commit(Some(&mut blocked.limiter.held()), hit, change, now_ms)?;
-    blocked.block.rewind(now_ms);
-    match inner {
-        // A new block takes the place of the old one.
-        Some(Limiter::Blocked(renewed)) => *blocked = *renewed,
-        Some(limiter) => blocked.limiter = limiter,
-        None => {}
-    }
-    let is_forgotten = blocked.block.is_forgotten(now_ms);
-    Ok(is_forgotten.then(|| blocked.limiter.clone()))
-}
-
 #[inline(always)]
 fn commit_form<M: MeterForm>(
     state: Option<&mut LimiterMut<'_>>,
@@ -365,18 +385,11 @@ fn commit_form<M: MeterForm>(
     now_ms: u64,
 ) -> Result<Option<Limiter>, Error> {
     let Some(held) = state else {
-        if !matches!(change, Change::Charge(_)) {
-            return Ok(None); // the key has gone since, and with it what was to be changed
-        }
         let mut meters = Meters::<M>::empty();
         meters.change(hit, change, now_ms);
         return Ok(Some(M::wrap(meters)));
     };
-    let block = match change {
-        Change::Block { block, .. } => Some(block),
-        _ => None,
-    };
-    if let (Some(store), None) = (M::of_mut(held), block) {
+    if let Some(store) = M::of_mut(held) {
         if let (Change::Charge(cost), [limit]) = (change, hit.limits) {
             if let Some(mut meter) = store.one().filter(|meter| meter.is_for(limit)) {
                 meter.charge(&hit.ask(0, limit, now_ms), cost, hit.at_ms());
@@ -392,26 +405,21 @@ fn commit_form<M: MeterForm>(
     let copied = copied.or_else(|| M::upgrade(held.by_ref(), now_ms));
     let mut meters = copied.ok_or_else(|| other_algorithm::<M>(held.by_ref()))?;
     meters.change(hit, change, now_ms);
-    let limiter = M::wrap(meters);
-    Ok(Some(match block {
-        None => limiter,
-        Some(block) => Limiter::Blocked(Box::new(Blocked { block, limiter })),
-    }))
+    Ok(Some(M::wrap(meters)))
 }
 
 #[cold]
 fn other_algorithm<M: Meter>(held: LimiterRef) -> Error {
-    Error::HoldsAlgorithm {
-        holds: held.algorithm(),
-        asked: M::ALGORITHM,
-    }
+    let asked = M::ALGORITHM;
+    let holds = held.algorithm().unwrap_or(asked);
+    Error::HoldsAlgorithm { holds, asked }
 }
 
 /// What a hit is quoted on.
 #[derive(Clone, Copy)]
 struct Asked<'a> {
     state: Option<LimiterRef<'a>>,
-    block: Option<Block>,
+    notes: Option<&'a Notes>,
     others: bool,
 }
 
@@ -432,10 +440,10 @@ impl Asked<'_> {
                     return self.quote_one(meter, limit, hit, now_ms, quote);
                 }
             }
-            return Meters::quote(meters, self.block, self.others, hit, now_ms, quote);
+            return Meters::quote(meters, self.notes, self.others, hit, now_ms, quote);
         }
         let upgraded = M::upgrade(held, now_ms).ok_or_else(|| other_algorithm::<M>(held))?;
-        Meters::quote(&upgraded.0, self.block, self.others, hit, now_ms, quote)
+        Meters::quote(&upgraded.0, self.notes, self.others, hit, now_ms, quote)
     }
 
     /// The usual key and hit have one window: this is compiled for them, each loop being one round.
@@ -450,7 +458,7 @@ impl Asked<'_> {
     ) -> Result<(), Error> {
         let (meters, limits) = (std::slice::from_ref(meter), std::slice::from_ref(limit));
         let hit = &Hit { limits, ..*hit };
-        Meters::quote(meters, self.block, self.others, hit, now_ms, quote)
+        Meters::quote(meters, self.notes, self.others, hit, now_ms, quote)
     }
 }
 
@@ -458,7 +466,7 @@ impl<M: Meter> Meters<M> {
     #[inline(always)]
     pub(super) fn quote(
         meters: &[M],
-        block: Option<Block>,
+        notes: Option<&Notes>,
         others: bool,
         hit: &Hit,
         now_ms: u64,
@@ -474,8 +482,12 @@ impl<M: Meter> Meters<M> {
                 Self::reserve(meters, hit, reserve_ms, now_ms, quote)?;
             }
         }
-        let shut_ms = block.map_or(0, |block| block.left_ms(now_ms));
-        if shut_ms > 0 && hit.cost >= 0 {
+        // Refunds go on, and so does who holds a lease.
+        let shut_ms = match notes {
+            Some(notes) if hit.cost >= 0 && own == 0 => notes.left_ms(now_ms),
+            _ => 0,
+        };
+        if shut_ms > 0 {
             quote.fits = false;
         }
         let lets_through = quote.fits && others;
@@ -489,7 +501,7 @@ impl<M: Meter> Meters<M> {
         } else {
             quote.taken = 0;
             let is_ahead = Self::is_ahead(meters, hit, now_ms);
-            if is_ahead || block.is_some_and(|block| block.is_ahead(now_ms)) {
+            if is_ahead || notes.is_some_and(|notes| notes.is_ahead(now_ms)) {
                 quote.change = Change::Rewind;
             }
             Self::judge_before(meters, hit, needed, now_ms, quote);
@@ -500,13 +512,13 @@ impl<M: Meter> Meters<M> {
         if hit.rare.at_ms.is_some() && !lets_through {
             Self::judge_late(meters, hit, now_ms, quote);
         }
-        if shut_ms > 0 && hit.cost >= 0 {
+        if shut_ms > 0 {
             Self::shut(shut_ms, quote);
         } else if !(quote.fits || hit.force || hit.rare.block_ms.is_empty())
             && hit.cost > 0
             && others
         {
-            Self::start_block(block, hit, needed, now_ms, quote);
+            Self::start_block(notes, hit, needed, now_ms, quote);
         }
         Ok(())
     }
@@ -781,13 +793,15 @@ impl<M: Meter> Meters<M> {
 
     /// Shuts the key, if the hit could have fitted: the limits that denied start anew.
     #[cold]
-    fn start_block(before: Option<Block>, hit: &Hit, needed: u64, now_ms: u64, quote: &mut Quote) {
+    fn start_block(notes: Option<&Notes>, hit: &Hit, needed: u64, now_ms: u64, quote: &mut Quote) {
         if hit.limits.iter().any(|limit| needed > limit.limit()) {
             return;
         }
+        let before = notes.and_then(|notes| notes.block);
         let before = before.filter(|block| !block.is_forgotten(now_ms));
-        let strikes = before.map_or(0, |block| block.strikes).saturating_add(1);
-        let nth = usize::try_from(strikes - 1).unwrap_or(usize::MAX);
+        let passed = before.map_or(0, |block| block.strikes.get());
+        let strikes = NonZero::<u32>::MIN.saturating_add(passed);
+        let nth = usize::try_from(passed).unwrap_or(usize::MAX);
         let length_ms = hit.rare.block_ms.get(nth).or(hit.rare.block_ms.last());
         let length_ms = length_ms.copied().unwrap_or(0);
         let mut emptied = 0;

@@ -5,7 +5,7 @@
 //! too large for that, it stands at the head of the box.)
 //!
 //! ```text
-//! key -> robj -> moduleValue { type, value } -> MaybePacked<..>, Meters<..>, Blocked, or a code and Regional
+//! key -> robj -> moduleValue { type, value } -> MaybePacked<..>, Meters<..>, Noted, or a code and Regional
 //!                                    `-- address | code
 //! ```
 

@@ -208,22 +208,28 @@ fn retry(call: &Call, retry: Retry) {
     }
 }
 
-/// A map: the algorithm, an array with one map per window, of leases their list, and of a key that is or was blocked its
-/// block.
+/// A map: the algorithm, nil where nothing has been used yet; an array with one map per window; of leases their list; of a key
+/// that is or was blocked its block; and of one that is shut by order that.
 pub fn limiter(call: &Call, held: &mut LimiterMut, now_ms: u64) {
     let algorithm = held.algorithm();
     let readings = held.reading(now_ms);
     let block = held.block(now_ms);
-    let is_lease = algorithm == Algorithm::Lease;
-    call.reply_map(2 + usize::from(is_lease) + usize::from(block.is_some()));
+    let shut = held.shut(now_ms);
+    let notes = usize::from(block.is_some()) + usize::from(shut.is_some());
+    call.reply_map(2 + usize::from(held.leases().is_some()) + notes);
     call.reply_bytes(b"algorithm");
-    call.reply_bytes(algorithm.name().as_bytes());
+    match algorithm {
+        Some(algorithm) => call.reply_bytes(algorithm.name().as_bytes()),
+        None => call.reply_null(),
+    }
     call.reply_bytes(b"limits");
     call.reply_array(readings.len());
     let regions = held.regional().map(|regional| regional.regions(now_ms));
     for (place, each) in readings.iter().enumerate() {
         let regions = regions.as_ref().and_then(|regions| regions.get(place));
-        reading(call, algorithm, each, regions.map(Vec::as_slice));
+        if let Some(algorithm) = algorithm {
+            reading(call, algorithm, each, regions.map(Vec::as_slice));
+        }
     }
     if let Some(leases) = held.leases() {
         each_lease(call, leases, now_ms);
@@ -232,12 +238,17 @@ pub fn limiter(call: &Call, held: &mut LimiterMut, now_ms: u64) {
         call.reply_bytes(b"block");
         call.reply_map(3);
         count(call, "left_ms", block.left_ms(now_ms));
-        count(call, "nth", u64::from(block.strikes));
+        count(call, "nth", u64::from(block.strikes.get()));
         count(
             call,
             "forgotten_after_ms",
             block.forgotten_at_ms().saturating_sub(now_ms),
         );
+    }
+    if let Some(shut) = shut {
+        call.reply_bytes(b"block_by_order");
+        call.reply_map(1);
+        count(call, "left_ms", shut.left_ms(now_ms));
     }
 }
 

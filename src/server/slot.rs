@@ -105,6 +105,14 @@ impl<'key> Slot<'key> {
         self.held = Some(unsafe { data_type::held(value) });
     }
 
+    /// Holds no usage any more: the key goes, unless what it keeps besides has an end of its own.
+    pub fn empty(&mut self, now_ms: u64) {
+        match &mut self.held {
+            Some(Form::Noted(noted)) if noted.notes.left_ms(now_ms) > 0 => noted.limiter = None,
+            _ => self.delete(),
+        }
+    }
+
     /// Deletes the key, and with it what it held.
     pub fn delete(&mut self) {
         if self.held.take().is_some() {

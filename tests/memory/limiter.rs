@@ -4,12 +4,13 @@ use crate::counting;
 use ratelimit::core::algorithm::meter::Allocations;
 use ratelimit::core::calendar::Window;
 use ratelimit::core::limit::{Algorithm, Limit};
-use ratelimit::core::limiter::{Block, Blocked, Limiter};
+use ratelimit::core::limiter::{Block, Limiter, Noted};
 use ratelimit::core::quote::regional::Here;
 use ratelimit::core::quote::{self, Hit, Quote, Rare};
 use ratelimit::core::region::origin::Region;
 use ratelimit::core::span::Span;
 use smallvec::{Array, SmallVec};
+use std::num::NonZero;
 
 /// Counts the boxes that it is shown, and the vectors that are allocated.
 struct Shown(usize);
@@ -131,12 +132,11 @@ fn a_limiter_knows_its_memory_and_shows_its_vectors() {
                 let block = Block {
                     until_ms: 2,
                     length_ms: 1,
-                    strikes: 1,
+                    strikes: NonZero::<u32>::MIN,
                 };
-                Limiter::Blocked(Box::new(Blocked {
-                    block,
-                    limiter: make(),
-                }))
+                let mut noted = Noted::of(Some(make()));
+                noted.notes.block = Some(block);
+                Limiter::Noted(Box::new(noted))
             };
             assert_known(
                 &format!("blocked after {hits} hits, {algorithm:?}, {limits:?}"),

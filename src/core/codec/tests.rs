@@ -162,7 +162,7 @@ fn use_accepted(random: &mut Random, bytes: &[u8]) -> bool {
         let Some(limiter) = &mut state else {
             break;
         };
-        let algorithm = limiter.held().algorithm();
+        let algorithm = limiter.algorithm().unwrap_or(Algorithm::Fixed);
         let mut trace = oracle::trace(random, algorithm);
         let mut step = trace.swap_remove(random.index(trace.len()));
         let named = limits.iter().take(MAX_LIMITS).copied().collect::<Limits>();
@@ -191,6 +191,10 @@ fn use_accepted(random: &mut Random, bytes: &[u8]) -> bool {
         }
     }
     true
+}
+
+fn first(kind: u8, algorithm: Algorithm) -> [u8; 3] {
+    [FIRST, kind, algorithm as u8]
 }
 
 #[test]
@@ -774,6 +778,33 @@ fn states_of_the_second_version_that_no_limiter_writes_are_refused() {
     assert!(!blocked([9_000, 9_000, 1], 3, &[1, 5, 1_000, 0]), "leases");
     let twice = &[9_000, 9_000, 1, 0, 1, 5, 1_000, 7_000, 3];
     assert!(!blocked([9_000, 9_000, 1], 6, twice), "blocked twice");
+    // Noted: flags, then what they say: a block, a block by order, a form and its state.
+    let noted = |flags: u8, notes: &[u64], form: Option<u8>, state: &[u64]| {
+        let mut parts = vec![Byte(SECOND), Byte(NOTED), Byte(flags)];
+        parts.extend(n(notes));
+        parts.extend(form.map(Byte));
+        parts.extend(n(state));
+        is_read(&parts)
+    };
+    let leases = &[1, 5, 1_000, 0];
+    let shut = [9_000, 9_000];
+    assert!(noted(HAS_SHUT, &shut, None, &[]), "nothing is used");
+    assert!(noted(HAS_SHUT | HAS_USAGE, &shut, Some(0), fixed));
+    assert!(noted(HAS_SHUT | HAS_USAGE, &shut, Some(3), leases));
+    let both = [8_000, 8_000, 1, 9_000, 9_000];
+    let all = HAS_BLOCK | HAS_SHUT | HAS_USAGE;
+    assert!(noted(all, &both, Some(0), fixed));
+    assert!(!noted(all, &both, Some(3), leases), "leases, and a block");
+    assert!(!noted(HAS_BLOCK | HAS_SHUT, &both, None, &[]), "no usage");
+    assert!(!noted(BLOCKED, &both[..3], Some(0), fixed), "another code");
+    assert!(!noted(HAS_USAGE, &[], Some(0), fixed), "no notes");
+    assert!(!noted(0, &[], None, &[]), "nothing");
+    assert!(!noted(128 | HAS_SHUT, &shut, None, &[]), "an unknown flag");
+    assert!(!noted(HAS_SHUT, &[9_000, 9_001], None, &[]), "before epoch");
+    assert!(!noted(HAS_SHUT, &[9_000, 0], None, &[]), "for no time");
+    let twice = &[9_000, 9_000, 1, 0, 1, 5, 1_000, 7_000, 3];
+    assert!(!noted(HAS_SHUT | HAS_USAGE, &shut, Some(6), twice));
+    assert!(!noted(HAS_SHUT | HAS_USAGE, &shut, Some(NOTED), &shut));
 }
 
 /// As in Asia/Almaty, which set its clocks back for good in 2024.

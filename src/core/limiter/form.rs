@@ -5,7 +5,7 @@
 //! what it points to ([`Headed`]). So there is room for as many as a byte can count, and those that most keys have take no
 //! more than they hold.
 
-use super::block::Blocked;
+use super::noted::Noted;
 use super::packed::MaybePacked;
 use super::regional::Regional;
 use super::Meters;
@@ -36,8 +36,8 @@ macro_rules! forms {
                 Dated = 4: Meters<Dated>,
                 /// Token buckets that can be settled by time.
                 Stamped = 5: Meters<Stamped>,
-                /// One of the others that has been blocked.
-                Blocked = 6: Blocked,
+                /// One of the others, or none, and what its key keeps beside its usage. (Encoded, it also has the code 8.)
+                Noted = 6: Noted,
             }
             headed {
                 /// What several regions share.

@@ -385,8 +385,8 @@ impl Regional {
 }
 
 impl State for Regional {
-    fn algorithm(&self) -> Algorithm {
-        self.body.algorithm()
+    fn algorithm(&self) -> Option<Algorithm> {
+        Some(self.body.algorithm())
     }
 
     fn reading(&self, now_ms: u64) -> Readings {
@@ -448,17 +448,17 @@ pub fn merge(
     own: Region,
 ) -> Result<(Option<Limiter>, Received), Error> {
     let asked = payload.body.algorithm();
-    if let Some(held) = state.as_ref() {
-        let holds = held.algorithm();
+    if let Some(holds) = state.as_ref().and_then(|held| held.algorithm()) {
         if holds != asked {
             return Err(Error::HoldsAlgorithm { holds, asked });
         }
     }
     let mut state = state;
-    if let Some(Form::Blocked(blocked)) = state {
-        let (limiter, received) = merge(Some(&mut blocked.limiter.held()), payload, setting, own)?;
-        if let Some(limiter) = limiter {
-            blocked.limiter = limiter;
+    if let Some(Form::Noted(noted)) = state {
+        let mut held = noted.limiter.as_mut().map(Limiter::held);
+        let (limiter, received) = merge(held.as_mut(), payload, setting, own)?;
+        if limiter.is_some() {
+            noted.limiter = limiter;
         }
         return Ok((None, received));
     }
@@ -497,7 +497,7 @@ pub enum Left {
 
 /// Forgets what was used until `reset_ms`, and any block.
 pub fn reset(held: &mut LimiterMut, reset_ms: u64, now_ms: u64) -> Left {
-    let is_blocked = matches!(held, Form::Blocked(_));
+    let is_noted = matches!(held, Form::Noted(_));
     let Some(regional) = held.regional() else {
         return Left::Nothing;
     };
@@ -505,7 +505,7 @@ pub fn reset(held: &mut LimiterMut, reset_ms: u64, now_ms: u64) -> Left {
     if regional.is_unused(now_ms) {
         return Left::Nothing;
     }
-    if is_blocked {
+    if is_noted {
         Left::Other(Limiter::Regional(regional.clone().into()))
     } else {
         Left::Same

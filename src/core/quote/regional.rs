@@ -7,9 +7,8 @@ use crate::core::algorithm::joint::sliding::JointSliding;
 use crate::core::decision::Retry;
 use crate::core::error::Error;
 use crate::core::limit::{Algorithm, Limit, MAX_LIMITS};
-use crate::core::limiter::block::{Block, Blocked};
 use crate::core::limiter::regional::{Body, InBody, Regional};
-use crate::core::limiter::{Form, Limiter, LimiterMut, Meters};
+use crate::core::limiter::{Form, Limiter, LimiterMut, Meters, Notes};
 use crate::core::region::origin::Region;
 use crate::core::region::share::{Marks, Share};
 use arrayvec::ArrayVec;
@@ -59,7 +58,7 @@ fn quote_joint<J: InBody>(
     }
     let Asked {
         state,
-        block,
+        notes,
         others,
     } = asked;
     let region = hit.rare.here.map_or(Region::UNNAMED, |here| here.region);
@@ -80,9 +79,9 @@ fn quote_joint<J: InBody>(
         // Compiled for the usual key and hit, as in `Asked::quote`.
         let (meters, limits) = (std::slice::from_ref(meter), std::slice::from_ref(limit));
         let hit = &Hit { limits, ..*hit };
-        Meters::quote(meters, block, others, hit, now_ms, out)?;
+        Meters::quote(meters, notes, others, hit, now_ms, out)?;
     } else {
-        Meters::quote(meters, block, others, hit, now_ms, out)?;
+        Meters::quote(meters, notes, others, hit, now_ms, out)?;
     }
     let rare = hit.rare;
     // A turn that is reserved is the region's own, and a settlement is of what was let through before.
@@ -100,14 +99,14 @@ fn quote_joint<J: InBody>(
     if out.taken == hit.cost && share.has_room(&out.decision.verdicts, recent, cost, now_ms) {
         return Ok(());
     }
-    hold(meters, block, others, hit, recent, now_ms, out)
+    hold(meters, notes, others, hit, recent, now_ms, out)
 }
 
 /// The share rule, looked at closely: of what was charged lately, some may not count any more. What it holds is quoted anew.
 #[cold]
 fn hold<J: InBody>(
     meters: &[J],
-    block: Option<Block>,
+    notes: Option<&Notes>,
     others: bool,
     hit: &Hit,
     recent: u64,
@@ -152,9 +151,9 @@ fn hold<J: InBody>(
             rare: &rare,
             ..*hit
         };
-        return Meters::quote(meters, block, others, &part, now_ms, out);
+        return Meters::quote(meters, notes, others, &part, now_ms, out);
     }
-    Meters::quote(meters, block, false, hit, now_ms, out)?;
+    Meters::quote(meters, notes, false, hit, now_ms, out)?;
     out.fits = false;
     for (verdict, (room, wait_ms)) in out.decision.verdicts.iter_mut().zip(rooms) {
         if room < needed {
@@ -239,11 +238,7 @@ fn commit_joint<J: InBody>(
         // Whatever was used before the reset is over everywhere. The next origin begins later all the same.
         (regional.reset_ms, regional.remembers_ms) = (0, 0);
     }
-    let Change::Block { block, .. } = change else {
-        return Ok(fresh.map(|regional| Limiter::Regional(regional.into())));
-    };
-    let limiter = Limiter::Regional(regional.clone().into());
-    Ok(Some(Limiter::Blocked(Box::new(Blocked { block, limiter }))))
+    Ok(fresh.map(|regional| Limiter::Regional(regional.into())))
 }
 
 #[cfg(test)]

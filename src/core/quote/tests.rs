@@ -268,7 +268,7 @@ fn a_block_lasts_to_the_millisecond_and_grows_and_is_forgotten() {
     let third = second + DAY + DAY - 1;
     assert_eq!(try_out(&mut key, third).2, 86_400_000);
     let block = key.state.as_mut().unwrap().held().block(third).unwrap();
-    assert_eq!((block.strikes, block.until_ms), (3, third + DAY));
+    assert_eq!((block.strikes.get(), block.until_ms), (3, third + DAY));
     // Out of it for as long as it lasted: forgotten.
     let fourth = third + DAY + DAY;
     assert_eq!(try_out(&mut key, fourth).2, 3_600_000);

@@ -43,14 +43,17 @@ impl Slot<'_> {
         let Some(held) = self.held_mut() else {
             return Ok(0);
         };
-        let holds = held.algorithm();
-        let leases = held.leases().ok_or(Error::HoldsAlgorithm {
-            holds,
-            asked: Algorithm::Lease,
-        })?;
+        let asked = Algorithm::Lease;
+        let holds = held.algorithm().unwrap_or(asked);
+        let Some(leases) = held.leases() else {
+            return match holds {
+                Algorithm::Lease => Ok(0), // it is shut, and nothing has been used yet
+                _ => Err(Error::HoldsAlgorithm { holds, asked }),
+            };
+        };
         let released = leases.release(ids, now_ms);
         if released > 0 && leases.is_empty() {
-            self.delete();
+            self.empty(now_ms);
         } else if released > 0 {
             self.keep_ttl();
         }

@@ -3,9 +3,10 @@
 use super::*;
 use crate::core::algorithm::fixed::Fixed;
 use crate::core::calendar::Window;
-use crate::core::limiter::block::{Block, Blocked};
 use crate::core::limiter::MeterForm;
+use crate::core::limiter::{Block, Noted};
 use crate::core::quote::{self, Hit};
+use std::num::NonZero;
 
 /// Half a second into a window of 1 s.
 const NOW_MS: u64 = 1_000_000_500;
@@ -301,9 +302,11 @@ fn a_blocked_key_says_what_regions_share_of_it() {
         let block = Block {
             until_ms: 2,
             length_ms: 1,
-            strikes: 1,
+            strikes: NonZero::<u32>::MIN,
         };
-        Limiter::Blocked(Box::new(Blocked { block, limiter }))
+        let mut noted = Noted::of(Some(limiter));
+        noted.notes.block = Some(block);
+        Limiter::Noted(Box::new(noted))
     };
     for renewed in [false, true] {
         assert_eq!(limiter(renewed).held().is_renewed(), renewed);

@@ -1,0 +1,137 @@
+//! What a key keeps beside its usage.
+//!
+//! Each note is a field of [`Notes`], with a flag of its own in the encoding (see [`crate::core::codec`]). A key that has
+//! none is one of the other forms, and pays for none of this.
+
+use super::block::{Block, Shut};
+use super::{Limiter, Readings, State};
+use crate::core::algorithm::meter::Allocations;
+use crate::core::limit::Algorithm;
+
+/// A limiter, and what its key keeps beside its usage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Noted {
+    /// What has been used; `None` where nothing has. Never itself `Noted`.
+    pub limiter: Option<Limiter>,
+    /// What is noted: something at least.
+    pub notes: Notes,
+}
+
+/// What may be noted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Notes {
+    /// The block that a denied hit has started. It is of usage, so there is a limiter.
+    pub block: Option<Block>,
+    /// The block by order.
+    pub shut: Option<Shut>,
+}
+
+impl Noted {
+    /// Makes room for notes on what a key holds; `None` is an absent key.
+    pub fn of(limiter: Option<Limiter>) -> Self {
+        match limiter {
+            Some(Limiter::Noted(noted)) => *noted,
+            limiter => Self {
+                limiter,
+                notes: Notes::default(),
+            },
+        }
+    }
+
+    /// Forgets the notes that are over. What takes its place where none is left: the limiter alone.
+    pub fn forget(&mut self, now_ms: u64) -> Option<Limiter> {
+        if self.limiter.is_some() {
+            self.notes.forget(now_ms);
+        }
+        self.notes.is_empty().then(|| self.limiter.take()).flatten()
+    }
+}
+
+impl Notes {
+    /// Whether nothing is noted.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// For how many milliseconds more the key is shut.
+    pub fn left_ms(&self, now_ms: u64) -> u64 {
+        self.shuts()
+            .map(|shut| shut.left_ms(now_ms))
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// Whether anything is too far in the future: the clock has stepped back.
+    pub(in crate::core) fn is_ahead(&self, now_ms: u64) -> bool {
+        self.shuts().any(|shut| shut.is_ahead(now_ms))
+    }
+
+    /// Moves to the present what is too far in the future.
+    pub(in crate::core) fn rewind(&mut self, now_ms: u64) {
+        if let Some(block) = &mut self.block {
+            block.rewind(now_ms);
+        }
+        if let Some(shut) = &mut self.shut {
+            shut.rewind(now_ms);
+        }
+    }
+
+    fn forget(&mut self, now_ms: u64) {
+        self.block = self.block.filter(|block| !block.is_forgotten(now_ms));
+        self.shut = self.shut.filter(|shut| !shut.is_over(now_ms));
+    }
+
+    /// The ladder's block and the one by order.
+    fn shuts(&self) -> impl Iterator<Item = Shut> {
+        let block = self.block.map(|block| block.shut());
+        block.into_iter().chain(self.shut)
+    }
+
+    /// When nothing is noted any more.
+    fn over_at_ms(&self) -> u64 {
+        let forgotten_ms = self.block.map_or(0, |block| block.forgotten_at_ms());
+        let open_ms = self.shut.map_or(0, |shut| shut.until_ms);
+        forgotten_ms.max(open_ms)
+    }
+
+    /// When a key that keeps nothing else is to expire. (A block by order has an end that is told, so its key goes with it.)
+    fn expires_ms(&self) -> u64 {
+        let forgotten_ms = self
+            .block
+            .map_or(0, |block| block.forgotten_at_ms() + 1_000);
+        let open_ms = self.shut.map_or(0, |shut| shut.until_ms);
+        forgotten_ms.max(open_ms)
+    }
+}
+
+impl State for Noted {
+    fn algorithm(&self) -> Option<Algorithm> {
+        self.limiter.as_ref()?.algorithm()
+    }
+
+    fn reading(&self, now_ms: u64) -> Readings {
+        let limiter = self.limiter.as_ref();
+        limiter.map_or_else(Readings::new, |limiter| limiter.reading(now_ms))
+    }
+
+    fn unused_at_ms(&self) -> u64 {
+        let unused_ms = self.limiter.as_ref().map_or(0, Limiter::unused_at_ms);
+        unused_ms.max(self.notes.over_at_ms())
+    }
+
+    fn expires_ms(&self) -> u64 {
+        let expires_ms = self.limiter.as_ref().map_or(0, Limiter::expires_ms);
+        expires_ms.max(self.notes.expires_ms())
+    }
+
+    fn visit_allocations(&mut self, visitor: &mut impl Allocations) {
+        if let Some(limiter) = &mut self.limiter {
+            limiter.held().visit_allocations(visitor);
+            limiter.visit_box(visitor);
+        }
+    }
+
+    fn heap_bytes(&self) -> usize {
+        self.limiter.as_ref().map_or(0, Limiter::bytes)
+    }
+}
