@@ -60,6 +60,9 @@ GAUGES = {
     "ratelimit_collected_timestamp_seconds": ("When the server was asked: what it told stands for a second.", []),
     "ratelimit_module_info": ("The module's version.", ["version"]),
     "ratelimit_replica": ("Whether it is a replica.", []),
+    "ratelimit_replica_link_up": ("Of a replica: whether it is connected to its primary and in sync.", []),
+    "ratelimit_replica_heard_seconds": ("Of a replica that is connected: how long ago its primary sent something.", []),
+    "ratelimit_replica_lag_seconds": ("Of a primary: how long ago each replica said how far it is.", ["replica"]),
     "ratelimit_policies": ("Policies.", []),
     "ratelimit_policies_fingerprint": ("Always 1: the fingerprint of the lasting policies.", ["fingerprint"]),
     "ratelimit_deny_list_entries": ("Entries of a deny list.", ["list"]),
@@ -170,6 +173,7 @@ class Collector:
         for metric, field in FROM_INFO.items():
             samples.add(metric, overview.number(field), server)
         samples.add("ratelimit_replica", int(overview.text("role") == "slave"), server)
+        self.add_replication(samples, server, overview)
         samples.add("ratelimit_module_info", 1, server, overview.text("ratelimit_version"))
         samples.add("ratelimit_policies_fingerprint", 1, server, overview.policies_fingerprint)
         # A note is told by what is in it.
@@ -191,6 +195,13 @@ class Collector:
         for name, note in sorted(notes.items())[: self.max_names]:
             samples.add("ratelimit_deny_sync_timestamp_seconds", note.at, server, name)
             samples.add("ratelimit_deny_sync_entries", note.entries, server, name)
+
+    def add_replication(self, samples, server, overview):
+        if overview.text("role") == "slave":
+            samples.add("ratelimit_replica_link_up", int(overview.text("master_link_status") == "up"), server)
+            samples.add("ratelimit_replica_heard_seconds", overview.number("master_last_io_seconds_ago"), server)
+        for replica, seconds in reading.replicas(overview.fields).items():
+            samples.add("ratelimit_replica_lag_seconds", seconds, server, replica)
 
 
 def ask(node):

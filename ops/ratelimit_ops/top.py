@@ -85,7 +85,8 @@ class Row:
 def drift(overviews):
     """What differs between servers that are meant to be alike, as one line; empty where nothing does."""
     lists = {name for overview in overviews for name in overview.lists if not name.endswith(synced.SUFFIX)}
-    found = ["policies"] if len({overview.policies_fingerprint for overview in overviews}) > 1 else []
+    found = ["versions"] if len({overview.text("ratelimit_version") for overview in overviews}) > 1 else []
+    found += ["policies"] if len({overview.policies_fingerprint for overview in overviews}) > 1 else []
     for name in sorted(lists):
         if len({overview.lists[name].fingerprint if name in overview.lists else None for overview in overviews}) > 1:
             found.append("deny list " + name)

@@ -2,8 +2,10 @@
 
 import itertools
 import json
+import os
 import re
 import subprocess
+import sys
 import threading
 import time
 import unittest
@@ -11,7 +13,7 @@ import urllib.parse
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from .support import OPS, SHIPPED, Program, Server, eventually, free_port, get, ratelimit, run
+from .support import OPS, ROOT, SHIPPED, Program, Server, eventually, free_port, get, ratelimit, run
 
 PROMETHEUS = OPS / "debs/usr/bin"
 RULES = SHIPPED / "prometheus/rules.yml"
@@ -238,6 +240,8 @@ class Prometheus(unittest.TestCase):
         for here, there in ((server, f"us={cls.other.address}"), (cls.other, f"eu={server.address}")):
             relay = Program(ratelimit("region sync", "--from", here.address, "--to", there))
             cls.addClassCleanup(relay.close)
+        cls.replica = Server(f"replicaof 127.0.0.1 {server.port}", "repl-diskless-sync-delay 0")
+        cls.addClassCleanup(cls.replica.close)
         source = server.dir / "list"
         source.write_text("192.0.2.1\n")
         status, _, said = run("deny sync", "-p", server.port, "bad", source)
@@ -245,13 +249,20 @@ class Prometheus(unittest.TestCase):
         cls.traffic = Traffic(server)
         cls.traffic.start()
         cls.addClassCleanup(cls.traffic.stop)
-        exporter_port, port = free_port(), free_port()
-        named = ["--server", server.address, "--server", cls.other.address]
+        exporter_port, application_port, port = free_port(), free_port(), free_port()
+        application = Program(
+            [sys.executable, ROOT / "tests/ops/application.py", server.port, free_port(), application_port],
+            env={**os.environ, "PYTHONPATH": str(ROOT / "clients/python")},
+        )
+        cls.addClassCleanup(application.close)
+        application.await_url(f"http://127.0.0.1:{application_port}/metrics")
+        named = itertools.chain.from_iterable(("--server", each.address) for each in (server, cls.other, cls.replica))
         exporter = Program(ratelimit("exporter", *named, "--listen", f"127.0.0.1:{exporter_port}"))
         cls.addClassCleanup(exporter.close)
         exporter.await_url(f"http://127.0.0.1:{exporter_port}/metrics")
         config = (SHIPPED / "prometheus/prometheus.yml").read_text()
         config = config.replace("15s", "1s").replace("127.0.0.1:9878", f"127.0.0.1:{exporter_port}")
+        config += f"  - job_name: shop\n    static_configs:\n      - targets: ['127.0.0.1:{application_port}']\n"
         (server.dir / "prometheus.yml").write_text(config.replace("rules.yml", str(RULES)))
         cls.url = f"http://127.0.0.1:{port}"
         prometheus = Program(

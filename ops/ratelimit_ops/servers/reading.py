@@ -143,6 +143,16 @@ def commands(fields):
     return found
 
 
+def replicas(fields):
+    """INFO replication of a primary: how many seconds ago each replica said how far it is."""
+    found = {}
+    for field, value in fields.items():
+        if field.startswith("slave") and field[5:].isdigit():
+            parts = _parts(value)
+            found[f"{parts.get('ip', '')}:{parts.get('port', '')}"] = _number(parts.get("lag", ""))
+    return found
+
+
 class Frequent(NamedTuple):
     """An identifier in a top list: its count, and by how much that may be too high."""
 
