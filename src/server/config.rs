@@ -3,6 +3,7 @@
 
 mod never;
 mod region;
+mod text;
 
 use super::raw::{Call, Loading};
 use crate::core::algorithm::log::{DEFAULT_ENTRIES, MAX_ENTRIES, MIN_ENTRIES};
@@ -11,8 +12,9 @@ use crate::core::node::deny;
 use crate::core::node::policy::DEFAULT_POLICIES;
 use crate::core::node::stats::top::{DEFAULT_IDENTIFIERS, MAX_IDENTIFIERS, MIN_IDENTIFIERS};
 use crate::core::node::stats::{self, DEFAULT_NAMES, MAX_NAMES};
-pub use never::NEVER_DENY;
-pub use region::{sharing, REGION};
+pub use never::never;
+use never::NEVER_DENY;
+pub use region::{known, sharing, REGION};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 /// A setting: an integer within bounds, which the server holds.
@@ -152,7 +154,7 @@ pub fn load(loading: &Loading) -> Result<(), String> {
     }
     loading.add_switch(CL_THROTTLE_NAME, &CL_THROTTLE);
     region::add(loading);
-    loading.add_text_setting(never::NAME, &NEVER_DENY);
+    loading.add_text_setting(NEVER_DENY.name, &NEVER_DENY);
     loading.load_settings()?;
     if loading.has_unknown_settings() {
         return Err(format!(
@@ -166,7 +168,6 @@ pub fn load(loading: &Loading) -> Result<(), String> {
         };
         set(name, value)?;
     }
-    super::regions::check_names();
     Ok(())
 }
 
@@ -174,7 +175,7 @@ pub fn load(loading: &Loading) -> Result<(), String> {
 fn names(prefix: &str) -> String {
     let names = SETTINGS.iter().map(|setting| setting.name);
     let names = names.chain(region::NAMES);
-    let names = names.chain([never::NAME, CL_THROTTLE_NAME]);
+    let names = names.chain([NEVER_DENY.name, CL_THROTTLE_NAME]);
     let names: Vec<String> = names.map(|name| format!("{prefix}{name}")).collect();
     names.join(", ")
 }
@@ -184,7 +185,7 @@ fn set(name: &[u8], value: &[u8]) -> Result<(), String> {
     if name == CL_THROTTLE_NAME.as_bytes() {
         return set_cl_throttle(value);
     }
-    if name == never::NAME.as_bytes() {
+    if name == NEVER_DENY.name.as_bytes() {
         let taken = NEVER_DENY.take(value);
         return taken.map_err(|why| format!("ratelimit: {why}"));
     }

@@ -3,7 +3,7 @@
 use super::commands::policy;
 use super::raw::{now_ms, Call, Loading};
 use super::registry;
-use super::{config, journal};
+use super::{config, journal, regions};
 use redis_module::server_events::{LoadingSubevent, ServerRole};
 use redis_module::Context;
 use redis_module_macros::{
@@ -47,7 +47,7 @@ fn on_loading(context: &Context, event: LoadingSubevent) {
 /// This server has come to be a primary, or a replica.
 #[role_changed_event_handler]
 fn on_role_changed(_: &Context, _: ServerRole) {
-    super::regions::begin_term();
+    regions::begin_term();
 }
 
 /// Whether an RDB file is being loaded.
@@ -60,10 +60,11 @@ fn on_fork(call: &Call) {
     }
 }
 
-/// A setting has changed. Others are asked for where they are used.
+/// A setting has changed. Those that are not asked for where they are used are asked for now.
 #[config_changed_event_handler]
 fn on_setting(_: &Context, _: &[&str]) {
-    registry::node(|node| node.stats.set_bounds(config::stats_bounds()));
+    registry::take_settings();
+    regions::take_settings();
 }
 
 /// The server's clock has ticked.
@@ -71,6 +72,6 @@ fn on_setting(_: &Context, _: &[&str]) {
 fn on_tick(context: &Context, _ticks_a_second: u64) {
     registry::node(|node| node.deny.sweep(now_ms(), SWEEP_SLOTS));
     policy::end_due(now_ms());
-    super::regions::check_names();
+    regions::check_names();
     journal::tick(&Call::of(context));
 }

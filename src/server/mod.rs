@@ -65,6 +65,7 @@ fn init(loading: &Loading) -> Result<(), String> {
     loading.check_server()?;
     loading.set_options();
     config::load(loading)?;
+    regions::check_names();
     register::commands(loading)?;
     loading.create_type(&RATELIMIT)?;
     events::subscribe(loading)

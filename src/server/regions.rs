@@ -35,11 +35,16 @@ static REGIONS: Guarded = Guarded(RefCell::new(None));
 pub fn with<T>(body: impl FnOnce(&mut Regions) -> T) -> T {
     debug_assert!(is_main_thread());
     let mut regions = REGIONS.0.borrow_mut();
-    let regions = regions.get_or_insert_with(|| Regions {
-        ring: Ring::new(random_seeds()[0]),
-        peers: Peers::default(),
-        name: config::REGION.get(),
-        is_told: false,
+    let regions = regions.get_or_insert_with(|| {
+        let name = config::REGION.get();
+        let mut peers = Peers::default();
+        peers.set_known(config::known(), name);
+        Regions {
+            ring: Ring::new(random_seeds()[0]),
+            peers,
+            name,
+            is_told: false,
+        }
     });
     let name = config::REGION.get();
     if regions.name != name {
@@ -48,6 +53,16 @@ pub fn with<T>(body: impl FnOnce(&mut Regions) -> T) -> T {
         regions.ring.clear();
     }
     body(regions)
+}
+
+/// Goes by the settings as they are now.
+pub fn take_settings() {
+    with(|regions| {
+        let known = config::known();
+        if regions.peers.known() != &known {
+            regions.peers.set_known(known, regions.name);
+        }
+    });
 }
 
 /// Says so in the log, once, where no region is listed: whoever may send usage may do so under any name.

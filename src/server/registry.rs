@@ -2,7 +2,6 @@
 
 use super::config;
 use super::raw::{is_main_thread, random_seeds};
-use crate::core::node::deny::Never;
 use crate::core::node::{Bounds, Node};
 use std::cell::{RefCell, RefMut};
 use std::ffi::CStr;
@@ -70,11 +69,12 @@ fn there(registry: &mut Option<Registry>) -> &mut Registry {
     registry.get_or_insert_with(Registry::new)
 }
 
-/// Says anew what is never denied, if there is a node already: a new one asks the setting.
-pub fn set_never(never: Never) {
-    if let Some(registry) = guard().as_mut() {
-        registry.node.deny.set_never(never);
-    }
+/// Goes by the settings as they are now.
+pub fn take_settings() {
+    node(|node| {
+        node.stats.set_bounds(config::stats_bounds());
+        node.deny.set_never(config::never());
+    });
 }
 
 /// How much there may be, as configured now.
@@ -103,6 +103,6 @@ impl Registry {
 
 fn new_node() -> Node {
     let mut node = Node::new(&bounds(), random_seeds());
-    node.deny.set_never(config::NEVER_DENY.never());
+    node.deny.set_never(config::never());
     node
 }

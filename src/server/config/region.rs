@@ -1,15 +1,14 @@
 //! Settings of regions: this server's own name, the names that are known, and how the share rule holds hits.
 
+use super::text::{TextSetting, Told};
 use crate::core::region::origin::Region;
 use crate::core::region::peers::{Known, Sharing, MAX_KNOWN};
 use crate::server::raw::Loading;
-use crate::server::regions;
 use redis_module::configuration::{
     ConfigurationContext, ConfigurationValue, EnumConfigurationValue,
 };
-use redis_module::{RedisError, RedisModuleString, RedisString};
-use std::mem::ManuallyDrop;
-use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use redis_module::{RedisError, RedisString};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 const REGION_NAME: &str = "region";
 const KNOWN_NAME: &str = "regions";
@@ -37,33 +36,9 @@ pub fn set(name: &[u8], value: &[u8]) -> Option<Result<(), String>> {
         });
     }
     if name == KNOWN_NAME.as_bytes() {
-        return Some(take_known(value).or_else(|text| refused(KNOWN_NAME, text)));
+        return Some(KNOWN.take(value).or_else(|text| refused(KNOWN_NAME, text)));
     }
     (name == SHARING_NAME.as_bytes()).then(|| take_sharing(value))
-}
-
-/// What a text setting was told to the server last. The server takes what it is told for ours and does not free it, so it is
-/// told the same string while the text is the same: who watches all settings would otherwise leave one behind each time.
-pub(super) struct Told(AtomicPtr<RedisModuleString>);
-
-impl Told {
-    pub(super) const fn nothing() -> Self {
-        Self(AtomicPtr::new(std::ptr::null_mut()))
-    }
-
-    pub(super) fn tell(&self, text: String) -> RedisString {
-        let again = |string| RedisString::from_redis_module_string(std::ptr::null_mut(), string);
-        let told = self.0.load(Ordering::Relaxed);
-        if !told.is_null() {
-            let told = again(told);
-            if told.as_slice() == text.as_bytes() {
-                return told;
-            }
-        }
-        let string = ManuallyDrop::new(RedisString::create(None, text)).inner;
-        self.0.store(string, Ordering::Relaxed);
-        again(string)
-    }
 }
 
 /// The setting `region`: this server's region, as a number; 0 where it has none.
@@ -120,32 +95,23 @@ impl ConfigurationValue<RedisString> for RegionSetting {
     }
 }
 
-/// The setting `regions`: those that are known. They are kept where they are asked for.
-struct KnownSetting(Told);
+/// The setting `regions`: those that are known.
+static KNOWN: TextSetting = TextSetting::new(KNOWN_NAME, check_known);
 
-static KNOWN: KnownSetting = KnownSetting(Told::nothing());
+/// The regions that are known; any, where none is listed.
+pub fn known() -> Known {
+    Known::parse(KNOWN.text().as_bytes()).unwrap_or_default() // it was read when it was set
+}
 
-/// Takes a list of names between spaces or commas.
-fn take_known(text: &[u8]) -> Result<(), String> {
+/// A list of names between spaces or commas, told with spaces.
+fn check_known(text: &[u8]) -> Result<String, String> {
     let known = Known::parse(text).ok_or_else(|| {
         format!(
             "expected at most {MAX_KNOWN} names of regions between spaces or commas, each of 1 to {} bytes of a-z, 0-9 and -",
             Region::MAX_BYTES
         )
     })?;
-    regions::with(|regions| regions.peers.set_known(known, REGION.get()));
-    Ok(())
-}
-
-impl ConfigurationValue<RedisString> for KnownSetting {
-    fn get(&self, _: &ConfigurationContext) -> RedisString {
-        let names = regions::with(|regions| regions.peers.known().to_string());
-        self.0.tell(names)
-    }
-
-    fn set(&self, _: &ConfigurationContext, names: RedisString) -> Result<(), RedisError> {
-        take_known(names.as_slice()).map_err(RedisError::String)
-    }
+    Ok(known.to_string())
 }
 
 /// The setting `region-share`.

@@ -1,0 +1,78 @@
+//! Settings that are texts.
+
+use redis_module::configuration::{ConfigurationContext, ConfigurationValue};
+use redis_module::{RedisError, RedisModuleString, RedisString};
+use std::mem::ManuallyDrop;
+use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+/// A setting that is kept as a text, and read where it is used.
+pub struct TextSetting {
+    /// Its name behind `ratelimit.`.
+    pub name: &'static str,
+    /// What CONFIG GET shows of a text that somebody sets; the error says what was expected.
+    check: fn(&[u8]) -> Result<String, String>,
+    text: Mutex<String>,
+    told: Told,
+}
+
+impl TextSetting {
+    /// Empty unless somebody says otherwise.
+    pub const fn new(name: &'static str, check: fn(&[u8]) -> Result<String, String>) -> Self {
+        Self {
+            name,
+            check,
+            text: Mutex::new(String::new()),
+            told: Told::nothing(),
+        }
+    }
+
+    /// The text.
+    pub fn text(&self) -> String {
+        let text = self.text.lock().unwrap_or_else(PoisonError::into_inner);
+        text.clone()
+    }
+
+    /// Takes a text, or says what was expected.
+    pub fn take(&self, text: &[u8]) -> Result<(), String> {
+        let checked = (self.check)(text)?;
+        *self.text.lock().unwrap_or_else(PoisonError::into_inner) = checked;
+        Ok(())
+    }
+}
+
+impl ConfigurationValue<RedisString> for TextSetting {
+    fn get(&self, _: &ConfigurationContext) -> RedisString {
+        self.told.tell(self.text())
+    }
+
+    fn set(&self, _: &ConfigurationContext, text: RedisString) -> Result<(), RedisError> {
+        self.take(text.as_slice()).map_err(RedisError::String)
+    }
+}
+
+/// What a text setting was told to the server last. The server takes what it is told for ours and does not free it, so it is
+/// told the same string while the text is the same: who watches all settings would otherwise leave one behind each time.
+pub struct Told(AtomicPtr<RedisModuleString>);
+
+impl Told {
+    /// To begin with.
+    pub const fn nothing() -> Self {
+        Self(AtomicPtr::new(std::ptr::null_mut()))
+    }
+
+    /// The text as a string of the server's.
+    pub fn tell(&self, text: String) -> RedisString {
+        let again = |string| RedisString::from_redis_module_string(std::ptr::null_mut(), string);
+        let told = self.0.load(Ordering::Relaxed);
+        if !told.is_null() {
+            let told = again(told);
+            if told.as_slice() == text.as_bytes() {
+                return told;
+            }
+        }
+        let string = ManuallyDrop::new(RedisString::create(None, text)).inner;
+        self.0.store(string, Ordering::Relaxed);
+        again(string)
+    }
+}
