@@ -10,6 +10,7 @@ COMMANDS = {
     ("policy", "sync"): ("policy_sync", "make the policies of servers those of a file"),
     ("deny", "sync"): ("deny_sync", "replace a deny list by a file or a URL"),
     ("region", "sync"): ("region_sync", "carry usage from one region's server to the others"),
+    ("size",): ("size", "reckon what a number of limiters takes: memory, files, servers"),
     ("join",): ("join", "give a server that joins the policies and deny lists of another"),
     ("remove",): ("remove", "take the module's data out of servers, so that they can run without it"),
 }
