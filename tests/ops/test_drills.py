@@ -1,4 +1,4 @@
-"""The drills of ops/README.md, run from its own lines on real servers.
+"""The drills of ops/README.md and ops/backup.md, run from its own lines on real servers.
 
 A block marked `console` has commands (`machine$ command`) and, below each, all the lines that it prints. Behind three spaces
 is a comment; one that begins with `varies` lets the line's last number be another, `about` one that a minute makes. Each machine is a server with a place of
@@ -18,7 +18,7 @@ import unittest
 
 from .support import MODULE, ROOT, SHIPPED, Refused, Server, Trouble, eventually, free_port
 
-PAGE = (SHIPPED / "README.md").read_text()
+PAGE = "".join((SHIPPED / page).read_text() for page in ("README.md", "backup.md"))
 FAILED = "Job for redis-server.service failed because the control process exited with error code.\n"
 # What a terminal's user sees of redis-cli is --no-raw's; what a pipe reads is not.
 SHELL = r"""
@@ -226,6 +226,22 @@ class Drills(unittest.TestCase):
         self.assertGreaterEqual(data.count(own), 2, "a key and what is the node's")
         dump.write_bytes(data.replace(own, newer)[:-8] + bytes(8))  # without a checksum
         self.drill("A downgrade")
+
+    def used(self, server):
+        """Three hits, and their statistics are where a restart finds them."""
+        server.call("RL.POLICY SET login SLIDING 5 1d")
+        server.hits(3, "RL.SLIDING login:alice 5 1d POLICY login")
+
+    def test_a_backup_as_an_rdb_file(self):
+        self.used(self.machine("server", 'save "3600 1000000"').server)
+        self.drill("From an RDB file")
+
+    def test_a_backup_as_an_aof(self):
+        server = self.machine("aof", "appendonly yes", "appendfsync always").server
+        self.used(server)
+        log = server.dir / "appendonlydir/appendonly.aof.1.incr.aof"
+        eventually("a record of statistics was written", lambda: b"rl.node" in log.read_bytes().lower().rpartition(b"rl.apply")[2])
+        self.drill("From an AOF")
 
     def test_what_every_rdb_file_keeps(self):
         self.machine("server", 'save "3600 1"').server.call("SET greeting hello")

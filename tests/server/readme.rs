@@ -12,12 +12,15 @@ use crate::support::Server;
 
 const README: &str = include_str!("../../README.md");
 
-const DOCUMENTS: [&str; 8] = [
+const DOCUMENTS: [&str; 11] = [
     "README.md",
     "CHANGELOG.md",
     "clients/README.md",
     "SECURITY.md",
     "ops/README.md",
+    "ops/backup.md",
+    "ops/capacity.md",
+    "ops/prometheus/README.md",
     "scripts/README.md",
     "tests/README.md",
     "scripts/bench.d/results/README.md",
