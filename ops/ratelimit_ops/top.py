@@ -309,27 +309,42 @@ def once(fleet, options):
 
 @contextlib.contextmanager
 def keys():
-    """The terminal tells each key at once, without showing it. Yields a wait that says whether q was pressed."""
-    if not sys.stdin.isatty():
-        yield lambda seconds: time.sleep(seconds)
-        return
-    file = sys.stdin.fileno()
-    before = termios.tcgetattr(file)
+    """The terminal tells each key at once, without showing it. Yields a wait that says whether q was pressed, and draws anew
+    when the terminal has another size."""
+    resized, tell = os.pipe()
+    os.set_blocking(tell, False)
 
-    def is_q_pressed(seconds):
+    def is_q_pressed(seconds, draw_anew):
         until = time.monotonic() + seconds
-        while select.select([file], [], [], max(0, until - time.monotonic()))[0]:
-            read = os.read(file, 64)
-            if not read or b"q" in read.lower():
-                return True
+        while ready := select.select(watched, [], [], max(0, until - time.monotonic()))[0]:
+            if resized in ready:
+                os.read(resized, 4096)
+                draw_anew()
+            if file in ready:
+                read = os.read(file, 64)
+                if not read or b"q" in read.lower():
+                    return True
         return False
 
+    def note_size(_signal, _frame):
+        with contextlib.suppress(BlockingIOError):  # it is full: nobody has looked yet
+            os.write(tell, b".")
+
+    signal.signal(signal.SIGWINCH, note_size)
+    file = sys.stdin.fileno() if sys.stdin.isatty() else None
+    watched = [resized] if file is None else [resized, file]
+    before = None if file is None else termios.tcgetattr(file)
     try:
-        tty.setcbreak(file)
+        if file is not None:
+            tty.setcbreak(file)
         yield is_q_pressed
     finally:
-        with contextlib.suppress(termios.error):  # a terminal that is gone
-            termios.tcsetattr(file, termios.TCSADRAIN, before)
+        signal.signal(signal.SIGWINCH, signal.SIG_DFL)
+        if file is not None:
+            with contextlib.suppress(termios.error):  # a terminal that is gone
+                termios.tcsetattr(file, termios.TCSADRAIN, before)
+        os.close(resized)
+        os.close(tell)
 
 
 def watch(fleet, options):
@@ -345,9 +360,12 @@ def watch(fleet, options):
                     trouble = now.trouble
                 except Trouble as error:
                     trouble = str(error)
-                width, height = shutil.get_terminal_size()
-                draw(frame(title(fleet, options.interval, trouble), before, now, width, height), True)
-                if is_q_pressed(max(0, options.interval - (time.monotonic() - started))):
+
+                def picture(before=before, now=now, heading=title(fleet, options.interval, trouble)):
+                    draw(frame(heading, before, now, *shutil.get_terminal_size()), True)
+
+                picture()
+                if is_q_pressed(max(0, options.interval - (time.monotonic() - started)), picture):
                     return
         finally:
             sys.stdout.write(LEAVE)
