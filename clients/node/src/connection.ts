@@ -84,6 +84,14 @@ class Call<T> extends Waiting {
   }
 }
 
+/** A connection that is being made. Its time is counted as a call's is: a stall of the application is no fault of Redis. */
+class Dial extends Waiting {
+  override readonly isIdle = true;
+  constructor(override readonly expire: () => void) {
+    super();
+  }
+}
+
 export class Connection {
   static readonly #all = new WeakMap<object, Connection>();
   readonly #driver: Driver;
@@ -172,11 +180,11 @@ export class Connection {
     const failed = (error: unknown) => {
       if (epoch === this.#epoch) this.#drop(errorOf(error), true);
     };
-    const timer = setTimeout(() => failed(new Error(`no connection within ${DIAL_MS} ms`)), DIAL_MS);
-    (timer as { unref?(): void }).unref?.();
+    const dial = new Dial(() => failed(new Error(`no connection within ${DIAL_MS} ms`)));
+    Deadlines.of(DIAL_MS).add(dial);
     this.#driver
       .dial(failed, (close) => (this.#closeDial = close))
-      .finally(() => clearTimeout(timer))
+      .finally(() => dial.list?.remove(dial))
       .then((link) => {
         if (epoch !== this.#epoch) return link.close();
         this.#link = link;

@@ -13,14 +13,22 @@ export abstract class Waiting {
   list: Deadlines | undefined;
   previous: Waiting | undefined;
   following: Waiting | undefined;
+  /** The process need not live for it. */
+  readonly isIdle: boolean = false;
   /** Its time is over. */
   abstract expire(): void;
 }
 
 let clock = 0; // ms in which the loop turned
 let turned = 0; // when it was last seen to
-let ticking = false;
 let waiting = 0;
+let busy = 0; // of these, who is not idle
+interface Timer {
+  ref?(): void;
+  unref?(): void;
+}
+let timer: Timer | undefined;
+let isHolding = true; // whether the timer keeps the process alive
 const all = new Set<Deadlines>();
 
 const since = (): number => Math.min(performance.now() - turned, TURN_MS);
@@ -33,8 +41,14 @@ function tick(): void {
   clock += since();
   turned = performance.now();
   for (const list of all) list.expireDue(clock);
-  if (waiting > 0) setTimeout(tick, TICK_MS);
-  else ticking = false;
+  if (waiting > 0) wind();
+  else timer = undefined;
+}
+
+function wind(): void {
+  timer = setTimeout(tick, TICK_MS) as Timer;
+  isHolding = busy > 0;
+  if (!isHolding) timer.unref?.();
 }
 
 /** Those who wait equally long: the first to come is the first to be due. */
@@ -57,10 +71,14 @@ export class Deadlines {
   }
 
   add(one: Waiting): void {
-    if (!ticking) {
-      ticking = true;
+    waiting += 1;
+    if (!one.isIdle) busy += 1;
+    if (!timer) {
       turned = performance.now();
-      setTimeout(tick, TICK_MS);
+      wind();
+    } else if (!isHolding && busy > 0) {
+      isHolding = true;
+      timer.ref?.();
     }
     one.due = clock + since() + this.#ms;
     one.list = this;
@@ -71,7 +89,6 @@ export class Deadlines {
       all.add(this);
     }
     this.#last = one;
-    waiting += 1;
   }
 
   remove(one: Waiting): void {
@@ -83,6 +100,7 @@ export class Deadlines {
     else this.#last = one.previous;
     one.previous = one.following = undefined;
     waiting -= 1;
+    if (!one.isIdle) busy -= 1;
     if (!this.#first) all.delete(this);
   }
 

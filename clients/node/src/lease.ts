@@ -166,6 +166,7 @@ export class Leaser {
       own.abort(error);
     }) : undefined;
     try {
+      own.signal.throwIfAborted(); // it may have been while the lease was asked for: then there is no work
       return { verdict, result: await work(own.signal), lost };
     } finally {
       renewing?.();

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -20,7 +21,7 @@ import (
 )
 
 // The machine that runs the tests is a busy one.
-const slack = 2 * time.Second
+const slack = 4 * time.Second
 
 func limits(t *testing.T, client redis.UniversalClient) *ratelimit.Client {
 	t.Helper()
@@ -42,6 +43,9 @@ func limiter(t *testing.T, client redis.UniversalClient, options ratelimit.Optio
 	}
 	if options.OnError == nil {
 		options.OnError = func(error, int) {}
+	}
+	if options.Timeout == 0 {
+		options.Timeout = 30 * time.Second // for what is not about the deadline
 	}
 	l, err := limits(t, client).Limiter(options)
 	if err != nil {
@@ -81,9 +85,8 @@ func TestAHitIsChargedAtMostOnceAndAnswersWithinItsDeadline(t *testing.T) {
 				const timeout = 300 * time.Millisecond
 				l := limiter(t, client, ratelimit.Options{Prefix: "go-fault", Timeout: timeout})
 				p.set(none)
-				if v := l.Hit(background, "warm"+kind); v.Err != nil {
-					t.Fatal(v.Err)
-				}
+				isUp := func() bool { return l.Hit(background, "warm"+kind).Err == nil }
+				eventually(t, "it is up", isUp)
 				p.set(f)
 				for i := range 3 {
 					key := fmt.Sprintf("%s:%s:%d:%d", name, kind, i, time.Now().UnixNano())
@@ -105,13 +108,7 @@ func TestAHitIsChargedAtMostOnceAndAnswersWithinItsDeadline(t *testing.T) {
 					p.set(f)
 				}
 				p.set(none)
-				recovered := false
-				for range 50 { // connections that broke are made anew
-					recovered = recovered || l.Hit(background, "again"+kind).Err == nil
-				}
-				if !recovered {
-					t.Errorf("%s: it does not come back", kind)
-				}
+				eventually(t, "it is back", isUp) // connections that broke are made anew
 			}
 		})
 	}
@@ -123,8 +120,12 @@ func TestAServerThatIsStoppedHoldsNobodyLongerThanTheDeadline(t *testing.T) {
 	defer stalled.Close()
 	closed := limiter(t, stalled, ratelimit.Options{Prefix: "go-stop", Timeout: 200 * time.Millisecond, Unavailable: ratelimit.Closed})
 	healthy := limiter(t, client(t, 3), ratelimit.Options{Prefix: "go-stop", Limits: []ratelimit.Limit{{Units: 100_000, Window: "1d"}}})
-	_ = syscall.Kill(pid, syscall.SIGSTOP)
 	defer func() { _ = syscall.Kill(pid, syscall.SIGCONT) }()
+	_ = syscall.Kill(pid, syscall.SIGSTOP)
+	eventually(t, "it is stopped", func() bool {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		return err == nil && strings.Contains(string(stat), ") T ")
+	})
 	var group sync.WaitGroup
 	var late, refused atomic.Int32
 	for range 64 {
@@ -223,6 +224,9 @@ func leaser(t *testing.T, client redis.UniversalClient, options ratelimit.Leaser
 	if options.OnError == nil {
 		options.OnError = func(error, int) {}
 	}
+	if options.Timeout == 0 {
+		options.Timeout = 30 * time.Second
+	}
 	l, err := limits(t, client).Leaser(options)
 	if err != nil {
 		t.Fatal(err)
@@ -263,18 +267,18 @@ func TestALeaseWhoseReplyWasLostIsGivenBack(t *testing.T) {
 func TestWorkThatOutlastsItsTtlKeepsItsLease(t *testing.T) {
 	direct := client(t, 3)
 	key := fmt.Sprintf("go-hold:%d", time.Now().UnixNano())
-	l := leaser(t, direct, ratelimit.LeaserOptions{Limit: 2, TTL: "1500ms"})
+	l := leaser(t, direct, ratelimit.LeaserOptions{Limit: 2, TTL: "3s"})
 	var now, most atomic.Int32
 	var group sync.WaitGroup
 	for range 6 {
 		group.Add(1)
 		go func() {
 			defer group.Done()
-			for tries := 0; tries < 3; tries++ {
+			for tries := 0; tries < 2; tries++ {
 				v, err := l.Hold(background, key, func(ctx context.Context) error {
 					most.Store(max(most.Load(), now.Add(1)))
 					defer now.Add(-1)
-					timer := time.NewTimer(3 * time.Second) // the work, twice as long as the ttl
+					timer := time.NewTimer(6 * time.Second) // the work, twice as long as the ttl
 					defer timer.Stop()
 					select {
 					case <-timer.C:

@@ -10,12 +10,14 @@ import { Redis } from "ioredis";
 import { createLeaser, createLimiter } from "ratelimit-client";
 import { createClient } from "redis";
 import { Proxy } from "./proxy.js";
-import { clusterPort, port, stalled } from "./servers.js";
+import { clusterPort, port, stalled, stop, until } from "./servers.js";
 
 const { faults } = JSON.parse(readFileSync(new URL("failures.json", `file://${process.env.RATELIMIT_CLIENT_TESTS}/`), "utf8"));
 const TIMEOUT_MS = 300;
-/** The contract says 50; a busy machine may hold a process up for longer than that. A client that retries takes seconds. */
-const SLACK_MS = 2500;
+/** The contract says 50; a busy machine may hold a process up for longer than that. A client that retries takes 10 s and more. */
+const SLACK_MS = 5000;
+/** For hits that are not about the deadline. */
+const PATIENT_MS = 30_000;
 /** What a client would send again, it has sent by then. */
 const AGAIN_MS = 250;
 
@@ -32,6 +34,13 @@ const timed = async (work) => {
   const since = performance.now();
   const value = await work();
   return [value, performance.now() - since];
+};
+
+/** The first answer of the server's: a busy machine may be late, and a connection has to be made. */
+const up = async (api, key, options) => {
+  let verdict;
+  await until(async () => !(verdict = await api.hit(key, options)).error);
+  return verdict;
 };
 
 /** With their default settings, but for where they connect to; each with the application's own connection, too. */
@@ -62,14 +71,17 @@ for (const [name, open] of Object.entries(clients)) {
           t.after(close);
           const errors = [];
           const events = [];
-          const api = createLimiter({ client, ...limits, timeoutMs: TIMEOUT_MS, unavailable, onError: (error) => errors.push(error), onHit: (event) => events.push(event) });
+          const api = createLimiter({ client, ...limits, timeoutMs: fault.failed ? TIMEOUT_MS : PATIENT_MS, unavailable, onError: (error) => errors.push(error), onHit: (event) => events.push(event) });
           const key = `failures:${name}:${index}:${unavailable}`;
           const isFromStart = fault.fault === "refuse" || fault.fault === "silent";
-          if (!isFromStart) assert.equal((await api.hit("failures:warm")).error, undefined); // connected
+          if (!isFromStart) await up(api, "failures:warm");
           errors.length = events.length = 0;
-          if (!isFromStart) proxy.next = { afterMs: 2 * TIMEOUT_MS, ...fault };
 
-          const [verdict, ms] = await timed(() => api.hit(key));
+          const [verdict, ms] = await timed(() => {
+            const answer = api.hit(key);
+            if (!isFromStart) proxy.next = { ...fault, until: answer };
+            return answer;
+          });
           assert.ok(ms < TIMEOUT_MS + SLACK_MS, `${ms} ms`);
           assert.equal(verdict.error !== undefined, fault.failed, String(verdict.error));
           assert.equal(verdict.allowed, fault.failed ? unavailable === "open" : true);
@@ -80,11 +92,8 @@ for (const [name, open] of Object.entries(clients)) {
           proxy.isSilent = false;
           if (fault.fault === "refuse") await proxy.refuse(false);
           // Sound again: hits are counted, and each has its own answer.
-          let next;
-          do next = await api.hit("failures:sound");
-          while (next.error && (await pause(20, true)));
-          if (fault.fault === "late") await pause(2 * TIMEOUT_MS);
-          assert.equal((await api.hit(key, { cost: 0 })).remaining, 1000 - fault.charged);
+          await up(api, "failures:sound");
+          assert.equal((await up(api, key, { cost: 0 })).remaining, 1000 - fault.charged);
           await pause(AGAIN_MS);
           assert.equal(await used(key), fault.charged);
         });
@@ -98,9 +107,10 @@ for (const [name, open] of Object.entries(clients)) {
     it("a server that is stopped: each hit in time, charged once at most, none of them later than it was sent", async (t) => {
       const [client, close] = await open(stalled.port);
       t.after(close);
-      const api = limiter(client, { prefix: `stopped:${name}` });
-      assert.equal((await api.hit("k")).error, undefined);
-      process.kill(stalled.pid, "SIGSTOP");
+      let asked = 0;
+      const api = limiter(client, { prefix: `stopped:${name}`, onHit: () => (asked += 1) });
+      await up(api, "k");
+      await stop(stalled);
       try {
         for (let burst = 0; burst < 3; burst++) {
           const [verdicts, ms] = await timed(() => Promise.all(Array.from({ length: 100 }, () => api.hit("k"))));
@@ -114,7 +124,7 @@ for (const [name, open] of Object.entries(clients)) {
       t.after(() => own.close());
       await pause(AGAIN_MS);
       const [, limit, remaining] = await own.sendCommand(["RL.PEEK", "FIXED", `stopped:${name}:k`, "1000", "3650d", "COST", "0"]);
-      assert.ok(limit - remaining <= 301, `${limit - remaining} of 301 hits`);
+      assert.ok(limit - remaining <= asked, `${limit - remaining} of ${asked} hits`);
     });
 
     it("asked while Redis is away: nothing is sent when it is back", async (t) => {
@@ -123,14 +133,14 @@ for (const [name, open] of Object.entries(clients)) {
       const [client, close] = await open(proxy.port);
       t.after(close);
       const api = limiter(client);
-      await api.hit("away", { cost: 0 });
+      await up(api, "away", { cost: 0 });
       await proxy.refuse(true);
       for (let hit = 0; hit < 50; hit++) {
         assert.ok((await api.hit("away")).error);
         if (hit % 10 === 0) await pause(20);
       }
       await proxy.refuse(false);
-      while ((await api.hit("away", { cost: 0 })).error) await pause(20);
+      await up(api, "away", { cost: 0 });
       await pause(AGAIN_MS);
       assert.equal(await used(`promise:${name}:away`), 0);
     });
@@ -147,7 +157,7 @@ for (const [name, open] of Object.entries(clients)) {
       const [client, close] = await open(port);
       t.after(close);
       const api = limiter(client, { limits: { limit: 1, window: "3650d" } });
-      await api.hit("stall");
+      await up(api, "stall");
       for (const delay of [() => Promise.resolve(), () => new Promise((resolve) => setImmediate(resolve)), () => pause(5)]) {
         const answer = api.hit("stall");
         await delay();
@@ -162,27 +172,46 @@ for (const [name, open] of Object.entries(clients)) {
       t.after(close);
       const api = limiter(client, { limits: { limit: 1, window: "3650d" }, timeoutMs: 5000 });
       let allowed = 0;
-      let failed = 0;
+      const errors = new Set();
       await Promise.all(Array.from({ length: 30_000 }, async () => {
         const verdict = await api.hit("burst");
-        if (verdict.error) failed += 1;
+        if (verdict.error) errors.add(verdict.error.message);
         else if (verdict.allowed) allowed += 1;
       }));
-      assert.deepEqual([allowed, failed], [1, 0]);
+      assert.deepEqual([allowed, [...errors]], [1, []]);
     });
 
     it("10,000 hits leave no timer, no listener and no handle behind", async (t) => {
       const [client, close] = await open(port);
       t.after(close);
-      const api = limiter(client);
-      await api.hit("left");
-      const resources = () => process.getActiveResourcesInfo().filter((kind) => kind === "Timeout").length;
-      const listeners = () => client.eventNames().reduce((sum, event) => sum + client.listenerCount(event), 0);
-      await pause(60); // the deadlines' timer
-      const before = [process._getActiveHandles().length, resources(), listeners()];
+      const api = limiter(client, { timeoutMs: PATIENT_MS }); // a timer for each hit would outlast what is waited for here
+      assert.equal((await api.hit("left")).error, undefined);
+      const counts = () => ({
+        handles: process._getActiveHandles().length,
+        timers: process.getActiveResourcesInfo().filter((kind) => kind === "Timeout").length,
+        listeners: client.eventNames().reduce((sum, event) => sum + client.listenerCount(event), 0),
+      });
+      const isNoMore = (now, than) => Object.keys(now).every((kind) => now[kind] <= than[kind]);
+      /** They come down to that, and stay. */
+      const settle = async (than) => {
+        let seen = 0;
+        const settled = async () => {
+          seen = isNoMore(counts(), than()) ? seen + 1 : 0;
+          return seen > 10;
+        };
+        await until(settled, () => JSON.stringify({ now: counts(), before: than() }));
+      };
+      // What tests before this one closed is gone, and the application's own connection is made.
+      let least = counts();
+      await until(() => client.isReady || client.status === "ready");
+      await settle(() => {
+        const now = counts();
+        if (!isNoMore(least, now)) least = now;
+        return least;
+      });
+      const before = counts();
       for (let i = 0; i < 100; i++) await Promise.all(Array.from({ length: 100 }, () => api.hit("left")));
-      await pause(60);
-      assert.deepEqual([process._getActiveHandles().length, resources(), listeners()], before);
+      await settle(() => before);
     });
 
     it("an application that closes its client is not kept alive, nor is one that only forgets to wait", async () => {
@@ -210,8 +239,8 @@ for (const [name, open] of Object.entries(clients)) {
       const api = limiter(client, { timeoutMs: 60_000 });
       assert.equal((await api.hit("closed")).error, undefined);
       close();
-      await pause(20);
-      assert.match((await api.hit("closed")).error.message, /the client was closed/);
+      let said;
+      await until(async () => /the client was closed/.test((said = String((await api.hit("closed")).error))), () => said);
       await client.connect();
       t.after(close);
       assert.equal((await api.hit("closed")).error, undefined);
@@ -235,15 +264,9 @@ for (const [name, open] of Object.entries(clients)) {
     });
   });
 
-  describe(`${name}: leases come back`, { timeout: 60_000 }, () => {
+  describe(`${name}: leases come back`, { concurrency: 12, timeout: 60_000 }, () => {
     const leaser = (client, options) => createLeaser({ client, prefix: `leases:${name}`, limit: 2, ttl: "10m", timeoutMs: TIMEOUT_MS, onError() {}, ...options });
     const held = async (key) => (await admin.exists(`leases:${name}:${key}`)) === 1;
-    const until = async (condition) => {
-      for (const end = performance.now() + 20_000; !(await condition()); ) {
-        assert.ok(performance.now() < end, "never happened");
-        await pause(20);
-      }
-    };
 
     for (const fault of ["stall", "cut-after", "late", "swallow", "cut-before"]) {
       it(`${fault}: whoever was not answered holds nothing`, async (t) => {
@@ -252,9 +275,10 @@ for (const [name, open] of Object.entries(clients)) {
         const [client, close] = await open(proxy.port);
         t.after(close);
         const exports = leaser(client);
-        await exports.acquire("warm", { cost: 0 });
-        proxy.next = { fault, afterMs: 2 * TIMEOUT_MS };
-        assert.ok((await exports.acquire(fault)).verdict.error);
+        await until(async () => !(await exports.acquire("warm", { cost: 0 })).verdict.error);
+        const acquiring = exports.acquire(fault);
+        proxy.next = { fault, until: acquiring };
+        assert.ok((await acquiring).verdict.error);
         if (fault === "stall" || fault === "swallow") {
           await pause(100);
           proxy.cut(); // the connection is noticed to be dead
@@ -267,8 +291,8 @@ for (const [name, open] of Object.entries(clients)) {
       const [client, close] = await open(stalled.port);
       t.after(close);
       const exports = leaser(client, { prefix: `stopped-leases:${name}`, limit: 3 });
-      await exports.acquire("k", { cost: 0 });
-      process.kill(stalled.pid, "SIGSTOP");
+      await until(async () => !(await exports.acquire("k", { cost: 0 })).verdict.error);
+      await stop(stalled);
       try {
         const answers = await Promise.all([1, 2, 3].map(() => exports.acquire("k")));
         assert.ok(answers.every(({ verdict }) => verdict.error));
@@ -284,10 +308,10 @@ for (const [name, open] of Object.entries(clients)) {
     it("work that outlasts its ttl keeps its lease; it ends with the work, whichever way that ends", async (t) => {
       const [client, close] = await open(port);
       t.after(close);
-      const exports = leaser(client, { limit: 1, ttl: "600ms", timeoutMs: 60_000 });
+      const exports = leaser(client, { limit: 1, ttl: "3s", timeoutMs: 60_000 });
       let finish;
       const working = exports.hold("long", () => new Promise((resolve) => (finish = resolve)));
-      for (const end = performance.now() + 2000; performance.now() < end; await pause(50)) {
+      for (const end = performance.now() + 7000; performance.now() < end; await pause(50)) {
         assert.equal((await exports.acquire("long", { cost: 1 })).verdict.allowed, false);
       }
       finish("done");
@@ -310,6 +334,12 @@ for (const [name, open] of Object.entries(clients)) {
       await assert.rejects(working, { name: "AbortError" });
       assert.equal(await held("cancelled"), false);
       await assert.rejects(exports.hold("cancelled", work, { signal: controller.signal }), { name: "AbortError" });
+      // While the lease is being asked for: no work is begun that has missed its cancellation.
+      const early = new AbortController();
+      const asking = exports.hold("cancelled", work, { signal: early.signal });
+      early.abort();
+      await assert.rejects(asking, { name: "AbortError" });
+      assert.equal(await held("cancelled"), false);
     });
 
     it("a lease that is lost is said to be, and its work is told", async (t) => {
@@ -357,8 +387,10 @@ it("the log has a line a second, with a count", async (t) => {
   const lines = [];
   t.mock.method(console, "error", (line) => lines.push(line));
   const api = createLimiter({ client: () => Promise.reject(new Error("away")), prefix: "loud", ...limits });
-  for (const until = performance.now() + 1100; performance.now() < until; ) await api.hit("k");
-  assert.equal(lines.length, 2);
+  const since = performance.now();
+  while (performance.now() < since + 1100) await api.hit("k");
+  const seconds = (performance.now() - since) / 1000;
+  assert.ok(lines.length >= 2 && lines.length <= 1 + seconds, `${lines.length} lines in ${seconds} s`);
   assert.match(lines[0], /^rate limiter "loud": connection: away$/);
   assert.match(lines[1], /away \(and \d+ more since the last line\)$/);
 });

@@ -5,8 +5,15 @@ import { connect, createServer } from "node:net";
 
 const isOurs = (chunk) => chunk.includes("RL.");
 
+async function byteByByte(socket, bytes) {
+  for (const byte of bytes) {
+    socket.write(Uint8Array.of(byte));
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+}
+
 export class Proxy {
-  /** What is done to the next command of the module: `{ fault, bytes }`. */
+  /** What is done to the next command of the module: `{ fault, bytes, until }`. */
   next;
   /** Nobody listens, or nobody answers, for as long as this is set. */
   refuses = false;
@@ -49,7 +56,6 @@ export class Proxy {
       const fault = isOurs(chunk) ? this.next : undefined;
       if (fault === undefined) return void server.write(chunk);
       this.next = undefined;
-      const sound = answer;
       const faulty = {
         "cut-before": cut,
         "reset-before": () => client.resetAndDestroy(),
@@ -58,13 +64,13 @@ export class Proxy {
         "cut-after": () => (answer = cut),
         "cut-middle": () => (answer = (reply) => client.write(reply.subarray(0, reply.length >> 1), cut)),
         stall: () => (answer = () => {}),
-        late: () => (answer = (reply) => void setTimeout(() => client.write(reply), fault.afterMs)),
-        slow: () => (answer = async (reply) => {
-          answer = sound;
-          for (const byte of reply) {
-            client.write(Uint8Array.of(byte));
-            await new Promise((resolve) => setTimeout(resolve, 1));
-          }
+        late: () => (answer = (reply) => void fault.until.then(() => client.write(reply))),
+        slow: () => (answer = (reply) => {
+          const isThrough = byteByByte(client, reply);
+          answer = async (following) => {
+            await isThrough; // a client may take a reply for whole before its last byte
+            client.write(following);
+          };
         }),
       };
       faulty[fault.fault]();

@@ -19,7 +19,7 @@ import { createLimiter } from "ratelimit-client";
 import { restClient, restHandler } from "ratelimit-client/rest";
 import { createClient } from "redis";
 import { limited } from "./edge.js";
-import { port, stalled } from "./servers.js";
+import { port, stalled, stop } from "./servers.js";
 
 const TOKEN = "a token of more than 16 characters";
 const ADMIN = "the token of an administrator";
@@ -97,13 +97,20 @@ describe("limiting over HTTP", () => {
 
   it("3,000 requests of 50 at a time are all answered, and the limit is kept", async (t) => {
     const { url } = await serve(t);
-    const api = createLimiter({ client: restClient({ url, token: TOKEN }), prefix: "rest", algorithm: "fixed", limits: { limit: 1234, window: "3650d" }, timeoutMs: false });
+    const api = createLimiter({ client: restClient({ url, token: TOKEN }), prefix: "rest", algorithm: "fixed", limits: { limit: 1234, window: "3650d" }, timeoutMs: false, onError() {} });
     let allowed = 0;
+    let failed = 0;
     let left = 3000;
     await Promise.all(Array.from({ length: 50 }, async () => {
-      while (left-- > 0) if ((await api.hit("flood")).allowed) allowed += 1;
+      while (left-- > 0) {
+        let verdict;
+        // On a machine so busy that a request takes seconds to arrive it is refused; it may have been counted.
+        while ((verdict = await api.hit("flood")).error) failed += 1;
+        if (verdict.allowed) allowed += 1;
+      }
     }));
-    assert.equal(allowed, 1234);
+    assert.ok(allowed <= 1234 && allowed >= 1234 - failed, `${allowed} were allowed, ${failed} failed`);
+    assert.equal((await api.peek("flood", { cost: 0 })).remaining, 0);
   });
 });
 
@@ -271,7 +278,7 @@ describe("what is not allowed", () => {
     t.after(() => own.destroy());
     const handler = restHandler({ client: own, token: TOKEN, prefix: "rest:", timeoutMs: 50 });
     try {
-      process.kill(stalled.pid, "SIGSTOP");
+      await stop(stalled);
       const hit = ["RL.FIXED", "rest:away", "5", "1h"];
       for (const [path, body] of [["/", hit], ["/pipeline", [hit]], ["/multi-exec", [hit]]]) {
         const [status, { error }] = await answered(await post(handler, body, { path }));

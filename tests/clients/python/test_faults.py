@@ -20,7 +20,7 @@ from servers import CLUSTER_PORT, PORT
 
 TIMEOUT_MS = 300
 PROMISED_S = 0.35
-BUSY_S = 2.0  # of a busy machine; what fails without its deadline takes 5 s and more
+BUSY_S = 4.0  # of a busy machine; what fails without its deadline takes 5 s and more
 LIMIT = {"algorithm": "fixed", "limits": Window(1000, "3650d")}
 # What a fault makes of a hit: the reason, and how often the hit was charged.
 FAULTS = {
@@ -124,9 +124,9 @@ class Sync(Faults):
             self.assertEqual({hit.result().error for hit in living}, {None})
             self.assertEqual({hit.result().error.reason for hit in dying} - {"timeout", "connection"}, set())
         since = time.monotonic()
-        for _ in range(20):  # the connection that is being made has outlasted a deadline: nobody waits for it any more
+        for _ in range(100):  # the connection that is being made has outlasted a deadline: nobody waits for it any more
             self.assertTrue(dead.hit("k").error)
-        self.assertLess(time.monotonic() - since, 20 * TIMEOUT_MS / 1000)
+        self.assertLess(time.monotonic() - since, 100 * TIMEOUT_MS / 1000 / 2)
         self.assertLessEqual(sum(thread.name == "ratelimit-client-dial" for thread in threading.enumerate()), 64)
 
     def test_a_burst_of_threads_on_a_cold_limiter_admits_the_limit(self):
@@ -285,9 +285,9 @@ class Sync(Faults):
         eventually("all are released", lambda: not self.server.exists("faults-lease:k"))
 
     def test_work_that_outlasts_its_ttl_holds_its_slot_and_one_that_lost_it_is_told(self):
-        leaser = Leaser(redis.Redis(port=PORT), prefix="faults-hold", limit=1, ttl="900ms", timeout_ms=60_000)
+        leaser = Leaser(redis.Redis(port=PORT), prefix="faults-hold", limit=1, ttl="2s", timeout_ms=60_000)
         with leaser.hold("k") as held:
-            until = time.monotonic() + 2.5
+            until = time.monotonic() + 5
             while time.monotonic() < until:
                 self.assertFalse(leaser.acquire("k").verdict.allowed)
                 time.sleep(0.05)
@@ -356,7 +356,7 @@ class Asyncio(Faults, unittest.IsolatedAsyncioTestCase):
                 self.wire.fault = fault
                 if fault == "silent":
                     self.wire.cut()
-                    await asyncio.sleep(0.1)  # the loop notices
+                    await self.until("the loop notices", lambda: api.link.stream()._session is None)  # noqa: B023
                 since = time.monotonic()
                 verdict = await api.hit(fault)
                 took_s = time.monotonic() - since
@@ -370,7 +370,7 @@ class Asyncio(Faults, unittest.IsolatedAsyncioTestCase):
         api = self.limiter()
         await self.up(api, "before")
         self.wire.refuse()
-        await asyncio.sleep(0.1)
+        await self.until("the loop notices", lambda: api.link.stream()._session is None)
         verdicts = [await api.hit("away") for _ in range(50)]
         self.assertEqual({(one.allowed, one.error.reason) for one in verdicts}, {(True, "connection")})
         self.wire.listen()
@@ -385,9 +385,9 @@ class Asyncio(Faults, unittest.IsolatedAsyncioTestCase):
         self.assertEqual({(await healthy.hit("k")).error for _ in range(100)}, {None})
         self.assertEqual({one.error.reason for one in await asyncio.gather(*dying)}, {"timeout"})
         since = time.monotonic()
-        for _ in range(20):
+        for _ in range(100):
             self.assertTrue((await dead.hit("k")).error)
-        self.assertLess(time.monotonic() - since, 20 * TIMEOUT_MS / 1000)
+        self.assertLess(time.monotonic() - since, 100 * TIMEOUT_MS / 1000 / 2)
 
     async def test_a_reply_that_came_while_the_loop_was_blocked_counts(self):
         for window in (Window(1, "3650d"), Window(0, "3650d")):
@@ -402,7 +402,7 @@ class Asyncio(Faults, unittest.IsolatedAsyncioTestCase):
                 self.assertEqual((verdict.allowed, verdict.error), (False, None))
 
     async def test_30_000_hits_at_once_on_a_cold_limiter_admit_the_limit(self):
-        api = self.limiter(port=PORT, limits=Window(1, "3650d"))
+        api = self.limiter(port=PORT, limits=Window(1, "3650d"), timeout_ms=5000)
         verdicts = await asyncio.gather(*(api.hit("burst") for _ in range(30_000)))
         self.assertEqual((sum(one.allowed for one in verdicts), [one.error for one in verdicts if one.error][:1]), (1, []))
 
@@ -471,7 +471,7 @@ class Asyncio(Faults, unittest.IsolatedAsyncioTestCase):
             await self.until("all are released", lambda: not self.server.exists(f"faults-lease-async:{key}"))  # noqa: B023
 
     async def test_work_that_outlasts_its_ttl_holds_its_slot_and_a_cancelled_one_releases_it(self):
-        leaser = AsyncLeaser(redis.asyncio.Redis(port=PORT), prefix="faults-hold-async", limit=1, ttl="900ms", timeout_ms=60_000)
+        leaser = AsyncLeaser(redis.asyncio.Redis(port=PORT), prefix="faults-hold-async", limit=1, ttl="2s", timeout_ms=60_000)
         holding = asyncio.Event()
 
         async def work():
@@ -482,7 +482,7 @@ class Asyncio(Faults, unittest.IsolatedAsyncioTestCase):
 
         task = asyncio.create_task(work())
         await holding.wait()
-        until = time.monotonic() + 2.5
+        until = time.monotonic() + 5
         while time.monotonic() < until:
             self.assertFalse((await leaser.acquire("k")).verdict.allowed)
             await asyncio.sleep(0.05)

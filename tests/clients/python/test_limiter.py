@@ -24,7 +24,7 @@ from ratelimit_client import (
 )
 from redis.asyncio.cluster import RedisCluster as AsyncRedisCluster
 from redis.cluster import RedisCluster
-from servers import CLUSTER_PORT, PORT, STALLED_PID, STALLED_PORT
+from servers import CLUSTER_PORT, PORT, STALLED_PID, STALLED_PORT, stop
 
 
 def asked_for_keys(cluster):
@@ -121,7 +121,7 @@ class Sync(unittest.TestCase):
             first = list(threads.map(lambda _: Limiter(client, prefix="py-first", **patient).hit("k"), range(3)))
         self.assertEqual([verdict.error for verdict in first], [None] * 3)
         try:
-            os.kill(STALLED_PID, signal.SIGSTOP)
+            stop(STALLED_PID)
             with ThreadPoolExecutor() as threads:
                 verdicts = list(threads.map(lambda limiter: limiter.hit("k"), limiters))
         finally:
@@ -223,7 +223,7 @@ class Asyncio(unittest.IsolatedAsyncioTestCase):
         patient = AsyncLimiter(client, prefix="py-first", timeout_ms=60_000, unavailable="closed", **FIVE)
         self.assertIsNone((await patient.hit("k")).error)
         try:
-            os.kill(STALLED_PID, signal.SIGSTOP)
+            stop(STALLED_PID)
             verdicts = await asyncio.gather(*(limiter.hit("k") for limiter in limiters))
         finally:
             os.kill(STALLED_PID, signal.SIGCONT)
