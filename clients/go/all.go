@@ -28,7 +28,7 @@ type AllVerdict struct {
 }
 
 // HitAll counts a hit on 1 to 16 keys with one command (RL.ALL): charged to all of them or to none. In a cluster they
-// share a hash tag. Options that are the call's: Force, At, Stamp, Deny. The first limiter says how long it may take and
+// share a hash tag. Options that are the call's: Force, At, Stamp, Next, Deny. The first limiter says how long it may take and
 // what is answered where the server could not be asked: closed, where any of the limiters is.
 func (c *Client) HitAll(ctx context.Context, asks []Ask, options ...Option) AllVerdict {
 	return c.all(ctx, "RL.ALL", asks, options)
@@ -73,13 +73,14 @@ func (c *Client) tryAll(ctx context.Context, timeout time.Duration, command stri
 	}
 	each := make([]asked, len(asks))
 	for i, ask := range asks {
-		one := hit{cost: ask.Cost}
+		one := hit{cost: ask.Cost} // NEXT is the call's word, and each key's reply has its number
 		if one.cost == 0 {
 			one.cost = 1
 		}
 		words = append(append(words, string(ask.Limiter.algorithm)), ask.Limiter.limits...)
 		words = append(one.words(words), ask.Limiter.tail...)
 		each[i] = ask.Limiter.asked(&one)
+		each[i].next = call.next
 	}
 	call.cost = 1
 	words = call.denyWords(call.words(words))
@@ -93,7 +94,7 @@ func (c *Client) tryAll(ctx context.Context, timeout time.Duration, command stri
 }
 
 func readAll(reply any, each []asked, call *hit) (AllVerdict, error) {
-	own, rest, err := five(reply)
+	own, rest, err := numbers(reply, call.next)
 	if err != nil {
 		return AllVerdict{}, err
 	}

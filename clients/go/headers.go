@@ -42,7 +42,11 @@ func setHeaders(header http.Header, verdict Verdict, now time.Time) {
 			policy += fmt.Sprintf(";w=%d", one.WindowSeconds)
 		}
 		policies = append(policies, policy)
-		states = append(states, fmt.Sprintf("%s;r=%d;t=%d", name, one.Remaining, seconds(one.ResetAfter)))
+		state := fmt.Sprintf("%s;r=%d", name, one.Remaining)
+		if one.NextAfter >= 0 { // else it never comes, or nobody has asked
+			state += fmt.Sprintf(";t=%d", seconds(one.NextAfter))
+		}
+		states = append(states, state)
 	}
 	if written, err := strconv.ParseInt(header.Get(remainingField), 10, 64); err != nil || verdict.Remaining < written {
 		header.Set(limitField, strconv.FormatInt(verdict.Limit, 10))

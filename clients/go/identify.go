@@ -36,8 +36,8 @@ type Prefixes struct {
 // too few, and all are one. 0: nothing stands in front.
 func ByIP(r *http.Request, hops int) string { return Prefixes{}.ByIP(r, hops) }
 
-// ByAddress is the key of an address as it arrives: with a port, in brackets, with a zone, mapped from IPv4. What is no
-// address is "ip:unknown": a stranger who writes nonsense is no new caller each time.
+// ByAddress is the key of an address as it arrives: with a port, in brackets, with a zone, mapped from IPv4. Those of NAT64
+// (64:ff9b::/96) and 6to4 are read as the IPv4 address in them. What is no address is "ip:unknown": a stranger who writes nonsense is no new caller each time.
 func ByAddress(written string) string { return Prefixes{}.ByAddress(written) }
 
 // ByIP is as the function, with these prefixes.
@@ -57,6 +57,9 @@ func (p Prefixes) ByAddress(written string) string {
 	address, ok := parseAddress(written)
 	if !ok {
 		return "ip:unknown"
+	}
+	if ipv4, ok := embeddedIPv4(address); ok {
+		address = ipv4
 	}
 	if address.Is4() {
 		if p.IPv4 < 1 || p.IPv4 >= 32 {
@@ -100,6 +103,24 @@ func parseAddress(written string) (netip.Addr, bool) {
 	host, _, _ = strings.Cut(host, "%")
 	address, err := netip.ParseAddr(host)
 	return address.Unmap(), err == nil
+}
+
+var (
+	nat64  = netip.MustParsePrefix("64:ff9b::/96") // RFC 6052's well-known prefix
+	siit   = netip.MustParsePrefix("::ffff:0:0:0/96")
+	sixTo4 = netip.MustParsePrefix("2002::/16")
+)
+
+// embeddedIPv4 is the IPv4 address that an IPv6 one is made of by NAT64 and its like, or by 6to4.
+func embeddedIPv4(address netip.Addr) (netip.Addr, bool) {
+	bytes := address.As16()
+	switch {
+	case nat64.Contains(address), siit.Contains(address):
+		return netip.AddrFrom4([4]byte(bytes[12:])), true
+	case sixTo4.Contains(address):
+		return netip.AddrFrom4([4]byte(bytes[2:6])), true
+	}
+	return netip.Addr{}, false
 }
 
 var portAtEnd = regexp.MustCompile(`:[0-9]{1,5}$`)

@@ -49,6 +49,7 @@ type hit struct {
 	at        *int64
 	force     bool
 	stamp     bool
+	next      bool
 	reserve   time.Duration
 	list      string
 	values    []string
@@ -65,6 +66,9 @@ func Force() Option { return func(h *hit) { h.force = true } }
 
 // Stamp asks for the time of the charge, Verdict.ChargedAt.
 func Stamp() Option { return func(h *hit) { h.stamp = true } }
+
+// Next asks when more becomes available, Numbers.NextAfter: the t of the RateLimit field. Middleware asks for it.
+func Next() Option { return func(h *hit) { h.next = true } }
 
 // At applies the cost to what was charged at that time, a Verdict.ChargedAt.
 func At(unixMs int64) Option { return func(h *hit) { h.at = &unixMs } }
@@ -89,6 +93,9 @@ func (h *hit) words(to []any) []any {
 	}
 	if h.stamp {
 		to = append(to, "STAMP")
+	}
+	if h.next {
+		to = append(to, "NEXT")
 	}
 	if h.reserve > 0 {
 		to = append(to, "RESERVE", fmt.Sprintf("%dms", h.reserve.Milliseconds()))
@@ -188,7 +195,7 @@ func (l *Limiter) command() string {
 }
 
 func (l *Limiter) asked(h *hit) asked {
-	return asked{l.names, l.name, h.cost, h.force, h.min != 0, h.list != "", h.stamp}
+	return asked{l.names, l.name, h.cost, h.force, h.min != 0, h.list != "", h.stamp, h.next}
 }
 
 // Reset forgets all that was used. It reports whether there was anything.

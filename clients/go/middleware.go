@@ -34,9 +34,9 @@ func (m Middleware) Handler(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		var options []Option
+		options := []Option{Next()}
 		if m.Options != nil {
-			options = m.Options(r)
+			options = append(options, m.Options(r)...)
 		}
 		givesBack := m.SkipFailed || m.SkipSuccessful
 		if givesBack {

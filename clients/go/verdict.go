@@ -15,6 +15,9 @@ type Numbers struct {
 	RetryAfter time.Duration
 	// ResetAfter is until nothing is used any more.
 	ResetAfter time.Duration
+	// NextAfter is until more remains than Remaining says, 0 where nothing is used. Negative where it never will be more,
+	// and where Next was not asked for.
+	NextAfter time.Duration
 }
 
 // LimitState is one limit of a limiter.
@@ -53,28 +56,33 @@ type asked struct {
 	name             string
 	cost             int64
 	force, min, deny bool
-	stamp            bool
+	stamp, next      bool
 }
 
 func unread(reply any) error { return fmt.Errorf("not a reply of RL.*: %v", reply) }
 
-func five(reply any) (Numbers, []any, error) {
+// numbers of a limit, of which there is one more with next, and what follows them.
+func numbers(reply any, next bool) (Numbers, []any, error) {
+	n := [6]int64{5: -1}
+	count := len(n) - 1
+	if next {
+		count++
+	}
 	values, ok := reply.([]any)
-	if !ok || len(values) < 5 {
+	if !ok || len(values) < count {
 		return Numbers{}, nil, unread(reply)
 	}
-	var n [5]int64
-	for i := range n {
+	for i := range count {
 		if n[i], ok = values[i].(int64); !ok {
 			return Numbers{}, nil, unread(reply)
 		}
 	}
 	ms := func(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
-	return Numbers{n[0] == 1, n[1], n[2], ms(n[3]), ms(n[4])}, values[5:], nil
+	return Numbers{n[0] == 1, n[1], n[2], ms(n[3]), ms(n[4]), ms(n[5])}, values[count:], nil
 }
 
 func readVerdict(reply any, a asked) (Verdict, error) {
-	own, rest, err := five(reply)
+	own, rest, err := numbers(reply, a.next)
 	if err != nil {
 		return Verdict{}, err
 	}
@@ -89,11 +97,11 @@ func readVerdict(reply any, a asked) (Verdict, error) {
 		v.Limits = []LimitState{a.state(own, 0, 1)}
 	}
 	for i, one := range each {
-		numbers, _, err := five(one)
+		state, _, err := numbers(one, a.next)
 		if err != nil {
 			return Verdict{}, err
 		}
-		v.Limits = append(v.Limits, a.state(numbers, i, len(each)))
+		v.Limits = append(v.Limits, a.state(state, i, len(each)))
 	}
 	if a.deny {
 		if len(rest) == 0 {

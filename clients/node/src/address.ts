@@ -39,6 +39,14 @@ export function parseAddress(written: string): Address | undefined {
   return mapped ? [high >> 8, high & 255, low >> 8, low & 255] : address;
 }
 
+/** The IPv4 address that an IPv6 one is made of by NAT64 and its like (RFC 6052, the well-known prefix; SIIT), or by 6to4. */
+export function embeddedIpv4(address: Address): Address | undefined {
+  const prefix = address.slice(0, 6).join();
+  const isNat64 = prefix === [0x64, 0xff9b, 0, 0, 0, 0].join() || prefix === [0, 0, 0, 0, 0xffff, 0].join();
+  const [high = 0, low = 0] = isNat64 ? address.slice(6) : address.slice(1);
+  return isNat64 || (address.length === 8 && address[0] === 0x2002) ? [high >> 8, high & 255, low >> 8, low & 255] : undefined;
+}
+
 /** Whether the address is in one of the networks: `10.0.0.0/8`, `fd00::/8`, `192.0.2.7`. */
 export function networks(ranges: readonly string[]): (address: Address) => boolean {
   const parsed = ranges.map((range) => {

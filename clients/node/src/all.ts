@@ -3,7 +3,7 @@
 import { members, wrong } from "./check.js";
 import type { Limiter } from "./limiter.js";
 import { asked } from "./limiter.js";
-import { blockWords, checked, costWords, denyWords, fullKey, metered, policyWords, told, type Deny, type HitOptions } from "./options.js";
+import { blockWords, checked, costWords, denyWords, fullKey, metered, nextWords, policyWords, told, type Deny, type HitOptions } from "./options.js";
 import { allVerdict, unavailable, type AllVerdict } from "./verdict.js";
 
 export interface Part {
@@ -17,15 +17,17 @@ export interface AllOptions {
   readonly force?: boolean;
   readonly stamp?: boolean;
   readonly at?: number;
+  /** Ask when more becomes available. Default: where one of the limiters does. */
+  readonly next?: boolean;
   readonly deny?: Deny;
 }
 
 async function ask(command: "RL.ALL" | "RL.PEEKALL", parts: readonly Part[], options: AllOptions): Promise<AllVerdict> {
-  members(`options of ${command}`, options, ["force", "stamp", "at", "deny"]);
+  members(`options of ${command}`, options, ["force", "stamp", "at", "next", "deny"]);
   const [first] = parts;
   if (first === undefined || parts.length > 16) throw wrong("parts", "1 to 16 limiters with their keys", parts);
-  const { force = false, stamp = false, at, deny } = options;
-  const hits: HitOptions[] = parts.map(({ limiter, key, ...hit }) => checked({ ...hit, force }));
+  const { force = false, stamp = false, at, deny, next = parts.some(({ limiter }) => limiter.plan.next) } = options;
+  const hits: HitOptions[] = parts.map(({ limiter, key, ...hit }) => checked({ ...hit, force, next }));
   const keys = parts.map(({ limiter, key }) => fullKey(limiter.plan, key));
   const clauses = parts.flatMap(({ limiter: { plan } }, index) => [
     plan.algorithm,
@@ -42,13 +44,14 @@ async function ask(command: "RL.ALL" | "RL.PEEKALL", parts: readonly Part[], opt
     ...(force ? ["FORCE"] : []),
     ...(at === undefined ? [] : ["AT", String(at)]),
     ...(stamp ? ["STAMP"] : []),
+    ...nextWords(next),
     ...denyWords(deny),
   ];
   // One that is closed while Redis is away closes them all.
   const open = parts.every(({ limiter }) => limiter.reach.open);
   const { reach } = first.limiter;
   const asking = parts.map(({ limiter }, index) => asked(limiter.plan, hits[index] as HitOptions));
-  const read = (reply: unknown) => allVerdict(reply, asking, { stamp, deny: deny !== undefined });
+  const read = (reply: unknown) => allVerdict(reply, asking, { stamp, next, deny: deny !== undefined });
   const failed = (error: Error) => ({ ...unavailable(told(reach, error), open), keys: [] });
   const answer = reach.connection.ask(args, keys[0] as string, reach.timeoutMs, read, failed);
   return metered(reach, parts.map(({ limiter }) => limiter.plan.name).join("+"), answer);
@@ -63,5 +66,5 @@ async function ask(command: "RL.ALL" | "RL.PEEKALL", parts: readonly Part[], opt
 export const hitAll = (parts: readonly Part[], options: AllOptions = {}): Promise<AllVerdict> => ask("RL.ALL", parts, options);
 
 /** What `hitAll` would be answered now. Changes nothing. */
-export const peekAll = (parts: readonly Part[], options: Pick<AllOptions, "deny"> = {}): Promise<AllVerdict> =>
+export const peekAll = (parts: readonly Part[], options: Pick<AllOptions, "next" | "deny"> = {}): Promise<AllVerdict> =>
   ask("RL.PEEKALL", parts, options);

@@ -3,7 +3,7 @@
 
 import { integer, members } from "./check.js";
 import type { BlockedCacheOptions } from "./options.js";
-import type { Verdict } from "./verdict.js";
+import type { Numbers, Verdict } from "./verdict.js";
 
 interface Entry {
   readonly since: number;
@@ -34,8 +34,13 @@ export class BlockedCache {
     // A cost that does not fit is as good as denied for every greater one too.
     if (cost < entry.cost || force) return undefined;
     const left = (ms: number) => (ms < 0 ? ms : Math.max(0, Math.ceil(ms - (now - entry.since))));
-    const { retryAfterMs, resetAfterMs } = entry.verdict;
-    return { ...entry.verdict, retryAfterMs: left(retryAfterMs), resetAfterMs: left(resetAfterMs) };
+    const aged = <T extends Numbers>(one: T): T => ({
+      ...one,
+      retryAfterMs: left(one.retryAfterMs),
+      resetAfterMs: left(one.resetAfterMs),
+      ...(one.nextAfterMs === undefined ? {} : { nextAfterMs: left(one.nextAfterMs) }),
+    });
+    return { ...aged(entry.verdict), limits: entry.verdict.limits.map(aged) };
   }
 
   learn(key: string, cost: number, force: boolean, since: number, verdict: Verdict): void {

@@ -63,3 +63,8 @@ export function members(name: string, value: unknown, known: readonly string[]):
   }
   return value as Record<string, unknown>;
 }
+
+export function flag(name: string, value: unknown): boolean {
+  if (typeof value !== "boolean") throw wrong(name, "true or false", value);
+  return value;
+}

@@ -22,7 +22,10 @@ export function rateLimitHeaders(verdict: AnyVerdict, now = Date.now()): Record<
     "RateLimit-Policy": limits
       .map(({ name, limit, windowSeconds }) => `${quoted(name)};q=${limit}${windowSeconds === undefined ? "" : `;w=${windowSeconds}`}`)
       .join(", "),
-    RateLimit: limits.map(({ name, remaining, resetAfterMs }) => `${quoted(name)};r=${remaining};t=${seconds(resetAfterMs)}`).join(", "),
+    RateLimit: limits
+      // When more becomes available: not known where the limiter does not ask for it, and of no use where it is never.
+      .map(({ name, remaining, nextAfterMs = -1 }) => `${quoted(name)};r=${remaining}${nextAfterMs < 0 ? "" : `;t=${seconds(nextAfterMs)}`}`)
+      .join(", "),
   };
   // -1: there is no use in trying again. A wait that was granted is not the caller's business.
   if (!verdict.allowed && verdict.retryAfterMs > 0) headers["Retry-After"] = String(seconds(verdict.retryAfterMs));

@@ -1,7 +1,7 @@
 // Who is asking: the part of the key that names the caller. The most specific one that is proven wins: user, API key, IP.
 
 import { members, text, wrong } from "./check.js";
-import { networks, parseAddress, type Address } from "./address.js";
+import { embeddedIpv4, networks, parseAddress, type Address } from "./address.js";
 
 export interface IdentityOptions {
   /**
@@ -63,14 +63,16 @@ export interface IpOptions {
 
 /**
  * `ip:203.0.113.9`; of an IPv6 address its /64, for a customer is given one to choose addresses from. Many are given a
- * /56: `{ ipv6: 56 }`. What is no address is `ip:unknown`: a stranger who writes nonsense is no new caller each time.
+ * /56: `{ ipv6: 56 }`. Addresses of NAT64 (64:ff9b::/96) and 6to4 are read as the IPv4 address in them. What is no address is
+ * `ip:unknown`: a stranger who writes nonsense is no new caller each time.
  */
 export function byIp(address: string | undefined, options: IpOptions = {}): string {
   const { ipv6 = 64, ipv4 = 32 } = members("options of byIp", options, ["ipv6", "ipv4"]) as IpOptions;
   bitsOf("ipv6", ipv6, 128);
   bitsOf("ipv4", ipv4, 32);
-  const parsed = address === undefined ? undefined : parseAddress(address);
-  if (parsed === undefined) return "ip:unknown";
+  const written = address === undefined ? undefined : parseAddress(address);
+  if (written === undefined) return "ip:unknown";
+  const parsed = embeddedIpv4(written) ?? written;
   const [width, bits] = parsed.length === 4 ? [8, ipv4] : [16, ipv6];
   const kept = parsed.map((part, index) => {
     const rest = width - Math.min(width, Math.max(0, bits - index * width));

@@ -1,7 +1,7 @@
 // A limiter: its limits, its client, and what is done where Redis is away.
 
 import { BlockedCache } from "./blocked.js";
-import { integer, members, wrong } from "./check.js";
+import { flag, integer, members } from "./check.js";
 import { Coalescer } from "./coalesce.js";
 import {
   checked,
@@ -10,6 +10,7 @@ import {
   described,
   fullKey,
   metered,
+  nextWords,
   plan,
   blockWords,
   policyWords,
@@ -51,10 +52,10 @@ export class Limiter {
     this.plan = plan(options);
     this.reach = reach(options, this.plan.block.length === 0, this.plan.name);
     const { blockedCache = false, coalesce = false } = options;
-    if (typeof coalesce !== "boolean") throw wrong("coalesce", "true or false", coalesce);
+    flag("coalesce", coalesce);
     this.#blocked = blockedCache === false ? undefined : new BlockedCache(blockedCache === true ? {} : blockedCache);
     this.#command = `RL.${this.plan.algorithm}`;
-    this.#words = [...this.plan.limits, ...blockWords(this.plan), ...policyWords(this.plan, NO_OPTIONS)];
+    this.#words = [...this.plan.limits, ...nextWords(this.plan.next), ...blockWords(this.plan), ...policyWords(this.plan, NO_OPTIONS)];
     this.#asked = asked(this.plan, NO_OPTIONS);
     this.#coalescer = coalesce ? new Coalescer((key, count) => this.#several(key, count)) : undefined;
   }
@@ -105,7 +106,7 @@ export class Limiter {
   }
 
   /** What a hit would be answered now. Changes nothing. */
-  async peek(key: string, options: Pick<HitOptions, "cost" | "min" | "policy" | "deny"> = {}): Promise<Verdict> {
+  async peek(key: string, options: Pick<HitOptions, "cost" | "min" | "policy" | "next" | "deny"> = {}): Promise<Verdict> {
     checked(options);
     const { cost = 1, min } = options;
     const words = [...costWords(cost), ...(min === undefined ? [] : ["MIN", String(min)])];
@@ -180,6 +181,7 @@ export class Limiter {
       key,
       ...this.plan.limits,
       ...words,
+      ...nextWords(options.next ?? this.plan.next),
       ...blockWords(this.plan),
       ...policyWords(this.plan, options),
       ...denyWords(options.deny),
@@ -202,6 +204,7 @@ export const asked = (plan: Plan, options: HitOptions): Asked => ({
   force: options.force ?? false,
   min: options.min !== undefined,
   stamp: options.stamp ?? false,
+  next: options.next ?? plan.next,
   deny: options.deny !== undefined,
 });
 

@@ -54,10 +54,10 @@ export interface Counted {
  * @example rateLimit((req) => hitOf(login, byIp(address(req))), { skipSuccessfulRequests: true })
  */
 export async function hitOf(
-  limiter: { hit(key: string, options: { stamp: true }): Promise<AnyVerdict>; refund(key: string, verdict: AnyVerdict): Promise<void> },
+  limiter: { hit(key: string, options: { stamp: true; next: true }): Promise<AnyVerdict>; refund(key: string, verdict: AnyVerdict): Promise<void> },
   key: string,
 ): Promise<Counted> {
-  const verdict = await limiter.hit(key, { stamp: true });
+  const verdict = await limiter.hit(key, { stamp: true, next: true });
   return { verdict, refund: () => limiter.refund(key, verdict) };
 }
 

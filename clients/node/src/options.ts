@@ -1,6 +1,6 @@
 // What a limiter is made of, and how that becomes a command's words.
 
-import { fixedWindow, integer, members, oneOf, span, text, wrong } from "./check.js";
+import { fixedWindow, flag, integer, members, oneOf, span, text, wrong } from "./check.js";
 import { refusal, type Client } from "./client.js";
 import { Connection } from "./connection.js";
 import { guarded, logger, reasonOf, type HitEvent } from "./report.js";
@@ -73,6 +73,11 @@ export interface Common extends ConnectionOptions {
    * in whom single commands would not have let in; the server's statistics count commands. Default `false`.
    */
   readonly coalesce?: boolean;
+  /**
+   * Asks also when more becomes available: the `t` of the `RateLimit` field, which is left out without it. For limiters in
+   * front of HTTP. Default `false`.
+   */
+  readonly next?: boolean;
 }
 
 export type LimiterOptions = Common & Shape;
@@ -90,6 +95,8 @@ export interface HitOptions {
   readonly at?: number;
   /** Replaces the limiter's. */
   readonly policy?: OneOrMore<string>;
+  /** Ask when more becomes available. Default: what the limiter says. */
+  readonly next?: boolean;
   readonly deny?: Deny;
 }
 
@@ -100,8 +107,8 @@ export interface Deny {
 }
 
 export const CONNECTION = ["client", "timeoutMs", "unavailable", "onError", "onHit"] as const;
-const OPTIONS = [...CONNECTION, "algorithm", "limits", "prefix", "name", "policy", "block", "blockedCache", "coalesce"] as const;
-const HIT = ["cost", "min", "force", "stamp", "at", "policy", "deny"] as const;
+const OPTIONS = [...CONNECTION, "algorithm", "limits", "prefix", "name", "policy", "block", "blockedCache", "coalesce", "next"] as const;
+const HIT = ["cost", "min", "force", "stamp", "at", "policy", "next", "deny"] as const;
 
 const several = <T>(value: OneOrMore<T> | undefined): readonly T[] =>
   value === undefined ? [] : Array.isArray(value) ? (value as readonly T[]) : [value as T];
@@ -122,6 +129,7 @@ export interface Plan {
   readonly prefix: string | undefined;
   readonly name: string;
   readonly windows: readonly string[];
+  readonly next: boolean;
 }
 
 export function plan(options: LimiterOptions): Plan {
@@ -151,6 +159,7 @@ export function plan(options: LimiterOptions): Plan {
     name,
     policy: policies(options.policy),
     block: several(options.block).map((duration, index) => span(`block[${index}]`, duration)),
+    next: flag("next", options.next ?? false),
   };
 }
 
@@ -227,10 +236,13 @@ export function checked(hit: HitOptions): HitOptions {
   if (hit.cost !== undefined) integer("cost", hit.cost);
   if (hit.min !== undefined) integer("min", hit.min, 1);
   if (hit.at !== undefined) integer("at", hit.at, 0);
+  if (hit.next !== undefined) flag("next", hit.next);
   return hit;
 }
 
 export const costWords = (cost = 1): string[] => (cost === 1 ? [] : ["COST", String(cost)]);
+
+export const nextWords = (next: boolean): string[] => (next ? ["NEXT"] : []);
 
 export const blockWords = ({ block }: Plan): string[] => (block.length === 0 ? [] : ["BLOCK", ...block]);
 

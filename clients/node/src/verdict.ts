@@ -11,6 +11,8 @@ export interface Numbers {
   readonly retryAfterMs: number;
   /** Until nothing is used any more. */
   readonly resetAfterMs: number;
+  /** Until more remains than `remaining` says; 0 where nothing is used, -1 where it never will. Only where `next` was asked for. */
+  readonly nextAfterMs?: number;
 }
 
 /** One limit of a limiter. */
@@ -60,13 +62,16 @@ function integerOf(value: unknown): number {
   return number;
 }
 
-function numbers(reply: readonly unknown[]): Numbers {
+function numbers(reply: readonly unknown[], next: boolean): Numbers {
   const [allowed = 0, limit = 0, remaining = 0, retryAfterMs = 0, resetAfterMs = 0] = reply.slice(0, 5).map(integerOf);
-  return { allowed: allowed === 1, limit, remaining, retryAfterMs, resetAfterMs };
+  return { allowed: allowed === 1, limit, remaining, retryAfterMs, resetAfterMs, ...(next ? { nextAfterMs: integerOf(reply[5]) } : {}) };
 }
 
-function list(reply: unknown): readonly unknown[] {
-  if (!Array.isArray(reply) || reply.length < 5) throw unread(reply);
+/** Each limit has so many numbers. */
+const lengthOf = (next: boolean): number => (next ? 6 : 5);
+
+function list(reply: unknown, next: boolean): readonly unknown[] {
+  if (!Array.isArray(reply) || reply.length < lengthOf(next)) throw unread(reply);
   return reply;
 }
 
@@ -80,17 +85,19 @@ export interface Asked {
   readonly force?: boolean;
   readonly min?: boolean;
   readonly stamp?: boolean;
+  readonly next?: boolean;
   readonly deny?: boolean;
 }
 
 export function verdict(reply: unknown, asked: Asked): Verdict {
-  const values = list(reply);
-  const own = numbers(values);
-  let next = 5;
+  const { next: isNext = false } = asked;
+  const values = list(reply, isNext);
+  const own = numbers(values, isNext);
+  let next = lengthOf(isNext);
   let limits: LimitState[] = [{ ...own, ...describe(asked, 0, 1) }];
   if (Array.isArray(values[next])) {
     const each = values[next++] as unknown[];
-    limits = each.map((item, index) => ({ ...numbers(list(item)), ...describe(asked, index, each.length) }));
+    limits = each.map((item, index) => ({ ...numbers(list(item, isNext), isNext), ...describe(asked, index, each.length) }));
   }
   const deniedValue = asked.deny ? denied(values.at(-1)) : {};
   const charged = own.allowed || (asked.force === true && deniedValue.deniedValue === undefined);
@@ -104,22 +111,22 @@ function describe({ described, name }: Asked, index: number, count: number): Des
   return { name: count === 1 ? name : `${name}-${index + 1}` };
 }
 
-export function allVerdict(reply: unknown, asked: readonly Asked[], { stamp = false, deny = false }): AllVerdict {
-  const values = list(reply);
-  const each = values[5];
+export function allVerdict(reply: unknown, asked: readonly Asked[], { stamp = false, next = false, deny = false }): AllVerdict {
+  const values = list(reply, next);
+  const [each, binds, at] = values.slice(lengthOf(next));
   if (!Array.isArray(each)) throw unread(reply);
-  const own = numbers(values);
+  const own = numbers(values, next);
   const forced = asked[0]?.force === true && !(deny && denied(values.at(-1)).deniedValue !== undefined);
   const keys = asked.map((one, index) => ({
     ...verdict(each[index], one),
     taken: own.allowed || forced ? one.cost : 0, // all or nothing
   }));
-  const binding = integerOf(values[6]);
+  const binding = integerOf(binds);
   return {
     ...own,
     keys,
     ...(binding > 0 ? { binding: binding - 1 } : {}),
-    ...(stamp ? { chargedAt: integerOf(values[7]) } : {}),
+    ...(stamp ? { chargedAt: integerOf(at) } : {}),
     ...(deny ? denied(values.at(-1)) : {}),
   };
 }

@@ -61,3 +61,9 @@ def one_of(name: str, value: object, choices: tuple[str, ...]) -> str:
     if value not in choices:
         raise wrong(name, " or ".join(f'"{choice}"' for choice in choices), value)
     return str(value)
+
+
+def flag(name: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise wrong(name, "True or False", value)
+    return value

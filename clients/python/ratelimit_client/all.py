@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from ._check import integer, wrong
+from ._check import flag, integer, wrong
 from ._ask import ask, ask_async
 from .limiter import AsyncLimiter, Limiter
 from .plan import Deny, Names, deny_words
@@ -22,7 +22,7 @@ class Part(Generic[L]):
 
 
 def _words(
-    command: str, parts: Sequence[Part[L]], *, force: bool, stamp: bool, at: int | None, deny: Deny | None
+    command: str, parts: Sequence[Part[L]], *, force: bool, stamp: bool, at: int | None, next: bool | None, deny: Deny | None
 ) -> tuple[list[str | int], list[Asked]]:
     if not 1 <= len(parts) <= 16:
         raise wrong("parts", "1 to 16 limiters with their keys", parts)
@@ -35,9 +35,12 @@ def _words(
         words += ["AT", integer("at", at, 0)]
     if stamp:
         words.append("STAMP")
+    is_next = any(part.limiter.plan.next for part in parts) if next is None else flag("next", next)
+    if is_next:
+        words.append("NEXT")
     words += deny_words(deny)
     asked = [
-        part.limiter.plan.asked(cost=part.cost, min=False, force=force, stamp=False, policy=part.policy, deny=None)
+        part.limiter.plan.asked(cost=part.cost, min=False, force=force, stamp=False, next=is_next, policy=part.policy, deny=None)
         for part in parts
     ]
     return words, asked
@@ -49,9 +52,9 @@ def _open(parts: Sequence[Part[L]]) -> bool:
 
 
 def _ask(
-    command: str, parts: Sequence[Part[Limiter]], *, force: bool, stamp: bool, at: int | None, deny: Deny | None
+    command: str, parts: Sequence[Part[Limiter]], *, force: bool, stamp: bool, at: int | None, next: bool | None, deny: Deny | None
 ) -> AllVerdict:
-    words, asked = _words(command, parts, force=force, stamp=stamp, at=at, deny=deny)
+    words, asked = _words(command, parts, force=force, stamp=stamp, at=at, next=next, deny=deny)
     first = parts[0].limiter
 
     def read(reply: Any) -> AllVerdict:
@@ -61,9 +64,9 @@ def _ask(
 
 
 async def _ask_async(
-    command: str, parts: Sequence[Part[AsyncLimiter]], *, force: bool, stamp: bool, at: int | None, deny: Deny | None
+    command: str, parts: Sequence[Part[AsyncLimiter]], *, force: bool, stamp: bool, at: int | None, next: bool | None, deny: Deny | None
 ) -> AllVerdict:
-    words, asked = _words(command, parts, force=force, stamp=stamp, at=at, deny=deny)
+    words, asked = _words(command, parts, force=force, stamp=stamp, at=at, next=next, deny=deny)
     first = parts[0].limiter
 
     def read(reply: Any) -> AllVerdict:
@@ -78,18 +81,21 @@ def hit_all(
     force: bool = False,
     stamp: bool = False,
     at: int | None = None,
+    next: bool | None = None,
     deny: Deny | None = None,
 ) -> AllVerdict:
     """On a cluster the keys share a slot: ``{user:1}:minute``, ``{user:1}:tokens``. The first limiter's client is asked.
 
+    :param next: ask when more becomes available. Default: where one of the limiters does
+
     >>> hit_all([Part(per_ip, by_ip(address)), Part(tokens, by_user(user_id), cost=900)])
     """
-    return _ask("RL.ALL", parts, force=force, stamp=stamp, at=at, deny=deny)
+    return _ask("RL.ALL", parts, force=force, stamp=stamp, at=at, next=next, deny=deny)
 
 
-def peek_all(parts: Sequence[Part[Limiter]], *, deny: Deny | None = None) -> AllVerdict:
+def peek_all(parts: Sequence[Part[Limiter]], *, next: bool | None = None, deny: Deny | None = None) -> AllVerdict:
     """What ``hit_all`` would be answered now. Changes nothing."""
-    return _ask("RL.PEEKALL", parts, force=False, stamp=False, at=None, deny=deny)
+    return _ask("RL.PEEKALL", parts, force=False, stamp=False, at=None, next=next, deny=deny)
 
 
 async def hit_all_async(
@@ -98,10 +104,13 @@ async def hit_all_async(
     force: bool = False,
     stamp: bool = False,
     at: int | None = None,
+    next: bool | None = None,
     deny: Deny | None = None,
 ) -> AllVerdict:
-    return await _ask_async("RL.ALL", parts, force=force, stamp=stamp, at=at, deny=deny)
+    return await _ask_async("RL.ALL", parts, force=force, stamp=stamp, at=at, next=next, deny=deny)
 
 
-async def peek_all_async(parts: Sequence[Part[AsyncLimiter]], *, deny: Deny | None = None) -> AllVerdict:
-    return await _ask_async("RL.PEEKALL", parts, force=False, stamp=False, at=None, deny=deny)
+async def peek_all_async(
+    parts: Sequence[Part[AsyncLimiter]], *, next: bool | None = None, deny: Deny | None = None
+) -> AllVerdict:
+    return await _ask_async("RL.PEEKALL", parts, force=False, stamp=False, at=None, next=next, deny=deny)

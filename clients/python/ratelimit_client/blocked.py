@@ -10,9 +10,25 @@ import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from math import ceil
+from typing import TypeVar
 
 from ._check import integer
-from .verdict import Verdict
+from .verdict import Numbers, Verdict
+
+
+N = TypeVar("N", bound=Numbers)
+
+
+def _aged(one: N, elapsed_ms: float) -> N:
+    def left(ms: int) -> int:
+        return ms if ms < 0 else max(0, ceil(ms - elapsed_ms))
+
+    return replace(
+        one,
+        retry_after_ms=left(one.retry_after_ms),
+        reset_after_ms=left(one.reset_after_ms),
+        next_after_ms=None if one.next_after_ms is None else left(one.next_after_ms),
+    )
 
 
 class BlockedCache:
@@ -43,8 +59,8 @@ class BlockedCache:
         if cost < denied_cost or force:  # a cost that does not fit: no greater one does either
             return None
         elapsed_ms = (self.now() - since) * 1000
-        retry, reset = (ms if ms < 0 else max(0, ceil(ms - elapsed_ms)) for ms in (verdict.retry_after_ms, verdict.reset_after_ms))
-        return replace(verdict, retry_after_ms=retry, reset_after_ms=reset)
+        aged = _aged(verdict, elapsed_ms)
+        return replace(aged, limits=tuple(_aged(one, elapsed_ms) for one in verdict.limits))
 
     def learn(self, key: str, cost: int, force: bool, since: float, verdict: Verdict) -> None:
         with self._lock:

@@ -44,7 +44,7 @@ class RateLimit:
             return None
         key = self._key(request)
         cost = self._cost(request) if callable(self._cost) else self._cost
-        verdict = await self._limiter.hit(await key if isawaitable(key) else key, cost=cost)
+        verdict = await self._limiter.hit(await key if isawaitable(key) else key, cost=cost, next=True)
         fields = fields_to_set(response.headers.items(), verdict)
         if not verdict.allowed:
             status, error = refusal(verdict)

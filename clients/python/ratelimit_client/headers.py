@@ -8,7 +8,7 @@ import re
 import time
 from collections.abc import Iterable
 
-from .verdict import AllVerdict, Verdict
+from .verdict import AllVerdict, LimitState, Verdict
 
 # For Access-Control-Expose-Headers: without it a page of another origin cannot read these fields.
 EXPOSED = "X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, RateLimit-Policy, RateLimit, Retry-After"
@@ -21,6 +21,11 @@ def _seconds(ms: int) -> int:
 
 def _quoted(name: str) -> str:
     return '"' + re.sub(r'(["\\])', r"\\\1", name) + '"'
+
+
+def _next(one: LimitState) -> str:
+    """When more becomes available: not known where the limiter does not ask for it, and of no use where it is never."""
+    return "" if one.next_after_ms is None or one.next_after_ms < 0 else f";t={_seconds(one.next_after_ms)}"
 
 
 def rate_limit_headers(verdict: Verdict | AllVerdict, now_ms: int | None = None) -> dict[str, str]:
@@ -37,7 +42,7 @@ def rate_limit_headers(verdict: Verdict | AllVerdict, now_ms: int | None = None)
             f"{_quoted(one.name)};q={one.limit}" + ("" if one.window_seconds is None else f";w={one.window_seconds}")
             for one in limits
         ),
-        "RateLimit": ", ".join(f"{_quoted(one.name)};r={one.remaining};t={_seconds(one.reset_after_ms)}" for one in limits),
+        "RateLimit": ", ".join(f"{_quoted(one.name)};r={one.remaining}{_next(one)}" for one in limits),
     }
     # -1: there is no use in trying again. A wait that was granted is not the caller's business.
     if not verdict.allowed and verdict.retry_after_ms > 0:

@@ -68,11 +68,20 @@ def parse_address(written: str) -> IPv4Address | IPv6Address | None:
     return (isinstance(address, IPv6Address) and address.ipv4_mapped) or address
 
 
+_NAT64 = (0x64_FF9B << 64, 0xFFFF << 16)  # the upper 96 bits: RFC 6052's well-known prefix, and SIIT's
+
+
+def _embedded_ipv4(address: IPv6Address) -> IPv4Address | None:
+    """The IPv4 address that an IPv6 one is made of by NAT64 and its like, or by 6to4."""
+    whole = int(address)
+    return IPv4Address(whole & 0xFFFF_FFFF) if whole >> 32 in _NAT64 else address.sixtofour
+
+
 def by_ip(address: str | None, *, ipv6: int = 64, ipv4: int = 32) -> str:
     """``ip:203.0.113.9``; of an IPv6 address its /64, for a customer is given one to choose addresses from.
 
-    Many are given a /56: ``ipv6=56``. What is no address is ``ip:unknown``: a stranger who writes nonsense is no new caller
-    each time.
+    Many are given a /56: ``ipv6=56``. Addresses of NAT64 (64:ff9b::/96) and 6to4 are read as the IPv4 address in them. What is
+    no address is ``ip:unknown``: a stranger who writes nonsense is no new caller each time.
     """
     for name, bits, most in (("ipv6", ipv6, 128), ("ipv4", ipv4, 32)):
         if type(bits) is not int or not 1 <= bits <= most:
@@ -80,6 +89,8 @@ def by_ip(address: str | None, *, ipv6: int = 64, ipv4: int = 32) -> str:
     parsed = None if address is None else parse_address(address)
     if parsed is None:
         return "ip:unknown"
+    if isinstance(parsed, IPv6Address):
+        parsed = _embedded_ipv4(parsed) or parsed
     if isinstance(parsed, IPv4Address):
         return f"ip:{parsed}" if ipv4 == 32 else f"ip:{ip_network((parsed, ipv4), strict=False)}"
     whole = int(parsed) >> (128 - ipv6) << (128 - ipv6)

@@ -37,6 +37,7 @@ class _Limiter:
         on_error: OnError | None = None,
         on_hit: OnHit | None = None,
         blocked_cache: BlockedCache | bool = False,
+        next: bool = False,
     ):
         """
         :param client: of redis-py or valkey-py: the address, credentials and TLS of it are taken for connections of the
@@ -52,6 +53,8 @@ class _Limiter:
         :param on_error: told of each failure that a verdict hides. Default: the log, a line a second at most
         :param on_hit: told of each hit and what became of it, for metrics
         :param blocked_cache: remember who is denied until when, and deny them without asking Redis
+        :param next: ask also when more becomes available: the ``t`` of the ``RateLimit`` field, which is left out without
+            it. For limiters in front of HTTP
         """
         self.plan = Plan(
             algorithm=algorithm,
@@ -64,6 +67,7 @@ class _Limiter:
             unavailable=unavailable,
             on_error=on_error,
             on_hit=on_hit,
+            next=next,
         )
         self.link: Any = self._link_of(client)
         self._blocked = BlockedCache() if blocked_cache is True else blocked_cache or None
@@ -106,6 +110,7 @@ class Limiter(_Limiter):
         stamp: bool = False,
         at: int | None = None,
         policy: Names | None = None,
+        next: bool | None = None,
         deny: Deny | None = None,
     ) -> Verdict:
         """Counts one hit, or says why not.
@@ -115,23 +120,40 @@ class Limiter(_Limiter):
         :param force: charge it whether or not it fits
         :param stamp: ask for the charge time
         :param at: the charge time of the hit that this one settles
+        :param next: ask when more becomes available. Default: what the limiter says
         """
         cache = self._cache(min, policy)
         full = self.plan.key(key)
         if cache and (known := cache.find(full, cost, force)):
             return known
         since = cache.now() if cache else 0.0
-        options = {"cost": cost, "min": min, "force": force, "stamp": stamp, "at": at, "policy": policy, "deny": deny}
+        options = {
+            "cost": cost,
+            "min": min,
+            "force": force,
+            "stamp": stamp,
+            "at": at,
+            "policy": policy,
+            "next": next,
+            "deny": deny,
+        }
         answer = self._ask([self._command], key, options)
         if cache:
             cache.learn(full, cost, force, since, answer)
         return answer
 
     def peek(
-        self, key: str, *, cost: int = 1, min: int | None = None, policy: Names | None = None, deny: Deny | None = None
+        self,
+        key: str,
+        *,
+        cost: int = 1,
+        min: int | None = None,
+        policy: Names | None = None,
+        next: bool | None = None,
+        deny: Deny | None = None,
     ) -> Verdict:
         """What a hit would be answered now. Changes nothing."""
-        options = {"cost": cost, "min": min, "policy": policy, "deny": deny}
+        options = {"cost": cost, "min": min, "policy": policy, "next": next, "deny": deny}
         return self._ask(["RL.PEEK", self.plan.algorithm], key, options)
 
     def reserve(self, key: str, estimate: int, *, policy: Names | None = None, deny: Deny | None = None) -> Reservation:
@@ -212,6 +234,7 @@ class AsyncLimiter(_Limiter):
         stamp: bool = False,
         at: int | None = None,
         policy: Names | None = None,
+        next: bool | None = None,
         deny: Deny | None = None,
     ) -> Verdict:
         cache = self._cache(min, policy)
@@ -219,16 +242,32 @@ class AsyncLimiter(_Limiter):
         if cache and (known := cache.find(full, cost, force)):
             return known
         since = cache.now() if cache else 0.0
-        options = {"cost": cost, "min": min, "force": force, "stamp": stamp, "at": at, "policy": policy, "deny": deny}
+        options = {
+            "cost": cost,
+            "min": min,
+            "force": force,
+            "stamp": stamp,
+            "at": at,
+            "policy": policy,
+            "next": next,
+            "deny": deny,
+        }
         answer = await self._ask([self._command], key, options)
         if cache:
             cache.learn(full, cost, force, since, answer)
         return answer
 
     async def peek(
-        self, key: str, *, cost: int = 1, min: int | None = None, policy: Names | None = None, deny: Deny | None = None
+        self,
+        key: str,
+        *,
+        cost: int = 1,
+        min: int | None = None,
+        policy: Names | None = None,
+        next: bool | None = None,
+        deny: Deny | None = None,
     ) -> Verdict:
-        options = {"cost": cost, "min": min, "policy": policy, "deny": deny}
+        options = {"cost": cost, "min": min, "policy": policy, "next": next, "deny": deny}
         return await self._ask(["RL.PEEK", self.plan.algorithm], key, options)
 
     async def reserve(

@@ -47,7 +47,7 @@ def hit_of(limiter: Limiter, key: str, **options: Any) -> Counted:
     """
     >>> RateLimitMiddleware(app, limit=lambda environ: hit_of(login, by_ip(...)), skip_successful_requests=True)
     """
-    answer = limiter.hit(key, stamp=True, **options)
+    answer = limiter.hit(key, **{"stamp": True, "next": True, **options})
 
     def give_back() -> None:
         if answer.taken > 0 and answer.charged_at:  # a denied hit has charged nothing: a refund would reopen the limit
@@ -57,7 +57,7 @@ def hit_of(limiter: Limiter, key: str, **options: Any) -> Counted:
 
 
 async def hit_of_async(limiter: AsyncLimiter, key: str, **options: Any) -> Counted:
-    answer = await limiter.hit(key, stamp=True, **options)
+    answer = await limiter.hit(key, **{"stamp": True, "next": True, **options})
 
     async def give_back() -> None:
         if answer.taken > 0 and answer.charged_at:

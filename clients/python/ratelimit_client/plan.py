@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ._check import fixed_window, integer, one_of, span, text, wrong
+from ._check import fixed_window, flag, integer, one_of, span, text, wrong
 from .report import OnError, OnHit, guarded, logger
 from .verdict import Asked
 
@@ -97,6 +97,7 @@ class Plan:
         unavailable: Literal["open", "closed"] | None,
         on_error: OnError | None = None,
         on_hit: OnHit | None = None,
+        next: bool = False,
     ):
         self.algorithm = one_of("algorithm", algorithm, ("fixed", "sliding", "bucket")).upper()
         given: Sequence[object] = (limits,) if isinstance(limits, (Window, Bucket)) else tuple(limits)
@@ -123,6 +124,7 @@ class Plan:
         if not re.fullmatch(r"[\x20-\x7e]+", self.name):
             raise wrong("name", "printable ASCII, for it becomes a field of HTTP", self.name)
         self.policy = policies(policy)
+        self.next = flag("next", next)
         self.block = tuple(span(f"block[{i}]", duration) for i, duration in enumerate(several(block)))
         self.reach = Reach(
             name=self.name,
@@ -160,6 +162,7 @@ class Plan:
         stamp: bool = False,
         reserve_ms: int | None = None,
         policy: Names | None = None,
+        next: bool | None = None,
         deny: Deny | None = None,
     ) -> tuple[list[str | int], str, Asked]:
         """The command's words, its key, and what its reply is an answer to."""
@@ -175,11 +178,16 @@ class Plan:
             words.append("STAMP")
         if reserve_ms is not None:
             words += ["RESERVE", f"{reserve_ms}ms"]
+        is_next = self.next if next is None else flag("next", next)
+        if is_next:
+            words.append("NEXT")
         words += [*self.block_words(), *self._policy_words(policy), *deny_words(deny)]
-        asked = self.asked(cost=cost, min=min is not None, force=force, stamp=stamp, policy=policy, deny=deny)
+        asked = self.asked(cost=cost, min=min is not None, force=force, stamp=stamp, next=is_next, policy=policy, deny=deny)
         return words, full, asked
 
-    def asked(self, *, cost: int, min: bool, force: bool, stamp: bool, policy: Names | None, deny: Deny | None) -> Asked:
+    def asked(
+        self, *, cost: int, min: bool, force: bool, stamp: bool, next: bool, policy: Names | None, deny: Deny | None
+    ) -> Asked:
         replaced = bool(self.policy) or policy is not None  # the reply does not tell a policy's window
 
         def described(index: int, window: str) -> tuple[str, int | None]:
@@ -193,6 +201,7 @@ class Plan:
             force=force,
             min=min,
             stamp=stamp,
+            next=next,
             deny=deny is not None,
         )
 

@@ -15,6 +15,8 @@ class Numbers:
     # 0: allowed. -1: this can never be allowed. Where a wait was reserved: how long to wait before acting.
     retry_after_ms: int = 0
     reset_after_ms: int = 0  # until nothing is used any more
+    # Until more remains than ``remaining`` says; 0 where nothing is used, -1 where it never will. Only where ``next`` was asked for.
+    next_after_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,14 +58,20 @@ class Asked:
     force: bool = False
     min: bool = False
     stamp: bool = False
+    next: bool = False
     deny: bool = False
 
+    @property
+    def length(self) -> int:
+        """Each limit has so many numbers."""
+        return 6 if self.next else 5
 
-def _numbers(reply: Any) -> dict[str, Any]:
-    if not isinstance(reply, list) or len(reply) < 5:
+
+def _numbers(reply: Any, length: int) -> dict[str, Any]:
+    if not isinstance(reply, list) or len(reply) < length:
         raise WrongReplyError(f"not a reply of RL.*: {reply!r}")
     try:
-        allowed, limit, remaining, retry_after_ms, reset_after_ms = (int(value) for value in reply[:5])
+        allowed, limit, remaining, retry_after_ms, reset_after_ms, *following = (int(value) for value in reply[:length])
     except (TypeError, ValueError):
         raise WrongReplyError(f"not a reply of RL.*: {reply!r}") from None
     return {
@@ -72,6 +80,7 @@ def _numbers(reply: Any) -> dict[str, Any]:
         "remaining": remaining,
         "retry_after_ms": retry_after_ms,
         "reset_after_ms": reset_after_ms,
+        "next_after_ms": following[0] if following else None,
     }
 
 
@@ -85,14 +94,14 @@ def _limits(replies: Sequence[Any], asked: Asked) -> tuple[LimitState, ...]:
         count = len(replies)
         described = tuple((asked.name if count == 1 else f"{asked.name}-{i + 1}", None) for i in range(count))
     return tuple(
-        LimitState(**_numbers(reply), name=name, window_seconds=seconds)
+        LimitState(**_numbers(reply, asked.length), name=name, window_seconds=seconds)
         for reply, (name, seconds) in zip(replies, described, strict=True)
     )
 
 
 def verdict(reply: Any, asked: Asked) -> Verdict:
-    own = _numbers(reply)
-    rest = list(reply[5:])
+    own = _numbers(reply, asked.length)
+    rest = list(reply[asked.length :])
     if len(rest) < asked.min + asked.stamp + asked.deny:
         raise WrongReplyError(f"not a reply of RL.*: {reply!r}")
     each = rest.pop(0) if rest and isinstance(rest[0], list) else [reply]
@@ -108,19 +117,20 @@ def verdict(reply: Any, asked: Asked) -> Verdict:
 
 
 def all_verdict(reply: Any, asked: Sequence[Asked], *, stamp: bool, deny: bool) -> AllVerdict:
-    own = _numbers(reply)
-    if len(reply) < 7 + stamp + deny or not isinstance(reply[5], list) or len(reply[5]) != len(asked):
+    length = asked[0].length
+    own = _numbers(reply, length)
+    if len(reply) < length + 2 + stamp + deny or not isinstance(reply[length], list) or len(reply[length]) != len(asked):
         raise WrongReplyError(f"not a reply of RL.*: {reply!r}")
     denied_value = _denied(reply[-1]) if deny else None
     charged = own["allowed"] or (asked[0].force and denied_value is None)
-    keys = (verdict(one, about) for one, about in zip(reply[5], asked, strict=True))
-    binding = int(reply[6])
+    keys = (verdict(one, about) for one, about in zip(reply[length], asked, strict=True))
+    binding = int(reply[length + 1])
     return AllVerdict(
         **own,
         # All or nothing.
         keys=tuple(replace(key, taken=about.cost if charged else 0) for key, about in zip(keys, asked, strict=True)),
         binding=binding - 1 if binding > 0 else None,
-        charged_at=int(reply[7]) if stamp else None,
+        charged_at=int(reply[length + 2]) if stamp else None,
         denied_value=denied_value,
     )
 

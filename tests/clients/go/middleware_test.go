@@ -3,6 +3,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"ratelimit"
 
@@ -44,6 +46,30 @@ func TestMiddlewareFiveOfSixWhateverTheCallerInvents(t *testing.T) {
 		if response := ask(t, server.URL, forwardedFor); response.StatusCode != http.StatusOK {
 			t.Fatalf("%s: %d", forwardedFor, response.StatusCode)
 		}
+	}
+}
+
+func TestTIsWhenMoreBecomesAvailableNotWhenAllIs(t *testing.T) {
+	direct := client(t, 3)
+	api := limiter(t, direct, ratelimit.Options{Prefix: fmt.Sprintf("go-next-%d", time.Now().UnixNano()), Name: "api", Limits: []ratelimit.Limit{{Units: 3, Window: "4h"}}})
+	now := direct.Time(background).Val()
+	for _, ago := range []time.Duration{150 * time.Minute, 30 * time.Minute} {
+		api.Hit(background, "k", ratelimit.At(now.Add(-ago).UnixMilli()))
+	}
+	looks := func(*http.Request) []ratelimit.Option { return []ratelimit.Option{ratelimit.Cost(0)} }
+	server := httptest.NewServer(ratelimit.Middleware{Limiter: api, Key: func(*http.Request) string { return "k" }, Options: looks}.Handler(hello))
+	defer server.Close()
+	field := ask(t, server.URL, "").Header.Get("RateLimit")
+	var seconds int
+	if _, err := fmt.Sscanf(field, `"api";r=1;t=%d`, &seconds); err != nil || seconds <= 5300 || seconds > 5400 {
+		t.Errorf("%s: in 90 minutes", field)
+	}
+	if v := api.Hit(background, "k", ratelimit.Cost(0)); v.NextAfter >= 0 || v.Limits[0].NextAfter >= 0 {
+		t.Errorf("%+v: it was not asked for", v)
+	}
+	all := limits(t, direct).HitAll(background, []ratelimit.Ask{{Limiter: api, Key: "k"}, {Limiter: api, Key: "other"}}, ratelimit.Next())
+	if all.Err != nil || all.Keys[0].NextAfter != all.NextAfter || all.NextAfter <= 5300*time.Second || all.Keys[1].NextAfter <= 14_300*time.Second {
+		t.Errorf("%+v", all)
 	}
 }
 

@@ -141,6 +141,17 @@ public final class Filter {
                 }
                 same(site.get("/five", "203.0.113.10").statusCode(), 200, "another caller");
             });
+            test(name + ": t is when more becomes available, not when all is", () -> {
+                long now = System.currentTimeMillis();
+                for (long minutes : List.of(150, 30)) {
+                    sender.send(List.of("RL.SLIDING", name + "-next:ip:203.0.113.9", "3", "4h", "AT", Long.toString(now - minutes * 60_000))).get();
+                }
+                String field = header(site.get("/next", "203.0.113.9"), "RateLimit");
+                same(field.startsWith("\"default\";r=1;t="), true, field);
+                long seconds = Long.parseLong(field.substring(field.lastIndexOf('=') + 1));
+                same(seconds > 5300 && seconds <= 5401, true, field);
+                same(RateLimiter.of(sender, name + "-next:", "RL.SLIDING", "3", "4h", "POLICY", "NEXT", "COST", "0").hit("k").nextAfterMs(), -1L, "not asked");
+            });
             test(name + ": a refusal of the server is no outage: it meets what was said of one", () -> {
                 same(site.get("/refused", "203.0.113.9").statusCode(), 200, "open");
                 same(site.get("/refused-closed", "203.0.113.9").statusCode(), 503, "closed");
@@ -157,6 +168,8 @@ public final class Filter {
                 }
                 signal("STOP");
                 try {
+                    var stat = Path.of("/proc", System.getenv("RATELIMIT_STALLED_PID"), "stat");
+                    while (!Files.readString(stat).contains(") T ")) Thread.onSpinWait();
                     var response = site.get("/stalled", "203.0.113.9");
                     same(response.statusCode(), 200, "open");
                     same(response.headers().firstValue("RateLimit").isPresent(), false, "answered by Redis");
@@ -168,8 +181,6 @@ public final class Filter {
     }
 
     private static void refused(Class<? extends Exception> expected, Body body) {
-                    var stat = Path.of("/proc", System.getenv("RATELIMIT_STALLED_PID"), "stat");
-                    while (!Files.readString(stat).contains(") T ")) Thread.onSpinWait();
         try {
             body.run();
         } catch (Exception thrown) {

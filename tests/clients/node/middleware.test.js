@@ -8,12 +8,12 @@ import { after, before, describe, it } from "node:test";
 import { promisify } from "node:util";
 import express from "express";
 import Fastify from "fastify";
-import { byIp, clientAddress, createLimiter, hitOf, problemOf, rateLimit, withRateLimit } from "ratelimit-client";
+import { byIp, clientAddress, createLimiter, hitAll, hitOf, problemOf, rateLimit, withRateLimit } from "ratelimit-client";
 import { createClient } from "redis";
 import { port } from "./servers.js";
 
 let client;
-const limiter = (options) => createLimiter({ client, name: "api", algorithm: "sliding", limits: { limit: 5, window: "15m" }, timeoutMs: 60_000, ...options });
+const limiter = (options) => createLimiter({ client, name: "api", algorithm: "sliding", limits: { limit: 5, window: "15m" }, timeoutMs: 60_000, next: true, ...options });
 before(async () => (client = await createClient({ socket: { port } }).connect()));
 after(() => client.close());
 
@@ -143,6 +143,29 @@ describe("middleware", () => {
     let passed = 0;
     await node({ method: "OPTIONS" }, {}, () => (passed += 1));
     assert.equal(passed, 1);
+  });
+
+  it("t is when more becomes available, not when all is", async () => {
+    const [seconds] = await client.sendCommand(["TIME"]);
+    const minutesAgo = (minutes) => (Number(seconds) - 60 * minutes) * 1000;
+    const shape = { prefix: "middleware:next", limits: { limit: 3, window: "4h" } };
+    const api = limiter(shape);
+    await api.hit("k", { at: minutesAgo(150) });
+    await api.hit("k", { at: minutesAgo(30) });
+    const t = async (limit) => {
+      const response = await withRateLimit(limit, () => new Response("hello"))(new Request("http://x/"));
+      return Number(/^"api";r=1;t=(\d+)$/.exec(response.headers.get("RateLimit"))?.[1]);
+    };
+    const looking = { hit: (key, options) => api.hit(key, { ...options, cost: 0 }), refund: api.refund };
+    for (const limit of [() => api.hit("k", { cost: 0 }), () => hitOf(looking, "k")]) {
+      const seen = await t(limit);
+      assert.ok(seen > 5300 && seen <= 5400, `${seen}: in 90 minutes`);
+    }
+    const all = await hitAll([{ limiter: api, key: "k", cost: 0 }, { limiter: limiter({ ...shape, next: false }), key: "other", cost: 0 }]);
+    const [first, second] = all.keys.map(({ nextAfterMs }) => nextAfterMs);
+    assert.ok(first > 5_300_000 && first <= 5_400_000 && second === 0, `${first}, ${second}`);
+    const { nextAfterMs, limits } = await limiter({ ...shape, next: false }).hit("k", { cost: 0 });
+    assert.deepEqual([nextAfterMs, limits[0].nextAfterMs], [undefined, undefined]);
   });
 
   it("two limiters in front of one handler: one item a limit, and the tightest in X-RateLimit", async () => {

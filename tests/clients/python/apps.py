@@ -15,7 +15,7 @@ from ratelimit_client import AsyncLimiter, Limiter, Proxies, Window, asgi, by_ip
 
 PORT = int(os.environ["RATELIMIT_PORT"])
 address = client_address(Proxies(["127.0.0.0/8"]))  # curl stands for a proxy of ours
-FIVE = {"name": "api", "algorithm": "sliding", "limits": Window(5, "15m"), "timeout_ms": 60_000}
+FIVE = {"name": "api", "algorithm": "sliding", "limits": Window(5, "15m"), "timeout_ms": 60_000, "next": True}
 
 fastapi_app = FastAPI()
 fastapi_limiter = AsyncLimiter(redis.asyncio.Redis(port=PORT), prefix="fastapi", **FIVE)

@@ -8,7 +8,20 @@ import redis
 import redis.asyncio
 from fastapi import Depends, FastAPI, Request, Response, WebSocket
 from fastapi.testclient import TestClient
-from ratelimit_client import AsyncLimiter, Limiter, Verdict, Window, add_fields, asgi, hit_of, hit_of_async, problem, wsgi
+from ratelimit_client import (
+    AsyncLimiter,
+    Limiter,
+    Part,
+    Verdict,
+    Window,
+    add_fields,
+    asgi,
+    hit_all,
+    hit_of,
+    hit_of_async,
+    problem,
+    wsgi,
+)
 from ratelimit_client.fastapi import RateLimit
 from ratelimit_client.flask import rate_limited
 from servers import PORT
@@ -196,6 +209,28 @@ class FastApi(unittest.TestCase):
             self.assertEqual(client.get("/limited", headers={"x-caller": "bob"}).status_code, 200)
             self.assertNotIn("ratelimit", client.get("/free").headers)
             self.assertEqual(client.get("/seen", headers={"x-caller": "carol"}).json(), {"remaining": 98})
+
+    def test_t_is_when_more_becomes_available_not_when_all_is(self):
+        shape = {**given("next", 3), "limits": Window(3, "4h")}
+        api = Limiter(redis.Redis(port=PORT), **shape)
+        now = redis.Redis(port=PORT).time()[0]
+        for minutes in (150, 30):
+            api.hit("k", at=(now - 60 * minutes) * 1000)
+        dependency = RateLimit(AsyncLimiter(redis.asyncio.Redis(port=PORT), **shape), lambda _request: "k", cost=0)
+        app = FastAPI()
+        app.add_api_route("/", lambda: "hello", dependencies=[Depends(dependency)])
+        site = flask.Flask(__name__)
+        site.route("/")(rate_limited(api, lambda: "k", cost=0)(lambda: "hello"))
+        with TestClient(app) as client:
+            fields = [client.get("/").headers["ratelimit"], site.test_client().get("/").headers["RateLimit"]]
+        for field in fields:
+            name, _, seconds = field.partition(";r=1;t=")
+            self.assertEqual(name, '"next"')
+            self.assertTrue(5300 < int(seconds) <= 5400, field)
+        self.assertIsNone(api.hit("k", cost=0).next_after_ms)
+        both = hit_all([Part(api, "k", cost=0), Part(api, "other", cost=0)], next=True)
+        self.assertTrue(5_300_000 < both.keys[0].next_after_ms <= 5_400_000, both)
+        self.assertEqual(both.keys[1].next_after_ms, 0)
 
     def test_a_websocket_is_limited_when_it_is_opened(self):
         app = FastAPI()

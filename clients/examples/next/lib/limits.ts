@@ -12,6 +12,7 @@ export const perAddress = createLimiter({
   policy: "address",
   algorithm: "sliding",
   limits: { limit: 100, window: "1m" },
+  next: true, // its verdicts become fields of HTTP
 });
 
 export const perUser = createLimiter({
@@ -29,6 +30,7 @@ export const tokens = createLimiter({
   policy: "tokens",
   algorithm: "fixed",
   limits: { limit: 2000, window: "1d" },
+  next: true,
 });
 export const planPolicies = (plan: string): string[] => [`tokens:${plan}`, "tokens"];
 

@@ -26,7 +26,7 @@ public final class RateLimitFilter implements Filter {
     private final Function<HttpServletRequest, String> key;
 
     public RateLimitFilter(RateLimiter limiter, Function<HttpServletRequest, String> key) {
-        this.limiter = Objects.requireNonNull(limiter, "limiter");
+        this.limiter = Objects.requireNonNull(limiter, "limiter").next();
         this.key = Objects.requireNonNull(key, "key");
     }
 
@@ -48,7 +48,8 @@ public final class RateLimitFilter implements Filter {
             http.setHeader("X-RateLimit-Remaining", Long.toString(verdict.remaining()));
             http.setHeader("X-RateLimit-Reset", Long.toString(seconds(System.currentTimeMillis() + verdict.resetAfterMs())));
             http.setHeader("RateLimit-Policy", "\"default\";q=" + verdict.limit());
-            http.setHeader("RateLimit", "\"default\";r=" + verdict.remaining() + ";t=" + seconds(verdict.resetAfterMs()));
+            String next = verdict.nextAfterMs() < 0 ? "" : ";t=" + seconds(verdict.nextAfterMs());
+            http.setHeader("RateLimit", "\"default\";r=" + verdict.remaining() + next);
             if (!verdict.allowed() && verdict.retryAfterMs() > 0) http.setHeader("Retry-After", Long.toString(seconds(verdict.retryAfterMs())));
         }
         http.addHeader("Access-Control-Expose-Headers", EXPOSED);

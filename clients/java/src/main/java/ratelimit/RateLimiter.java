@@ -31,9 +31,11 @@ public record RateLimiter(Sender sender, String prefix, List<String> words, Dura
      * What the server answered. Where {@code unavailable} is set Redis could not be asked, and the numbers are 0.
      *
      * @param retryAfterMs negative where this can never be allowed
+     * @param nextAfterMs until more remains than {@code remaining} says; negative where it never will, and where the words
+     *     have no {@code NEXT}
      */
     public record Verdict(
-        boolean allowed, long limit, long remaining, long retryAfterMs, long resetAfterMs, Exception unavailable) {}
+        boolean allowed, long limit, long remaining, long retryAfterMs, long resetAfterMs, long nextAfterMs, Exception unavailable) {}
 
     private static final System.Logger LOG = System.getLogger(RateLimiter.class.getName());
     private static final Report REPORT = new Report((error, count) ->
@@ -61,6 +63,14 @@ public record RateLimiter(Sender sender, String prefix, List<String> words, Dura
         return new RateLimiter(sender, prefix, words, timeout, isClosed);
     }
 
+    /** The same, asking also when more becomes available. What stands in front of HTTP does: it is the {@code t} of RateLimit. */
+    public RateLimiter next() {
+        if (Words.isNext(words)) return this;
+        List<String> more = new ArrayList<>(words);
+        more.add(Words.options(words), "NEXT");
+        return new RateLimiter(sender, prefix, more, timeout, isClosed);
+    }
+
     /** Counts one hit, or says why not. */
     public Verdict hit(String key) {
         Objects.requireNonNull(key, "key"); // or all without one would be one caller
@@ -70,7 +80,7 @@ public record RateLimiter(Sender sender, String prefix, List<String> words, Dura
         Future<? extends List<?>> reply = null;
         try {
             reply = sender.send(call);
-            return verdict(reply.get(timeout.toNanos(), TimeUnit.NANOSECONDS));
+            return verdict(reply.get(timeout.toNanos(), TimeUnit.NANOSECONDS), Words.isNext(words) ? 6 : 5);
         } catch (TimeoutException late) {
             reply.cancel(true); // what has not been sent yet is not sent any more
             return unavailable(late);
@@ -85,18 +95,18 @@ public record RateLimiter(Sender sender, String prefix, List<String> words, Dura
         }
     }
 
-    private static Verdict verdict(List<?> reply) {
-        long[] five = new long[5];
-        if (reply == null || reply.size() < five.length) throw new IllegalStateException("not a reply of RL.*: " + reply);
-        for (int i = 0; i < five.length; i++) {
+    private static Verdict verdict(List<?> reply, int count) {
+        long[] numbers = {0, 0, 0, 0, 0, -1};
+        if (reply == null || reply.size() < count) throw new IllegalStateException("not a reply of RL.*: " + reply);
+        for (int i = 0; i < count; i++) {
             if (!(reply.get(i) instanceof Long number)) throw new IllegalStateException("not a reply of RL.*: " + reply);
-            five[i] = number;
+            numbers[i] = number;
         }
-        return new Verdict(five[0] == 1, five[1], five[2], five[3], five[4], null);
+        return new Verdict(numbers[0] == 1, numbers[1], numbers[2], numbers[3], numbers[4], numbers[5], null);
     }
 
     private Verdict unavailable(Exception cause) {
         REPORT.error(cause);
-        return new Verdict(!isClosed, 0, 0, isClosed ? 1000 : 0, 0, cause);
+        return new Verdict(!isClosed, 0, 0, isClosed ? 1000 : 0, 0, -1, cause);
     }
 }

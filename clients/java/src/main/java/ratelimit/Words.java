@@ -9,7 +9,7 @@ import java.util.regex.Pattern;
 /** The words of a command as the server will read them, so that a mistake is told when a limiter is made. */
 final class Words {
     private static final Set<String> COMMANDS = Set.of("RL.FIXED", "RL.SLIDING", "RL.BUCKET");
-    private static final Set<String> OPTIONS = Set.of("COST", "MIN", "BLOCK", "POLICY", "DENY", "FORCE", "STAMP");
+    private static final Set<String> OPTIONS = Set.of("COST", "MIN", "BLOCK", "POLICY", "DENY", "FORCE", "STAMP", "NEXT");
     private static final Pattern COUNT = Pattern.compile("\\d{1,16}");
     private static final Pattern DURATION = Pattern.compile("(\\d{1,18})(ms|s|m|h|d|w)", Pattern.CASE_INSENSITIVE);
     private static final Pattern CALENDAR = Pattern.compile("[1-9]\\d{0,3}(d|w|mo|y)(@\\S+)?|\\d{1,18}(ms|s|m|h|d|w)@first");
@@ -18,6 +18,31 @@ final class Words {
     private static final long MAX_MS = 3660L * 86_400_000L;
 
     private Words() {}
+
+    /** Where the options begin: behind the limits, of which each begins with a digit. */
+    static int options(List<String> words) {
+        int step = words.get(0).equals("RL.BUCKET") ? 3 : 2;
+        int next = 1;
+        while (next < words.size() && Character.isDigit(words.get(next).charAt(0))) next += step;
+        return next;
+    }
+
+    /** Whether NEXT is one of the options, and not a policy's name or a value. */
+    static boolean isNext(List<String> words) {
+        for (int i = options(words); i < words.size(); i++) {
+            switch (words.get(i).toUpperCase(java.util.Locale.ROOT)) {
+                case "NEXT" -> {
+                    return true;
+                }
+                case "COST", "MIN", "POLICY" -> i++;
+                case "DENY" -> {
+                    return false; // the rest are values
+                }
+                default -> {}
+            }
+        }
+        return false;
+    }
 
     static List<String> checked(List<String> words) {
         words = List.copyOf(words);
