@@ -283,6 +283,7 @@ impl Call {
                 min: self.min,
                 reserve_ms: self.reserve_ms,
                 block_ms: &self.block_ms,
+                is_shadow: false,
                 id: &self.id,
                 drops_unnamed: false,
                 here: None,

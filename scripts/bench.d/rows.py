@@ -146,6 +146,8 @@ ROWS = (
     Row("RL.ALL 1 key, allowed", several(1, "FIXED 1000000 1h"), "native", allowed=1),
     Row("RL.ALL 2 keys, allowed", several(2, "FIXED 1000000 1h"), "native", allowed=1, share=("RL.FIXED allowed", 2, 1.0)),
     Row("RL.ALL 3 keys, allowed", several(3, "FIXED 1000000 1h"), "native", allowed=1, share=("RL.FIXED allowed", 3, 0.8)),
+    Row("RL.ALL 3 keys, one a SHADOW", several(3, "FIXED 1000000 1h", "FIXED 1000000 1h SHADOW"), "native", allowed=1,
+        over=("RL.ALL 3 keys, allowed", 1, 0.3)),
     Row("RL.ALL 5 keys, allowed", several(5, "FIXED 1000000 1h"), "native", allowed=1, share=("RL.FIXED allowed", 5, 0.8)),
     Row("RL.ALL 3 keys, denied", several(3, "FIXED 1000000 30d", "FIXED 1 30d"), "native", allowed=0,
         fill=(several(3, "FIXED 1000000 30d", "FIXED 1 30d"),), share=("RL.FIXED denied", 3, 0.7)),

@@ -63,6 +63,10 @@ pub enum Error {
     Cost {
         at: usize,
     },
+    /// A call of several keys of which none binds.
+    AllShadows {
+        at: usize,
+    },
     UnknownOption {
         at: usize,
     },
@@ -284,9 +288,12 @@ impl fmt::Display for Error {
                 out,
                 "ERR argument {at} (cost) must be an integer from -{MAX_COUNT} to {MAX_COUNT}"
             ),
+            Error::AllShadows { at } => {
+                write!(out, "ERR argument {at}: every clause says SHADOW: at least one must bind")
+            }
             Error::UnknownOption { at } => write!(
                 out,
-                "ERR argument {at} must be a further limit or one of COST, MIN, FORCE, AT, STAMP, NEXT, RESERVE, BLOCK, POLICY, DENY"
+                "ERR argument {at} must be a further limit or one of COST, MIN, FORCE, AT, STAMP, NEXT, RESERVE, BLOCK, POLICY, SHADOW, DENY"
             ),
             Error::UnknownWord { at } => write!(out, "ERR argument {at} is unexpected: only limits stand here"),
             Error::RepeatedOption { at, option } => {

@@ -43,6 +43,8 @@ pub struct Step {
     pub min: Option<u64>,
     pub reserve_ms: Option<u64>,
     pub block_ms: Vec<u64>,
+    /// Of a call of several keys: it never binds.
+    pub is_shadow: bool,
     pub id: Vec<u8>,
     /// Which region the server is.
     pub region: Option<Region>,
@@ -73,6 +75,7 @@ impl Step {
                 min: self.min,
                 reserve_ms: self.reserve_ms,
                 block_ms: &self.block_ms,
+                is_shadow: self.is_shadow,
                 id: &self.id,
                 drops_unnamed: false,
                 here: self.region.map(|region| Here {
@@ -451,6 +454,7 @@ fn trace_of(random: &mut Random, algorithm: Algorithm, scale: Scale) -> Vec<Step
             min: None,
             reserve_ms: None,
             block_ms: Vec::new(),
+            is_shadow: false,
             id: Vec::new(),
             region: None,
             windows: Windows::new(),
@@ -1741,6 +1745,10 @@ mod several {
                 let (force, stamp) = (random.percent(15), random.percent(20));
                 let at_ms = Some(at_ms).filter(|_| random.percent(20));
                 let has_lease = order.iter().any(|key| !traces[*key][0].id.is_empty());
+                // The first binds, so that one does.
+                let shadows: Vec<usize> = order.iter().skip(1).copied().collect();
+                let shadows: Vec<usize> =
+                    shadows.into_iter().filter(|_| random.percent(25)).collect();
                 let step = |key: usize| {
                     let mut step = traces[key][index].at(now_ms);
                     (step.min, step.reserve_ms) = (None, None);
@@ -1749,10 +1757,15 @@ mod several {
                     step.at_ms = at_ms.filter(|_| !has_lease);
                     step.resolve();
                     step.stamp = stamp && step.algorithm == Algorithm::Bucket;
+                    let may_shadow = step.block_ms.is_empty() && step.id.is_empty();
+                    step.is_shadow = may_shadow && shadows.contains(&key);
                     (key, step)
                 };
+                let mut steps: Vec<_> = order.into_iter().map(step).collect();
+                let turn = random.index(steps.len());
+                steps.rotate_left(turn);
                 Call {
-                    steps: order.into_iter().map(step).collect(),
+                    steps,
                     is_listed: random.percent(5),
                 }
             })
@@ -1781,7 +1794,7 @@ mod several {
         let alone: Option<Vec<_>> = call.steps.iter().map(|step| quote(step, true)).collect();
         let alone = alone?;
         let fits: Vec<bool> = alone.iter().map(|(answer, _)| answer.fits).collect();
-        if call.is_listed || fits.iter().all(|fits| *fits) {
+        if call.is_listed || all_fit(&alone, call) {
             return Some(alone);
         }
         call.steps
@@ -1791,12 +1804,20 @@ mod several {
             .collect()
     }
 
+    /// Whether every key that binds lets the call through.
+    fn all_fit(answers: &[(Answer, Model)], call: &Call) -> bool {
+        let keys = answers.iter().zip(&call.steps);
+        let mut binding = keys.filter(|(_, (_, step))| !step.is_shadow);
+        binding.all(|((answer, _), _)| answer.fits)
+    }
+
     /// Which key binds, and its verdict: of those that deny the longest wait; if none does, the least left for its cost.
     fn binds(answers: &[(Answer, Model)], call: &Call) -> (usize, Verdict) {
         let all: Vec<(usize, Verdict)> = answers
             .iter()
             .map(|(answer, _)| binding(&answer.verdicts))
             .enumerate()
+            .filter(|(place, _)| !call.steps[*place].1.is_shadow)
             .collect();
         let denied: Vec<_> = all.iter().filter(|(_, verdict)| !verdict.allowed).collect();
         if let Some(longest) = denied.iter().map(|(_, verdict)| verdict.retry).max() {
@@ -1831,6 +1852,7 @@ mod several {
                 at_ms: step.at_ms,
                 stamp: step.stamp,
                 block_ms: &step.block_ms,
+                is_shadow: step.is_shadow,
                 id: &step.id,
                 ..Rare::NONE
             })
@@ -1905,7 +1927,7 @@ mod several {
                     }
                     let charges =
                         |(answer, _): &(Answer, Model)| matches!(answer.change, Change::Charge(_));
-                    let all_fit = answers.iter().all(|(answer, _)| answer.fits);
+                    let all_fit = all_fit(&answers, call);
                     if !(all_fit || steps[0].force) && answers.iter().any(charges) {
                         return wrong("charged a part".to_owned());
                     }
@@ -1940,7 +1962,11 @@ mod several {
             // Denied a millisecond before the promised time, and allowed at it. (A renewal above a limit that was lowered is
             // allowed only while the lease lasts.)
             let is_renewal = steps.iter().any(|step| step.algorithm == Algorithm::Lease);
-            let is_denied = quotes.iter().any(|quoted| !quoted.fits);
+            let lets_through = |quotes: &[Quote], call: &Call| {
+                let mut keys = quotes.iter().zip(&call.steps);
+                keys.all(|(quoted, (_, step))| quoted.fits || step.is_shadow)
+            };
+            let is_denied = !lets_through(&quotes, call);
             if let (true, Some((_, verdict)), false) = (is_denied, bound, call.is_listed) {
                 let Retry::After(wait_ms @ 1..=1_000_000_000_000) = verdict.retry else {
                     continue;
@@ -1956,7 +1982,7 @@ mod several {
                         is_listed: false,
                     };
                     let (quotes, _) = quote_all(&mut states, &later).unwrap();
-                    quotes.iter().all(|quoted| quoted.fits)
+                    lets_through(&quotes, &later)
                 };
                 if allows(wait_ms - 1) || (!allows(wait_ms) && !is_renewal) {
                     return wrong(format!("not exact: {verdict:?}"));

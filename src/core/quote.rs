@@ -66,6 +66,8 @@ pub struct Rare<'a> {
     pub reserve_ms: Option<u64>,
     /// How long the key is shut when it denies this hit: for the first time, the second ..
     pub block_ms: &'a [u64],
+    /// Of several keys' hits: it stops none of the others.
+    pub is_shadow: bool,
     /// Whose lease it is.
     pub id: &'a [u8],
     /// Windows that the hit does not name are dropped, used or not: the effects of the first version do that.
@@ -84,6 +86,7 @@ impl<'a> Rare<'a> {
         min: None,
         reserve_ms: None,
         block_ms: &[],
+        is_shadow: false,
         id: &[],
         drops_unnamed: false,
         here: None,
@@ -218,7 +221,8 @@ fn quote_noted(
 pub type Few<T> = SmallVec<[T; 5]>;
 
 /// Answers a call of several keys, a hit each: first as if all the others let the call through; where one does not, those
-/// that do once more: nothing is charged, or, where the call is forced, what is charged has to be waited for, too.
+/// that do once more: nothing is charged, or, where the call is forced, what is charged has to be waited for, too. A shadow
+/// stops none of them, and is charged with them where it fits.
 /// `is_listed` says that a deny list has stopped it: then nothing is charged, and each says how it stands. `quote` answers for
 /// the key at a place, as [`quote()`] does: one key after another, so that no two need be open. The quotes are put into
 /// `quotes`, which is empty. Returns whether the call is charged.
@@ -241,7 +245,7 @@ pub fn quote_all(
             quote(index, hit, true, quoted)?;
         }
     }
-    let all_fit = quotes.iter().all(|quoted| quoted.fits);
+    let all_fit = all_fit(quotes, hits);
     if !is_listed && !all_fit {
         for (index, (hit, quoted)) in hits.iter().zip(quotes).enumerate() {
             if quoted.fits {
@@ -253,11 +257,19 @@ pub fn quote_all(
     Ok(is_charged && !is_listed)
 }
 
+/// Whether every hit that binds is let through by its key.
+#[inline(always)]
+pub fn all_fit(quotes: &[Quote], hits: &[Hit]) -> bool {
+    let mut keys = quotes.iter().zip(hits);
+    keys.all(|(quoted, hit)| quoted.fits || hit.rare.is_shadow)
+}
+
 /// The limit that binds of several keys', and the place of its key. Denied: the longest wait, of the keys that deny, or that a
-/// forced call has filled. Allowed: the least that is left for the cost of its key.
+/// forced call has filled. Allowed: the least that is left for the cost of its key. No shadow's.
 pub fn binding(quotes: &[Quote], hits: &[Hit]) -> Option<(usize, Verdict)> {
-    let is_denied = quotes.iter().any(|quoted| !quoted.fits);
+    let is_denied = !all_fit(quotes, hits);
     let keys = quotes.iter().zip(hits).enumerate();
+    let keys = keys.filter(|(_, (_, hit))| !hit.rare.is_shadow);
     let bindings = keys.filter_map(|(place, (quoted, hit))| {
         let cost = u128::from(u64::try_from(hit.cost).unwrap_or(0).max(1));
         let verdict = quoted.decision.binding()?;

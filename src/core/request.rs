@@ -4,7 +4,7 @@
 //! clause    FIXED, SLIDING     limit window [limit window ...]
 //!           BUCKET             capacity refill interval [capacity refill interval ...]
 //!           LEASE              limit ttl id
-//!           and then           [COST n] [MIN m] [RESERVE max-wait] [BLOCK duration [duration ...]] [POLICY name]...
+//!           and then           [COST n] [MIN m] [RESERVE max-wait] [BLOCK duration [duration ...]] [POLICY name]... [SHADOW]
 //! call                         [FORCE] [AT unix-ms] [STAMP] [NEXT] [DENY list value [value ...]]
 //! ```
 //!
@@ -42,6 +42,8 @@ pub struct Clause<'a> {
     pub reserve_ms: Option<u64>,
     /// For how many milliseconds the key is shut, for the first time, the second ..
     pub block_ms: ArrayVec<u64, MAX_BLOCKS>,
+    /// It never binds: only others' clauses decide.
+    pub is_shadow: bool,
     /// Whose lease it is: 1 ..= [`MAX_ID_BYTES`] bytes; of other algorithms none.
     pub id: &'a [u8],
 }
@@ -172,6 +174,7 @@ impl Default for Clause<'_> {
             min: None,
             reserve_ms: None,
             block_ms: ArrayVec::new(),
+            is_shadow: false,
             id: &[],
         }
     }
@@ -311,6 +314,9 @@ pub fn parse_all_into<'a>(
             for (algorithm, _) in &*clauses {
                 seen.check_call(*algorithm)?;
             }
+            if clauses.iter().all(|(_, clause)| clause.is_shadow) {
+                return Err(Error::AllShadows { at: seen.shadow });
+            }
         }
     }
     Ok(())
@@ -341,6 +347,7 @@ struct Seen {
     next: usize,
     reserve: usize,
     block: usize,
+    shadow: usize,
     is_any_rare: bool,
 }
 
@@ -381,8 +388,15 @@ impl Seen {
         if self.min > 0 && options.force {
             return conflict(self.min, "MIN", "FORCE");
         }
+        if self.shadow > 0 && self.block > 0 {
+            return conflict(self.shadow, "SHADOW", "BLOCK");
+        }
         if algorithm == Algorithm::Lease {
-            for (at, option) in [(self.min, "MIN"), (self.block, "BLOCK")] {
+            for (at, option) in [
+                (self.min, "MIN"),
+                (self.block, "BLOCK"),
+                (self.shadow, "SHADOW"),
+            ] {
                 if at > 0 {
                     return conflict(at, option, "a lease");
                 }
@@ -554,6 +568,18 @@ impl<'a> Reader<'_, 'a> {
             charges("RESERVE")?;
             clause.reserve_ms = Some(duration_of(words, "max-wait")?);
             return Ok(());
+        }
+        if place != Place::Single && is("SHADOW") {
+            once(&mut seen.shadow, at, "SHADOW")?;
+            clause.is_shadow = true;
+            return in_clause(place, options, at, "SHADOW");
+        }
+        if is("SHADOW") {
+            return Err(Error::Conflict {
+                at,
+                option: "SHADOW",
+                with: "one key, whose answer it would be: it stands in a clause of RL.ALL",
+            });
         }
         Err(match (is("MIN") || is("RESERVE"), place) {
             (true, Place::Clause | Place::LastClause) => {

@@ -101,7 +101,8 @@ fn listed_verdict(standing: &Verdict, listed: &Listed) -> Verdict {
 }
 
 /// Of a call of several keys: the five integers of the limit that binds; one reply per key; the number, from 1, of the key
-/// that binds, 0 where a deny list has stopped the call; and as above the time of the charge and the value listed.
+/// that binds, 0 where a deny list has stopped the call; and as above the time of the charge and the value listed. Of a
+/// shadow nothing but its own reply.
 pub fn all(
     call: &Call,
     quotes: &[Quote],
@@ -134,10 +135,11 @@ pub fn all(
         place as u64 + 1
     });
     if options.stamp {
-        let is_charged = listed.is_none() && quotes.iter().any(|quote| quote.taken > 0);
-        let mut clauses = hits.iter().zip(quotes);
+        let clauses = hits.iter().zip(quotes);
+        let mut binding = clauses.filter(|(hit, _)| !hit.rare.is_shadow);
+        let is_charged = listed.is_none() && binding.clone().any(|(_, quote)| quote.taken > 0);
         let is_settled =
-            listed.is_none() && clauses.all(|(hit, quote)| hit.cost <= 0 && quote.fits);
+            listed.is_none() && binding.all(|(hit, quote)| hit.cost <= 0 && quote.fits);
         call.reply_count(stamp(options, is_charged, is_settled, now_ms));
     }
     match (options.deny, listed) {

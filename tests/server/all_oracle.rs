@@ -133,6 +133,7 @@ struct Clause {
     policies: Vec<usize>,
     cost: i64,
     block_ms: Vec<u64>,
+    is_shadow: bool,
     id: String,
 }
 
@@ -152,6 +153,7 @@ fn call(random: &mut Random, now_ms: u64) -> Call {
     let first = random.below(KEYS);
     let step = *random.pick(&[1, 3, 5, 7]); // so no key is asked twice
     let is_peek = random.one_in(10);
+    let binds = random.below(count); // one at least does
     let (mut keys, mut words) = (String::new(), String::new());
     let mut clauses = Vec::new();
     for place in 0..count {
@@ -168,6 +170,7 @@ fn call(random: &mut Random, now_ms: u64) -> Call {
             policies: Vec::new(),
             cost: 1,
             block_ms: Vec::new(),
+            is_shadow: false,
             id: String::new(),
         };
         if algorithm == Algorithm::Lease {
@@ -194,6 +197,9 @@ fn call(random: &mut Random, now_ms: u64) -> Call {
                 clause.block_ms.push(u64::try_from(block_ms).unwrap());
                 words += &format!(" {block_ms}ms");
             }
+        } else if algorithm != Algorithm::Lease && binds != place && random.one_in(5) {
+            clause.is_shadow = true;
+            words += " SHADOW";
         }
         clauses.push(clause);
     }
@@ -300,6 +306,7 @@ impl Model {
                 at_ms: call.at_ms,
                 stamp: call.stamp && clause.algorithm == Algorithm::Bucket,
                 block_ms: &clause.block_ms,
+                is_shadow: clause.is_shadow,
                 id: clause.id.as_bytes(),
                 ..Rare::NONE
             })
@@ -345,10 +352,12 @@ impl Model {
         let number = i64::try_from(place + 1).unwrap();
         reply.push(Reply::Int(if listed.is_some() { 0 } else { number }));
         if call.stamp {
-            let is_charged = listed.is_none() && quotes.iter().any(|quoted| quoted.taken > 0);
+            let clauses = hits.iter().zip(&quotes);
+            let mut binding = clauses.filter(|(hit, _)| !hit.rare.is_shadow);
+            let is_charged =
+                listed.is_none() && binding.clone().any(|(_, quoted)| quoted.taken > 0);
             let settles = |(hit, quoted): (&Hit, &Quote)| hit.cost <= 0 && quoted.fits;
-            let is_settled =
-                call.at_ms.is_some() && listed.is_none() && hits.iter().zip(&quotes).all(settles);
+            let is_settled = call.at_ms.is_some() && listed.is_none() && binding.all(settles);
             let at_ms = call.at_ms.unwrap_or(now_ms).min(now_ms);
             let charged_ms = if is_charged || is_settled { at_ms } else { 0 };
             reply.push(Reply::Int(i64::try_from(charged_ms).unwrap()));

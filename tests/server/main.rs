@@ -45,6 +45,7 @@ mod registration;
 mod replication;
 mod resharding;
 mod settling;
+mod shadow;
 mod stats;
 mod top;
 mod windows;

@@ -27,6 +27,7 @@ impl Key {
             min: clause.min,
             reserve_ms: clause.reserve_ms,
             block_ms: &clause.block_ms,
+            is_shadow: clause.is_shadow,
             id: clause.id,
             drops_unnamed: false,
             here: self.here,

@@ -118,7 +118,7 @@ fn clauses_of_several_keys_are_read() {
 fn every_refusal_names_the_argument_and_what_it_should_be() {
     use Algorithm::{Bucket, Fixed, Lease, Sliding};
     let nine: String = (1..=9).map(|n| format!("1 {n}s ")).collect();
-    let options = "must be a further limit or one of COST, MIN, FORCE, AT, STAMP, NEXT, RESERVE, BLOCK, POLICY, DENY";
+    let options = "must be a further limit or one of COST, MIN, FORCE, AT, STAMP, NEXT, RESERVE, BLOCK, POLICY, SHADOW, DENY";
     let count = "must be an integer from 0 to 9007199254740991";
     let duration =
         "must be a positive integer and a unit (ms, s, m, h, d or w), such as 60s or 500ms";
@@ -204,6 +204,7 @@ fn every_refusal_names_the_argument_and_what_it_should_be() {
         (Lease, "5 1s a FORCE", "5: FORCE does not go with a lease"),
         (Lease, "5 1s a AT 7", "5: AT does not go with a lease"),
         (Lease, "5 1s a STAMP", "5: STAMP does not go with a lease"),
+        (Fixed, "5 1s SHADOW", "4: SHADOW does not go with one key, whose answer it would be: it stands in a clause of RL.ALL"),
         (Lease, "5 1s a MIN 1", "5: MIN does not go with a lease"),
         (Lease, "5 1s a BLOCK 1s", "5: BLOCK does not go with a lease"),
         (Lease, "5 1s a COST -1", "6 (cost) must be an integer from 0 to 9007199254740991: a lease is given back by RL.RELEASE"),
@@ -259,7 +260,7 @@ fn every_refusal_of_several_keys_names_the_argument_and_what_it_should_be() {
         ("1 a 5 1s", format!("3 {clause}")),
         ("1 a FIXED 5 1s FIXED 6 2s", "6: more clauses than keys".to_owned()),
         ("1 a FIXED 5 1s FORCE LEASE 6 2s a", "7: more clauses than keys".to_owned()),
-        ("1 a FIXED 5 1s COST 2 RELEASE", "8 must be a further limit or one of COST, MIN, FORCE, AT, STAMP, NEXT, RESERVE, BLOCK, POLICY, DENY".to_owned()),
+        ("1 a FIXED 5 1s COST 2 RELEASE", "8 must be a further limit or one of COST, MIN, FORCE, AT, STAMP, NEXT, RESERVE, BLOCK, POLICY, SHADOW, DENY".to_owned()),
         ("2 a b FIXED 5 1s FORCE FIXED 6 2s", "7: FORCE applies to the whole call: it goes after the last clause".to_owned()),
         ("2 a b FIXED 5 1s AT 7 FIXED 6 2s", "7: AT applies to the whole call: it goes after the last clause".to_owned()),
         ("2 a b FIXED 5 1s STAMP FIXED 6 2s", "7: STAMP applies to the whole call: it goes after the last clause".to_owned()),
@@ -269,6 +270,12 @@ fn every_refusal_of_several_keys_names_the_argument_and_what_it_should_be() {
         ("1 a FIXED 5 1s AT 7 BLOCK 1s", "8: BLOCK belongs to a clause: it goes before the options of the whole call".to_owned()),
         ("1 a FIXED 5 1s MIN 1", "6: MIN does not go with several keys".to_owned()),
         ("2 a b BUCKET 5 1 1s RESERVE 1s FIXED 5 1s", "8: RESERVE does not go with several keys".to_owned()),
+        ("2 a b FIXED 5 1s FIXED 5 1s SHADOW BLOCK 1s", "10: SHADOW does not go with BLOCK".to_owned()),
+        ("2 a b FIXED 5 1s LEASE 5 1s id SHADOW", "11: SHADOW does not go with a lease".to_owned()),
+        ("2 a b FIXED 5 1s FIXED 5 1s SHADOW SHADOW", "11 repeats SHADOW: expected each option at most once".to_owned()),
+        ("2 a b FIXED 5 1s FIXED 5 1s STAMP SHADOW", "11: SHADOW belongs to a clause: it goes before the options of the whole call".to_owned()),
+        ("1 a FIXED 5 1s SHADOW", "6: every clause says SHADOW: at least one must bind".to_owned()),
+        ("2 a b FIXED 5 1s SHADOW FIXED 5 1s COST 2 SHADOW", "13: every clause says SHADOW: at least one must bind".to_owned()),
         ("2 a b LEASE 5 1s id FIXED 5 1s FORCE", "11: FORCE does not go with a lease".to_owned()),
         ("2 a b LEASE 5 1s id FIXED 5 1s AT 7", "11: AT does not go with a lease".to_owned()),
         ("2 a b FIXED 5 1s LEASE 5 1s id FORCE", "11: FORCE does not go with a lease".to_owned()),
@@ -286,6 +293,14 @@ fn every_refusal_of_several_keys_names_the_argument_and_what_it_should_be() {
     for option in ["FORCE", "AT 7", "STAMP"] {
         let text = refusal_of_all(Verb::Peek, &format!("1 a FIXED 5 1s {option}"));
         assert!(text.ends_with("a peek, which charges nothing"), "{text}");
+    }
+    for line in [
+        "2 a b FIXED 5 1s shadow FIXED 5 1s",
+        "2 a b LEASE 5 1s id BUCKET 5 1 1s Shadow COST 2 NEXT",
+    ] {
+        for verb in [Verb::Charge, Verb::Peek] {
+            assert!(refusal_of_all(verb, line).starts_with("accepted"), "{line}");
+        }
     }
     let line = "1 a FIXED 5 1s BLOCK 1s DENY bots x";
     assert!(refusal_of_all(Verb::Peek, line).starts_with("accepted"));
@@ -443,11 +458,12 @@ fn clause_words(random: &mut Random, algorithm: Algorithm) -> Vec<Vec<u8>> {
         words.push(word(random));
     }
     for _ in 0..random.below(3) {
-        match random.below(5) {
+        match random.below(6) {
             0 => words.extend([b"COST".to_vec(), random.below(9).to_string().into_bytes()]),
             1 => words.extend([b"Policy".to_vec(), word(random)]),
             2 => words.extend([b"block".to_vec(), b"1s".to_vec(), b"15m".to_vec()]),
             3 => words.extend([b"MIN".to_vec(), b"1".to_vec()]),
+            4 => words.push(b"Shadow".to_vec()),
             _ => words.extend([b"Reserve".to_vec(), b"1s".to_vec()]),
         }
     }
@@ -577,6 +593,7 @@ fn written(
         block.extend(clause.block_ms.iter().map(duration));
         options.push(block);
     }
+    options.extend(clause.is_shadow.then(|| vec![cased(random, "SHADOW")]));
     // The policies' order says which goes first.
     let policies = clause.policies.iter();
     options.push(

@@ -1,7 +1,7 @@
 //! `RL.ALL`, `RL.PEEKALL`: one decision over several keys. All are quoted; if all let the call through, or it is forced, all
-//! are charged, else none is.
+//! are charged, else none is. A clause that says SHADOW decides nothing: it is charged where the others are and it fits.
 
-use super::hit::DENIED;
+use super::hit::{DENIED, SHADOW_DENIED};
 use super::look_up::{look_up_all, Listed};
 use crate::core::error::Error;
 use crate::core::limit::Algorithm;
@@ -83,7 +83,7 @@ fn decide(call: &Call, keys: &mut Keys, verb: Verb) -> Result<(), Error> {
         now_ms,
     );
     if verb == Verb::Charge {
-        tell(keys, &quotes, &all, listed.as_ref(), now_ms);
+        tell(keys, &quotes, &hits, &all, listed.as_ref(), now_ms);
     }
     Ok(())
 }
@@ -217,6 +217,7 @@ fn rare<'a>(
         at_ms: options.at_ms,
         stamp: options.stamp && *algorithm == Algorithm::Bucket,
         block_ms: &clause.block_ms,
+        is_shadow: clause.is_shadow,
         id: clause.id,
         here: regions::here(*algorithm, now_ms),
         ..Rare::NONE
@@ -224,17 +225,29 @@ fn rare<'a>(
 }
 
 /// Publishes and counts.
-fn tell(keys: &mut Keys, quotes: &[Quote], all: &All, listed: Option<&Listed>, now_ms: u64) {
-    let is_allowed = quotes.iter().all(|quote| quote.fits);
-    let outcome = |quote: &Quote| match listed {
+fn tell(
+    keys: &mut Keys,
+    quotes: &[Quote],
+    hits: &[Hit],
+    all: &All,
+    listed: Option<&Listed>,
+    now_ms: u64,
+) {
+    let is_allowed = quote::all_fit(quotes, hits);
+    let outcome = |quote: &Quote, is_shadow: bool| match listed {
+        Some(_) if is_shadow => None,
         Some(_) => Some(Outcome::DenyListed),
-        None if !quote.fits => Some(Outcome::Denied),
-        None if is_allowed || all.options.force => Some(Outcome::Allowed),
+        None if !quote.fits && !is_shadow => Some(Outcome::Denied),
+        None if quote.fits && (is_allowed || all.options.force) => Some(Outcome::Allowed),
         None => None,
     };
-    for (place, quote) in quotes.iter().enumerate() {
-        if let Some(Outcome::Denied | Outcome::DenyListed) = outcome(quote) {
+    for (place, (quote, hit)) in quotes.iter().zip(hits).enumerate() {
+        let is_shadow = hit.rare.is_shadow;
+        if let Some(Outcome::Denied | Outcome::DenyListed) = outcome(quote, is_shadow) {
             keys.notify(FIRST_KEY + place, DENIED);
+        }
+        if is_shadow && is_allowed && !quote.fits && listed.is_none() {
+            keys.notify(FIRST_KEY + place, SHADOW_DENIED);
         }
     }
     registry::node(|node| {
@@ -244,7 +257,7 @@ fn tell(keys: &mut Keys, quotes: &[Quote], all: &All, listed: Option<&Listed>, n
         }
         let clauses = all.keys.iter().zip(&all.clauses).zip(quotes);
         for ((key, (algorithm, clause)), quote) in clauses {
-            if let (Some(outcome), 1..) = (outcome(quote), clause.cost) {
+            if let (Some(outcome), 1..) = (outcome(quote, clause.is_shadow), clause.cost) {
                 let name = clause.policies.last().copied();
                 node.count(name, || key, *algorithm, outcome, now_ms);
             }

@@ -15,6 +15,9 @@ use std::ffi::CStr;
 /// The keyspace event of a hit that is denied.
 pub const DENIED: &CStr = c"rl.denied";
 
+/// The keyspace event of a hit that is let through, and that a shadow would have denied.
+pub const SHADOW_DENIED: &CStr = c"rl.shadow_denied";
+
 /// `RL.FIXED key limit window [limit window ...] [options]`
 pub fn fixed(call: &Call, keys: &mut Keys) -> Result<(), Error> {
     hit(call, keys, Algorithm::Fixed)
@@ -92,6 +95,7 @@ fn rare_hit(
         min: clause.min,
         reserve_ms: clause.reserve_ms,
         block_ms: &clause.block_ms,
+        is_shadow: false,
         id: clause.id,
         drops_unnamed: false,
         here: regions::here(algorithm, now_ms),

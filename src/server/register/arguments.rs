@@ -157,6 +157,7 @@ pub fn all(charges: bool) -> Vec<Arg> {
         cost(),
         policy(),
         block(),
+        flag("SHADOW"),
     ];
     let keys = arg("key", KEY, None, CommandArgFlags::MULTIPLE, None);
     let clauses = arg(
