@@ -232,6 +232,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 class Web(http.server.ThreadingHTTPServer):
+    request_queue_size = 64
+
     def __init__(self, address, collector):
         self.collector = collector
         self.address_family, *_, place = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)[0]

@@ -13,11 +13,11 @@ import unittest
 import urllib.error
 import urllib.request
 
-from .support import NO_PROXY, Program, eventually, free_port, get, ratelimit, run
+from .support import NO_PROXY, Program, eventually, free_port, get, get_at_once, ratelimit, run
 from .test_console import Case
 
 TOKEN = "t" * 40
-PATIENCE_SECONDS = 12  # far more than one dead server costs, and far less than a queue of readers behind it
+PATIENCE_SECONDS = 20  # far more than one dead server costs, and far less than a queue of readers behind it
 
 
 class Silent:
@@ -100,7 +100,7 @@ class Attacks(Case):
                 attempt(url + "/api/state")
                 attempt(url + "/api/series")
 
-        tabs = [threading.Thread(target=read) for _ in range(12)]
+        tabs = [threading.Thread(target=read) for _ in range(16)]
         for tab in tabs:
             tab.start()
         try:
@@ -121,11 +121,7 @@ class Attacks(Case):
         url = self.console("-p", self.one.port)
         get(url + "/api/state")
         before = self.calls()
-        threads = [threading.Thread(target=get, args=(url + "/api/state",)) for _ in range(40)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        get_at_once(url + "/api/state", 40)
         self.assertLess(self.calls() - before, 20)
 
     def calls(self):

@@ -13,7 +13,7 @@ import urllib.parse
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from .support import OPS, ROOT, SHIPPED, Program, Server, eventually, free_port, get, ratelimit, run
+from .support import OPS, ROOT, SHIPPED, Program, Server, eventually, free_port, get, get_at_once, ratelimit, run
 
 PROMETHEUS = OPS / "debs/usr/bin"
 RULES = SHIPPED / "prometheus/rules.yml"
@@ -180,11 +180,7 @@ class Exporter(unittest.TestCase):
             return sum(int(line.split("calls=")[1].split(",")[0]) for line in lines if line.startswith("cmdstat_rl.policy|list"))
 
         before = looks()
-        threads = [threading.Thread(target=get, args=(url,)) for _ in range(20)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        get_at_once(url, 20)
         self.assertLess(looks() - before, 15)
 
     def test_wrong_usage_is_said(self):

@@ -188,6 +188,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 class Web(http.server.ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = MAX_CONNECTIONS
 
     def __init__(self, address, looking, changing, token, say):
         self.looking, self.changing, self.token, self.say = looking, changing, token, say
