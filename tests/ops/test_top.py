@@ -12,6 +12,9 @@ import unittest
 
 from .support import Server, eventually, ratelimit
 
+from ratelimit_ops import top  # isort: skip
+from ratelimit_ops.servers import reading  # isort: skip
+
 HOME = "\x1b[H"
 
 
@@ -44,6 +47,13 @@ class Top(unittest.TestCase):
 
         (text,) = eventually(f"picture {number}", drawn)
         return [line.rstrip("\r") for line in re.sub(r"\x1b\[[0-9?]*[a-zA-Z]", "", text).split("\n")]
+
+    def test_versions_that_differ_are_said(self):
+        def server(version):
+            return reading.Overview({"ratelimit_version": version}, reading.Counts(), {}, {}, {}, {})
+
+        self.assertEqual(top.drift([server("0.2.0"), server("0.2.0")]), "")
+        self.assertEqual(top.drift([server("0.2.0"), server("0.1.0")]), "THE SERVERS DIFFER: versions")
 
     def test_it_fits_the_terminal_and_follows_it(self):
         server = Server()

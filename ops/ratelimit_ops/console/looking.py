@@ -108,19 +108,23 @@ class Looking:
 
         def look(node):
             (has,) = node.call("RL.DENY", "HAS", name, value)
-            seen = set()
+            seen, looked = set(), set()
             if network is not None:
                 names = list(reading.overview(node).names)[:MAX_LOOKED]
                 for series in reading.series(node, [None, *names]).values():
                     for one in (*series.most_allowed, *series.most_denied):
                         address = address_in(one.identifier)
-                        if address is not None and address in network:
-                            seen.add(one.identifier)
-            return {"has": has, "seen": sorted(seen)}
+                        if address is not None:
+                            looked.add(one.identifier)
+                            if address in network:
+                                seen.add(one.identifier)
+            return {"has": has, "seen": seen, "looked": looked}
 
         servers = self.ask(look)
         seen = sorted({one for answer in servers for one in answer.pop("seen", ())})
-        return {**told, "servers": servers, "seen": seen[:MAX_TOP], "seen_count": len(seen)}
+        looked = {one for answer in servers for one in answer.pop("looked", ())}
+        return {**told, "servers": servers, "seen": seen[:MAX_TOP], "seen_count": len(seen), "looked_count": len(looked)}
+
 
 def state_of(node):
     overview = reading.overview(node, "replication", "memory")

@@ -202,6 +202,7 @@ function drawLists() {
   $("list-names").replaceChildren(...names.map((name) => make("option", { value: name })));
   if (!$("deny-list").value && names.length) $("deny-list").value = names[0];
   const drift = [];
+  if (variants((server) => server.version) > 1) drift.push("The servers run different versions of the module: an upgrade that was not finished.");
   if (variants((server) => server.policies_fingerprint) > 1) drift.push("The servers have different policies: which limit an identifier gets depends on its server. ratelimit policy sync mends it.");
   fill(
     $("list-rows"),
@@ -437,7 +438,8 @@ async function coverage(list, value) {
   if (cover.kind === "text") lines.push(`It covers exactly this text: ${short(value, 300)}`);
   else if (cover.kind === "address") lines.push(`It covers one address: ${cover.first}`);
   else lines.push(`It covers ${Number(cover.addresses).toLocaleString("en")} addresses: ${cover.first} to ${cover.last}`);
-  if (cover.seen_count) lines.push(`Busy identifiers in it (${cover.seen_count}): ${cover.seen.map((one) => short(one)).join(", ")}`);
+  if (cover.seen_count) lines.push(`Busy identifiers in it (${cover.seen_count} of ${cover.looked_count}): ${cover.seen.map((one) => short(one)).join(", ")}`);
+  else if (cover.kind !== "text") lines.push(`Of the ${cover.looked_count} busiest identifiers that have an address, none is in it.`);
   for (const server of cover.servers) {
     if (server.error) throw new Error(`${server.server}: ${server.error}`);
     if (server.has) lines.push(`${server.server} denies it already.`);
