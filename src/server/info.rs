@@ -3,7 +3,7 @@
 use super::raw::now_ms;
 use super::{config, regions, registry};
 use crate::core::limit::Algorithm;
-use crate::core::node::stats::hours::Counts;
+use crate::core::node::stats::series::Counts;
 use crate::core::numbered;
 use redis_module::{InfoContext, RedisResult};
 use redis_module_macros::info_command_handler;
@@ -27,6 +27,7 @@ fn info(ctx: &InfoContext, _for_crash_report: bool) -> RedisResult<()> {
             ("allowed".to_owned(), total.allowed.to_string()),
             ("denied".to_owned(), total.denied.to_string()),
             ("deny_listed".to_owned(), total.deny_listed.to_string()),
+            ("shadow_denied".to_owned(), total.shadow_denied.to_string()),
         ];
         for algorithm in Algorithm::ALL {
             let counts = stats.algorithm(algorithm).counts();
@@ -117,8 +118,8 @@ fn regions(now_ms: u64) -> Vec<(String, String)> {
 /// Several numbers in one field, as the server's own `keyspace` and `commandstats` have them.
 fn dictionary(counts: Counts) -> String {
     format!(
-        "allowed={},denied={},deny_listed={}",
-        counts.allowed, counts.denied, counts.deny_listed
+        "allowed={},denied={},deny_listed={},shadow_denied={}",
+        counts.allowed, counts.denied, counts.deny_listed, counts.shadow_denied
     )
 }
 

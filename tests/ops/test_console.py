@@ -518,15 +518,16 @@ class Browser(Case):
         eventually("it is drawn", lambda: "primary" in self.text("#server-rows"))
         self.assertFalse(self.find("#regions").is_displayed())
 
-    def test_hours_are_drawn(self):
+    def test_hours_and_days_are_drawn(self):
         one = self.server()
         one.hits(5, "RL.FIXED user 3 1d POLICY api")
         self.browser.get(self.console("-p", one.port))
-        eventually("it is drawn", lambda: self.browser.execute_script("return hoursChart.data[0].length === 48"))
-        Select(self.find("#span")).select_by_visible_text("90 days")
-        drawn = "return hoursChart.data.map((values) => [values.length, values.at(-1)])"
-        eventually("the last hour has its hits", lambda: self.browser.execute_script(drawn)[1:3] == [[2160, 3], [2160, 2]])
-        self.assertTrue(self.find("#hours canvas").is_displayed())
+        eventually("it is drawn", lambda: self.browser.execute_script("return pastChart.data[0].length === 48"))
+        drawn = "return pastChart.data.map((values) => [values.length, values.at(-1)])"
+        for span, rows in (("8 days by the hour", 192), ("90 days by the day", 90)):
+            Select(self.find("#span")).select_by_visible_text(span)
+            eventually("the last has its hits", lambda rows=rows: self.browser.execute_script(drawn)[1:3] == [[rows, 3], [rows, 2]])
+        self.assertTrue(self.find("#past canvas").is_displayed())
 
     def test_hostile_names_do_no_harm(self):
         one = self.server()

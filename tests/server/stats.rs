@@ -117,7 +117,7 @@ fn what_is_no_hit_is_not_counted() {
 }
 
 #[test]
-fn hits_are_counted_by_the_hour() {
+fn hits_are_counted_by_the_hour_and_by_the_day() {
     let server = Server::start();
     let begin = server.now_ms() / 1000;
     for i in 0..30 {
@@ -130,31 +130,27 @@ fn hits_are_counted_by_the_hour() {
         ("RL.STATS GET p", [15, 15, 0]),
     ] {
         let stats = server.call(line);
-        let hours: Vec<Vec<i64>> = stats
-            .field("hours")
-            .array()
-            .iter()
-            .map(Reply::ints)
-            .collect();
-        assert!(
-            (1..=2).contains(&hours.len()),
-            "the hour may have turned once: {hours:?}"
-        );
-        for hour in &hours {
-            assert_eq!(
-                hour[0] % 3600,
-                0,
-                "an hour's start in Unix seconds: {hours:?}"
+        for (kind, seconds) in [("hours", 3_600), ("days", 86_400)] {
+            let rows = stats.field(kind).array();
+            let rows: Vec<Vec<i64>> = rows.iter().map(Reply::ints).collect();
+            assert!(
+                (1..=2).contains(&rows.len()),
+                "it may have turned: {rows:?}"
             );
-            assert!((begin - 3600..=end).contains(&hour[0]), "{hours:?}");
-        }
-        assert!(
-            hours.windows(2).all(|pair| pair[0][0] < pair[1][0]),
-            "oldest first"
-        );
-        for (place, sum) in sums.into_iter().enumerate() {
-            let found: i64 = hours.iter().map(|hour| hour[1 + place]).sum();
-            assert_eq!(found, sum, "{line} {hours:?}");
+            for row in &rows {
+                assert_eq!(row.len(), 1 + 4, "{rows:?}");
+                assert_eq!(row[0] % seconds, 0, "a start in Unix seconds: {rows:?}");
+                assert!((begin - seconds..=end).contains(&row[0]), "{rows:?}");
+                assert_eq!(row[4], 0, "there is no shadow");
+            }
+            assert!(
+                rows.windows(2).all(|pair| pair[0][0] < pair[1][0]),
+                "oldest first"
+            );
+            for (place, sum) in sums.into_iter().enumerate() {
+                let found: i64 = rows.iter().map(|row| row[1 + place]).sum();
+                assert_eq!(found, sum, "{line} {rows:?}");
+            }
         }
     }
 }
@@ -189,6 +185,7 @@ fn a_reset_forgets_all_or_one_name() {
     let stats = server.call("RL.STATS GET");
     assert_eq!(stats.field("names"), &Reply::Array(Vec::new()));
     assert_eq!(stats.field("hours"), &Reply::Array(Vec::new()));
+    assert_eq!(stats.field("days"), &Reply::Array(Vec::new()));
     assert_eq!(server.call("RL.STATS GET b"), Reply::Nil);
     hit(&server, "RL.FIXED k:b 9 30d POLICY b");
     assert_eq!(
@@ -830,7 +827,7 @@ fn a_caller_sees_only_identifiers_that_its_acl_lets_it_read() {
             "{name}"
         );
     }
-    let script = "EVAL \"return redis.call('RL.STATS', 'GET', 'p')[8]\" 0";
+    let script = "EVAL \"return redis.call('RL.STATS', 'GET', 'p')[10]\" 0";
     assert_eq!(server.call(script), Reply::Array(Vec::new()));
 }
 
@@ -887,6 +884,7 @@ fn info_tells_totals_names_lists_and_memory() {
         "allowed",
         "denied",
         "deny_listed",
+        "shadow_denied",
         "policies",
         "deny_lists",
         "deny_entries",
@@ -908,9 +906,9 @@ fn info_tells_totals_names_lists_and_memory() {
         "# ratelimit_stats",
         "# ratelimit_deny",
         "# ratelimit_names",
-        "ratelimit_fixed:allowed=1,denied=1,deny_listed=1",
-        "ratelimit_sliding:allowed=1,denied=0,deny_listed=0",
-        "ratelimit_bucket:allowed=0,denied=0,deny_listed=0",
+        "ratelimit_fixed:allowed=1,denied=1,deny_listed=1,shadow_denied=0",
+        "ratelimit_sliding:allowed=1,denied=0,deny_listed=0,shadow_denied=0",
+        "ratelimit_bucket:allowed=0,denied=0,deny_listed=0,shadow_denied=0",
     ] {
         assert!(
             info.iter().any(|other| other == line),
@@ -920,7 +918,7 @@ fn info_tells_totals_names_lists_and_memory() {
     for (name, value) in [
         ("bad", "entries=7,fingerprint="),
         ("other", "entries=1,fingerprint="),
-        ("login", "allowed=1,denied=0,deny_listed=0"),
+        ("login", "allowed=1,denied=0,deny_listed=0,shadow_denied=0"),
     ] {
         let told = |line: &String| {
             line.starts_with("ratelimit_") && line.contains(&format!("{name}:{value}"))
@@ -1024,5 +1022,5 @@ fn no_name_can_forge_a_field_of_info() {
         }
     }
     assert_eq!(twice, [""; 0], "fields that are there twice");
-    assert_eq!(fields.len(), 20 + 2 * 9, "{fields:?}");
+    assert_eq!(fields.len(), 21 + 2 * 9, "{fields:?}");
 }

@@ -35,12 +35,12 @@ class Looking:
     def __init__(self, fleet, is_read_only):
         self.fleet, self.is_read_only = fleet, is_read_only
         self.states = Once(lambda _: self.ask(state_of), KEPT_SECONDS)
-        self.hours = Once(self.look_at_series, KEPT_SECONDS)
+        self.found = Once(self.look_at_series, KEPT_SECONDS)
 
     def forget(self):
         """What was looked at is no longer so."""
         self.states.forget()
-        self.hours.forget()
+        self.found.forget()
 
     def ask(self, question):
         return answers_of(self.fleet, question)
@@ -49,8 +49,8 @@ class Looking:
         return {"at": time.time(), "read_only": self.is_read_only, "servers": self.states.get()}
 
     def series(self, query):
-        """Counts by the hour and top lists, of all servers together: of a name, or of all hits."""
-        return self.hours.get(query.get("name"))
+        """Counts by the hour and by the day and top lists, of all servers together: of a name, or of all hits."""
+        return self.found.get(query.get("name"))
 
     def look_at_series(self, name):
         def look(node):
@@ -60,16 +60,18 @@ class Looking:
                 names += sorted(counts, key=lambda one: (-counts[one].denied, -sum(counts[one]), one))[:MAX_LOOKED]
             return reading.series(node, names)
 
-        hours, tops, errors, at = {}, [], [], time.time()
+        rows, tops, errors, at = {"hours": {}, "days": {}}, [], [], time.time()
         for server, answer in self.fleet.ask(look):
             if isinstance(answer, Trouble):
                 errors.append({"server": server, "error": str(answer)})
                 continue
             tops += answer.values()
-            for hour in answer[name].hours if name in answer else ():
-                hours[hour.start] = hours.get(hour.start, Counts()).plus(hour.counts)
+            for kind, sums in rows.items():
+                for row in getattr(answer[name], kind) if name in answer else ():
+                    sums[row.start] = sums.get(row.start, Counts()).plus(row.counts)
         found = {kind: top_of(tops, kind) for kind in ("most_allowed", "most_denied", "most_deny_listed")}
-        return {"at": at, "hours": [[start, *counts] for start, counts in sorted(hours.items())], "errors": errors, **found}
+        found |= {kind: [[start, *counts] for start, counts in sorted(sums.items())] for kind, sums in rows.items()}
+        return {"at": at, "errors": errors, **found}
 
     def key(self, query):
         """What a key holds, on each server that may have it."""

@@ -14,7 +14,7 @@ let state = null; // what the servers told last
 let rates = new Map(); // a server's name: {total, names}, a second
 let chosen = null; // the policy or name whose hits are shown; null: all
 const live = [[], [], [], []];
-let liveChart, hoursChart;
+let liveChart, pastChart;
 
 // The server
 
@@ -281,7 +281,7 @@ function drawServers() {
   );
 }
 
-// Who, and by the hour
+// Who, and when
 
 // What was done through this console, newest first.
 async function drawChanges() {
@@ -329,7 +329,7 @@ async function drawWho() {
     fill($(kind), rows.length ? rows : [keyed("", make("tr", {}, make("td", { class: "note" }, "nobody")))]);
     if (!before || before.at < series.at) grown_.set(kind, { at: series.at, counts: new Map(series[kind]) });
   }
-  drawHours(series.hours);
+  drawPast(series);
 }
 
 const grown_ = new Map(); // what was counted for whom when it was looked at last, by the kind of list
@@ -347,16 +347,17 @@ function identifierRow(kind, now, identifier, hits, error, address) {
   return keyed(identifier, make("tr", {}, first, number(rate(now)), total, act));
 }
 
-function drawHours(hours) {
-  const span = Number($("span").value);
-  const end = Math.floor(Date.now() / 3600000) * 3600;
-  const found = new Map(hours.map(([start, ...counts]) => [start, counts]));
+function drawPast(series) {
+  const [rows, kind] = $("span").value.split(" ");
+  const step = { hours: 3600, days: 86400 }[kind];
+  const end = Math.floor(Date.now() / 1000 / step) * step;
+  const found = new Map(series[kind].map(([start, ...counts]) => [start, counts]));
   const data = [[], [], [], []];
-  for (let start = end - (span - 1) * 3600; start <= end; start += 3600) {
+  for (let start = end - (rows - 1) * step; start <= end; start += step) {
     data[0].push(start);
     (found.get(start) || zero()).forEach((value, index) => data[index + 1].push(value));
   }
-  hoursChart.setData(data);
+  pastChart.setData(data);
 }
 
 const axis = (more) => ({ stroke: color("--faint"), grid: { stroke: color("--line"), width: 1 }, ticks: { stroke: color("--line"), width: 1 }, ...more });
@@ -478,7 +479,7 @@ async function setPolicy() {
 
 async function start() {
   liveChart = chart("live", "hits a second");
-  hoursChart = chart("hours", "hits an hour", uPlot.paths.stepped({ align: 1 }));
+  pastChart = chart("past", "hits", uPlot.paths.stepped({ align: 1 }));
   submit("key-form", find);
   $("key").addEventListener("input", () => delete $("key").dataset.key);
   submit("deny-form", denyIt);

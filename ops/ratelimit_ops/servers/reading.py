@@ -161,7 +161,9 @@ class Frequent(NamedTuple):
     max_error: int
 
 
-class Hour(NamedTuple):
+class Row(NamedTuple):
+    """An hour or a day with traffic."""
+
     start: int  # in Unix seconds
     counts: Counts
 
@@ -173,7 +175,8 @@ class Series(NamedTuple):
     most_allowed: tuple
     most_denied: tuple
     most_deny_listed: tuple
-    hours: tuple
+    hours: tuple  # of 8 days
+    days: tuple  # 90 of them
 
 
 def series(node, names):
@@ -194,10 +197,16 @@ def _series(reply):
         return Series(
             Counts(*(reply[outcome] for outcome in OUTCOMES)),
             *(tuple(Frequent(*one) for one in reply.get("most_" + outcome, ())) for outcome in OUTCOMES),
-            tuple(Hour(start, Counts(*counts)) for start, *counts in reply.get("hours", ())),
+            _rows(reply, "hours"),
+            _rows(reply, "days"),
         )
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise Trouble("RL.STATS is not as it should be") from error
+
+
+def _rows(reply, kind):
+    """Oldest first: of each its start, and its counts in the order of OUTCOMES."""
+    return tuple(Row(start, Counts(*counts[: len(OUTCOMES)])) for start, *counts in reply.get(kind, ()))
 
 
 class Policy(NamedTuple):

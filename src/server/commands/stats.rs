@@ -2,9 +2,9 @@
 
 use crate::core::error::Error;
 use crate::core::limit::Algorithm;
-use crate::core::node::stats::hours::{Counts, Hour, HOUR_MS};
+use crate::core::node::stats::series::{Counts, Row, DAY_MS, HOUR_MS};
 use crate::core::node::stats::top::{self, Frequent};
-use crate::core::node::stats::Stats;
+use crate::core::node::stats::{IdentifierLists, Stats};
 use crate::server::raw::{notice, now_ms, Call, User};
 use crate::server::registry;
 
@@ -48,15 +48,15 @@ pub fn reset(call: &Call) -> Result<(), Error> {
     Ok(())
 }
 
-/// The totals, per algorithm and by the hour, the names that there are, and who hit without one.
+/// The totals, per algorithm, by the hour and by the day, the names that there are, and who hit without one.
 fn totals(call: &Call, stats: &Stats, caller: Option<&User>, now_ms: u64) {
-    call.reply_map(9);
+    call.reply_map(12);
     counts(call, stats.total());
     call.reply_bytes(b"algorithms");
     call.reply_map(Algorithm::ALL.len());
     for algorithm in Algorithm::ALL {
         call.reply_bytes(algorithm.name().as_bytes());
-        call.reply_map(3);
+        call.reply_map(4);
         counts(call, stats.algorithm(algorithm).counts());
     }
     call.reply_bytes(b"names");
@@ -69,10 +69,10 @@ fn totals(call: &Call, stats: &Stats, caller: Option<&User>, now_ms: u64) {
         caller.is_some_and(|user| user.may_send(&["RL.DENY", "ENTRIES", "list", "0"]));
     let mut values = stats.most_deny_listed();
     values.retain(|_| may_see_values);
-    frequent(call, b"most_allowed", &seen(caller, stats.most_allowed()));
-    frequent(call, b"most_denied", &seen(caller, stats.most_denied()));
+    lists(call, stats.unnamed(), caller);
     frequent(call, b"most_deny_listed", &values);
-    hours(call, &stats.total_hours(now_ms));
+    rows(call, b"hours", &stats.total_hours(now_ms), HOUR_MS);
+    rows(call, b"days", &stats.total_days(now_ms), DAY_MS);
 }
 
 /// What was counted under a name; nil where nothing was.
@@ -80,11 +80,12 @@ fn named(call: &Call, stats: &Stats, name: &[u8], caller: Option<&User>, now_ms:
     let Some(named) = stats.name(name) else {
         return call.reply_null();
     };
-    call.reply_map(6);
-    counts(call, named.series().counts());
-    frequent(call, b"most_allowed", &seen(caller, named.most_allowed()));
-    frequent(call, b"most_denied", &seen(caller, named.most_denied()));
-    hours(call, &named.series().hours(now_ms));
+    call.reply_map(9);
+    let series = named.series();
+    counts(call, series.counts());
+    lists(call, named.lists(), caller);
+    rows(call, b"hours", &series.hours(now_ms), HOUR_MS);
+    rows(call, b"days", &series.days(now_ms), DAY_MS);
 }
 
 /// Those identifiers, which are keys' names, that the caller may read. Of a long one only the beginning is known: then
@@ -100,15 +101,23 @@ fn seen<'a>(caller: Option<&User>, mut identifiers: Vec<Frequent<'a>>) -> Vec<Fr
     identifiers
 }
 
-/// Three entries of a map.
+/// Four entries of a map.
 fn counts(call: &Call, counts: Counts) {
-    for (name, count) in [
-        ("allowed", counts.allowed),
-        ("denied", counts.denied),
-        ("deny_listed", counts.deny_listed),
-    ] {
+    let names = ["allowed", "denied", "deny_listed", "shadow_denied"];
+    for (name, count) in names.into_iter().zip(counts.each()) {
         call.reply_bytes(name.as_bytes());
         call.reply_count(count);
+    }
+}
+
+/// Three entries of a map: who had which outcome most often, of whom the caller may see.
+fn lists(call: &Call, lists: &IdentifierLists, caller: Option<&User>) {
+    for (name, list) in [
+        (b"most_allowed".as_slice(), lists.most_allowed()),
+        (b"most_denied", lists.most_denied()),
+        (b"most_shadow_denied", lists.most_shadow_denied()),
+    ] {
+        frequent(call, name, &seen(caller, list));
     }
 }
 
@@ -124,15 +133,15 @@ fn frequent(call: &Call, name: &[u8], frequent: &[Frequent]) {
     }
 }
 
-/// An entry of a map: per hour with traffic, oldest first, its start in Unix seconds and the three counts.
-fn hours(call: &Call, hours: &[Hour]) {
-    call.reply_bytes(b"hours");
-    call.reply_array(hours.len());
-    for each in hours {
-        call.reply_array(4);
-        call.reply_count(each.hour.saturating_mul(HOUR_MS / 1_000));
-        call.reply_count(each.counts.allowed);
-        call.reply_count(each.counts.denied);
-        call.reply_count(each.counts.deny_listed);
+/// An entry of a map: per hour or day with traffic, oldest first, its start in Unix seconds and the four counts.
+fn rows(call: &Call, name: &[u8], rows: &[Row], length_ms: u64) {
+    call.reply_bytes(name);
+    call.reply_array(rows.len());
+    for row in rows {
+        call.reply_array(5);
+        call.reply_count(row.number.saturating_mul(length_ms / 1_000));
+        for count in row.counts.each() {
+            call.reply_count(count);
+        }
     }
 }

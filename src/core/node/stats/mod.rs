@@ -1,21 +1,22 @@
 //! Who was allowed and who was denied, in bounded memory.
 //!
 //! Every hit counts for its algorithm; the totals are the sum of these. A hit with a policy's name counts for the name
-//! too: its hits, and its identifiers (the key's name) in two lists, the most allowed and the most denied. Hits without a
-//! name have two such lists of their own, from a [`sample`]; and there is one of the values that deny lists caught.
+//! too: its hits, and its identifiers (the key's name) in three lists, the most allowed, the most denied, and those that a
+//! shadow would have denied most. Hits without a name have such lists of their own, from a [`sample`]; and there is one of the
+//! values that deny lists caught.
 //!
 //! | what | bound | bytes at most |
 //! |---|---|---|
-//! | [`hours`]: one series of 90 days | 2160 hours with traffic | 86 KiB; some 15 KiB at 10,000 hits an hour |
-//! | [`top`]: the two lists of a name | [`Bounds::identifiers`] each, `k` (rounded up to a power of two here) | `2 * k * 211`: 27 KiB for 64 |
-//! | names | those of policies; [`Bounds::names`] others, and [`OTHER`] | 0.6 KiB each, the above not counted |
+//! | [`series`]: one series, by the hour and by the day | 200 hours and 96 days with traffic | 12 KiB |
+//! | [`top`]: the three lists of a name | [`Bounds::identifiers`] each, `k` (rounded up to a power of two here) | `3 * k * 211`: 40 KiB for 64 |
+//! | names | those of policies; [`Bounds::names`] others, and [`OTHER`] | 1 KiB each, the above not counted |
 //!
 //! A policy's name always has a place. What callers make up shares [`Bounds::names`] places, and past these counts under
 //! [`OTHER`]. What has changed can be written down bit by bit: [`record`].
 
-pub mod hours;
 pub mod record;
 pub mod sample;
+pub mod series;
 pub mod top;
 
 use crate::core::bytes::source::Source;
@@ -24,16 +25,16 @@ use crate::core::bytes::varint::write_string;
 use crate::core::error::MAX_NAME_BYTES;
 use crate::core::limit::Algorithm;
 use ahash::RandomState;
-use hours::{Counts, Hour, Series, HOUR_MS};
 use record::Unwritten;
 use sample::Sample;
+use series::{Counts, Row, Series, HOUR_MS};
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use top::{Frequent, Top, DEFAULT_IDENTIFIERS};
 
 /// Names that are no policy's, if not configured.
 pub const DEFAULT_NAMES: usize = 1_000;
-/// The most of them. A name can take 0.1 MiB, so this is already 1 GiB at the worst.
+/// The most of them. A name can take 53 KiB, with the default of identifiers, so this is already 0.5 GiB at the worst.
 pub const MAX_NAMES: usize = 10_000;
 /// The most names that are, or were, a policy's: then those of policies that are gone make room.
 pub const MAX_POLICY_NAMES: usize = crate::core::limit::MAX_POLICIES;
@@ -43,11 +44,16 @@ pub const OTHER: &[u8] = b"other";
 /// The most names that there are, [`OTHER`] not counted.
 const MOST_NAMES: usize = MAX_NAMES + MAX_POLICY_NAMES;
 /// The first byte of an encoding.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
+/// The second version: of 90 days by the hour, and without shadows.
+const VERSION_2: u8 = 2;
 /// The first version: of three algorithms, and without the lists of hits that have no name.
 const VERSION_1: u8 = 1;
 /// How many algorithms the first version knew.
 const ALGORITHMS_1: usize = 3;
+
+/// Reads a series, as the version at hand has it.
+type ReadSeries = fn(&mut Source) -> Option<Series>;
 
 /// A series for each of [`Algorithm::ALL`].
 type PerAlgorithm = [Series; Algorithm::ALL.len()];
@@ -61,6 +67,8 @@ pub enum Outcome {
     Denied,
     /// It was in a deny list.
     DenyListed,
+    /// It was allowed, and a shadow would have denied it: counted beside [`Outcome::Allowed`].
+    ShadowDenied,
 }
 
 /// How much is kept. What is there already stays when a bound is lowered.
@@ -96,8 +104,7 @@ pub struct Slot {
 pub struct Named {
     name: Rc<[u8]>,
     series: Series,
-    allowed: Top,
-    denied: Top,
+    lists: IdentifierLists,
     /// Whether it is, or was, a policy's: then it is not one of [`Bounds::names`].
     is_policy: bool,
     /// Whether it is among [`Unwritten::names`].
@@ -111,31 +118,77 @@ impl Named {
         Self {
             name,
             series: Series::default(),
-            allowed: Top::default(),
-            denied: Top::default(),
+            lists: IdentifierLists::default(),
             is_policy: false,
             unwritten: false,
             whole: true,
         }
     }
 
-    /// Its hits, in all and by the hour.
+    /// Its hits: in all, by the hour and by the day.
     pub fn series(&self) -> &Series {
         &self.series
     }
 
-    /// The identifiers most often allowed, most first.
+    /// Who had them.
+    pub fn lists(&self) -> &IdentifierLists {
+        &self.lists
+    }
+
+    fn heap_bytes(&self) -> usize {
+        self.series.heap_bytes() + self.lists.heap_bytes()
+    }
+}
+
+/// The identifiers that had an outcome most often, most first.
+#[derive(Debug, Default)]
+pub struct IdentifierLists {
+    allowed: Top,
+    denied: Top,
+    shadow_denied: Top,
+}
+
+impl IdentifierLists {
+    /// Those most often allowed.
     pub fn most_allowed(&self) -> Vec<Frequent<'_>> {
         self.allowed.list()
     }
 
-    /// The identifiers most often denied, most first. What a deny list caught is not among them.
+    /// Those most often denied. What a deny list caught is not among them.
     pub fn most_denied(&self) -> Vec<Frequent<'_>> {
         self.denied.list()
     }
 
+    /// Those that a shadow would have denied most often.
+    pub fn most_shadow_denied(&self) -> Vec<Frequent<'_>> {
+        self.shadow_denied.list()
+    }
+
+    fn of(&mut self, outcome: Outcome) -> Option<&mut Top> {
+        match outcome {
+            Outcome::Allowed => Some(&mut self.allowed),
+            Outcome::Denied => Some(&mut self.denied),
+            Outcome::ShadowDenied => Some(&mut self.shadow_denied),
+            Outcome::DenyListed => None,
+        }
+    }
+
+    /// In the order in which they are saved.
+    fn each(&self) -> [&Top; 3] {
+        [&self.allowed, &self.denied, &self.shadow_denied]
+    }
+
+    fn each_mut(&mut self) -> [&mut Top; 3] {
+        [&mut self.allowed, &mut self.denied, &mut self.shadow_denied]
+    }
+
+    /// How many hits each of them is of, where these were counted.
+    fn hits(counts: Counts) -> [u64; 3] {
+        [counts.allowed, counts.denied, counts.shadow_denied]
+    }
+
     fn heap_bytes(&self) -> usize {
-        self.series.heap_bytes() + self.allowed.heap_bytes() + self.denied.heap_bytes()
+        self.each().into_iter().map(Top::heap_bytes).sum()
     }
 }
 
@@ -155,7 +208,7 @@ impl Named {
 /// assert_eq!(stats.total().allowed, 1);
 /// let login = stats.name(b"login").unwrap();
 /// assert_eq!(login.series().counts().denied, 1);
-/// assert_eq!(login.most_denied()[0].identifier, b"user:7");
+/// assert_eq!(login.lists().most_denied()[0].identifier, b"user:7");
 /// ```
 #[derive(Debug)]
 pub struct Stats {
@@ -180,8 +233,7 @@ pub struct Stats {
 #[derive(Debug)]
 struct Unnamed {
     sample: Sample,
-    allowed: Top,
-    denied: Top,
+    lists: IdentifierLists,
 }
 
 impl Stats {
@@ -194,8 +246,7 @@ impl Stats {
             algorithms: Default::default(),
             unnamed: Unnamed {
                 sample: Sample::new(hashing.hash_one(0_u8)),
-                allowed: Top::default(),
-                denied: Top::default(),
+                lists: IdentifierLists::default(),
             },
             listed: Top::default(),
             named: Vec::new(),
@@ -230,12 +281,9 @@ impl Stats {
 
     #[cold]
     fn count_sample(&mut self, identifier: &[u8], outcome: Outcome, hits: u64) {
-        let top = match outcome {
-            Outcome::Allowed => &mut self.unnamed.allowed,
-            Outcome::Denied => &mut self.unnamed.denied,
-            Outcome::DenyListed => return,
-        };
-        top.count(identifier, hits, self.bounds.identifiers, &self.hashing);
+        if let Some(top) = self.unnamed.lists.of(outcome) {
+            top.count(identifier, hits, self.bounds.identifiers, &self.hashing);
+        }
     }
 
     /// Counts a value that a deny list caught, beside the hit that it was caught by.
@@ -269,12 +317,9 @@ impl Stats {
             self.unwritten.names.push_back(slot.index);
         }
         named.series.count(outcome, now_ms / HOUR_MS);
-        let top = match outcome {
-            Outcome::Allowed => &mut named.allowed,
-            Outcome::Denied => &mut named.denied,
-            Outcome::DenyListed => return,
-        };
-        top.count(identifier, 1, self.bounds.identifiers, &self.hashing);
+        if let Some(top) = named.lists.of(outcome) {
+            top.count(identifier, 1, self.bounds.identifiers, &self.hashing);
+        }
     }
 
     #[inline(always)]
@@ -370,18 +415,23 @@ impl Stats {
     }
 
     /// All hits by the hour, as [`Series::hours`].
-    pub fn total_hours(&self, now_ms: u64) -> Vec<Hour> {
+    pub fn total_hours(&self, now_ms: u64) -> Vec<Row> {
+        self.total_rows(|series| series.hours(now_ms))
+    }
+
+    /// All hits by the day, as [`Series::days`].
+    pub fn total_days(&self, now_ms: u64) -> Vec<Row> {
+        self.total_rows(|series| series.days(now_ms))
+    }
+
+    fn total_rows(&self, rows: impl Fn(&Series) -> Vec<Row>) -> Vec<Row> {
         let mut sums: BTreeMap<u64, Counts> = BTreeMap::new();
-        for hour in self
-            .algorithms
-            .iter()
-            .flat_map(|series| series.hours(now_ms))
-        {
-            let sum = sums.entry(hour.hour).or_default();
-            *sum = sum.plus(hour.counts);
+        for row in self.algorithms.iter().flat_map(rows) {
+            let sum = sums.entry(row.number).or_default();
+            *sum = sum.plus(row.counts);
         }
-        sums.into_iter()
-            .map(|(hour, counts)| Hour { hour, counts })
+        let sums = sums.into_iter();
+        sums.map(|(number, counts)| Row { number, counts })
             .collect()
     }
 
@@ -391,14 +441,9 @@ impl Stats {
         self.algorithms.get(algorithm as usize).unwrap_or(first)
     }
 
-    /// The identifiers of hits without a name that were most often allowed, most first: from a [`sample`].
-    pub fn most_allowed(&self) -> Vec<Frequent<'_>> {
-        self.unnamed.allowed.list()
-    }
-
-    /// The identifiers of hits without a name that were most often denied, most first: from a [`sample`].
-    pub fn most_denied(&self) -> Vec<Frequent<'_>> {
-        self.unnamed.denied.list()
+    /// Who had the hits without a name: from a [`sample`].
+    pub fn unnamed(&self) -> &IdentifierLists {
+        &self.unnamed.lists
     }
 
     /// The values that deny lists caught most often, most first.
@@ -484,8 +529,7 @@ impl Stats {
             + places * (size_of::<(Rc<[u8]>, usize)>() + 1)
             + self.named.capacity() * size_of::<Named>()
             + self.unwritten.heap_bytes()
-            + self.unnamed.allowed.heap_bytes()
-            + self.unnamed.denied.heap_bytes()
+            + self.unnamed.lists.heap_bytes()
             + self.listed.heap_bytes()
             + series.chain(named).chain(names).sum::<usize>()
     }
@@ -496,16 +540,18 @@ impl Stats {
     /// that were caught; the number of names; for each name, sorted, itself, its series, and its two lists. Lengths and
     /// numbers are varints ([`crate::core::bytes::varint`]).
     ///
-    /// The first version had the series of three algorithms, without their number, and no lists before the names.
+    /// The second version had hours and no days, and no shadows. The first had the series of three algorithms, without their
+    /// number, and no lists before the names.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = vec![VERSION];
         varint::write(&mut out, self.algorithms.len() as u64);
         for series in &self.algorithms {
             series.encode(&mut out);
         }
-        for top in [&self.unnamed.allowed, &self.unnamed.denied, &self.listed] {
+        for top in self.unnamed.lists.each() {
             top.encode(&mut out);
         }
+        self.listed.encode(&mut out);
         varint::write(&mut out, self.names.len() as u64);
         for name in self.names() {
             let Some(named) = self.name(name) else {
@@ -513,8 +559,9 @@ impl Stats {
             };
             write_string(&mut out, name);
             named.series.encode(&mut out);
-            named.allowed.encode(&mut out);
-            named.denied.encode(&mut out);
+            for top in named.lists.each() {
+                top.encode(&mut out);
+            }
         }
         out
     }
@@ -536,36 +583,52 @@ impl Stats {
         loaded.epoch = self.epoch + 1;
         loaded.unwritten.totals_whole = false;
         let version = source.byte()?;
-        let algorithms = match version {
-            VERSION_1 => ALGORITHMS_1,
-            VERSION => source.count(loaded.algorithms.len())?,
+        let (series, lists): (ReadSeries, _) = match version {
+            VERSION => (Series::decode, 3),
+            VERSION_1 | VERSION_2 => (Series::decode_2, 2),
             _ => return None,
         };
-        for series in loaded.algorithms.iter_mut().take(algorithms) {
-            *series = Series::decode(&mut source)?;
+        let algorithms = match version {
+            VERSION_1 => ALGORITHMS_1,
+            _ => source.count(loaded.algorithms.len())?,
+        };
+        for own in loaded.algorithms.iter_mut().take(algorithms) {
+            *own = series(&mut source)?;
         }
-        if version == VERSION {
-            let any = u64::MAX; // a sample, of however many
-            loaded.unnamed.allowed = Top::decode(&mut source, any, &self.hashing)?;
-            loaded.unnamed.denied = Top::decode(&mut source, any, &self.hashing)?;
-            loaded.listed = Top::decode(&mut source, any, &self.hashing)?;
+        if version != VERSION_1 {
+            let any = [u64::MAX; 3]; // a sample, of however many
+            loaded.unnamed.lists = self.decode_lists(&mut source, lists, any)?;
+            loaded.listed = Top::decode(&mut source, u64::MAX, &self.hashing)?;
         }
         let mut previous = None;
         for _ in 0..source.count(MOST_NAMES + 1)? {
             let name = source.name_after(previous, MAX_NAME_BYTES)?;
             previous = Some(name);
-            let series = Series::decode(&mut source)?;
-            let counts = series.counts();
+            let series = series(&mut source)?;
+            let hits = IdentifierLists::hits(series.counts());
             loaded.add(Named {
                 series,
-                allowed: Top::decode(&mut source, counts.allowed, &self.hashing)?,
-                denied: Top::decode(&mut source, counts.denied, &self.hashing)?,
+                lists: self.decode_lists(&mut source, lists, hits)?,
                 whole: false,
                 ..Named::new(name.into())
             });
         }
         let sound = source.0.is_empty() && loaded.names_apart() <= MOST_NAMES;
         sound.then_some(loaded)
+    }
+
+    /// The first `lists` of [`IdentifierLists::each`], each of a stream of at most so many hits.
+    fn decode_lists(
+        &self,
+        source: &mut Source,
+        lists: usize,
+        hits: [u64; 3],
+    ) -> Option<IdentifierLists> {
+        let mut read = IdentifierLists::default();
+        for (top, hits) in read.each_mut().into_iter().zip(hits).take(lists) {
+            *top = Top::decode(source, hits, &self.hashing)?;
+        }
+        Some(read)
     }
 
     /// Tells which names are policies', after a load, which does not know.

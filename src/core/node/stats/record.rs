@@ -5,17 +5,29 @@
 //! some of its hits already, as does the base of an AOF that is being rewritten.
 //!
 //! ```text
-//! record    = version 2
-//!             0 | mode number { series } list list list      the totals: each algorithm's; most allowed and most denied
-//!                                                            without a name; most deny-listed
-//!             number { name mode series list list }          names: their hits, most allowed, most denied
+//! record    = version 3
+//!             0 | mode number { series } lists list          the totals: each algorithm's; without a name; most deny-listed
+//!             number { name mode series lists }              names
 //!
 //! mode      = 1 | 2                                          it follows on what is there | it takes the place of that
+//! series    = counts  from rows  from rows                   hours and days: those before `from` stay
+//! rows      = number { distance counts }
+//! counts    = allowed denied deny_listed shadow_denied
+//! lists     = list list list                                 most allowed, denied and shadow-denied
+//! list      = floor number { count max_error identifier }    what has changed, and what is at the floor
+//! ```
+//!
+//! Earlier versions are read, and not written any more:
+//!
+//! ```text
+//! record    = version 2
+//!             0 | mode number { series } list list list      most allowed and most denied without a name; most deny-listed
+//!             number { name mode series list list }
+//!
 //! series    = allowed denied deny_listed  first from  hours  no hour before `first`; those before `from` stay
 //! hours     = number { distance allowed denied deny_listed }
-//! list      = floor number { count max_error identifier }    what has changed, and what is at the floor
 //!
-//! record    = version 1                                      read, and not written any more
+//! record    = version 1
 //!             everything                                     1: all is forgotten first; else 0
 //!             number { name }                                names that are forgotten first, sorted
 //!             number [ series series series ]                0, or 1 and three algorithms'
@@ -27,9 +39,12 @@
 //! A record is as long as what has changed, and no longer than its writer wants by more than the totals and a name: then the
 //! next one goes on, with the names that have waited longest.
 
-use super::hours::{Series, SeriesChange};
+use super::series::Series;
 use super::top::Top;
-use super::{Named, PerAlgorithm, Stats, ALGORITHMS_1, MOST_NAMES, OTHER, VERSION, VERSION_1};
+use super::{
+    IdentifierLists, Named, PerAlgorithm, Stats, ALGORITHMS_1, MOST_NAMES, OTHER, VERSION,
+    VERSION_1, VERSION_2,
+};
 use crate::core::bytes::source::Source;
 use crate::core::bytes::varint;
 use crate::core::bytes::varint::write_string;
@@ -119,10 +134,10 @@ impl Stats {
             for series in &mut self.algorithms {
                 series.write_change(&mut out);
             }
-            let unnamed = &mut self.unnamed;
-            for top in [&mut unnamed.allowed, &mut unnamed.denied, &mut self.listed] {
+            for top in self.unnamed.lists.each_mut() {
                 top.write_change(&mut out);
             }
+            self.listed.write_change(&mut out);
         } else {
             out.push(0);
         }
@@ -137,8 +152,9 @@ impl Stats {
                 write_string(&mut names, &named.name);
                 names.push(Mode::of(std::mem::take(&mut named.whole)) as u8);
                 named.series.write_change(&mut names);
-                named.allowed.write_change(&mut names);
-                named.denied.write_change(&mut names);
+                for top in named.lists.each_mut() {
+                    top.write_change(&mut names);
+                }
             }
         }
         varint::write(&mut out, number);
@@ -159,16 +175,17 @@ impl Stats {
         for series in &mut self.algorithms {
             series.forget_written();
         }
-        let unnamed = &mut self.unnamed;
-        for top in [&mut unnamed.allowed, &mut unnamed.denied, &mut self.listed] {
+        for top in self.unnamed.lists.each_mut() {
             top.forget_written();
         }
+        self.listed.forget_written();
         for named in &mut self.named {
             named.unwritten = true;
             named.whole = true;
             named.series.forget_written();
-            named.allowed.forget_written();
-            named.denied.forget_written();
+            for top in named.lists.each_mut() {
+                top.forget_written();
+            }
         }
     }
 
@@ -194,38 +211,24 @@ impl Stats {
                 None => self.add(Named::new(change.name.into())),
             };
             if let Some(named) = self.named.get_mut(index) {
-                if change.mode == Mode::Whole {
-                    named.series = Series::default();
-                    named.allowed = Top::default();
-                    named.denied = Top::default();
-                }
                 named.whole = false;
-                named.series.change(change.series);
-                replace(&mut named.allowed, change.allowed);
-                replace(&mut named.denied, change.denied);
+                named.series = change.series;
+                change.lists.replace(change.mode, &mut named.lists);
             }
         }
         true
     }
 
     fn change_totals(&mut self, totals: TotalsChange) {
-        let tops = [
-            &mut self.unnamed.allowed,
-            &mut self.unnamed.denied,
-            &mut self.listed,
-        ];
         if totals.mode == Mode::Whole {
             self.algorithms = PerAlgorithm::default();
+            self.listed = Top::default();
         }
-        for (series, change) in self.algorithms.iter_mut().zip(totals.series) {
-            series.change(change);
+        for (series, changed) in self.algorithms.iter_mut().zip(totals.series) {
+            *series = changed;
         }
-        for (top, changed) in tops.into_iter().zip(totals.tops) {
-            if totals.mode == Mode::Whole {
-                *top = Top::default();
-            }
-            replace(top, changed);
-        }
+        totals.lists.replace(totals.mode, &mut self.unnamed.lists);
+        replace(&mut self.listed, totals.listed);
         self.unwritten.totals_whole = false;
     }
 
@@ -243,10 +246,10 @@ impl Stats {
                 let mode = Mode::of(everything_forgotten);
                 match source.count(1)? {
                     0 => None,
-                    _ => Some(self.read_totals(source, mode, ALGORITHMS_1, false)?),
+                    _ => Some(self.read_totals(source, mode, ALGORITHMS_1, version)?),
                 }
             }
-            VERSION => match *source.0.first()? {
+            VERSION | VERSION_2 => match *source.0.first()? {
                 0 => {
                     source.byte()?;
                     None
@@ -254,7 +257,7 @@ impl Stats {
                 _ => {
                     let mode = Mode::read(source)?;
                     let algorithms = source.count(self.algorithms.len())?;
-                    Some(self.read_totals(source, mode, algorithms, true)?)
+                    Some(self.read_totals(source, mode, algorithms, version)?)
                 }
             },
             _ => return None,
@@ -278,20 +281,18 @@ impl Stats {
                 return None;
             }
             let mode = match version {
-                VERSION => Mode::read(source)?,
-                _ => Mode::of(named.is_none()),
+                VERSION_1 => Mode::of(named.is_none()),
+                _ => Mode::read(source)?,
             };
             let named = named.filter(|_| mode == Mode::Follows).unwrap_or(&new);
-            let series = named.series.read_change(source)?;
-            let counts = series.counts();
+            let series = changed_series(&named.series, source, version)?;
+            let hits = IdentifierLists::hits(series.counts());
+            let lists = self.changed_lists(&named.lists, source, version, hits)?;
             names.push(NameChange {
                 name,
                 mode,
                 series,
-                allowed: named
-                    .allowed
-                    .changed(source, counts.allowed, &self.hashing)?,
-                denied: named.denied.changed(source, counts.denied, &self.hashing)?,
+                lists,
             });
         }
         let sound = source.0.is_empty() && names_len - others <= MOST_NAMES;
@@ -308,23 +309,48 @@ impl Stats {
         source: &mut Source,
         mode: Mode,
         algorithms: usize,
-        has_lists: bool,
+        version: u8,
     ) -> Option<TotalsChange> {
-        let (new, none) = (Series::default(), Top::default());
-        let mut series = Vec::new();
-        for own in self.algorithms.iter().take(algorithms) {
-            let own = if mode == Mode::Whole { &new } else { own };
-            series.push(own.read_change(source)?);
+        let new = Self::new(self.bounds, self.hashing.clone());
+        let own = if mode == Mode::Whole { &new } else { self };
+        let mut totals = TotalsChange {
+            mode,
+            series: Vec::new(),
+            lists: ListsChange::default(),
+            listed: None,
+        };
+        for series in own.algorithms.iter().take(algorithms) {
+            totals.series.push(changed_series(series, source, version)?);
         }
-        let mut tops = [None, None, None];
-        if has_lists {
-            let own = [&self.unnamed.allowed, &self.unnamed.denied, &self.listed];
-            for (top, own) in tops.iter_mut().zip(own) {
-                let own = if mode == Mode::Whole { &none } else { own };
-                *top = own.changed(source, ANY, &self.hashing)?;
-            }
+        if version != VERSION_1 {
+            let any = [ANY; 3];
+            totals.lists = self.changed_lists(&own.unnamed.lists, source, version, any)?;
+            totals.listed = own.listed.changed(source, ANY, &self.hashing)?;
         }
-        Some(TotalsChange { mode, series, tops })
+        Some(totals)
+    }
+
+    fn changed_lists(
+        &self,
+        own: &IdentifierLists,
+        source: &mut Source,
+        version: u8,
+        hits: [u64; 3],
+    ) -> Option<ListsChange> {
+        let mut change = ListsChange::default();
+        let lists = if version == VERSION { 3 } else { 2 };
+        let own = own.each().into_iter().zip(hits).take(lists);
+        for (changed, (own, hits)) in change.0.iter_mut().zip(own) {
+            *changed = own.changed(source, hits, &self.hashing)?;
+        }
+        Some(change)
+    }
+}
+
+fn changed_series(own: &Series, source: &mut Source, version: u8) -> Option<Series> {
+    match version {
+        VERSION => own.changed(source),
+        _ => own.changed_2(source),
     }
 }
 
@@ -344,23 +370,36 @@ struct Record<'a> {
 
 struct TotalsChange {
     mode: Mode,
-    series: Vec<SeriesChange>,
-    /// The lists, where they differ.
-    tops: [Option<Top>; 3],
+    series: Vec<Series>,
+    lists: ListsChange,
+    listed: Option<Top>,
 }
 
 struct NameChange<'a> {
     name: &'a [u8],
     mode: Mode,
-    series: SeriesChange,
-    /// The lists, where they differ.
-    allowed: Option<Top>,
-    denied: Option<Top>,
+    series: Series,
+    lists: ListsChange,
+}
+
+/// The lists of [`IdentifierLists::each`], where they differ from what is there, or from nothing where they take its place.
+#[derive(Default)]
+struct ListsChange([Option<Top>; 3]);
+
+impl ListsChange {
+    fn replace(self, mode: Mode, lists: &mut IdentifierLists) {
+        if mode == Mode::Whole {
+            *lists = IdentifierLists::default();
+        }
+        for (top, changed) in lists.each_mut().into_iter().zip(self.0) {
+            replace(top, changed);
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::hours::HOUR_MS;
+    use super::super::series::{DAY_MS, HOUR_MS};
     use super::super::tests::{hashing, OUTCOMES, START_MS};
     use super::super::{Bounds, Outcome};
     use super::*;
@@ -384,7 +423,7 @@ mod tests {
     /// A hit or another of `names` names and `identifiers` identifiers.
     fn any_hit(stats: &mut Stats, random: &mut Random, now_ms: u64) {
         let algorithm = Algorithm::ALL[random.index(Algorithm::ALL.len())];
-        let outcome = OUTCOMES[random.index(3)];
+        let outcome = OUTCOMES[random.index(OUTCOMES.len())];
         let identifier = format!("user:{}", random.below(6) * random.below(6));
         if random.below(5) == 0 {
             stats.count_listed(identifier.as_bytes());
@@ -451,7 +490,7 @@ mod tests {
                             let name = stats.names().into_iter().next().map(<[u8]>::to_vec);
                             let name = name.filter(|name| copy.name(name).is_some());
                             if let Some(slot) = name.map(|name| copy.slot(&name)) {
-                                let outcome = OUTCOMES[random.index(3)];
+                                let outcome = OUTCOMES[random.index(OUTCOMES.len())];
                                 let algorithm = Algorithm::Fixed;
                                 copy.count_named(slot, b"lost", algorithm, outcome, now_ms);
                             }
@@ -481,14 +520,14 @@ mod tests {
             hit(&mut stats, &name, &identifier, Outcome::Denied, now_ms);
             now_ms += HOUR_MS / 10;
         }
-        assert!(stats.encode().len() > 30_000);
+        assert!(stats.encode().len() > 5_000);
         records(&mut stats, 1_000);
         for outcome in OUTCOMES {
             hit(&mut stats, "name:1", "user:1", outcome, now_ms);
         }
         let records = records(&mut stats, 1_000);
         assert_eq!(records.len(), 1);
-        assert!(records[0].len() < 150, "{:x?}", records[0]);
+        assert!(records[0].len() < 200, "{:x?}", records[0]);
     }
 
     /// However much has changed, a record has no more than the totals and one name past what its writer wants.
@@ -521,7 +560,7 @@ mod tests {
                 stats.count_listed(identifier.as_bytes());
             }
         }
-        let (totals, name) = (3 * 64 * 60, 2 * 64 * 60);
+        let (totals, name) = (4 * 64 * 60, 3 * 64 * 60);
         for bytes in [0, 10_000, 64 << 10] {
             let mut copy = Stats::new(bounds, hashing(1));
             stats.write_anew();
@@ -573,59 +612,61 @@ mod tests {
         let now_ms = START_MS + HOUR_MS;
         hit(&mut stats, "login", "bob", Outcome::Denied, now_ms);
         records.extend(self::records(&mut stats, 1_000));
-        // The hour of START_MS is 472,222, as a varint:
-        let hour = [0x9e, 0xe9, 0x1c];
-        assert_eq!(START_MS / HOUR_MS, 472_222);
-        let nothing = [0, 0, 0, 0, 0, 0]; // no hits, first and from 0, no hours
+        // START_MS is in the hour 472,222 and the day 19,675, as varints:
+        let (hour, day) = ([0x9e, 0xe9, 0x1c], [0xdb, 0x99, 0x01]);
+        let next_hour = [0x9f, 0xe9, 0x1c];
+        assert_eq!((START_MS / HOUR_MS, START_MS / DAY_MS), (472_222, 19_675));
+        let nothing = [0; 8]; // no hits, no hours from 0 on, no days
         let algorithms = u8::try_from(Algorithm::ALL.len()).unwrap();
         let others = nothing.repeat(Algorithm::ALL.len() - 2);
         let first = [
-            &[2, 2, algorithms][..], // a version; all of the totals; the algorithms:
+            &[3, 2, algorithms][..], // a version; all of the totals; the algorithms:
             &nothing,
-            &[3, 2, 0], // sliding: allowed, denied, deny-listed
+            &[2, 2, 0, 0], // sliding: allowed, denied, deny-listed, shadow-denied
+            &[0, 1],       // from 0 on, one hour: that one, and the same
             &hour,
-            &[0, 1], // from 0 on, one hour: that one, and the same
-            &hour,
-            &[3 - 1, 2, 0],
+            &[2, 2, 0, 0],
+            &[0, 1], // and one day
+            &day,
+            &[2, 2, 0, 0],
             &others,
             b"\x00\x00",                // no one allowed without a name
             b"\x00\x01\x01\x00\x03eve", // floor 0; one identifier: 1 hit, of which 0 may be another's
+            b"\x00\x00",
             b"\x00\x01\x01\x00\x0810.0.0.1",
             b"\x01\x05login\x02", // one name, all of it
-            &[2, 1, 0],
-            &hour,
+            &[2, 1, 0, 0],
             &[0, 1],
             &hour,
-            &[2, 1, 0],
+            &[2, 1, 0, 0],
+            &[0, 1],
+            &day,
+            &[2, 1, 0, 0],
             b"\x00\x01\x02\x00\x05alice",
             b"\x00\x01\x01\x00\x03bob",
+            b"\x00\x00",
         ];
-        let mut first = first.concat();
-        // Two allowed, two denied.
-        let counts = 3 + nothing.len();
-        first[counts] = 2;
         let second = [
-            &[2, 1, algorithms][..], // it follows
+            &[3, 1, algorithms][..], // it follows
             &nothing,
-            &[2, 3, 0],
-            &hour,
-            &hour,
-            &[2], // from that hour on, two: that one, and at a distance of 0 from its end the next
-            &hour,
-            &[2, 2, 0, 0, 0, 1, 0],
+            &[2, 3, 0, 0],
+            &next_hour, // from that hour on, one: at a distance of 0
+            &[1, 0, 0, 1, 0, 0],
+            &day, // from that day on, one
+            &[1, 0, 2, 3, 0, 0],
             &others,
-            &[0, 0, 0, 0, 0, 0],
+            &[0; 8],
             b"\x01\x05login\x01",
-            &[2, 2, 0],
-            &hour,
-            &hour,
-            &[2],
-            &hour,
-            &[2, 1, 0, 0, 0, 1, 0],
+            &[2, 2, 0, 0],
+            &next_hour,
+            &[1, 0, 0, 1, 0, 0],
+            &day,
+            &[1, 0, 2, 2, 0, 0],
             b"\x00\x00", // no other is allowed more often
             b"\x00\x01\x02\x00\x03bob",
+            b"\x00\x00",
         ];
-        assert_eq!(records, [first, second.concat()]);
+        assert_eq!(records, [first.concat(), second.concat()]);
     }
 
     /// What the first version has written, which had no list without a name, and told what was forgotten.
@@ -691,7 +732,10 @@ mod tests {
         }
         assert_eq!(copy.names(), [b"login"]);
         assert_eq!(copy.algorithm(Algorithm::Sliding).counts().denied, 2);
-        assert_eq!(copy.name(b"login").unwrap().most_denied()[0].count, 2);
+        assert_eq!(
+            copy.name(b"login").unwrap().lists().most_denied()[0].count,
+            2
+        );
         // And what is written now follows on it.
         let mut stats = stats();
         assert!(stats.load(&copy.encode()));

@@ -2,13 +2,17 @@
 
 use super::*;
 use crate::core::random::Random;
-use hours::KEPT_HOURS;
 
 pub fn hashing(seed: u64) -> RandomState {
     RandomState::with_seeds(seed, 2, 3, 4)
 }
 
-pub const OUTCOMES: [Outcome; 3] = [Outcome::Allowed, Outcome::Denied, Outcome::DenyListed];
+pub const OUTCOMES: [Outcome; 4] = [
+    Outcome::Allowed,
+    Outcome::Denied,
+    Outcome::DenyListed,
+    Outcome::ShadowDenied,
+];
 /// Some day of 2023, on the hour.
 pub const START_MS: u64 = 1_699_999_200_000;
 
@@ -24,7 +28,7 @@ fn busy(hits: usize, names: u64, seed: u64) -> Stats {
     for _ in 0..hits {
         let now_ms = START_MS + random.below(50) * HOUR_MS;
         let algorithm = Algorithm::ALL[random.index(Algorithm::ALL.len())];
-        let outcome = OUTCOMES[random.index(3)];
+        let outcome = OUTCOMES[random.index(OUTCOMES.len())];
         let name = format!("name{}", random.below(names));
         let identifier = format!("user:{}", random.below(8) * random.below(8));
         if random.below(4) == 0 {
@@ -43,20 +47,26 @@ fn busy(hits: usize, names: u64, seed: u64) -> Stats {
 /// All that can be read, as text.
 fn everything(stats: &Stats) -> String {
     let now_ms = START_MS;
-    let mut text = format!("{:?} {:?}\n", stats.total(), stats.total_hours(now_ms));
-    text += &format!("{:?} {:?}", stats.most_allowed(), stats.most_denied());
+    let mut text = format!("{:?} {:?}", stats.total(), stats.total_hours(now_ms));
+    text += &format!("{:?}\n{}", stats.total_days(now_ms), who(stats.unnamed()));
     text += &format!("{:?}\n", stats.most_deny_listed());
     for algorithm in Algorithm::ALL {
         let series = stats.algorithm(algorithm);
-        text += &format!("{:?} {:?}\n", series.counts(), series.hours(now_ms));
+        text += &format!("{:?} {:?}", series.counts(), series.hours(now_ms));
+        text += &format!("{:?}\n", series.days(now_ms));
     }
     for name in stats.names() {
         let named = stats.name(name).unwrap();
         let series = named.series();
         text += &format!("{name:?} {:?} {:?}", series.counts(), series.hours(now_ms));
-        text += &format!("{:?} {:?}\n", named.most_allowed(), named.most_denied());
+        text += &format!("{:?} {}\n", series.days(now_ms), who(named.lists()));
     }
     text
+}
+
+fn who(lists: &IdentifierLists) -> String {
+    let (allowed, denied) = (lists.most_allowed(), lists.most_denied());
+    format!("{allowed:?} {denied:?} {:?}", lists.most_shadow_denied())
 }
 
 #[test]
@@ -70,11 +80,12 @@ fn counts_are_those_of_an_exact_model() {
         Outcome::Allowed => counts.allowed += 1,
         Outcome::Denied => counts.denied += 1,
         Outcome::DenyListed => counts.deny_listed += 1,
+        Outcome::ShadowDenied => counts.shadow_denied += 1,
     };
     let mut room = 10;
     for step in 0..200_000 {
         let algorithm = random.index(Algorithm::ALL.len());
-        let outcome = OUTCOMES[random.index(3)];
+        let outcome = OUTCOMES[random.index(OUTCOMES.len())];
         let name = format!("name{}", random.below(30)).into_bytes();
         match random.below(2_000) {
             0 => assert_eq!(stats.reset(Some(&name)), names.remove(&name).is_some()),
@@ -127,8 +138,10 @@ fn counts_are_those_of_an_exact_model() {
                 let named = stats.name(name).unwrap();
                 assert_eq!(named.series().counts(), *counts);
                 let hits = |list: Vec<Frequent>| list.iter().map(|it| it.count).sum::<u64>();
-                assert_eq!(hits(named.most_allowed()), counts.allowed);
-                assert_eq!(hits(named.most_denied()), counts.denied);
+                let lists = named.lists();
+                assert_eq!(hits(lists.most_allowed()), counts.allowed);
+                assert_eq!(hits(lists.most_denied()), counts.denied);
+                assert_eq!(hits(lists.most_shadow_denied()), counts.shadow_denied);
             }
         }
     }
@@ -136,7 +149,7 @@ fn counts_are_those_of_an_exact_model() {
 }
 
 #[test]
-fn totals_by_the_hour_are_the_sum_of_the_algorithms() {
+fn totals_by_the_hour_and_the_day_are_the_sum_of_the_algorithms() {
     let mut stats = stats(4, 8);
     let hit = |stats: &mut Stats, algorithm, hour| {
         let now_ms = START_MS + hour * HOUR_MS;
@@ -148,9 +161,16 @@ fn totals_by_the_hour_are_the_sum_of_the_algorithms() {
     let hours: Vec<_> = stats
         .total_hours(START_MS)
         .iter()
-        .map(|hour| (hour.hour - START_MS / HOUR_MS, hour.counts.allowed))
+        .map(|hour| (hour.number - START_MS / HOUR_MS, hour.counts.allowed))
         .collect();
     assert_eq!(hours, [(0, 2), (2, 1)]);
+    let days: Vec<_> = stats
+        .total_days(START_MS)
+        .iter()
+        .map(|day| (day.number, day.counts.allowed))
+        .collect();
+    let day = START_MS / series::DAY_MS; // it begins at 22:00
+    assert_eq!(days, [(day, 2), (day + 1, 1)]);
 }
 
 #[test]
@@ -162,6 +182,7 @@ fn the_lists_tell_the_allowed_from_the_denied() {
         (b"bad", Outcome::Denied, 2),
         (b"\0\xff", Outcome::Denied, 2),
         (b"listed", Outcome::DenyListed, 5),
+        (b"good", Outcome::ShadowDenied, 1),
     ] {
         for _ in 0..times {
             stats.count_named(slot, identifier, Algorithm::Fixed, outcome, START_MS);
@@ -173,8 +194,10 @@ fn the_lists_tell_the_allowed_from_the_denied() {
         max_error: 0,
     };
     let login = stats.name(b"login").unwrap();
-    assert_eq!(login.most_allowed(), [exact(b"good", 3)]);
-    assert_eq!(login.most_denied(), [exact(b"\0\xff", 2), exact(b"bad", 2)]);
+    let lists = login.lists();
+    assert_eq!(lists.most_allowed(), [exact(b"good", 3)]);
+    assert_eq!(lists.most_denied(), [exact(b"\0\xff", 2), exact(b"bad", 2)]);
+    assert_eq!(lists.most_shadow_denied(), [exact(b"good", 1)]);
     assert_eq!(login.series().counts().deny_listed, 5);
     assert!(stats.name(b"logout").is_none());
 }
@@ -369,21 +392,25 @@ fn mutated_bytes_are_refused_or_mean_what_they_say() {
 
 #[test]
 fn what_cannot_have_been_counted_is_refused() {
-    let none = [&[1][..], &[0; 4], &[0; 6]].concat(); // one algorithm without a hit, and three empty lists
+    let none = [&[1][..], &[0; 6], &[0; 8]].concat(); // one algorithm without a hit, and four empty lists
     let none = none.as_slice();
-    let series = |hours: &[u8]| [&[2, 1, 5, 5, 5], hours, &[0; 6], &[0]].concat();
+    let rows =
+        |hours: &[u8], days: &[u8]| [&[3, 1, 5, 5, 5, 5], hours, days, &[0; 8], &[0]].concat();
+    let series = |hours: &[u8]| rows(hours, &[0]);
     // One name with 3 hits allowed.
-    let named =
-        |name: &[u8], top: &[u8]| [&[2], none, &[1], name, &[3, 0, 0, 0], top, &[0, 0]].concat();
-    let listed = |list: &[u8]| [&[2, 1][..], &[0; 8], list, &[0]].concat();
+    let named = |name: &[u8], top: &[u8]| {
+        [&[3], none, &[1], name, &[3, 0, 0, 0, 0, 0], top, &[0; 4]].concat()
+    };
+    let listed = |list: &[u8]| [&[3, 1][..], &[0; 6 + 6], list, &[0]].concat();
     let fine = [0, 2, 2, 0, 1, b'a', 1, 0, 1, b'b'].as_slice();
     let long = |tail: &[u8]| [&[0, 1, 3, 0, 145, 1], [b'x'; 128].as_slice(), tail].concat();
     for (right, bytes) in [
-        ("nothing", [&[2], none, &[0]].concat()),
+        ("nothing", [&[3], none, &[0]].concat()),
         ("a list of the totals", listed(&[0, 1, 9, 0, 1, b'a'])),
-        ("no algorithm", [&[2, 0][..], &[0; 7]].concat()),
-        ("an hour", series(&[1, 9, 5, 5, 5])),
-        ("two hours", series(&[2, 9, 1, 0, 0, 0, 4, 0, 0])),
+        ("no algorithm", [&[3, 0][..], &[0; 9]].concat()),
+        ("an hour", series(&[1, 9, 5, 5, 5, 5])),
+        ("two hours", series(&[2, 9, 1, 0, 0, 0, 0, 4, 0, 0, 0])),
+        ("a day", rows(&[0], &[1, 9, 5, 5, 5, 5])),
         ("a name", named(b"\x01n", fine)),
         ("a floor", named(b"\x01n", &[1, 1, 2, 1, 1, b'a'])),
         ("an empty key", named(b"\x01n", &[0, 1, 3, 0, 0])),
@@ -400,34 +427,45 @@ fn what_cannot_have_been_counted_is_refused() {
         let mut all = bytes.clone();
         all[1] += u8::try_from(missing).unwrap();
         let end = bytes.len() - everything_behind(&bytes, algorithms);
-        all.splice(end..end, vec![0; 4 * missing]);
+        all.splice(end..end, vec![0; 6 * missing]);
         assert_eq!(stats.encode(), all, "{right}");
     }
     let two_names = |first: u8, second: u8| {
-        let name = |name| [1, name, 0, 0, 0, 0, 0, 0, 0, 0];
-        [&[2], none, &[2], &name(first), &name(second)].concat()
+        let name = |name| [&[1, name][..], &[0; 6 + 6]].concat();
+        [&[3], none, &[2], &name(first), &name(second)].concat()
     };
     assert!(stats(4, 8).load(&two_names(b'a', b'b')));
-    let too_many_hours: Vec<u8> =
-        [&[0xf1, 0x10][..], &[0, 0, 0, 1].repeat(KEPT_HOURS + 1)].concat();
+    let many = |rows: u64| {
+        let mut bytes = Vec::new();
+        varint::write(&mut bytes, rows);
+        (0..rows).for_each(|_| bytes.extend([0, 0, 0, 0, 1]));
+        bytes
+    };
     for (wrong, bytes) in [
         ("version 0", [&[0], none, &[0]].concat()),
-        ("version 3", [&[3], none, &[0]].concat()),
-        ("too many algorithms", [&[2, 9][..], &[0; 43]].concat()),
-        ("an hour with nothing", series(&[1, 9, 0, 0, 0])),
-        ("hours above the total", series(&[1, 9, 6, 5, 5])),
+        ("version 4", [&[4], none, &[0]].concat()),
+        (
+            "too many algorithms",
+            [&[3, 9][..], &[0; 9 * 6 + 9]].concat(),
+        ),
+        ("an hour with nothing", series(&[1, 9, 0, 0, 0, 0])),
+        ("hours above the total", series(&[1, 9, 6, 5, 5, 5])),
+        ("days above the total", rows(&[0], &[1, 9, 6, 5, 5, 5])),
         (
             "hours that add up to more",
-            series(&[2, 9, 3, 0, 0, 0, 3, 0, 0]),
+            series(&[2, 9, 3, 0, 0, 0, 0, 3, 0, 0, 0]),
         ),
         (
             "an hour after the end of time",
-            series(&[1, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1, 1, 0, 0]),
+            series(&[
+                1, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1, 1, 0, 0, 0,
+            ]),
         ),
-        ("more hours than are kept", series(&too_many_hours)),
+        ("more hours than are kept", series(&many(201))),
+        ("more days than are kept", rows(&[0], &many(97))),
         (
             "a number longer than it need be",
-            series(&[1, 0x89, 0, 5, 5, 5]),
+            series(&[1, 0x89, 0, 5, 5, 5, 5]),
         ),
         ("a name of no bytes", named(b"\0", fine)),
         (
@@ -470,7 +508,7 @@ fn what_cannot_have_been_counted_is_refused() {
         ),
         (
             "a floor without a list",
-            [&[2], none, &[1, 1, b'n', 0, 0, 0, 0, 1, 0, 0, 0]].concat(),
+            [&[3], none, &[1, 1, b'n'], &[0; 6], &[1, 0], &[0; 4]].concat(),
         ),
         (
             "a long key, not shortened",
@@ -495,13 +533,14 @@ fn what_cannot_have_been_counted_is_refused() {
 #[test]
 fn counters_stop_at_the_largest_number() {
     const MAX: [u8; 10] = [255, 255, 255, 255, 255, 255, 255, 255, 255, 1];
-    let counts = [MAX; 3].concat();
-    let series = [counts.as_slice(), &[1, 0], &counts].concat();
+    let counts = [MAX; 4].concat();
+    let row = [&[1, 0], counts.as_slice()].concat();
+    let series = [&counts, row.as_slice(), &row].concat();
     let top = [&[0, 1], MAX.as_slice(), &[0, 1, b'a']].concat();
-    let name = [&[1, 1, b'n'], series.as_slice(), &top, &top].concat();
+    let name = [&[1, 1, b'n'], series.as_slice(), &top, &top, &top].concat();
     let algorithms = u8::try_from(Algorithm::ALL.len()).unwrap();
     let all = series.repeat(Algorithm::ALL.len());
-    let bytes = [&[2, algorithms][..], &all, &[0; 6], &name].concat();
+    let bytes = [&[3, algorithms][..], &all, &[0; 8], &name].concat();
     let mut stats = stats(4, 8);
     assert!(stats.load(&bytes));
     let slot = stats.slot(b"n");
@@ -531,7 +570,7 @@ fn the_first_version_is_read() {
     let mut stats = stats(4, 8);
     assert!(stats.load(&bytes));
     assert_eq!(stats.algorithm(Algorithm::Fixed).counts().allowed, 3);
-    assert_eq!(stats.name(b"n").unwrap().most_allowed()[0].count, 3);
+    assert_eq!(stats.name(b"n").unwrap().lists().most_allowed()[0].count, 3);
     for length in 0..bytes.len() {
         assert!(!stats.load(&bytes[..length]), "{length}");
     }
@@ -654,15 +693,15 @@ fn hits_without_a_name_and_values_that_were_caught_have_lists() {
         count,
         max_error: 0,
     };
-    assert_eq!(stats.most_allowed(), [exact(b"good", 3)]);
-    assert_eq!(stats.most_denied(), [exact(b"bad", 2)]);
+    assert_eq!(stats.unnamed().most_allowed(), [exact(b"good", 3)]);
+    assert_eq!(stats.unnamed().most_denied(), [exact(b"bad", 2)]);
     assert_eq!(stats.most_deny_listed(), [exact(b"192.0.2.7", 1)]);
     // Past the first thousand, about as often as they came.
     for hit in 0..80_000 {
         let identifier: &[u8] = if hit % 4 == 0 { b"good" } else { b"better" };
         stats.count_unnamed(|| identifier, Algorithm::Fixed, Outcome::Allowed, START_MS);
     }
-    let list = stats.most_allowed();
+    let list = stats.unnamed().most_allowed();
     assert_eq!(
         [list[0].identifier, list[1].identifier],
         [b"better".as_slice(), b"good"]
@@ -680,4 +719,54 @@ fn statistics_are_empty_until_something_is_counted() {
     let mut named = stats(4, 8);
     named.slot(b"name");
     assert!(!named.is_empty());
+}
+
+/// What the second version wrote, 303 hours of it: bytes of an RDB file, and the two records of an AOF that come to the same.
+#[test]
+fn bytes_of_the_second_version_are_read() {
+    let bytes = |name: &str| -> Vec<u8> {
+        let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/node-2");
+        let text = std::fs::read_to_string(golden.join(name).with_extension("hex")).unwrap();
+        let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
+        let byte =
+            |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+        digits.chunks(2).map(byte).collect()
+    };
+    let mut saved = stats(4, 8);
+    assert!(saved.load(&bytes("stats")));
+    let now_ms = START_MS + 302 * HOUR_MS;
+    let counts = saved.total();
+    for rows in [saved.total_days(now_ms), saved.total_hours(now_ms)] {
+        let all = rows
+            .iter()
+            .fold(Counts::default(), |sum, row| sum.plus(row.counts));
+        assert!(all.allowed <= counts.allowed && all.allowed > counts.allowed / 2);
+    }
+    let days = saved.total_days(now_ms);
+    assert_eq!(days.len(), 14);
+    let sum = days
+        .iter()
+        .fold(Counts::default(), |sum, day| sum.plus(day.counts));
+    assert_eq!(sum, counts, "all hours are in a day");
+    let mut replayed = stats(4, 8);
+    for record in ["record-1", "record-2"] {
+        let record = bytes(record);
+        for length in 0..record.len() {
+            assert!(!replayed.apply_record(&record[..length]), "{length}");
+        }
+        assert!(replayed.apply_record(&record));
+    }
+    assert_eq!(everything(&replayed), everything(&saved));
+    assert_eq!(replayed.encode(), saved.encode());
+    // And what is written now follows on it.
+    for stats in [&mut saved, &mut replayed] {
+        let slot = stats.slot(b"name1");
+        for outcome in OUTCOMES {
+            stats.count_named(slot, b"user:1", Algorithm::Fixed, outcome, now_ms);
+        }
+    }
+    assert_eq!(replayed.encode(), saved.encode());
+    let record = saved.next_record(100_000).unwrap();
+    assert!(replayed.apply_record(&record));
+    assert_eq!(replayed.encode(), saved.encode());
 }
