@@ -296,8 +296,8 @@ impl Call {
     }
 
     /// The bytes of its effect, had it been charged.
-    fn effect(&self, cost: i64) -> Vec<u8> {
-        self.hit(|hit| codec::encode_charge(hit, cost, self.now_ms).to_vec())
+    fn effect(&self, change: Change) -> Vec<u8> {
+        self.hit(|hit| codec::encode_change(hit, change, self.now_ms, false).to_vec())
     }
 }
 
@@ -377,9 +377,10 @@ fn assert_state_holds(random: &mut Random, state: &Limiter) {
             if quoted.change == Change::None {
                 assert_eq!(&after, state, "nothing was changed");
             }
-            if let Change::Charge(cost) = quoted.change {
-                let Some(Effect::Charge(charge)) = codec::decode(&call.effect(cost)) else {
-                    panic!("{:?} is no charge", call.effect(cost));
+            if let Change::Charge(_) | Change::Reserve(_) = quoted.change {
+                let sent = call.effect(quoted.change);
+                let Some(Effect::Charge(charge)) = codec::decode(&sent) else {
+                    panic!("{sent:?} is no charge");
                 };
                 let mut replica = Some(state.clone());
                 apply(&mut replica, &charge).expect("what was charged here is charged there");
@@ -521,7 +522,7 @@ fn payloads() {
                 let (algorithm, now_ms) = (algorithm(random), time_ms(random));
                 let limits = limits(random, algorithm);
                 let call = Call::new(random, algorithm, limits, now_ms);
-                call.effect(call.cost)
+                call.effect(Change::Charge(call.cost))
             }
             3 => first_charge(random),
             4 => {
@@ -540,14 +541,10 @@ fn payloads() {
             }
             Some(Effect::Charge(charge)) => {
                 if !charge.drops_unnamed {
-                    let (rare, cost) = (charge.rare(), charge.cost);
+                    let (rare, change) = (charge.rare(), charge.change());
                     let (hit, now_ms) = (charge.hit(&rare), charge.now_ms);
-                    let again = match charge.here {
-                        Some(here) => {
-                            codec::encode_regional_charge(&hit, cost, now_ms, here.term > 0)
-                        }
-                        None => codec::encode_charge(&hit, cost, now_ms),
-                    };
+                    let is_renewed = charge.here.is_some_and(|here| here.term > 0);
+                    let again = codec::encode_change(&hit, change, now_ms, is_renewed);
                     assert_eq!(*again, payload, "a charge has one encoding");
                 }
                 let mut state = state(random);

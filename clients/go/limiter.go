@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -212,15 +213,7 @@ func (l *Limiter) Reset(ctx context.Context, key string) (bool, error) {
 // denied at once where the wait would be too long. The error is the context's; then a place in a bucket is given back.
 func (l *Limiter) Wait(ctx context.Context, key string, most time.Duration, options ...Option) (Verdict, error) {
 	if l.algorithm == Bucket && !l.guarded {
-		verdict := l.Hit(ctx, key, append(options, Stamp(), func(h *hit) { h.reserve = most })...)
-		if !verdict.Allowed || verdict.Err != nil {
-			return verdict, ctx.Err()
-		}
-		if err := sleep(ctx, verdict.RetryAfter); err != nil {
-			l.Hit(context.WithoutCancel(ctx), key, Cost(-verdict.Taken), At(verdict.ChargedAt))
-			return verdict, err
-		}
-		return verdict, nil
+		return l.waitInTurn(ctx, key, most, slices.Clip(options))
 	}
 	until := time.Now().Add(most)
 	for {
@@ -231,6 +224,37 @@ func (l *Limiter) Wait(ctx context.Context, key string, most time.Duration, opti
 		if err := sleep(ctx, verdict.RetryAfter); err != nil {
 			return verdict, err
 		}
+	}
+}
+
+// waitInTurn has its answer whether or not ctx ends meanwhile: without it nobody knows which place to give back.
+func (l *Limiter) waitInTurn(ctx context.Context, key string, most time.Duration, options []Option) (Verdict, error) {
+	if err := ctx.Err(); err != nil {
+		return l.unavailable(err), err
+	}
+	lasting := context.WithoutCancel(ctx)
+	giveBack := func(verdict Verdict) {
+		if verdict.Err == nil && verdict.ChargedAt > 0 {
+			l.Hit(lasting, key, append(options, Cost(-verdict.Taken), At(verdict.ChargedAt))...)
+		}
+	}
+	answers := make(chan Verdict, 1)
+	go func() {
+		answers <- l.Hit(lasting, key, append(options, Stamp(), func(h *hit) { h.reserve = most })...)
+	}()
+	select {
+	case verdict := <-answers:
+		if !verdict.Allowed || verdict.Err != nil {
+			return verdict, ctx.Err()
+		}
+		if err := sleep(ctx, verdict.RetryAfter); err != nil {
+			giveBack(verdict)
+			return verdict, err
+		}
+		return verdict, nil
+	case <-ctx.Done():
+		go func() { giveBack(<-answers) }()
+		return l.unavailable(ctx.Err()), ctx.Err()
 	}
 }
 

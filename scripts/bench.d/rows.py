@@ -138,6 +138,8 @@ ROWS = (
     Row("RL.FIXED denied by a block", words("RL.FIXED KEY 1 30d BLOCK 30d"), "native", allowed=0,
         fill=(words("RL.FIXED KEY 1 30d BLOCK 30d"),) * 2),
     Row("RL.BUCKET allowed, STAMP", (*BUCKET, "STAMP"), "native", allowed=1),
+    Row("RL.BUCKET reserved, waits", words("RL.BUCKET KEY 1 1000 1s RESERVE 30d"), "native", allowed=1,
+        fill=(words("RL.BUCKET KEY 1 1000 1s RESERVE 30d"),) * 2),
     Row("RL.SLIDING settled by AT", words("RL.SLIDING KEY 1000000 30d COST -1 AT 1700000000000"), "native", allowed=1,
         fill=(words("RL.SLIDING KEY 1000000 30d"),) * 5),
     Row("RL.LEASE renewed, of 1,000", words("RL.LEASE jobs 2000 1h req-__rand_int__"), "native", allowed=1, bound=3.0),

@@ -18,12 +18,13 @@
 //!     lease            limit  ttl_ms  count  (end_ms  ttl_ms  cost  id)*                       by end, then id
 //!     dated            limit  window  start_ms  end_ms  used
 //!     stamped          as bucket  since_ms
+//!     reserved         as stamped  tokens  fraction  ahead_ms  stamp_ms  cost               promised; the last place
 //!     blocked (6)      block  form  state
 //!     noted (8)        flags  [block]  [shut]  [form  state]                 anything but a block and what has been used
 //!     block            until_ms  length_ms  strikes
 //!     shut             until_ms  length_ms
 //!     regional         reset_ms  remembers_ms  algorithm  shared                     see codec/regional.rs
-//! charge       now_ms  [cost(zigzag)]  [log-size]  [count]  limits  [at_ms]  [id]  [(start_ms  end_ms)*]  [region]
+//! charge       now_ms  [cost(zigzag)]  [log-size]  [count]  limits  [at_ms]  [id]  [(start_ms  end_ms)*]  [region]  [acts_ms  stamp_ms]
 //! limit        limit  [refill]  window_ms, or 0 and a calendar window's text ([`Limit::write`])
 //! ```
 //!
@@ -41,7 +42,8 @@ use super::algorithm::bucket::{Bucket, Stamped};
 use super::algorithm::fixed::{Dated, Fixed};
 use super::algorithm::lease::{Lease, Leases, MAX_ID_BYTES, MAX_LEASES};
 use super::algorithm::log::{Log, DEFAULT_ENTRIES, MAX_ENTRIES, MIN_ENTRIES};
-use super::algorithm::meter::Meter;
+use super::algorithm::meter::{Meter, Place};
+use super::algorithm::reserved::Reserved;
 use super::algorithm::sliding::Sliding;
 use super::bytes::sink::Sink;
 use super::bytes::source::Source;
@@ -96,6 +98,7 @@ const HAS_ID: u8 = 4;
 const HAS_WINDOWS: u8 = 8;
 const HAS_REGION: u8 = 16;
 const IS_RENEWED: u8 = 32;
+const HAS_PLACE: u8 = 64;
 
 /// The bytes of an effect, which is on the path of every hit: a plain array, as long as the longest charge.
 ///
@@ -117,6 +120,7 @@ impl EffectBytes {
         + MAX_ID_BYTES
         + MAX_LIMITS * Self::LIMIT
         + Self::REGION
+        + 2 * Self::NUMBER
         + Self::WORD;
 
     /// Appends a charge: to where they are wanted, as they are too many to hand around. `is_renewed`: it began a new origin in the
@@ -136,8 +140,15 @@ impl EffectBytes {
                 write_charge(hit, cost, now_ms, Some(more), self);
                 here.region.write(self);
             }
-            _ => write_rare_charge(hit, cost, now_ms, is_renewed, self),
+            _ => write_rare_charge(hit, cost, None, now_ms, is_renewed, self),
         }
+    }
+
+    /// Appends a charge of a place that is reserved.
+    #[cold]
+    pub fn reserve(&mut self, hit: &Hit, place: &Place, now_ms: u64, is_renewed: bool) {
+        let cost = place.cost.cast_signed();
+        write_rare_charge(hit, cost, Some(place), now_ms, is_renewed, self);
     }
 }
 
@@ -231,6 +242,8 @@ pub struct Charge {
     pub drops_unnamed: bool,
     /// Whose it is, where several regions share limits.
     pub here: Option<Here>,
+    /// The place that it was reserved.
+    pub place: Option<Place>,
 }
 
 impl Charge {
@@ -261,7 +274,8 @@ impl Charge {
 
     /// The change that it made.
     pub fn change(&self) -> Change {
-        Change::Charge(self.cost)
+        self.place
+            .map_or(Change::Charge(self.cost), Change::Reserve)
     }
 }
 
@@ -298,13 +312,16 @@ fn write_form(limiter: LimiterRef, out: &mut Vec<u8>) {
 
 /// The bytes of a charge.
 pub fn encode_charge(hit: &Hit, cost: i64, now_ms: u64) -> EffectBytes {
-    encode_regional_charge(hit, cost, now_ms, false)
+    encode_change(hit, Change::Charge(cost), now_ms, false)
 }
 
-/// The same, where it may have begun a new origin in the place of another run's.
-pub fn encode_regional_charge(hit: &Hit, cost: i64, now_ms: u64, is_renewed: bool) -> EffectBytes {
+/// The same of whatever charges; it may have begun a new origin in the place of another run's.
+pub fn encode_change(hit: &Hit, change: Change, now_ms: u64, is_renewed: bool) -> EffectBytes {
     let mut out = EffectBytes::default();
-    out.charge(hit, cost, now_ms, is_renewed);
+    match change {
+        Change::Reserve(place) => out.reserve(hit, &place, now_ms, is_renewed),
+        _ => out.charge(hit, change.cost(), now_ms, is_renewed),
+    }
     out
 }
 
@@ -338,7 +355,14 @@ fn write_charge(hit: &Hit, cost: i64, now_ms: u64, more: Option<u8>, out: &mut i
 }
 
 #[cold]
-fn write_rare_charge(hit: &Hit, cost: i64, now_ms: u64, is_renewed: bool, out: &mut EffectBytes) {
+fn write_rare_charge(
+    hit: &Hit,
+    cost: i64,
+    place: Option<&Place>,
+    now_ms: u64,
+    is_renewed: bool,
+    out: &mut EffectBytes,
+) {
     let rare = hit.rare;
     let flag = |is: bool, flag: u8| if is { flag } else { 0 };
     let more = flag(rare.stamp, IS_STAMPED)
@@ -346,7 +370,8 @@ fn write_rare_charge(hit: &Hit, cost: i64, now_ms: u64, is_renewed: bool, out: &
         | flag(!rare.id.is_empty(), HAS_ID)
         | flag(!rare.windows.is_empty(), HAS_WINDOWS)
         | flag(rare.here.is_some(), HAS_REGION)
-        | flag(rare.here.is_some() && is_renewed, IS_RENEWED);
+        | flag(rare.here.is_some() && is_renewed, IS_RENEWED)
+        | flag(place.is_some(), HAS_PLACE);
     write_charge(hit, cost, now_ms, Some(more), out);
     if let Some(at_ms) = rare.at_ms {
         varint::write(out, at_ms);
@@ -360,6 +385,10 @@ fn write_rare_charge(hit: &Hit, cost: i64, now_ms: u64, is_renewed: bool, out: &
     }
     if let Some(here) = rare.here {
         here.region.write(out);
+    }
+    if let Some(place) = place {
+        varint::write(out, place.acts_ms);
+        varint::write(out, place.stamp_ms);
     }
 }
 
@@ -683,6 +712,30 @@ impl Encoding for Stamped {
     }
 }
 
+impl Encoding for Reserved {
+    fn write(&self, out: &mut Vec<u8>) {
+        self.stamped.write(out);
+        let (tokens, fraction) = self.promised;
+        for number in [tokens, fraction, self.ahead_ms, self.stamp_ms, self.last] {
+            varint::write(out, number);
+        }
+    }
+
+    fn read(source: &mut Source) -> Option<Self> {
+        let mut reserved = Self::begin(Stamped::read(source)?);
+        let tokens = source.at_most(MAX_COUNT)?;
+        let fraction = source.at_most(reserved.span().ms() - 1)?;
+        reserved.promised = (tokens, fraction);
+        reserved.ahead_ms = source.at_most(duration::MAX_MS)?;
+        reserved.stamp_ms = source.at_most(MAX_TIME_MS)?;
+        reserved.last = source.at_most(MAX_COUNT)?;
+        let is_promised = reserved.promised() > 0 || reserved.last > 0;
+        let is_sound = reserved.promised() <= reserved.stamped.bucket.level_then()
+            && (reserved.ahead_ms > 0 || !is_promised);
+        is_sound.then_some(reserved)
+    }
+}
+
 impl Encoding for Leases {
     const MOST: usize = 1;
 
@@ -881,6 +934,7 @@ impl Source<'_> {
             id: SmallVec::new(),
             drops_unnamed: false,
             here: None,
+            place: None,
         })
     }
 
@@ -894,7 +948,14 @@ impl Source<'_> {
             0
         };
         let known = (head & 0x0f) <= (HAS_COST | HAS_LOG_SIZE | HAS_COUNT)
-            && more <= (IS_STAMPED | HAS_TIME | HAS_ID | HAS_WINDOWS | HAS_REGION | IS_RENEWED);
+            && more
+                <= (IS_STAMPED
+                    | HAS_TIME
+                    | HAS_ID
+                    | HAS_WINDOWS
+                    | HAS_REGION
+                    | IS_RENEWED
+                    | HAS_PLACE);
         known.then_some(())?;
         let now_ms = self.at_most(MAX_TIME_MS)?;
         let cost = if has(HAS_COST) {
@@ -947,8 +1008,22 @@ impl Source<'_> {
                 share: None,
             });
         }
+        if has(HAS_PLACE) {
+            let acts_ms = self.at_most(MAX_TIME_MS + duration::MAX_MS)?;
+            charge.place = Some(Place {
+                cost: u64::try_from(cost).ok()?,
+                acts_ms,
+                stamp_ms: self.at_most(MAX_TIME_MS)?,
+            });
+        }
+        let is_place = |place: &Place| {
+            let is_due = (now_ms..=now_ms + duration::MAX_MS).contains(&place.acts_ms);
+            let is_alone = algorithm == Algorithm::Bucket && !has(HAS_TIME);
+            is_due && is_alone && place.cost > 0
+        };
         let is_lease = algorithm == Algorithm::Lease;
         let is_sound = is_lease == has(HAS_ID)
+            && charge.place.as_ref().is_none_or(is_place)
             && (!is_lease || !has(HAS_REGION))
             && (has(HAS_REGION) || !has(IS_RENEWED))
             && (algorithm == Algorithm::Bucket || !has(IS_STAMPED))

@@ -13,6 +13,7 @@
 //! | `Fixed`, `Sliding`, `Bucket`, `Lease` | their algorithm | |
 //! | `Dated` | fixed windows, the calendar's among them | where each window ends |
 //! | `Stamped` | token bucket | since when each has not been full |
+//! | `Reserved` | token bucket | the same, and what each has promised to those who wait |
 //! | `Noted` | any of the others, or none yet | what is no usage, as a block: [`noted`] |
 //! | `Regional` | windows or token bucket | what each region has used: [`regional`] |
 //!
@@ -23,6 +24,7 @@ use super::algorithm::bucket::{Bucket, Stamped};
 use super::algorithm::fixed::{Dated, Fixed};
 use super::algorithm::lease::Leases;
 use super::algorithm::meter::{Allocations, Ask, Meter};
+use super::algorithm::reserved::Reserved;
 use super::algorithm::sliding::Sliding;
 use super::limit::{Algorithm, Limit, Limits, MAX_LIMITS};
 use form::{each, each_form, HEADER};
@@ -80,6 +82,8 @@ pub struct Reading {
     pub used: u64,
     /// Milliseconds until nothing is used any more.
     pub reset_after_ms: u64,
+    /// Milliseconds until the last of those who have reserved a place acts; 0 where nobody has.
+    pub reserved_ms: u64,
     /// Entries in the log of a sliding window, and the most it may hold.
     pub log: Option<(u16, u16)>,
 }
@@ -112,6 +116,7 @@ fn reading<M: Meter>(meters: &[M], now_ms: u64) -> Readings {
             limit,
             used: meter.used(&ask),
             reset_after_ms: meter.reset(&ask),
+            reserved_ms: meter.reserved_ms(now_ms),
             log: meter.log(now_ms),
         })
     };
@@ -224,6 +229,13 @@ meter_forms! {
     };
     Stamped: Stamped(Meters<Stamped>), |limiter, now_ms| {
         Some(Bucket::of(limiter)?.map(|bucket| Stamped::begin(bucket, now_ms)))
+    };
+    Reserved: Reserved(Meters<Reserved>), |limiter, now_ms| {
+        let stamped = match limiter {
+            Form::Stamped(stamped) => stamped.clone(),
+            _ => Stamped::upgrade(limiter, now_ms)?,
+        };
+        Some(Meters(stamped.0.into_iter().map(Reserved::begin).collect()))
     };
 }
 
@@ -351,6 +363,7 @@ mod tests {
         assert_eq!(size_of::<Meters<Sliding>>(), 80);
         assert_eq!(size_of::<Meters<Dated>>(), 48);
         assert_eq!(size_of::<Meters<Stamped>>(), 64);
+        assert_eq!(size_of::<Meters<Reserved>>(), 104);
     }
 
     #[test]
@@ -386,6 +399,7 @@ mod tests {
         let regained = (minutes(6), minutes(6) + 450_000);
         assert_eq!(expires::<Bucket>(ask(&bucket)), regained);
         assert_eq!(expires::<Stamped>(ask(&bucket)), regained);
+        assert_eq!(expires::<Reserved>(ask(&bucket)), regained);
         assert_eq!(expires::<Dated>(ask(&week)), (9_000_000, 10_000_000));
         // One of which all was given back is nobody's, and yet outlives its start by an eighth of the window.
         let mut dated = Dated::unused(&week, 8);

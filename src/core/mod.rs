@@ -19,6 +19,8 @@ pub mod numbered;
 #[cfg(test)]
 mod oracle;
 #[cfg(test)]
+mod places;
+#[cfg(test)]
 mod properties;
 pub mod quote;
 #[cfg(test)]

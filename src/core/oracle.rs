@@ -11,6 +11,7 @@
 //! begin, which has tests of its own.
 
 use super::algorithm::log::{MAX_ENTRIES, MIN_ENTRIES};
+use super::algorithm::meter::Place;
 use super::calendar::{self, Window};
 use super::codec::{self, Effect};
 use super::decision::{Retry, Verdict};
@@ -98,9 +99,9 @@ impl Step {
         self.hit(|hit| quote::hit(state, hit, self.now_ms))
     }
 
-    /// The bytes of the effect that it has, where so much is charged.
-    pub fn effect(&self, cost: i64) -> Vec<u8> {
-        self.hit(|hit| codec::encode_charge(hit, cost, self.now_ms).to_vec())
+    /// The bytes of the effect that it has, where it makes this change.
+    pub fn effect(&self, change: Change) -> Vec<u8> {
+        self.hit(|hit| codec::encode_change(hit, change, self.now_ms, false).to_vec())
     }
 
     /// The same call at another time.
@@ -497,6 +498,8 @@ struct Look<'a> {
     /// The fixed window that the clock is in; `None` where only the calendar could say.
     current: Option<Window>,
     id: &'a [u8],
+    /// Whether the server is one of several regions.
+    in_region: bool,
     now_ms: u64,
 }
 
@@ -507,12 +510,20 @@ impl<'a> Look<'a> {
             limit,
             current: limit.span().plain_ms().map(|ms| aligned(ms, now_ms)),
             id: &[],
+            in_region: false,
             now_ms,
         }
     }
 
     fn window_ms(&self) -> u64 {
         self.limit.window_ms()
+    }
+
+    /// What is used of a bucket now.
+    fn flow(&self, visits: &[Visit]) -> Flow {
+        let mut flow = Flow::of(visits, self.window_ms());
+        flow.pass(self.now_ms, self.limit.refill(), self.in_region);
+        flow
     }
 
     /// Whether its window begins with the first charge.
@@ -556,7 +567,142 @@ enum Usage {
 struct Visit {
     at_ms: u64,
     cost: i64,
+    capacity: u64,
     refill: u64,
+    /// The time that a refund named.
+    named_ms: u64,
+    /// What was reserved.
+    place: Option<Place>,
+    in_region: bool,
+}
+
+/// What is used of a bucket, and promised, in units of 1/interval token.
+#[derive(Clone, Copy, Debug, Default)]
+struct Flow {
+    level: i128,
+    promised: i128,
+    /// Until the last who has a place acts.
+    ahead_ms: u64,
+    at_ms: u64,
+    refill: u64,
+    /// The place reserved last, while it can be given back.
+    stamp_ms: u64,
+    last: i128,
+}
+
+impl Flow {
+    /// After all that happened.
+    fn of(visits: &[Visit], interval_ms: u64) -> Self {
+        let mut flow = Self::default();
+        for visit in visits {
+            flow.pass(visit.at_ms, visit.refill, visit.in_region);
+            flow.visit(visit, i128::from(interval_ms));
+        }
+        flow
+    }
+
+    /// Those who have a place drain at the rate that they were promised; what comes behind them, at the better one.
+    fn pass(&mut self, now_ms: u64, refill: u64, in_region: bool) {
+        let passed_ms = now_ms.saturating_sub(self.at_ms);
+        let theirs_ms = if in_region {
+            0
+        } else {
+            passed_ms.min(self.ahead_ms)
+        };
+        let behind_ms = passed_ms - theirs_ms;
+        let drained = i128::from(theirs_ms) * i128::from(self.refill)
+            + i128::from(behind_ms) * i128::from(refill.max(self.refill));
+        self.level = (self.level - drained).max(0);
+        self.promised = (self.promised - drained).max(0);
+        self.ahead_ms = self.ahead_ms.saturating_sub(passed_ms);
+        self.at_ms = now_ms;
+        self.settle();
+    }
+
+    fn settle(&mut self) {
+        if self.ahead_ms == 0 {
+            (self.promised, self.last) = (0, 0);
+        }
+    }
+
+    /// How long until at most so much is used, where it drains behind those who have a place at this rate.
+    fn wait_ms(&self, target: i128, refill: u64, in_region: bool) -> u64 {
+        let ceil = |units: i128, refill: u64| {
+            let refill = i128::from(refill.max(1));
+            u64::try_from(units / refill + i128::from(units % refill > 0)).unwrap_or(u64::MAX)
+        };
+        let excess = (self.level - target).max(0);
+        let ahead_ms = if in_region { 0 } else { self.ahead_ms };
+        let theirs = i128::from(ahead_ms) * i128::from(self.refill);
+        let wait_ms = match excess - theirs {
+            ..0 => ceil(excess, self.refill),
+            behind => ahead_ms.saturating_add(ceil(behind, refill.max(self.refill))),
+        };
+        wait_ms.min(MAX_TIME_MS)
+    }
+
+    fn visit(&mut self, visit: &Visit, interval: i128) {
+        let (cost, capacity) = (i128::from(visit.cost), i128::from(visit.capacity));
+        let is_ahead = self.ahead_ms > 0;
+        let mut is_lifted = false;
+        if visit.in_region {
+            self.ahead_ms = 0;
+            self.settle();
+            self.level = (self.level + cost * interval).max(0);
+        } else if let Some(place) = visit.place {
+            let wait_ms = place.acts_ms - visit.at_ms;
+            let target = (capacity - cost) * interval;
+            let is_own = self.wait_ms(target, visit.refill, false) == wait_ms;
+            is_lifted = wait_ms >= self.ahead_ms;
+            let more = i128::from(visit.refill) - i128::from(self.refill);
+            if is_lifted && more > 0 {
+                // As much as makes the same at the end of those who have a place.
+                let theirs = i128::from(self.ahead_ms) * i128::from(self.refill);
+                let more = i128::from(self.ahead_ms) * more;
+                self.level = self.level.max(theirs) + more;
+                self.promised = self.promised.max(theirs) + more;
+            }
+            let rate = if is_lifted {
+                visit.refill
+            } else {
+                visit.refill.min(self.refill)
+            };
+            let turn = match is_own {
+                true => (self.level - target).max(0),
+                false => i128::from(wait_ms) * i128::from(rate),
+            };
+            if is_ahead || wait_ms > 0 {
+                self.promised = self.promised.max(turn) + cost * interval;
+            }
+            self.level = (self.level + cost * interval).max(self.promised);
+            self.ahead_ms = self.ahead_ms.max(wait_ms);
+            let is_last = place.stamp_ms < MAX_TIME_MS;
+            self.stamp_ms = place.stamp_ms;
+            self.last = if is_last { cost * interval } else { 0 };
+        } else if cost > 0 {
+            self.level += cost * interval;
+            if is_ahead && self.level <= capacity * interval {
+                self.promised += cost * interval;
+            }
+            if visit.at_ms == self.stamp_ms {
+                self.last = 0;
+            }
+        } else if cost < 0 {
+            if visit.named_ms == self.stamp_ms {
+                let freed = self.last.min(-cost * interval);
+                (self.promised, self.last) = ((self.promised - freed).max(0), 0);
+            }
+            self.level = (self.level + cost * interval).max(self.promised);
+        }
+        let most = i128::from(MAX_COUNT) * interval;
+        self.level = self.level.min(most);
+        self.promised = self.promised.min(self.level);
+        self.settle();
+        self.refill = match is_ahead && !is_lifted && !visit.in_region {
+            true => visit.refill.min(self.refill),
+            false => visit.refill,
+        };
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -635,7 +781,7 @@ impl Usage {
                 .map(|(_, cost)| cost)
                 .sum(),
             Usage::Bucket(visits, _) => {
-                let level = level(visits, look.limit, now_ms);
+                let level = look.flow(visits).level;
                 let interval = i128::from(look.window_ms());
                 let whole = level / interval + i128::from(level % interval > 0);
                 u64::try_from(whole).unwrap()
@@ -691,11 +837,9 @@ impl Usage {
                 .collect(),
             Usage::Lease(holders) => holders.iter().map(|holder| holder.ends_ms).collect(),
             Usage::Bucket(visits, _) => {
-                let excess = level(visits, look.limit, now_ms)
-                    - i128::from(target) * i128::from(look.window_ms());
-                let rate = rate(visits, look.limit);
-                let wait = excess.max(0) / rate + i128::from(excess.max(0) % rate > 0);
-                return u64::try_from(wait).unwrap_or(u64::MAX).min(MAX_TIME_MS);
+                let target = i128::from(target) * i128::from(look.window_ms());
+                let refill = look.limit.refill();
+                return look.flow(visits).wait_ms(target, refill, look.in_region);
             }
         };
         let later = ends.into_iter().filter(|end_ms| *end_ms > now_ms);
@@ -724,12 +868,49 @@ impl Usage {
         }
     }
 
+    /// Whether anybody waits for a place of a bucket.
+    fn has_places(&self, look: Look) -> bool {
+        match self {
+            Usage::Bucket(visits, _) => {
+                look.flow(visits).ahead_ms > 0 || self.ends_ms(look).is_some()
+            }
+            _ => false,
+        }
+    }
+
+    /// The limit of the last charge; of a bucket in which places are ahead, at the rate that they were promised at.
+    fn keeps(&self, look: Look) -> Limit {
+        let limit = look.limit;
+        match self {
+            Usage::Bucket(visits, _) => {
+                let refill = Flow::of(visits, look.window_ms()).refill;
+                Limit::bucket(limit.limit(), refill, look.window_ms()).unwrap()
+            }
+            _ => *limit,
+        }
+    }
+
+    /// Of a bucket of several regions: when the last act of those who wait is due, which is later than that of any charge.
+    fn ends_ms(&self, look: Look) -> Option<u64> {
+        let Usage::Bucket(visits, since_ms) = self else {
+            return None;
+        };
+        let at_ms = visits.last().filter(|_| look.in_region)?.at_ms;
+        let ends_ms = match Flow::of(visits, look.window_ms()).ahead_ms {
+            0 => since_ms.filter(|since_ms| *since_ms > at_ms)?,
+            ahead_ms => (at_ms + ahead_ms).min(MAX_TIME_MS),
+        };
+        let ends_ms = ends_ms - at_ms.saturating_sub(look.now_ms);
+        (ends_ms > look.now_ms).then_some(ends_ms)
+    }
+
     /// Takes what was charged later than now as charged now.
     fn rewind(&mut self, look: Look) {
         if !self.is_ahead(look) {
             return;
         }
         let now_ms = look.now_ms;
+        let ends_ms = self.ends_ms(look);
         match self {
             Usage::Fixed(charged) => {
                 if let Some((window, _)) = charged {
@@ -742,13 +923,17 @@ impl Usage {
                 }
             }
             Usage::Bucket(visits, since_ms) => {
-                let refill = visits.last().map_or(0, |last| last.refill);
-                visits.push(Visit {
-                    at_ms: now_ms,
-                    cost: 0,
-                    refill,
-                });
-                *since_ms = since_ms.map(|since_ms| since_ms.min(now_ms));
+                let moved = ends_ms.or(since_ms.map(|since_ms| since_ms.min(now_ms)));
+                if let Some(last) = visits.last().copied() {
+                    visits.push(Visit {
+                        at_ms: now_ms,
+                        cost: 0,
+                        place: None,
+                        in_region: look.in_region,
+                        ..last
+                    });
+                }
+                *since_ms = moved;
             }
             Usage::Lease(holders) => {
                 for holder in holders {
@@ -809,6 +994,16 @@ impl Usage {
             Usage::Bucket(_, since_ms) => since_ms.is_some_and(|since_ms| at_ms >= since_ms),
             Usage::Lease(_) => false,
         };
+        if let (Usage::Bucket(visits, _), true) = (&settled, is_counted) {
+            if settled.ends_ms(look).is_some() {
+                return 0;
+            }
+            let flow = look.flow(visits);
+            let last = if at_ms == flow.stamp_ms { flow.last } else { 0 };
+            let freed = flow.level - (flow.promised - last).max(0);
+            let interval = i128::from(look.window_ms());
+            return u64::try_from(freed / interval + i128::from(freed % interval > 0)).unwrap();
+        }
         if is_counted {
             used
         } else {
@@ -816,7 +1011,7 @@ impl Usage {
         }
     }
 
-    fn charge(&mut self, look: Look, cost: i64, at_ms: u64) {
+    fn charge(&mut self, look: Look, cost: i64, at_ms: u64, place: Option<Place>) {
         let now_ms = look.now_ms;
         let is_due = if cost < 0 {
             self.refundable(look, at_ms) > 0
@@ -826,6 +1021,7 @@ impl Usage {
         let cost = if is_due { cost } else { 0 };
         self.rewind(look);
         let is_full = self.used(look) == 0;
+        let ends_ms = self.ends_ms(look);
         match self {
             Usage::Fixed(_) => {
                 let (window, used) = self.binds(look);
@@ -852,10 +1048,19 @@ impl Usage {
                 visits.push(Visit {
                     at_ms: now_ms,
                     cost,
+                    capacity: look.limit.limit(),
                     refill: look.limit.refill(),
+                    named_ms: at_ms,
+                    place,
+                    in_region: look.in_region,
                 });
                 if is_full && since_ms.is_some() {
                     *since_ms = Some(now_ms);
+                }
+                if let (true, Some(since_ms)) = (look.in_region, since_ms) {
+                    let acts_ms = place.map_or(0, |place| place.acts_ms);
+                    let acts_ms = if acts_ms > now_ms { acts_ms } else { 0 };
+                    *since_ms = ends_ms.unwrap_or(*since_ms).max(acts_ms).min(MAX_TIME_MS);
                 }
             }
             Usage::Lease(holders) => {
@@ -870,30 +1075,6 @@ impl Usage {
             }
         }
     }
-}
-
-/// Units a millisecond: the time since the last visit is priced at the better of its rate and of this call's.
-fn rate(visits: &[Visit], limit: &Limit) -> i128 {
-    let last = visits.last().map_or(0, |visit| visit.refill);
-    i128::from(last.max(limit.refill()))
-}
-
-/// What is used, in units of 1/interval token.
-fn level(visits: &[Visit], limit: &Limit, now_ms: u64) -> i128 {
-    let refill = |level: i128, since: &Visit, until_ms: u64, refill: u64| {
-        let passed_ms = until_ms.saturating_sub(since.at_ms);
-        (level - i128::from(passed_ms) * i128::from(refill.max(since.refill))).max(0)
-    };
-    let mut level = 0;
-    let mut before: Option<&Visit> = None;
-    for visit in visits {
-        if let Some(before) = before {
-            level = refill(level, before, visit.at_ms, visit.refill);
-        }
-        level = (level + i128::from(visit.cost) * i128::from(limit.window_ms())).max(0);
-        before = Some(visit);
-    }
-    before.map_or(0, |before| refill(level, before, now_ms, limit.refill()))
 }
 
 /// One key.
@@ -935,6 +1116,7 @@ impl Model {
             let mut look = Look::inspecting(limit, step.now_ms);
             look.current = look.current.or(step.windows.get(index).copied());
             look.id = &step.id;
+            look.in_region = step.region.is_some();
             look
         };
         step.limits.iter().enumerate().map(look).collect()
@@ -947,6 +1129,7 @@ impl Model {
             .find(|look| look.limit.span() == limit.span());
         Look {
             limit,
+            in_region: step.region.is_some(),
             ..named.unwrap_or(Look::inspecting(limit, step.now_ms))
         }
     }
@@ -982,9 +1165,9 @@ impl Model {
             || self.block.as_ref().is_some_and(is_block_ahead)
     }
 
-    /// From its first stamped change on, a bucket notes since when it has not been full.
-    fn note(&mut self, step: &Step) {
-        if step.stamp && !self.is_noting {
+    /// From its first stamped change on, or its first place, a bucket notes since when it has not been full.
+    fn note(&mut self, step: &Step, has_place: bool) {
+        if (step.stamp || has_place) && !self.is_noting {
             self.is_noting = true;
             for (_, usage) in self.meters.iter_mut().flatten() {
                 if let Usage::Bucket(_, since_ms) = usage {
@@ -995,20 +1178,24 @@ impl Model {
     }
 
     /// Charges whether or not it fits.
-    pub fn charge(&mut self, step: &Step, cost: i64) {
-        self.note(step);
+    pub fn charge(&mut self, step: &Step, cost: i64, place: Option<Place>) {
+        self.note(step, place.is_some());
         let at_ms = step.at_ms.unwrap_or(MAX_TIME_MS);
         let mut meters = Vec::new();
         for look in Self::looks(step) {
             let mut usage = self.usage(step.algorithm, look.limit);
-            usage.charge(look, cost, at_ms);
-            meters.push((*look.limit, usage));
+            usage.charge(look, cost, at_ms, place);
+            meters.push((usage.keeps(look), usage));
         }
         if step.algorithm != Algorithm::Lease {
             for (limit, mut usage) in self.meters.take().into_iter().flatten() {
                 let is_named = step.limits.iter().any(|named| named.span() == limit.span());
                 if !is_named && is_in_use(&limit, &usage, step.now_ms) {
-                    usage.rewind(Look::inspecting(&limit, step.now_ms));
+                    let look = Look {
+                        in_region: step.region.is_some(),
+                        ..Look::inspecting(&limit, step.now_ms)
+                    };
+                    usage.rewind(look);
                     meters.push((limit, usage));
                 }
             }
@@ -1101,12 +1288,13 @@ impl Model {
         let mut next = self.clone();
         let mut change = Change::None;
         if taken != 0 && is_effective {
-            next.charge(step, taken);
-            change = Change::Charge(taken);
+            let place = self.place(step, &turns, fits);
+            next.charge(step, taken, place);
+            change = place.map_or(Change::Charge(taken), Change::Reserve);
         } else {
             taken = 0;
             if self.is_ahead(step) {
-                next.note(step);
+                next.note(step, false);
                 next.rewind(step);
                 change = Change::Rewind;
             }
@@ -1154,7 +1342,7 @@ impl Model {
                 length_ms,
                 strikes,
             };
-            next.note(step);
+            next.note(step, false);
             next.rewind(step);
             next.block = Some(block);
             let mut emptied = 0;
@@ -1166,12 +1354,19 @@ impl Model {
                 let meters = next.meters.iter_mut().flatten();
                 for (limit, usage) in meters.filter(|(limit, _)| limit.span() == look.limit.span())
                 {
-                    usage.charge(*look, -MAX_COUNT.cast_signed(), MAX_TIME_MS);
-                    *limit = *look.limit;
+                    usage.charge(*look, -MAX_COUNT.cast_signed(), MAX_TIME_MS, None);
+                    *limit = usage.keeps(*look);
                 }
                 verdicts[index].used = 0;
                 verdicts[index].retry = Retry::After(0);
                 verdicts[index].reset_after_ms = 0;
+                let usage = next.usage(step.algorithm, look.limit);
+                if usage.has_places(*look) {
+                    let target = look.limit.limit() - needed;
+                    verdicts[index].used = usage.used(*look);
+                    verdicts[index].retry = Retry::After(usage.wait(*look, target));
+                    verdicts[index].reset_after_ms = usage.reset(*look);
+                }
             }
             shut(&mut verdicts, length_ms);
             change = Change::Block { block, emptied };
@@ -1183,6 +1378,32 @@ impl Model {
             change,
         };
         Some((answer, next))
+    }
+
+    /// The place that a hit reserves, if it waits for its turn, or somebody else may have the stamp of now. Each has a stamp
+    /// of its own.
+    fn place(&self, step: &Step, turns: &[Retry], fits: bool) -> Option<Place> {
+        let (Some(Retry::After(wait_ms)), true) = (turns.iter().max(), fits) else {
+            return None;
+        };
+        let stamped = self.meters.iter().flatten().filter_map(|(limit, usage)| {
+            let Usage::Bucket(visits, _) = usage else {
+                return None;
+            };
+            let stamp_ms = match step.region {
+                None => Flow::of(visits, limit.window_ms()).stamp_ms,
+                Some(_) => 0,
+            };
+            Some(visits.last()?.at_ms.max(stamp_ms))
+        });
+        let free_ms = stamped.max().map_or(0, |stamp_ms| stamp_ms + 1);
+        let stamp_ms = free_ms.max(step.now_ms).min(MAX_TIME_MS);
+        let is_place = *wait_ms > 0 || (step.stamp && stamp_ms > step.now_ms);
+        is_place.then_some(Place {
+            cost: step.cost.unsigned_abs(),
+            acts_ms: step.now_ms + wait_ms,
+            stamp_ms,
+        })
     }
 
     /// In how many milliseconds more of each limit will remain than an answer says, which left this: once less is used than
@@ -1320,14 +1541,14 @@ pub fn replicate(
 ) -> Result<(), String> {
     match change {
         Change::None => {}
-        Change::Charge(cost) => {
-            let sent = step.effect(cost);
+        Change::Charge(_) | Change::Reserve(_) => {
+            let sent = step.effect(change);
             let Some(Effect::Charge(charge)) = codec::decode(&sent) else {
                 return Err(format!("{sent:?} is no charge"));
             };
             let rare = charge.rare();
             let hit = charge.hit(&rare);
-            let again = codec::encode_charge(&hit, charge.cost, charge.now_ms);
+            let again = codec::encode_change(&hit, charge.change(), charge.now_ms, false);
             if *again != *sent {
                 return Err(format!("{sent:?} is written again as {:?}", &*again));
             }
@@ -1352,10 +1573,17 @@ fn compare(steps: &[Step]) -> Result<(), String> {
     let mut replica: Option<Limiter> = None;
     let mut model = Model::default();
     let (mut earliest_ms, mut latest_ms, mut longest_ms) = (u64::MAX, 0, 0);
-    let mut was_given_back = false;
+    let (mut was_given_back, mut is_past) = (false, false);
     for (index, step) in steps.iter().enumerate() {
         // Other regions are told of what was given back until its window is over, so that binds where the clock steps back.
         if step.region.is_some() && was_given_back && step.now_ms < latest_ms {
+            return Ok(());
+        }
+        // A region knows of no act past the last millisecond that is counted.
+        is_past |= step
+            .reserve_ms
+            .is_some_and(|reserve_ms| step.now_ms + reserve_ms > MAX_TIME_MS);
+        if step.region.is_some() && is_past {
             return Ok(());
         }
         // What of the calendar's is moved unnamed counts, with regions, until the calendar's own window is over.
@@ -1673,7 +1901,7 @@ fn past_n_entries_sliding_never_counts_less_than_its_oracle() {
                 Ok(Quote {
                     change: Change::Charge(cost),
                     ..
-                }) => model.charge(step, cost),
+                }) => model.charge(step, cost, None),
                 Ok(Quote {
                     change: Change::Rewind,
                     ..

@@ -117,7 +117,8 @@ fn keeps_its_times(steps: &[Step]) -> Result<(), String> {
                 Retry::After(_) | Retry::Never => {}
             }
             // An allowed hit of cost 0 writes nothing, so a clock that had stepped back is still behind the usage.
-            let settled = matches!(change, Change::Charge(_)) || !quoted.fits;
+            let is_charged = matches!(change, Change::Charge(_) | Change::Reserve(_));
+            let settled = is_charged || !quoted.fits;
             if let (true, reset_ms @ 1..MAX_TIME_MS) = (settled, verdict.reset_after_ms) {
                 let nothing = Step {
                     cost: 0,
@@ -213,11 +214,14 @@ fn locks_nobody_out(steps: &[Step]) -> Result<(), String> {
         let readings = state.as_mut().map(|limiter| limiter.reading(step.now_ms));
         let verdicts = quoted.decision.verdicts().iter().zip(&step.limits);
         for (place, (verdict, limit)) in verdicts.enumerate() {
-            let used = readings
+            let reading = readings
                 .iter()
                 .flatten()
-                .find(|read| read.limit.span() == limit.span())
-                .map_or(0, |read| read.used);
+                .find(|read| read.limit.span() == limit.span());
+            let used = reading.map_or(0, |read| read.used);
+            // Those who have a place drain at the rate that they were promised.
+            let theirs = reading.filter(|read| read.reserved_ms > 0);
+            let theirs = theirs.map_or(u64::MAX, |read| read.limit.refill());
             let longest_ms = match step.algorithm {
                 Algorithm::Fixed => match step.windows.get(place) {
                     Some(window) if window.end_ms > 0 => {
@@ -230,7 +234,7 @@ fn locks_nobody_out(steps: &[Step]) -> Result<(), String> {
                 },
                 Algorithm::Sliding => u128::from(limit.window_ms()),
                 Algorithm::Bucket => (u128::from(used) * u128::from(limit.window_ms()))
-                    .div_ceil(u128::from(limit.refill())),
+                    .div_ceil(u128::from(limit.refill().min(theirs))),
                 Algorithm::Lease => u128::from(longest_ttl_ms),
             };
             let retry_ms = match verdict.retry {

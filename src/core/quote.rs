@@ -16,12 +16,13 @@
 use super::algorithm::bucket::{Bucket, Stamped};
 use super::algorithm::fixed::{Dated, Fixed};
 use super::algorithm::lease::Leases;
-use super::algorithm::meter::{Ask, Meter};
+use super::algorithm::meter::{Ask, Meter, Place};
+use super::algorithm::reserved::Reserved;
 use super::algorithm::sliding::Sliding;
 use super::calendar::Window;
 use super::decision::{Decision, Retry, Verdict};
 use super::error::Error;
-use super::limit::{Algorithm, Limit, MAX_COUNT, MAX_LIMITS, MAX_WINDOWS};
+use super::limit::{Algorithm, Limit, MAX_COUNT, MAX_LIMITS, MAX_TIME_MS, MAX_WINDOWS};
 use super::limiter::block::Block;
 use super::limiter::packed::Store;
 use super::limiter::{Form, Limiter, LimiterMut, LimiterRef, MeterForm, Meters, Noted, Notes};
@@ -158,6 +159,8 @@ pub enum Change {
     None,
     /// So many units are charged, or given back.
     Charge(i64),
+    /// A place is reserved, and charged.
+    Reserve(Place),
     /// Usage that lies in the future is moved to the present.
     Rewind,
     /// A block begins, and the limits that denied start anew.
@@ -168,6 +171,29 @@ pub enum Change {
         emptied: u8,
     },
 }
+
+impl Change {
+    /// Units that it charges, or gives back.
+    pub fn cost(&self) -> i64 {
+        match self {
+            Change::Charge(cost) => *cost,
+            Change::Reserve(place) => place.cost.cast_signed(),
+            Change::None | Change::Rewind | Change::Block { .. } => 0,
+        }
+    }
+}
+
+/// Makes of one meter what a change makes of it that charges all of a call's.
+trait Take: Meter {
+    fn take(&mut self, ask: &Ask, change: Change, at_ms: u64) {
+        match change {
+            Change::Reserve(place) => self.reserve(ask, &place),
+            _ => self.charge(ask, change.cost(), at_ms),
+        }
+    }
+}
+
+impl<M: Meter> Take for M {}
 
 /// Answers a hit on what a key holds; `None` is an absent key. `others` says whether everything else that the hit asks lets
 /// it through: other keys, the deny list. The quote is written to where the caller wants it, as it is too large to hand
@@ -297,18 +323,31 @@ fn quote_form(asked: Asked, hit: &Hit, now_ms: u64, out: &mut Quote) -> Result<(
         Algorithm::Fixed if needs_upgrade => asked.quote::<Dated>(hit, now_ms, out),
         Algorithm::Fixed => asked.quote::<Fixed>(hit, now_ms, out),
         Algorithm::Sliding => asked.quote::<Sliding>(hit, now_ms, out),
-        Algorithm::Bucket if needs_upgrade => asked.quote::<Stamped>(hit, now_ms, out),
+        Algorithm::Bucket if needs_upgrade => quote_wide_bucket(asked, hit, now_ms, out),
         Algorithm::Bucket => asked.quote::<Bucket>(hit, now_ms, out),
         Algorithm::Lease => asked.quote::<Leases>(hit, now_ms, out),
     }
 }
 
-/// Whether the hit needs, or the key has, the wider of its algorithm's forms.
+/// As [`quote_form`], of a bucket that keeps more than its level.
+#[cold]
+fn quote_wide_bucket(asked: Asked, hit: &Hit, now_ms: u64, out: &mut Quote) -> Result<(), Error> {
+    match asked.state {
+        Some(Form::Reserved(_)) => asked.quote::<Reserved>(hit, now_ms, out),
+        _ if hit.rare.reserve_ms.is_some() => asked.quote::<Reserved>(hit, now_ms, out),
+        _ => asked.quote::<Stamped>(hit, now_ms, out),
+    }
+}
+
+/// Whether the hit needs, or the key has, a wider one of its algorithm's forms.
 #[inline(always)]
 fn needs_upgrade(hit: &Hit, state: Option<LimiterRef>) -> bool {
     match hit.algorithm {
         Algorithm::Fixed => !hit.rare.windows.is_empty() || matches!(state, Some(Form::Dated(_))),
-        Algorithm::Bucket => hit.rare.stamp || matches!(state, Some(Form::Stamped(_))),
+        Algorithm::Bucket => {
+            let is_plain = matches!(state, None | Some(Form::Bucket(_)));
+            !is_plain || hit.rare.stamp || hit.rare.reserve_ms.is_some()
+        }
         Algorithm::Sliding | Algorithm::Lease => false,
     }
 }
@@ -364,7 +403,7 @@ fn commit_usage(
 ) -> Result<Option<Limiter>, Error> {
     match state {
         // The key has gone since, and with it what was to be changed.
-        None if !matches!(change, Change::Charge(_)) => Ok(None),
+        None if !matches!(change, Change::Charge(_) | Change::Reserve(_)) => Ok(None),
         Some(Form::Regional(_)) => commit_regional(state, hit, change, now_ms),
         _ if hit.rare.here.is_some() => commit_regional(state, hit, change, now_ms),
         _ => commit_meters(state, hit, change, now_ms),
@@ -383,9 +422,29 @@ fn commit_meters(
         Algorithm::Fixed if needs_upgrade => commit_form::<Dated>(state, hit, change, now_ms),
         Algorithm::Fixed => commit_form::<Fixed>(state, hit, change, now_ms),
         Algorithm::Sliding => commit_form::<Sliding>(state, hit, change, now_ms),
-        Algorithm::Bucket if needs_upgrade => commit_form::<Stamped>(state, hit, change, now_ms),
+        Algorithm::Bucket if needs_upgrade || matches!(change, Change::Reserve(_)) => {
+            commit_wide_bucket(state, hit, change, now_ms)
+        }
         Algorithm::Bucket => commit_form::<Bucket>(state, hit, change, now_ms),
         Algorithm::Lease => commit_form::<Leases>(state, hit, change, now_ms),
+    }
+}
+
+/// As [`commit_form`], of a bucket that keeps, or is to keep, more than its level.
+#[cold]
+fn commit_wide_bucket(
+    state: Option<&mut LimiterMut<'_>>,
+    hit: &Hit,
+    change: Change,
+    now_ms: u64,
+) -> Result<Option<Limiter>, Error> {
+    match (&state, change) {
+        (Some(Form::Reserved(_)), _) | (_, Change::Reserve(_)) => {
+            commit_form::<Reserved>(state, hit, change, now_ms)
+        }
+        (Some(Form::Stamped(_)), _) => commit_form::<Stamped>(state, hit, change, now_ms),
+        _ if hit.rare.stamp => commit_form::<Stamped>(state, hit, change, now_ms),
+        _ => commit_form::<Bucket>(state, hit, change, now_ms),
     }
 }
 
@@ -509,6 +568,9 @@ impl<M: Meter> Meters<M> {
         quote.change = Change::None;
         if quote.taken != 0 && Self::is_changed(meters, hit, now_ms, quote) {
             quote.change = Change::Charge(quote.taken);
+            if hit.rare.reserve_ms.is_some() && hit.cost > 0 {
+                Self::take_place(meters, hit, now_ms, quote);
+            }
             Self::judge_after(meters, hit, own, others, now_ms, quote);
         } else {
             quote.taken = 0;
@@ -530,7 +592,7 @@ impl<M: Meter> Meters<M> {
             && hit.cost > 0
             && others
         {
-            Self::start_block(notes, hit, needed, now_ms, quote);
+            Self::start_block(meters, notes, hit, needed, now_ms, quote);
         }
         Ok(())
     }
@@ -659,6 +721,27 @@ impl<M: Meter> Meters<M> {
         Ok(())
     }
 
+    /// Where the turn is yet to come, what is charged is a place that can be given back; and where stamps have run ahead of the
+    /// clock, or another was given now.
+    #[cold]
+    fn take_place(meters: &[M], hit: &Hit, now_ms: u64, quote: &mut Quote) {
+        let turn = |(index, limit)| Self::turn(meters, hit, index, limit, now_ms);
+        let turns = hit.limits.iter().enumerate().map(turn);
+        let Some(Retry::After(wait_ms)) = turns.max() else {
+            return;
+        };
+        let stamped_ms = meters.iter().map(M::stamped_ms).max();
+        let free_ms = stamped_ms.map_or(0, |stamped_ms| stamped_ms + 1);
+        let stamp_ms = free_ms.max(now_ms).min(MAX_TIME_MS);
+        if wait_ms > 0 || (hit.rare.stamp && stamp_ms > now_ms) {
+            quote.change = Change::Reserve(Place {
+                cost: hit.cost.unsigned_abs(),
+                acts_ms: now_ms + wait_ms,
+                stamp_ms,
+            });
+        }
+    }
+
     /// When a cost fits one limit, if nothing else happens.
     fn turn(meters: &[M], hit: &Hit, index: usize, limit: &Limit, now_ms: u64) -> Retry {
         let meter = Self::find(meters, index, limit);
@@ -758,7 +841,8 @@ impl<M: Meter> Meters<M> {
     ) {
         if hit.rare.at_ms.is_some()
             || quote.taken < 0
-            || !(quote.fits && others || hit.rare.reserve_ms.is_some())
+            || hit.rare.reserve_ms.is_some()
+            || !(quote.fits && others)
         {
             return Self::judge_clones(meters, hit, others, now_ms, quote);
         }
@@ -775,13 +859,13 @@ impl<M: Meter> Meters<M> {
     /// The same, of a hit whose effect is not known without making it.
     #[cold]
     fn judge_clones(meters: &[M], hit: &Hit, others: bool, now_ms: u64, quote: &mut Quote) {
-        let (fits, taken) = (quote.fits && others || hit.cost < 0, quote.taken);
+        let fits = quote.fits && others || hit.cost < 0;
         let verdicts = hit.limits.iter().zip(&mut quote.decision.verdicts);
         for (index, (limit, verdict)) in verdicts.enumerate() {
             let ask = hit.ask(index, limit, now_ms);
             let found = Self::find(meters, index, limit).cloned();
             let mut meter = found.unwrap_or_else(|| M::unused(limit, hit.log_size));
-            meter.charge(&ask, taken, hit.at_ms());
+            meter.take(&ask, quote.change, hit.at_ms());
             verdict.used = meter.used(&ask);
             // A forced hit that did not fit, here or on another key, may have filled a limit that it did fit: then that one has
             // to be waited for, too.
@@ -803,9 +887,19 @@ impl<M: Meter> Meters<M> {
         }
     }
 
+    /// What gives back all that is used.
+    const ALL: i64 = -MAX_COUNT.cast_signed();
+
     /// Shuts the key, if the hit could have fitted: the limits that denied start anew.
     #[cold]
-    fn start_block(notes: Option<&Notes>, hit: &Hit, needed: u64, now_ms: u64, quote: &mut Quote) {
+    fn start_block(
+        meters: &[M],
+        notes: Option<&Notes>,
+        hit: &Hit,
+        needed: u64,
+        now_ms: u64,
+        quote: &mut Quote,
+    ) {
         if hit.limits.iter().any(|limit| needed > limit.limit()) {
             return;
         }
@@ -817,10 +911,20 @@ impl<M: Meter> Meters<M> {
         let length_ms = hit.rare.block_ms.get(nth).or(hit.rare.block_ms.last());
         let length_ms = length_ms.copied().unwrap_or(0);
         let mut emptied = 0;
-        for (bit, verdict) in quote.decision.verdicts.iter_mut().enumerate() {
-            if !verdict.allowed {
-                emptied |= 1 << bit;
-                (verdict.used, verdict.retry, verdict.reset_after_ms) = (0, Retry::After(0), 0);
+        let verdicts = hit.limits.iter().zip(&mut quote.decision.verdicts);
+        for (bit, (limit, verdict)) in verdicts.enumerate() {
+            if verdict.allowed {
+                continue;
+            }
+            emptied |= 1 << bit;
+            (verdict.used, verdict.retry, verdict.reset_after_ms) = (0, Retry::After(0), 0);
+            let meter = Self::find(meters, bit, limit);
+            if let Some(meter) = meter.filter(|meter| meter.reserved_ms(now_ms) > 0) {
+                // No block recalls a place.
+                let (mut left, ask) = (meter.clone(), hit.ask(bit, limit, now_ms));
+                left.charge(&ask, Self::ALL, u64::MAX);
+                verdict.used = left.used(&ask);
+                verdict.wait(Some(&left), &ask, needed);
             }
         }
         Self::shut(length_ms, quote);
@@ -855,6 +959,7 @@ impl<M: Meter> Meters<M> {
         match change {
             Change::None => {}
             Change::Charge(cost) => self.charge(hit, cost, now_ms),
+            Change::Reserve(place) => self.charge_place(hit, &place, now_ms),
             Change::Rewind => self.rewind(hit, now_ms),
             Change::Block { emptied, .. } => self.empty_limits(hit, emptied, now_ms),
         }
@@ -866,6 +971,15 @@ impl<M: Meter> Meters<M> {
         self.put_in_order(hit, now_ms);
         for (index, (limit, meter)) in hit.limits.iter().zip(&mut self.0).enumerate() {
             meter.charge(&hit.ask(index, limit, now_ms), cost, hit.at_ms());
+        }
+    }
+
+    /// Charges a place to every limit.
+    #[cold]
+    fn charge_place(&mut self, hit: &Hit, place: &Place, now_ms: u64) {
+        self.put_in_order(hit, now_ms);
+        for (index, (limit, meter)) in hit.limits.iter().zip(&mut self.0).enumerate() {
+            meter.reserve(&hit.ask(index, limit, now_ms), place);
         }
     }
 
@@ -917,9 +1031,8 @@ impl<M: Meter> Meters<M> {
     /// Gives back all that is used of some limits.
     #[cold]
     fn empty_limits(&mut self, hit: &Hit, emptied: u8, now_ms: u64) {
-        const ALL: i64 = -MAX_COUNT.cast_signed();
         self.each_emptied(hit, emptied, now_ms, |meter, ask| {
-            meter.charge(ask, ALL, u64::MAX);
+            meter.charge(ask, Self::ALL, u64::MAX);
         });
     }
 

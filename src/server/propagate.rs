@@ -4,6 +4,7 @@
 //! primary                                       replica, AOF, new owner of a slot
 //! RL.SLIDING login:alice 5 15m                  RL.APPLY login:alice <charge: 1 at 1700000000123, 5 per 900000 ms>
 //! the same, of region eu                        RL.APPLY login:alice <the same, eu's>
+//! RL.BUCKET pace 1 1 10s RESERVE 1m             RL.APPLY pace <the same: a place at 1700000010123, its stamp>
 //! RL.MERGE login:alice <parts>                  RL.APPLY login:alice <merge: parts, at 1700000000123>
 //! RL.RESET login:alice                          RL.APPLY login:alice <reset: until 1700000000123>
 //! RL.RELEASE jobs req-77                        RL.APPLY jobs <release: req-77 at 1700000000456>
@@ -45,7 +46,15 @@ pub fn commit(key: &Key, held: LimiterRef, hit: &Hit, change: Change, now_ms: u6
             bytes.charge(hit, cost, now_ms, is_renewed);
             key.replicate(APPLY, &bytes);
         }
+        Change::Reserve(_) => commit_place(key, held, hit, change, now_ms),
         Change::Rewind | Change::Block { .. } => key.replicate(APPLY, &codec::encode_state(held)),
     }
     key.signal_modified();
+}
+
+#[cold]
+fn commit_place(key: &Key, held: LimiterRef, hit: &Hit, change: Change, now_ms: u64) {
+    let is_renewed = hit.rare.here.is_some() && held.is_renewed();
+    let bytes = codec::encode_change(hit, change, now_ms, is_renewed);
+    key.replicate(APPLY, &bytes);
 }

@@ -6,7 +6,7 @@ use crate::core::algorithm::lease::Leases;
 use crate::core::decision::{Decision, Retry, Verdict};
 use crate::core::limit::Algorithm;
 use crate::core::limiter::{LimiterMut, Reading};
-use crate::core::quote::{self, Hit, Nexts, Quote};
+use crate::core::quote::{self, Change, Hit, Nexts, Quote};
 use crate::core::region::origin::Region;
 use crate::core::request::{Options, Request};
 
@@ -43,7 +43,10 @@ fn rare_quote(
     }
     if options.stamp {
         let is_settled = clause.cost <= 0 && quote.fits;
-        call.reply_count(stamp(options, quote.taken > 0, is_settled, now_ms));
+        call.reply_count(match quote.change {
+            Change::Reserve(place) => place.stamp_ms,
+            _ => stamp(options, quote.taken > 0, is_settled, now_ms),
+        });
     }
     if options.deny.is_some() {
         call.reply_null();
@@ -288,7 +291,10 @@ fn reading(
     };
     let is_bucket = algorithm == Algorithm::Bucket;
     let logs = 2 * usize::from(reading.log.is_some());
-    call.reply_map(5 + usize::from(is_bucket) + logs + usize::from(regions.is_some()));
+    let has_places = reading.reserved_ms > 0;
+    let more = [is_bucket, has_places, regions.is_some()];
+    let more = more.into_iter().filter(|is| *is).count();
+    call.reply_map(5 + logs + more);
     count(call, "limit", limit.limit());
     if is_bucket {
         count(call, "refill", limit.refill());
@@ -302,6 +308,9 @@ fn reading(
         limit.limit().saturating_sub(reading.used),
     );
     count(call, "reset_after_ms", reading.reset_after_ms);
+    if has_places {
+        count(call, "reserved_ms", reading.reserved_ms);
+    }
     if let Some((entries, capacity)) = reading.log {
         count(call, "entries", u64::from(entries));
         count(call, "capacity", u64::from(capacity));

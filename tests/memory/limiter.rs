@@ -182,6 +182,23 @@ fn a_limiter_knows_its_memory_and_shows_its_vectors() {
         }])
     };
     assert_known("stamped", stamped);
+    let reserve = Rare {
+        reserve_ms: Some(1_000_000_000),
+        ..Rare::NONE
+    };
+    for buckets in [&five_buckets[..1], &five_buckets[..]] {
+        let most = buckets.iter().map(Limit::limit).min().unwrap_or(1);
+        let reserved = || {
+            let hit = Hit {
+                rare: &reserve,
+                ..Hit::new(Algorithm::Bucket, buckets, most.cast_signed())
+            };
+            let state = made_by([hit, hit]);
+            assert!(matches!(state, Limiter::Reserved(_)));
+            state
+        };
+        assert_known("reserved", reserved);
+    }
 
     let weeks =
         |count: u32| Limit::spanning(9, Span::parse(format!("{count}w@thu").as_bytes()).unwrap());

@@ -36,6 +36,7 @@ mod lease;
 mod memory_full;
 mod next;
 mod persistence;
+mod places;
 mod policies;
 mod probe;
 mod readme;

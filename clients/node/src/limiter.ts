@@ -138,6 +138,7 @@ export class Limiter {
   /**
    * Waits for its turn. A bucket reserves its place with one command, and callers are served in order; the others ask
    * again when the time has come, so there a later caller may be first. Denied at once where the wait would be too long.
+   * Aborted, it gives its place back: the last one is free for the next caller, an earlier one stays empty.
    */
   async wait(key: string, options: WaitOptions = {}): Promise<Verdict> {
     members("options of a wait", options, ["cost", "timeoutMs", "signal"]);
@@ -157,12 +158,13 @@ export class Limiter {
   }
 
   async #reservePlace(key: string, cost: number, timeoutMs: number, signal: AbortSignal | undefined): Promise<Verdict> {
-    const answer = await this.#ask(fullKey(this.plan, key), [...costWords(cost), "RESERVE", `${timeoutMs}ms`], { cost });
+    const words = [...costWords(cost), "STAMP", "RESERVE", `${timeoutMs}ms`];
+    const answer = await this.#ask(fullKey(this.plan, key), words, { cost, stamp: true });
     if (!answer.allowed || answer.error) return answer;
     try {
       await sleep(answer.retryAfterMs, signal);
     } catch (aborted) {
-      await this.hit(key, { cost: -cost }); // its place is given back
+      await this.refund(key, answer); // its place, and nobody else's
       throw aborted;
     }
     return answer;

@@ -187,14 +187,20 @@ class Limiter(_Limiter):
         """Waits for its turn.
 
         A bucket reserves its place with one command, and callers are served in order; the others ask again when the time
-        has come, so there a later caller may be first. Denied at once where the wait would be too long.
+        has come, so there a later caller may be first. Denied at once where the wait would be too long. Interrupted or
+        cancelled, it gives its place back: the last one is free for the next caller, an earlier one stays empty.
         """
         integer("cost", cost, 1)
         integer("timeout_ms", timeout_ms, 1)
         if self._reserves_places():
-            answer = self._ask([self._command], key, {"cost": cost, "reserve_ms": timeout_ms})
+            answer = self._ask([self._command], key, {"cost": cost, "stamp": True, "reserve_ms": timeout_ms})
             if answer.allowed:
-                time.sleep(answer.retry_after_ms / 1000)
+                try:
+                    time.sleep(answer.retry_after_ms / 1000)
+                except BaseException:  # a signal's handler may raise
+                    if answer.charged_at:
+                        self.hit(key, cost=-cost, at=answer.charged_at)
+                    raise
             return answer
         deadline = time.monotonic() + timeout_ms / 1000
         while not _too_long(answer := self.hit(key, cost=cost), deadline):
@@ -301,7 +307,8 @@ class AsyncLimiter(_Limiter):
         integer("cost", cost, 1)
         integer("timeout_ms", timeout_ms, 1)
         if self._reserves_places():
-            asking = asyncio.ensure_future(self._ask([self._command], key, {"cost": cost, "reserve_ms": timeout_ms}))
+            options = {"cost": cost, "stamp": True, "reserve_ms": timeout_ms}
+            asking = asyncio.ensure_future(self._ask([self._command], key, options))
             try:
                 answer = await asyncio.shield(asking)
                 if answer.allowed:
@@ -318,8 +325,8 @@ class AsyncLimiter(_Limiter):
     async def _give_back(self, asking: "asyncio.Future[Verdict]", key: str, cost: int) -> None:
         """The place of one who waits no longer, also where it had not been answered yet."""
         answer = await asking
-        if answer.allowed and answer.error is None:
-            await self.hit(key, cost=-cost)
+        if answer.charged_at:
+            await self.hit(key, cost=-cost, at=answer.charged_at)
 
     async def reset(self, key: str) -> bool:
         full = self.plan.key(key)

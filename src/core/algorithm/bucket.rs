@@ -29,9 +29,8 @@
 //! * **Reserved.** A charge that does not fit yet is a debt: `v` rises above `C * I`, and `wait(C - n)` before the charge is
 //!   when the caller's turn comes. Turns come one after another, as each sees the debts before it. By the milliseconds in
 //!   which they act, the first and the last included, no interval has more than `C` and what refills in it: a turn is rounded
-//!   up to a whole millisecond, and what refills in the rest of it is not lost. So it is of one limit. Where a call names
-//!   several, each is charged at once and all are waited for: a limit that would have let the caller act earlier goes on
-//!   refilling until it does, so of that limit it is so by the instants at which they would have acted.
+//!   up to a whole millisecond, and what refills in the rest of it is not lost. What that asks of a bucket whose places are
+//!   given back, or of several limits of which one makes the caller wait longest: [`super::reserved`].
 //! * Bounds: `v < 2^53 * 2^39 = 2^92` and `(now - t) * r < 2^53 * 2^53 = 2^106`, both within `u128`.
 //!
 //! ```
@@ -81,20 +80,26 @@ impl Bucket {
         self.refill.max(limit.refill())
     }
 
-    fn units(&self, tokens: u64) -> u128 {
+    pub(super) fn units(&self, tokens: u64) -> u128 {
         u128::from(tokens) * u128::from(self.interval.ms())
     }
 
     /// `v(now)`.
     fn level(&self, limit: &Limit, now_ms: u64) -> u128 {
         let regained = u128::from(now_ms.saturating_sub(self.at_ms)) * u128::from(self.rate(limit));
-        (self.units(self.tokens) + u128::from(self.fraction)).saturating_sub(regained)
+        self.level_then().saturating_sub(regained)
+    }
+
+    /// `v(t)`.
+    #[inline(always)]
+    pub(in crate::core) fn level_then(&self) -> u128 {
+        self.units(self.tokens) + u128::from(self.fraction)
     }
 
     /// `v(now)` at a rate that the caller says, in units.
     pub(super) fn drained(&self, now_ms: u64, rate: u64) -> u128 {
         let regained = u128::from(now_ms.saturating_sub(self.at_ms)) * u128::from(rate);
-        (self.units(self.tokens) + u128::from(self.fraction)).saturating_sub(regained)
+        self.level_then().saturating_sub(regained)
     }
 
     /// Makes `v` what it is said to be now, in units.
@@ -104,7 +109,7 @@ impl Bucket {
     }
 
     /// Whole tokens and the units over them.
-    fn split(&self, level: u128) -> (u64, u64) {
+    pub(super) fn split(&self, level: u128) -> (u64, u64) {
         divide(level, self.interval.ms())
     }
 }
@@ -125,7 +130,7 @@ fn divide(level: u128, by: u64) -> (u64, u64) {
 
 /// [`divide`], rounded up.
 #[inline]
-fn divide_up(level: u128, by: u64) -> u64 {
+pub(super) fn divide_up(level: u128, by: u64) -> u64 {
     let (quotient, remainder) = divide(level, by);
     quotient.saturating_add(u64::from(remainder > 0))
 }
@@ -213,8 +218,7 @@ impl Meter for Bucket {
     }
 
     fn unused_at_ms(&self) -> u64 {
-        let level = self.units(self.tokens) + u128::from(self.fraction);
-        self.at_ms + divide_up(level, self.refill).min(MAX_TIME_MS)
+        self.at_ms + divide_up(self.level_then(), self.refill).min(MAX_TIME_MS)
     }
 
     fn rewind(&mut self, now_ms: u64, _window: Option<Window>) {

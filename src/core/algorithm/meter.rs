@@ -18,6 +18,17 @@ pub struct Ask<'a> {
     pub now_ms: u64,
 }
 
+/// A place in the queue of a bucket, that is reserved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// Units.
+    pub cost: u64,
+    /// When who has it acts, in Unix milliseconds.
+    pub acts_ms: u64,
+    /// By which it is given back: no other place of the key has the same.
+    pub stamp_ms: u64,
+}
+
 /// Counts what is used of one limit. It knows nothing of other limits, of keys, or of who asks.
 pub trait Meter: Clone {
     /// Which algorithm this is.
@@ -79,6 +90,11 @@ pub trait Meter: Clone {
     /// [`crate::core::limit::MAX_COUNT`].
     fn charge(&mut self, ask: &Ask, cost: i64, at_ms: u64);
 
+    /// Charges a place that is reserved, as one of now.
+    fn reserve(&mut self, ask: &Ask, place: &Place) {
+        self.charge(ask, place.cost.cast_signed(), u64::MAX);
+    }
+
     /// Whether nothing is used, seen from the meter alone.
     fn is_unused(&self, now_ms: u64) -> bool;
 
@@ -89,6 +105,16 @@ pub trait Meter: Clone {
 
     /// When it was charged last (a fixed window: the start of the window that was).
     fn charged_ms(&self) -> u64;
+
+    /// The latest stamp that anybody may have of it.
+    fn stamped_ms(&self) -> u64 {
+        self.charged_ms()
+    }
+
+    /// How long until the last of those who have reserved a place acts.
+    fn reserved_ms(&self, _now_ms: u64) -> u64 {
+        0
+    }
 
     /// When nothing is used any more, if nothing else happens: a function of the meter alone.
     fn unused_at_ms(&self) -> u64;

@@ -6,4 +6,5 @@ pub mod joint;
 pub mod lease;
 pub mod log;
 pub mod meter;
+pub mod reserved;
 pub mod sliding;

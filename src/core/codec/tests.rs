@@ -57,7 +57,7 @@ fn charge_of(step: &Step) -> Vec<u8> {
         at_ms,
         ..step.clone()
     };
-    step.effect(cost)
+    step.effect(Change::Charge(cost))
 }
 
 /// A state, a charge of either version, or a release.
@@ -116,11 +116,10 @@ fn use_accepted(random: &mut Random, bytes: &[u8]) -> bool {
             let hit = charge.hit(&rare);
             let again = match bytes[0] {
                 VERSION_1 => first_charge(&hit, charge.cost, charge.now_ms),
-                _ if charge.here.is_some() => {
+                _ => {
                     let is_renewed = charge.here.is_some_and(|here| here.term > 0);
-                    encode_regional_charge(&hit, charge.cost, charge.now_ms, is_renewed).to_vec()
+                    encode_change(&hit, charge.change(), charge.now_ms, is_renewed).to_vec()
                 }
-                _ => encode_charge(&hit, charge.cost, charge.now_ms).to_vec(),
             };
             assert_eq!(again, bytes);
             let mut state = reachable(random, charge.algorithm).0;
@@ -225,6 +224,7 @@ fn what_is_encoded_is_decoded() {
                 id: SmallVec::from_slice(&step.id),
                 drops_unnamed: false,
                 here: None,
+                place: None,
             };
             let bytes = charge_of(&step);
             assert_eq!(decode(&bytes), Some(Effect::Charge(charge)));
@@ -712,6 +712,18 @@ fn states_of_the_second_version_that_no_limiter_writes_are_refused() {
     // Stamped.
     assert!(form(5, &[1, 5, 1, 1_000, 3, 0, 9, 9]));
     assert!(!form(5, &[1, 5, 1, 1_000, 3, 0, 9, MAX_TIME_MS + 1]));
+    // Reserved: as stamped, and then what is promised, how far ahead, and the last place's stamp and cost.
+    let reserved = |numbers: [u64; 5]| {
+        let stamped = [1, 5, 1, 1_000, 3, 0, 9, 9];
+        form(9, &[&stamped[..], &numbers].concat())
+    };
+    assert!(reserved([3, 0, 70, 10, 2]) && reserved([0, 0, 0, 10, 0]));
+    assert!(!reserved([3, 1, 70, 10, 2]), "more than is used");
+    assert!(!reserved([2, 1_000, 70, 10, 2]), "a whole token");
+    assert!(!reserved([3, 0, 0, 10, 0]), "promised to nobody");
+    assert!(!reserved([0, 0, 0, 10, 1]), "a place of nobody");
+    assert!(!reserved([3, 0, duration::MAX_MS + 1, 10, 2]));
+    assert!(!reserved([3, 0, 70, MAX_TIME_MS + 1, 2]));
     // Leases: limit, ttl, count, and each: end, ttl, cost, id.
     let lease = |leases: &[(u64, u64, u64, &[u8])]| {
         let mut parts = vec![Byte(SECOND), Byte(3)];
@@ -1351,7 +1363,8 @@ fn regional_golden() -> Golden {
         ..month
     };
     let own = Region::parse(b"us").unwrap();
-    let of = |hit: &Hit, is_renewed| encode_regional_charge(hit, 2, NOW_MS, is_renewed).to_vec();
+    let of =
+        |hit: &Hit, is_renewed| encode_change(hit, Change::Charge(2), NOW_MS, is_renewed).to_vec();
     vec![
         (
             2,
@@ -1457,7 +1470,7 @@ fn golden_payloads_are_written_and_read_as_ever() {
                 let is_renewed = charge.here.is_some_and(|here| here.term > 0);
                 let rare = charge.rare();
                 let hit = charge.hit(&rare);
-                encode_regional_charge(&hit, charge.cost, charge.now_ms, is_renewed).to_vec()
+                encode_change(&hit, charge.change(), charge.now_ms, is_renewed).to_vec()
             }
             Effect::Merge {
                 setting,

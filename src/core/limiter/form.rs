@@ -13,6 +13,7 @@ use crate::core::algorithm::bucket::{Bucket, Stamped};
 use crate::core::algorithm::fixed::{Dated, Fixed};
 use crate::core::algorithm::lease::Leases;
 use crate::core::algorithm::meter::Allocations;
+use crate::core::algorithm::reserved::Reserved;
 use crate::core::algorithm::sliding::Sliding;
 use std::fmt::{self, Debug};
 use std::marker::PhantomData;
@@ -42,6 +43,8 @@ macro_rules! forms {
             headed {
                 /// What several regions share.
                 Regional = 7: Regional,
+                /// Token buckets in which places are reserved ahead. (8 is how a `Noted` is written.)
+                Reserved = 9: Meters<Reserved>,
             }
         }
     };

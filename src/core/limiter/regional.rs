@@ -201,6 +201,7 @@ impl Body {
                 Body::Bucket(store.map(|meter| bucket(Stamped::begin(meter, now_ms))))
             }
             Form::Stamped(store) => Body::Bucket(store.map(|meter| bucket(meter.clone()))),
+            Form::Reserved(store) => Body::Bucket(store.map(|meter| bucket(meter.as_of_regions()))),
             _ => return None,
         })
     }

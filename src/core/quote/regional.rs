@@ -1,6 +1,6 @@
 //! A hit on a limiter that several regions share: the same quote on what all have used, and the share rule.
 
-use super::{Asked, Change, Hit, Quote, Rare};
+use super::{Asked, Change, Hit, Quote, Rare, Take};
 use crate::core::algorithm::joint::bucket::JointBucket;
 use crate::core::algorithm::joint::fixed::JointFixed;
 use crate::core::algorithm::joint::sliding::JointSliding;
@@ -218,18 +218,21 @@ fn commit_joint<J: InBody>(
     }
     match change {
         Change::None => {}
-        Change::Charge(cost) => {
+        Change::Charge(_) | Change::Reserve(_) => {
             meters.put_in_order(hit, now_ms);
             let metered = hit.limits.iter().zip(&mut meters.0);
             for (index, (limit, meter)) in metered.enumerate() {
                 if region.is_named() {
                     meter.parts_mut().begin(region, now_ms, regional.reset_ms);
                 }
-                meter.charge(&hit.ask(index, limit, now_ms), cost, hit.at_ms());
+                meter.take(&hit.ask(index, limit, now_ms), change, hit.at_ms());
             }
             let share = hit.rare.here.and_then(|here| here.share);
             let acknowledged_ms = share.map_or(0, |share| share.acknowledged_ms);
-            regional.local.marks.charge(cost, acknowledged_ms, now_ms);
+            regional
+                .local
+                .marks
+                .charge(change.cost(), acknowledged_ms, now_ms);
         }
         Change::Rewind => meters.rewind(hit, now_ms),
         Change::Block { emptied, .. } => meters.each_emptied(hit, emptied, now_ms, J::empty_own),

@@ -388,3 +388,41 @@ func TestABucketsWaitersAreServedOneAfterAnother(t *testing.T) {
 		t.Error("cancelled, and no error")
 	}
 }
+
+func TestAWaitThatIsCancelledMovesNobodysTurn(t *testing.T) {
+	l := limiter(t, client(t, 3), ratelimit.Options{Prefix: "go-turns", Algorithm: ratelimit.Bucket, Limits: []ratelimit.Limit{{Units: 1, Refill: 1, Window: "1h"}}})
+	key := fmt.Sprintf("%d", time.Now().UnixNano())
+	l.Hit(background, key)
+	waits := func() time.Duration { return l.Peek(background, key).RetryAfter }
+	// A waiter that has its place, and what cancels it.
+	waiter := func() func() {
+		before, ended := waits(), make(chan error)
+		ctx, cancel := context.WithCancel(background)
+		go func() {
+			_, err := l.Wait(ctx, key, 100*time.Hour)
+			ended <- err
+		}()
+		for waits() <= before {
+			time.Sleep(time.Millisecond)
+		}
+		return func() {
+			cancel()
+			if err := <-ended; err == nil {
+				t.Error("cancelled, and no error")
+			}
+		}
+	}
+	first, second, last := waiter(), waiter(), waiter()
+	second()
+	if next := waits(); next <= 4*time.Hour-time.Minute {
+		t.Errorf("%s: the last place is another's", next)
+	}
+	last()
+	if next := waits(); next > 3*time.Hour || next <= 3*time.Hour-time.Minute {
+		t.Errorf("%s: the last place is free again", next)
+	}
+	first()
+	if next := waits(); next <= 3*time.Hour-time.Minute {
+		t.Errorf("%s", next)
+	}
+}

@@ -157,6 +157,34 @@ describe("reserved places", () => {
     await assert.rejects(waits, /no more/);
     assert.ok((await lane.peek("long", { cost: 1 })).retryAfterMs <= 3_600_000);
   });
+
+  it("aborted waits move nobody's turn: no two act at once", async () => {
+    const HOUR = 3_600_000;
+    const turns = [];
+    const answered = async (args) => {
+      const reply = await client.sendCommand(args);
+      if (args.includes("RESERVE")) turns.push(reply[5] + reply[3]);
+      return reply;
+    };
+    const lane = createLimiter({ client: answered, timeoutMs: 60_000, prefix: "lane", algorithm: "bucket", limits: { capacity: 1, refill: 1, interval: "1h" } });
+    const waiter = async () => {
+      const { length } = turns;
+      const controller = new AbortController();
+      const waits = assert.rejects(lane.wait("turns", { timeoutMs: 100 * HOUR, signal: controller.signal }), /no more/);
+      while (turns.length === length) await new Promise((resolve) => setTimeout(resolve, 1));
+      return { turn: turns[length], abort: () => (controller.abort(new Error("no more")), waits) };
+    };
+    await lane.hit("turns");
+    const waiters = [];
+    for (let count = 0; count < 12; count++) waiters.push(await waiter());
+    for (const each of waiters.filter((_, place) => place % 2)) await each.abort();
+    const left = waiters.filter((_, place) => place % 2 === 0);
+    for (let count = 0; count < 6; count++) left.push(await waiter());
+    const acts = left.map(({ turn }) => turn).sort((a, b) => a - b);
+    acts.slice(1).forEach((turn, place) => assert.ok(turn - acts[place] > HOUR - 1000, `${acts}`));
+    assert.ok(left[6].turn < waiters[11].turn + 60_000, "the last place was free again");
+    await Promise.all(left.map((each) => each.abort()));
+  });
 });
 
 describe("several keys", () => {

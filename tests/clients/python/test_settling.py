@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import time
 import unittest
+from unittest import mock
 
 import redis
 import redis.asyncio
@@ -151,6 +152,13 @@ class Sync(unittest.TestCase):
         login.reset("ip:203.0.113.9")
         self.assertTrue(login.hit("ip:203.0.113.9").allowed)
 
+    def test_a_waiter_that_is_interrupted_gives_its_place_back(self):
+        lane = Limiter(self.client, timeout_ms=60_000, prefix="py-interrupted", algorithm="bucket", limits=Bucket(1, 1, "1h"))
+        lane.hit("k")
+        with mock.patch("time.sleep", side_effect=KeyboardInterrupt), self.assertRaises(KeyboardInterrupt):
+            lane.wait("k", timeout_ms=7_200_000)
+        self.assertLessEqual(lane.peek("k").retry_after_ms, 3_600_000)
+
 
 class Asyncio(unittest.IsolatedAsyncioTestCase):
     async def asyncSetUp(self):
@@ -206,9 +214,9 @@ class Asyncio(unittest.IsolatedAsyncioTestCase):
 
         class Counting:
             async def __call__(_, words, _key):
-                *reply, asked_ms = await self.client.execute_command(*words, "STAMP")
+                reply = await self.client.execute_command(*words)
                 answered.append((clock(), reply[3]))
-                turns.append(asked_ms + reply[3])
+                turns.append(reply[5] + reply[3])
                 return reply
 
         lane = AsyncLimiter(Counting(), timeout_ms=60_000, prefix="py-wait", algorithm="bucket", limits=Bucket(1, 1, "100ms"))
@@ -240,6 +248,42 @@ class Asyncio(unittest.IsolatedAsyncioTestCase):
         with self.assertRaises(asyncio.CancelledError):
             await task
         self.assertLessEqual((await lane.peek("cancelled")).retry_after_ms, 3_600_000)
+
+    async def test_waiters_that_are_cancelled_move_nobodys_turn(self):
+        hour, turns = 3_600_000, []
+
+        class Counting:
+            async def __call__(_, words, _key):
+                reply = await self.client.execute_command(*words)
+                if "RESERVE" in words:
+                    turns.append(reply[5] + reply[3])
+                return reply
+
+        lane = AsyncLimiter(Counting(), timeout_ms=60_000, prefix="py-turns", algorithm="bucket", limits=Bucket(1, 1, "1h"))
+        await lane.hit("k")
+
+        async def waiter():
+            place = len(turns)
+            task = asyncio.create_task(lane.wait("k", timeout_ms=100 * hour))
+            while len(turns) == place:
+                await asyncio.sleep(0.001)
+            return task, turns[place]
+
+        async def cancel(task):
+            task.cancel()
+            with self.assertRaises(asyncio.CancelledError):
+                await task
+
+        waiters = [await waiter() for _ in range(12)]
+        for task, _ in waiters[1::2]:
+            await cancel(task)
+        left = waiters[::2] + [await waiter() for _ in range(6)]
+        acts = sorted(turn for _, turn in left)
+        for turn, following in zip(acts, acts[1:]):
+            self.assertGreater(following - turn, hour - 1000)
+        self.assertLess(left[6][1], waiters[11][1] + 60_000)  # the last place was free again
+        for task, _ in left:
+            await cancel(task)
 
     async def test_several_keys_and_leases(self):
         tokens = AsyncLimiter(self.client, timeout_ms=60_000, prefix="py-all-async", algorithm="fixed", limits=Window(1000, "3650d"))

@@ -30,13 +30,15 @@
 //! * *After a partition* the truth may be a debt of all that was admitted too much, and an exact bucket would lock everybody
 //!   out for as long as the partition was. Windows forget; so does this: merging lifts `v` to `K = C + max(C, r * 10 s)` at the
 //!   most, unless one of the two stood higher.
+//! * *Reserved places*: who gives one up leaves it empty. While any is ahead, a refund gives nothing back, of whatever: the level
+//!   is everybody's, and a promised level ([`super::super::reserved`]) would be this copy's alone.
 //! * Where `v` is 0 when something is taken, all before is drained, and the others' parts go: what comes of them again is news,
 //!   and the lesser of the two bounds is still the other's level.
 //!
 //! The own part says what to send; the level is everybody's, so a copy has all parts, always.
 
 use super::super::bucket::{Bucket, Stamped};
-use super::super::meter::{spilled_bytes, Allocations, Ask, Meter};
+use super::super::meter::{spilled_bytes, Allocations, Ask, Meter, Place};
 use super::counter::Counter;
 use super::{Joint, Part, Parts, Received};
 use crate::core::calendar::Window;
@@ -116,8 +118,18 @@ impl JointBucket {
         self.parts.list.iter().map(net).sum()
     }
 
+    /// When the last act of those who wait for their turn here is due, where any are ahead. (A bucket cannot have been full
+    /// until later than its last charge, so a `since` that is later says this.)
+    fn ends_ms(&self, now_ms: u64) -> Option<u64> {
+        let (since_ms, at_ms) = (self.stamped.since_ms, self.bucket().at_ms);
+        let moved_ms = at_ms.saturating_sub(now_ms); // the clock may have stepped back
+        (since_ms > at_ms.max(now_ms)).then(|| since_ms - moved_ms)
+    }
+
     fn set_level(&mut self, level: u128, now_ms: u64) {
         let most = u128::from(MAX_COUNT) * self.interval_ms();
+        let since_ms = self.stamped.since_ms.min(now_ms);
+        self.stamped.since_ms = self.ends_ms(now_ms).unwrap_or(since_ms);
         self.stamped.bucket.set_level(level.min(most), now_ms);
     }
 }
@@ -153,7 +165,10 @@ impl Meter for JointBucket {
     }
 
     fn refundable(&self, ask: &Ask, at_ms: u64) -> u64 {
-        self.stamped.refundable(ask, at_ms)
+        match self.ends_ms(ask.now_ms) {
+            Some(_) => 0,
+            None => self.stamped.refundable(ask, at_ms),
+        }
     }
 
     fn charge(&mut self, ask: &Ask, cost: i64, at_ms: u64) {
@@ -162,7 +177,13 @@ impl Meter for JointBucket {
             joint.bucket().drained(ask.now_ms, rate)
         };
         let before = drained(self);
+        let ends_ms = self.ends_ms(ask.now_ms);
+        let is_theirs = cost < 0 && ends_ms.is_some();
+        let cost = if is_theirs { 0 } else { cost };
         self.stamped.charge(ask, cost, at_ms);
+        if let Some(ends_ms) = ends_ms {
+            self.stamped.since_ms = ends_ms;
+        }
         if before == 0 {
             let own = self.parts.own;
             self.parts.retain(|part| Some(part.origin) == own);
@@ -181,6 +202,14 @@ impl Meter for JointBucket {
         }
     }
 
+    fn reserve(&mut self, ask: &Ask, place: &Place) {
+        self.charge(ask, place.cost.cast_signed(), u64::MAX);
+        if place.acts_ms > ask.now_ms {
+            let since_ms = self.stamped.since_ms.max(place.acts_ms);
+            self.stamped.since_ms = since_ms.min(MAX_TIME_MS);
+        }
+    }
+
     fn is_unused(&self, now_ms: u64) -> bool {
         self.stamped.is_unused(now_ms)
     }
@@ -193,8 +222,16 @@ impl Meter for JointBucket {
         self.stamped.unused_at_ms()
     }
 
+    fn reserved_ms(&self, now_ms: u64) -> u64 {
+        self.ends_ms(now_ms).map_or(0, |ends_ms| ends_ms - now_ms)
+    }
+
     fn rewind(&mut self, now_ms: u64, window: Option<Window>) {
+        let ends_ms = self.ends_ms(now_ms);
         self.stamped.rewind(now_ms, window);
+        if let Some(ends_ms) = ends_ms {
+            self.stamped.since_ms = ends_ms;
+        }
     }
 
     fn heap_bytes(&self) -> usize {

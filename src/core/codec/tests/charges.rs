@@ -31,7 +31,7 @@ fn a_charge_of_a_new_origin_is_read_back_whatever_else_it_says() {
             rare: &rare,
             ..Hit::new(algorithm, &limits, 1)
         };
-        let bytes = encode_regional_charge(&hit, 2, NOW_MS, true);
+        let bytes = encode_change(&hit, Change::Charge(2), NOW_MS, true);
         let Some(Effect::Charge(charge)) = decode(&bytes) else {
             panic!("{algorithm:?} is not read back");
         };
