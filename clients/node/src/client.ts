@@ -38,6 +38,8 @@ export type Client = Send | NodeRedisClient | NodeRedisCluster | IoRedisClient |
 /** A connection that is ready. */
 export interface Link {
   readonly send: Send;
+  /** Sends to every primary. */
+  readonly each: (args: string[]) => Promise<unknown[]>;
   readonly close: () => void;
 }
 
@@ -49,6 +51,9 @@ export interface Driver {
   /** Whether the application's client is open, now that it was closed once. */
   isOpen(): boolean;
 }
+
+/** Of what is no cluster. */
+const alone = (send: Send): Pick<Link, "send" | "each"> => ({ send, each: async (args) => [await send(args, "")] });
 
 interface NodeRedis extends NodeRedisClient {
   readonly options?: { readonly socket?: object };
@@ -83,7 +88,7 @@ function nodeRedis(client: NodeRedis): Driver {
       const close = () => own.destroy();
       made(close);
       await own.connect();
-      return { send: (args) => own.sendCommand(args, UNTIMED), close };
+      return { ...alone((args) => own.sendCommand(args, UNTIMED)), close };
     },
     onEnd: (end) => client.on("end", end),
     isOpen: () => client.isOpen,
@@ -93,6 +98,8 @@ function nodeRedis(client: NodeRedis): Driver {
 interface NodeRedisClusterWhole extends NodeRedisCluster {
   readonly isOpen: boolean;
   readonly _options?: { readonly defaults?: object };
+  readonly masters: readonly object[];
+  nodeClient(node: object): NodeRedis | Promise<NodeRedis>;
   readonly on: Listen;
   duplicate(overrides: object): NodeRedisClusterWhole;
   connect(): Promise<unknown>;
@@ -110,7 +117,8 @@ function nodeRedisCluster(client: NodeRedisClusterWhole): Driver {
       const close = () => own.destroy();
       made(close);
       await own.connect();
-      return { send: (args, key) => own.sendCommand(key, false, args, UNTIMED), close };
+      const each = (args: string[]) => Promise.all(own.masters.map(async (node) => (await own.nodeClient(node)).sendCommand(args, UNTIMED)));
+      return { send: (args, key) => own.sendCommand(key, false, args, UNTIMED), each, close };
     },
     onEnd: (end) => client.on("disconnect", end),
     isOpen: () => client.isOpen,
@@ -190,8 +198,10 @@ function ioRedis(client: IoRedis): Driver {
         throw cause ?? error;
       }
       if (client.isCluster) {
-        (own as unknown as { nodes(): IoRedis[] }).nodes().forEach((node) => node.stream?.unref?.());
-        return { send: ([command, ...args]) => own.call(command as string, ...args), close };
+        const { nodes } = own as unknown as { nodes(role?: string): IoRedis[] };
+        nodes.call(own).forEach((node) => node.stream?.unref?.());
+        const each = ([command, ...args]: string[]) => Promise.all(nodes.call(own, "master").map((node) => node.call(command as string, ...args)));
+        return { send: ([command, ...args]) => own.call(command as string, ...args), each, close };
       }
       own.stream?.unref?.();
       const cork = together(own.stream);
@@ -199,7 +209,7 @@ function ioRedis(client: IoRedis): Driver {
         cork();
         return own.call(...(args as [string, ...string[]]));
       };
-      return { send, close };
+      return { ...alone(send), close };
     },
     onEnd: (end) => client.on("end", end),
     isOpen: () => client.status !== "end",
@@ -208,7 +218,7 @@ function ioRedis(client: IoRedis): Driver {
 
 /** What needs no connection: a function, or HTTP. */
 const direct = (send: Send): Driver => ({
-  dial: async () => ({ send, close: () => undefined }),
+  dial: async () => ({ ...alone(send), close: () => undefined }),
   onEnd: () => undefined,
   isOpen: () => true,
 });

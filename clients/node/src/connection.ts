@@ -36,7 +36,7 @@ class Call<T> extends Waiting {
   constructor(
     readonly connection: Connection,
     readonly args: string[],
-    readonly key: string,
+    readonly key: string | undefined,
     readonly timeoutMs: number | false,
     readonly read: (reply: unknown) => T,
     readonly failed: (error: Error) => T,
@@ -129,9 +129,9 @@ export class Connection {
 
   /**
    * Sends a command. What `read` makes of its reply is the answer; where there is none in time, or the server or `read`
-   * refuses, what `failed` makes of the error.
+   * refuses, what `failed` makes of the error. Without a key every primary is asked, and the reply is an array of theirs.
    */
-  ask<T>(args: string[], key: string, timeoutMs: number | false, read: (reply: unknown) => T, failed: (error: Error) => T): Promise<T> {
+  ask<T>(args: string[], key: string | undefined, timeoutMs: number | false, read: (reply: unknown) => T, failed: (error: Error) => T): Promise<T> {
     return new Promise((resolve, reject) => {
       const call = new Call(this, args, key, timeoutMs, read, failed, resolve, reject);
       Deadlines.of(timeoutMs).add(call);
@@ -146,7 +146,7 @@ export class Connection {
     if (call.timeoutMs !== false && call.timeoutMs > this.#session.patienceMs) this.#session.patienceMs = call.timeoutMs;
     let answer: Promise<unknown>;
     try {
-      answer = link.send(call.args, call.key);
+      answer = call.key === undefined ? link.each(call.args) : link.send(call.args, call.key);
     } catch (error) {
       answer = Promise.reject(error);
     }

@@ -1,3 +1,17 @@
+export {
+  createAdmin,
+  type Admin,
+  type AdminOptions,
+  type Counts,
+  type KeyInfo,
+  type KeyLimit,
+  type LeaseLimit,
+  type Policy,
+  type PolicyState,
+  type Statistics,
+  type TotalStatistics,
+} from "./admin.js";
+export type { Row, Top } from "./admin-replies.js";
 export { hitAll, peekAll, type AllOptions, type Part } from "./all.js";
 export { RefusedError, type Client, type Send } from "./client.js";
 export { EXPOSED, rateLimitHeaders, type AnyVerdict } from "./headers.js";
@@ -25,6 +39,7 @@ export {
   type LeaserOptions,
   type WaitForLeaseOptions,
 } from "./lease.js";
+export { createLogin, type Login, type LoginOptions } from "./login.js";
 export { createLimiter, type Limiter, type WaitOptions } from "./limiter.js";
 export {
   hitOf,

@@ -1,6 +1,7 @@
 """Rate limiting by the native Redis commands RL.*."""
 
 from . import presets
+from .admin import Admin, AsyncAdmin, KeyInfo, LeaseLimit, Policy, Statistics, TotalStatistics
 from .all import Part, hit_all, hit_all_async, peek_all, peek_all_async
 from .blocked import BlockedCache
 from .errors import (
@@ -15,6 +16,7 @@ from .headers import EXPOSED, add_fields, rate_limit_headers, refusal
 from .identify import Header, Hops, Proxies, Trust, by_account, by_api_key, by_ip, by_login, by_user, client_address
 from .lease import AsyncLeaser, Held, Lease, Leaser
 from .limiter import AsyncLimiter, Limiter
+from .login import AsyncLogin, Login
 from .middleware import Counted, Refusal, hit_of, hit_of_async, problem
 from .plan import Bucket, Deny, Window
 from .report import HitEvent
@@ -23,9 +25,12 @@ from .verdict import AllVerdict, LimitState, Verdict
 
 __all__ = [
     "EXPOSED",
+    "Admin",
     "AllVerdict",
+    "AsyncAdmin",
     "AsyncLeaser",
     "AsyncLimiter",
+    "AsyncLogin",
     "AsyncReservation",
     "BlockedCache",
     "Bucket",
@@ -35,12 +40,16 @@ __all__ = [
     "Held",
     "HitEvent",
     "Hops",
+    "KeyInfo",
     "Lease",
+    "LeaseLimit",
     "LeaseLostError",
     "Leaser",
     "LimitState",
     "Limiter",
+    "Login",
     "Part",
+    "Policy",
     "Proxies",
     "RateLimitError",
     "Refusal",
@@ -48,6 +57,8 @@ __all__ = [
     "Reservation",
     "ServerError",
     "Spent",
+    "Statistics",
+    "TotalStatistics",
     "Trust",
     "UnansweredError",
     "Verdict",

@@ -39,7 +39,7 @@ def problem(verdict: AnyVerdict) -> Refusal:
 class Counted:
     """A hit that can be given back, for ``skip_successful_requests`` and ``skip_failed_requests``."""
 
-    verdict: Verdict
+    verdict: AnyVerdict
     give_back: Callable[[], Any]  # nothing where nothing was charged
 
 
