@@ -18,6 +18,7 @@ type Limiter struct {
 	names        []described
 	name         string
 	guarded      bool
+	coalescer    *coalescer
 	reach
 }
 
@@ -39,7 +40,21 @@ func (c *Client) Limiter(options Options) (*Limiter, error) {
 	if prefix != "" {
 		prefix += ":"
 	}
-	return &Limiter{c, options.Algorithm, prefix, limits, tail, names, options.name(), len(options.Block) > 0, reach}, nil
+	l := &Limiter{c, options.Algorithm, prefix, limits, tail, names, options.name(), len(options.Block) > 0, nil, reach}
+	if options.Coalesce {
+		l.coalescer = &coalescer{ask: l.several, flights: map[flightKey][]*waiter{}}
+	}
+	return l, nil
+}
+
+func (l *Limiter) several(ctx context.Context, key flightKey, count int64) (Verdict, error) {
+	h := hit{cost: count, next: key.next}
+	if count > 1 {
+		h.min = 1
+	}
+	ctx, cancel := context.WithTimeout(ctx, l.timeout)
+	defer cancel()
+	return l.send(ctx, key.key, nil, h)
 }
 
 // An Option of one hit.
@@ -162,6 +177,20 @@ func (l *Limiter) try(ctx context.Context, key string, command []any, options []
 	for _, option := range options {
 		option(&h)
 	}
+	ctx, cancel := context.WithTimeout(ctx, l.timeout)
+	defer cancel()
+	if l.coalescer != nil && command == nil && h.isPlain() {
+		return l.coalescer.hit(ctx, flightKey{key, h.next})
+	}
+	return l.send(ctx, key, command, h)
+}
+
+// isPlain: it says nothing but, at most, Next.
+func (h *hit) isPlain() bool {
+	return h.cost == 1 && h.min == 0 && h.at == nil && !h.force && !h.stamp && h.reserve == 0 && h.list == ""
+}
+
+func (l *Limiter) send(ctx context.Context, key string, command []any, h hit) (Verdict, error) {
 	words := make([]any, 0, 16+len(l.limits)+len(l.tail)+len(h.values))
 	if command == nil {
 		words = append(words, l.command())
@@ -174,9 +203,6 @@ func (l *Limiter) try(ctx context.Context, key string, command []any, options []
 	words = h.words(words)
 	words = append(words, l.tail...)
 	words = h.denyWords(words)
-
-	ctx, cancel := context.WithTimeout(ctx, l.timeout)
-	defer cancel()
 	reply, err := l.client.do(ctx, words, firstKey)
 	if err != nil {
 		return Verdict{}, err

@@ -57,6 +57,9 @@ type Options struct {
 	Policies []string
 	// Block are up to 8 durations: a hit that is denied shuts the key for so long, the next time for the next.
 	Block []string
+	// Coalesce makes one command of the hits on one key that come while another one of it is on its way: of many callers of
+	// one hot key. Only of hits without options but Next. The server's statistics then count commands.
+	Coalesce bool
 	// Timeout is how long a call may take; a second where it is 0.
 	Timeout     time.Duration
 	Unavailable Unavailable

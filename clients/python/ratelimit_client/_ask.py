@@ -1,6 +1,6 @@
 """One question to the server: its answer, or what stands for one where there is none. Nothing that Redis does is raised."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from time import perf_counter
 from typing import Any, Protocol, TypeVar
 
@@ -52,13 +52,27 @@ def ask(
     return answer
 
 
+async def send_async(
+    link: AsyncLink, reach: Reach, words: Words, key: str, read: Callable[[Any], A], instead: Instead[A], open: bool
+) -> A:
+    """Without telling ``on_hit``."""
+    try:
+        return read(await link.ask(words, key, reach.timeout_s))
+    except Exception as error:
+        return _failed(link, reach, error, instead, open)
+
+
+async def told_async(reach: Reach, answering: Awaitable[A]) -> A:
+    since = perf_counter() if reach.on_hit else 0.0
+    answer = await answering
+    _tell(reach, answer, since)
+    return answer
+
+
 async def ask_async(
     link: AsyncLink, reach: Reach, words: Words, key: str, read: Callable[[Any], A], instead: Instead[A], open: bool
 ) -> A:
     since = perf_counter() if reach.on_hit else 0.0
-    try:
-        answer = read(await link.ask(words, key, reach.timeout_s))
-    except Exception as error:
-        answer = _failed(link, reach, error, instead, open)
+    answer = await send_async(link, reach, words, key, read, instead, open)
     _tell(reach, answer, since)
     return answer

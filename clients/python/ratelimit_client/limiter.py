@@ -3,11 +3,12 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NotRequired, TypedDict, TypeVar, Unpack
 
-from ._check import integer
+from ._check import flag, integer
 from .blocked import BlockedCache
-from ._ask import ask, ask_async
+from ._ask import ask, ask_async, send_async, told_async
+from ._coalesce import Coalescer
 from .client import AsyncLink, Link, async_link_of, link_of
 from .plan import Algorithm, Bucket, Deny, Names, Plan, Window
 from .report import OnError, OnHit
@@ -15,6 +16,23 @@ from .reservation import AsyncReservation, Reservation, Spent, reported
 from .verdict import Verdict, unavailable, verdict
 
 T = TypeVar("T")
+
+
+class LimiterOptions(TypedDict):
+    """What ``Limiter`` takes beside its client."""
+
+    algorithm: Algorithm
+    limits: Window | Bucket | Sequence[Window] | Sequence[Bucket]
+    prefix: NotRequired[str | None]
+    name: NotRequired[str | None]
+    policy: NotRequired[Names | None]
+    block: NotRequired[Names | None]
+    timeout_ms: NotRequired[int | None]
+    unavailable: NotRequired[Literal["open", "closed"] | None]
+    on_error: NotRequired[OnError | None]
+    on_hit: NotRequired[OnHit | None]
+    blocked_cache: NotRequired[BlockedCache | bool]
+    next: NotRequired[bool]
 
 
 class _Limiter:
@@ -219,11 +237,29 @@ class Limiter(_Limiter):
         self.link.close()
 
 
+# Of a hit without options.
+_PLAIN = {"cost": 1, "min": None, "force": False, "stamp": False, "at": None, "policy": None, "deny": None}
+
+
 class AsyncLimiter(_Limiter):
-    """As ``Limiter``, over a client of ``redis.asyncio``."""
+    """As ``Limiter``, over a client of ``redis.asyncio``.
+
+    :param coalesce: hits without options on one key that are made in the same turn of the event loop become one command.
+        Nobody is let in whom single commands would not have let in; the server's statistics count commands
+    """
 
     link: AsyncLink
     _link_of = staticmethod(async_link_of)
+
+    def __init__(self, client: Any, *, coalesce: bool = False, **options: Unpack[LimiterOptions]):
+        super().__init__(client, **options)
+        self._coalescer = Coalescer(self._several) if flag("coalesce", coalesce) else None
+
+    async def _several(self, key: str, count: int) -> Verdict:
+        options: dict[str, Any] = {} if count == 1 else {"cost": count, "min": 1}
+        words, full, asked = self.plan.hit([self._command], key, **options)
+        reach = self.plan.reach
+        return await send_async(self.link, reach, words, full, lambda reply: verdict(reply, asked), unavailable, reach.open)
 
     async def _ask(self, command: Sequence[str], key: str, options: dict[str, Any]) -> Verdict:
         words, full, asked = self.plan.hit(command, key, **options)
@@ -258,7 +294,10 @@ class AsyncLimiter(_Limiter):
             "next": next,
             "deny": deny,
         }
-        answer = await self._ask([self._command], key, options)
+        if self._coalescer and options == {**_PLAIN, "next": next} and next in (None, self.plan.next):
+            answer = await told_async(self.plan.reach, self._coalescer.hit(key))
+        else:
+            answer = await self._ask([self._command], key, options)
         if cache:
             cache.learn(full, cost, force, since, answer)
         return answer
