@@ -28,7 +28,7 @@ use ratelimit::core::duration::{self, Human};
 use ratelimit::core::error::Error;
 use ratelimit::core::limit::{Algorithm, Limit, Limits, MAX_COUNT, MAX_LIMITS, MAX_TIME_MS};
 use ratelimit::core::limiter::regional::{self, Merging, Payload};
-use ratelimit::core::limiter::Limiter;
+use ratelimit::core::limiter::{noted, Left, Limiter};
 use ratelimit::core::node::deny::{Bounds, Lists, Net, Seed, Until, Value, Values};
 use ratelimit::core::node::ends::Ends;
 use ratelimit::core::node::policy::{self, Policies, Policy, Setting, Temporary};
@@ -325,6 +325,9 @@ fn state(random: &mut Random) -> Option<Limiter> {
         call.force |= random.one_in(2) && algorithm != Algorithm::Lease;
         // A refusal leaves the state as it was.
         let _ = call.make(&mut state);
+        if random.one_in(20) {
+            order(&mut state, *random.pick(&[0, 1, 60_000]), now_ms);
+        }
         let window_ms = limits[0].span().plain_ms().unwrap_or(86_400_000);
         now_ms = if random.one_in(20) {
             time_ms(random)
@@ -333,6 +336,16 @@ fn state(random: &mut Random) -> Option<Limiter> {
         };
     }
     state
+}
+
+/// Shuts a key by order, or lifts what shuts it.
+fn order(state: &mut Option<Limiter>, length_ms: u64, now_ms: u64) {
+    let mut held = state.as_mut().map(Limiter::held);
+    match noted::order(held.as_mut(), length_ms, now_ms) {
+        None | Some(Left::Same) => {}
+        Some(Left::Nothing) => *state = None,
+        Some(Left::Other(limiter)) => *state = Some(limiter),
+    }
 }
 
 fn encoded(limiter: &Limiter) -> Vec<u8> {
@@ -359,7 +372,8 @@ fn assert_state_holds(random: &mut Random, state: &Limiter) {
         limits(random, algorithm)
     };
     let _ = (held.reading(now_ms), held.block(now_ms), held.bytes());
-    assert!(held.expires_ms() > held.unused_at_ms());
+    assert!(held.expires_ms() >= held.unused_at_ms());
+    assert!(held.notes().is_some() || held.expires_ms() > held.unused_at_ms());
     let call = Call::new(random, algorithm, asked, now_ms);
     let peeked = call.hit(|hit| quote::peek(owned.as_mut(), hit, now_ms));
     let done = call.make(&mut owned);
@@ -525,6 +539,10 @@ fn payloads() {
                 call.effect(Change::Charge(call.cost))
             }
             3 => first_charge(random),
+            4 if random.one_in(2) => {
+                let length_ms = *random.pick(&[0, 1, 30_000, 3660 * 86_400_000]);
+                codec::encode_order(length_ms, time_ms(random))
+            }
             4 => {
                 let ids: Vec<Vec<u8>> = (0..random.below(4)).map(|_| id(random, 64)).collect();
                 let ids: Vec<&[u8]> = ids.iter().map(Vec::as_slice).collect();
@@ -565,6 +583,19 @@ fn payloads() {
             }
             Some(Effect::Reset { now_ms, reset_ms }) => {
                 assert_eq!(codec::encode_reset(reset_ms, now_ms), payload);
+            }
+            Some(Effect::Order { length_ms, now_ms }) => {
+                let again = codec::encode_order(length_ms, now_ms);
+                assert_eq!(again, payload, "an order has one encoding");
+                let mut state = state(random);
+                order(&mut state, length_ms, now_ms);
+                let notes = state.as_ref().and_then(|state| state.notes());
+                let left_ms = notes.map_or(0, |notes| notes.left_ms(now_ms));
+                assert!(left_ms >= length_ms, "it is shut");
+                assert!(length_ms > 0 || left_ms == 0, "or open");
+                if let Some(state) = &state {
+                    assert_state_holds(random, state);
+                }
             }
             Some(Effect::Release { ids, now_ms }) => {
                 let ids: Vec<&[u8]> = ids.iter().map(|id| &**id).collect();

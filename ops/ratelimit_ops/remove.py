@@ -21,7 +21,7 @@ SCAN_COUNT = 1000
 REWRITE_SECONDS = 3600
 POLL_SECONDS = 0.2
 # RL.APPLY and RL.NODE are how replicas and the AOF are told; they are no client's.
-CLIENTS_COMMANDS = ("rl.fixed", "rl.sliding", "rl.bucket", "rl.lease", "rl.release", "rl.all")
+CLIENTS_COMMANDS = ("rl.fixed", "rl.sliding", "rl.bucket", "rl.lease", "rl.release", "rl.block", "rl.all")
 
 
 class Server:

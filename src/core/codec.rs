@@ -9,6 +9,7 @@
 //! release      3  now_ms  count  id*                 leases that are given back
 //! merge        4  now_ms  debt_ms  log-size  own-region  parts     another region's, behind what the merge goes by
 //! reset        5  now_ms  reset_ms                   for all regions
+//! order        7  now_ms  length_ms                  the key is shut for so long from then on; 0 lifts any block
 //! parts        6  sender  reset_ms  algorithm  shared              what RL.CHANGES hands out and RL.MERGE takes
 //!
 //! state        count, then per window
@@ -75,6 +76,7 @@ const RELEASE: u8 = 3;
 const MERGE: u8 = 4;
 const RESET: u8 = 5;
 const PARTS: u8 = 6;
+const ORDER: u8 = 7;
 /// The form of a key that notes something else than a block, or has not been used.
 const NOTED: u8 = 8;
 const HAS_BLOCK: u8 = 1;
@@ -207,6 +209,13 @@ pub enum Effect {
         now_ms: u64,
         /// Until when.
         reset_ms: u64,
+    },
+    /// The key was shut by order, or any block was lifted.
+    Order {
+        /// For how long; 0 lifts.
+        length_ms: u64,
+        /// When it was decided.
+        now_ms: u64,
     },
     /// These leases were given back.
     Release {
@@ -438,6 +447,10 @@ pub fn decode(bytes: &[u8]) -> Option<Effect> {
             now_ms: source.at_most(MAX_TIME_MS)?,
             reset_ms: source.at_most(MAX_TIME_MS)?,
         },
+        ORDER => Effect::Order {
+            now_ms: source.at_most(MAX_TIME_MS)?,
+            length_ms: source.at_most(duration::MAX_MS)?,
+        },
         head if head & EFFECT != 0 => Effect::Charge(source.charge(head)?),
         _ => return None,
     };
@@ -495,6 +508,14 @@ pub fn encode_reset(reset_ms: u64, now_ms: u64) -> Vec<u8> {
     let mut out = vec![RESET];
     varint::write(&mut out, now_ms);
     varint::write(&mut out, reset_ms);
+    out
+}
+
+/// The bytes of a block by order.
+pub fn encode_order(length_ms: u64, now_ms: u64) -> Vec<u8> {
+    let mut out = vec![ORDER];
+    varint::write(&mut out, now_ms);
+    varint::write(&mut out, length_ms);
     out
 }
 

@@ -43,6 +43,17 @@ pub use block::{Block, Shut};
 pub use form::{Form, Hold, Limiter, LimiterMut, LimiterRef};
 pub use noted::{Noted, Notes};
 
+/// What a change that is no charge leaves of a key.
+#[derive(Debug)]
+pub enum Left {
+    /// Nothing: the key goes.
+    Nothing,
+    /// The same, changed in place.
+    Same,
+    /// This.
+    Other(Limiter),
+}
+
 /// The meters of one key, one per window.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Meters<M>(pub(super) SmallVec<[M; 1]>);
@@ -338,6 +349,17 @@ impl LimiterMut<'_> {
                 _ => None,
             },
             _ => None,
+        }
+    }
+
+    /// Forgets what has been used. Whether the key stays all the same, as it is shut.
+    pub fn clear_usage(&mut self, now_ms: u64) -> bool {
+        match self {
+            Form::Noted(noted) if noted.notes.left_ms(now_ms) > 0 => {
+                noted.limiter = None;
+                true
+            }
+            _ => false,
         }
     }
 

@@ -19,7 +19,7 @@ use super::duration;
 use super::error::Error;
 use super::limit::{Algorithm, Limit, Limits, MAX_COUNT, MAX_LIMITS, MAX_TIME_MS, MAX_WINDOWS};
 use super::limiter::block::Block;
-use super::limiter::Limiter;
+use super::limiter::{noted, Left, Limiter};
 use super::quote::regional::Here;
 use super::quote::{self, Change, Hit, Quote, Rare, Windows};
 use super::random::{rounds, Random};
@@ -53,6 +53,8 @@ pub struct Step {
     pub windows: Windows,
     /// The same at `at_ms`, where that is later.
     pub at_windows: Windows,
+    /// Before the call, the key is shut by order for so long; 0 lifts any block.
+    pub order_ms: Option<u64>,
     /// Only asks.
     pub peek: bool,
     /// Gives the lease back, and does nothing else.
@@ -87,6 +89,13 @@ impl Step {
                 }),
             },
         })
+    }
+
+    /// Makes the order that goes before it.
+    pub fn order(&self, state: &mut Option<Limiter>) {
+        if let Some(length_ms) = self.order_ms {
+            order(state, length_ms, self.now_ms);
+        }
     }
 
     /// What it would be answered.
@@ -434,6 +443,7 @@ fn trace_of(random: &mut Random, algorithm: Algorithm, scale: Scale) -> Vec<Step
     let (changes, draws) = random.pick(&[(15, 0), (15, 0), (15, 10), (0, 60)]);
     let clauses = random.pick(&[0, 0, 50, 90]);
     let blocks = random.pick(&[0, 0, 0, 50]);
+    let orders = random.pick(&[0, 0, 0, 15]);
     let mut trace: Vec<Step> = Vec::new();
     for _ in 0..steps {
         if random.percent(changes) {
@@ -460,6 +470,7 @@ fn trace_of(random: &mut Random, algorithm: Algorithm, scale: Scale) -> Vec<Step
             region: None,
             windows: Windows::new(),
             at_windows: Windows::new(),
+            order_ms: None,
             peek: random.percent(10),
             release: false,
         };
@@ -476,6 +487,11 @@ fn trace_of(random: &mut Random, algorithm: Algorithm, scale: Scale) -> Vec<Step
             let longest_ms = (2 * about_ms(&limits[0])).min(duration::MAX_MS);
             let lengths = 0..random.from(1, 3);
             step.block_ms = lengths.map(|_| random.from(1, longest_ms)).collect();
+        }
+        if random.percent(orders) {
+            let longest_ms = (2 * about_ms(&limits[0])).min(duration::MAX_MS);
+            let length_ms = random.from(1, longest_ms);
+            step.order_ms = Some(random.pick(&[0, length_ms, length_ms, length_ms]));
         }
         step.resolve();
         trace.push(step);
@@ -1084,6 +1100,8 @@ pub struct Model {
     /// there is no key.
     meters: Option<Vec<(Limit, Usage)>>,
     block: Option<Block>,
+    /// The block by order: when it ends, and for how long it was given.
+    shut: Option<(u64, u64)>,
     /// Whether its buckets note since when they have not been full.
     is_noting: bool,
 }
@@ -1147,11 +1165,15 @@ impl Model {
         for (limit, usage) in self.meters.iter_mut().flatten() {
             usage.rewind(Self::look_at(step, limit));
         }
-        self.settle_block(step.now_ms);
+        self.settle_blocks(step.now_ms);
     }
 
-    /// Of a block no more is left than was given, and one that is forgotten is gone.
-    fn settle_block(&mut self, now_ms: u64) {
+    /// Of a block no more is left than was given, and one that is forgotten is gone, as is one by order that is over.
+    fn settle_blocks(&mut self, now_ms: u64) {
+        self.shut = self.shut.filter(|(until_ms, _)| now_ms < *until_ms);
+        if let Some((until_ms, length_ms)) = &mut self.shut {
+            *until_ms = (*until_ms).min(now_ms + *length_ms);
+        }
         self.block = self.block(now_ms);
         if let Some(block) = &mut self.block {
             block.until_ms = block.until_ms.min(now_ms + block.length_ms);
@@ -1163,6 +1185,9 @@ impl Model {
         let is_block_ahead = |block: &Block| block.until_ms > step.now_ms + block.length_ms;
         meters.any(|(limit, usage)| usage.is_ahead(Self::look_at(step, limit)))
             || self.block.as_ref().is_some_and(is_block_ahead)
+            || self
+                .shut
+                .is_some_and(|(until_ms, length_ms)| until_ms > step.now_ms + length_ms)
     }
 
     /// From its first stamped change on, or its first place, a bucket notes since when it has not been full.
@@ -1201,7 +1226,7 @@ impl Model {
             }
         }
         self.meters = Some(meters);
-        self.settle_block(step.now_ms);
+        self.settle_blocks(step.now_ms);
     }
 
     /// Answers a call, where everything else that it asks lets it through or not, and says what the key is after it; `None`
@@ -1269,10 +1294,9 @@ impl Model {
                 return None;
             }
         }
-        let left_ms = self.block.map_or(0, |block| {
-            block.until_ms.saturating_sub(now_ms).min(block.length_ms)
-        });
-        let is_shut = left_ms > 0 && step.cost >= 0;
+        let left_ms = self.left_ms(now_ms);
+        let is_renewed = |look: &Look| is_charge && cost <= usage(look).own(*look);
+        let is_shut = left_ms > 0 && step.cost >= 0 && !looks.iter().any(is_renewed);
         fits &= !is_shut;
         if !(fits && others || step.force) {
             taken = 0;
@@ -1294,7 +1318,9 @@ impl Model {
         } else {
             taken = 0;
             if self.is_ahead(step) {
-                next.note(step, false);
+                if self.meters.is_some() {
+                    next.note(step, false);
+                }
                 next.rewind(step);
                 change = Change::Rewind;
             }
@@ -1409,10 +1435,7 @@ impl Model {
     /// In how many milliseconds more of each limit will remain than an answer says, which left this: once less is used than
     /// was, or than the limit where that is less, and any block is over.
     fn nexts(&self, step: &Step, answer: &Answer) -> Vec<Retry> {
-        let left_ms = self.block(step.now_ms).map_or(0, |block| {
-            let left_ms = block.until_ms.saturating_sub(step.now_ms);
-            left_ms.min(block.length_ms)
-        });
+        let left_ms = self.left_ms(step.now_ms);
         let next = |(look, verdict): (Look, &Verdict)| {
             let usage = self.usage(step.algorithm, look.limit);
             match (verdict.used.min(verdict.limit), verdict.used) {
@@ -1448,6 +1471,8 @@ impl Model {
             holders.retain(|holder| is_live(holder) && holder.id != step.id);
             if holders.is_empty() {
                 self.meters = None;
+                let left_ms = self.left_ms(step.now_ms);
+                self.shut = self.shut.filter(|_| left_ms > 0);
             }
         }
         is_held
@@ -1470,6 +1495,30 @@ impl Model {
             (*limit, usage.used(look), usage.reset(look), instants)
         };
         self.meters.iter().flatten().map(read).collect()
+    }
+
+    /// Shuts the key by order, or lifts what shuts it.
+    fn order(&mut self, length_ms: u64, now_ms: u64) {
+        if length_ms == 0 {
+            (self.block, self.shut) = (None, None);
+            return;
+        }
+        let given =
+            |(until_ms, length_ms): (u64, u64)| (until_ms.min(now_ms + length_ms), length_ms);
+        let ordered = (now_ms + length_ms, length_ms);
+        let before = self.shut.map(given);
+        self.shut = before
+            .filter(|before| before.0 > ordered.0)
+            .or(Some(ordered));
+    }
+
+    /// For how long any block shuts the key.
+    fn left_ms(&self, now_ms: u64) -> u64 {
+        let block = self.block.map(|block| (block.until_ms, block.length_ms));
+        let left_ms =
+            |(until_ms, length_ms): (u64, u64)| until_ms.saturating_sub(now_ms).min(length_ms);
+        let left_ms = |block: Option<(u64, u64)>| block.map_or(0, left_ms);
+        left_ms(block).max(left_ms(self.shut))
     }
 
     /// The block, until it is forgotten.
@@ -1523,13 +1572,52 @@ pub fn release(state: &mut Option<Limiter>, id: &[u8], now_ms: u64) -> bool {
         return false;
     };
     let mut held = limiter.held();
-    let leases = held.leases().unwrap();
+    let Some(leases) = held.leases() else {
+        assert_eq!(held.algorithm(), None);
+        return false;
+    };
     let released = leases.release(&[id], now_ms);
     assert!(released <= 1);
-    if released > 0 && leases.is_empty() {
+    if released > 0 && leases.is_empty() && !held.clear_usage(now_ms) {
         *state = None;
     }
     released > 0
+}
+
+/// Shuts a key by order, as RL.BLOCK does. Whether that has changed anything.
+pub fn order(state: &mut Option<Limiter>, length_ms: u64, now_ms: u64) -> bool {
+    let mut held = state.as_mut().map(Limiter::held);
+    let left = noted::order(held.as_mut(), length_ms, now_ms);
+    let is_changed = left.is_some();
+    match left {
+        None | Some(Left::Same) => {}
+        Some(Left::Nothing) => *state = None,
+        Some(Left::Other(limiter)) => *state = Some(limiter),
+    }
+    is_changed
+}
+
+/// The same, of a primary and by its effect of a replica.
+pub fn replicate_order(
+    primary: &mut Option<Limiter>,
+    replica: &mut Option<Limiter>,
+    step: &Step,
+) -> Result<(), String> {
+    let Some(length_ms) = step.order_ms else {
+        return Ok(());
+    };
+    let before = encoded(primary);
+    if !order(primary, length_ms, step.now_ms) {
+        let is_same = before == encoded(primary);
+        return is_same
+            .then_some(())
+            .ok_or("an order in silence".to_owned());
+    }
+    let sent = codec::encode_order(length_ms, step.now_ms);
+    match codec::decode(&sent) {
+        Some(Effect::Order { length_ms, now_ms }) if order(replica, length_ms, now_ms) => Ok(()),
+        other => Err(format!("{sent:?} is {other:?}")),
+    }
 }
 
 /// Makes of a replica what the primary's effect makes of it.
@@ -1595,6 +1683,12 @@ fn compare(steps: &[Step]) -> Result<(), String> {
                 "step {index}: {what}\n     got {got}\nexpected {expected}"
             ))
         };
+        if let Err(why) = replicate_order(&mut state, &mut replica, step) {
+            return differs("order", why, "a copy".to_owned());
+        }
+        if let Some(length_ms) = step.order_ms {
+            model.order(length_ms, step.now_ms);
+        }
         if step.release {
             let got = release(&mut state, &step.id, step.now_ms);
             release(&mut replica, &step.id, step.now_ms);
@@ -1695,6 +1789,20 @@ fn compare(steps: &[Step]) -> Result<(), String> {
         if block != expected_block {
             return differs("block", format!("{block:?}"), format!("{expected_block:?}"));
         }
+        let shut = held.shut(step.now_ms);
+        let shut = shut.map(|shut| (shut.until_ms, shut.length_ms));
+        let expected_shut = model.shut.filter(|(until_ms, _)| step.now_ms < *until_ms);
+        if shut != expected_shut {
+            return differs("shut", format!("{shut:?}"), format!("{expected_shut:?}"));
+        }
+        let open_ms = shut.map_or(0, |(until_ms, _)| until_ms);
+        if held.expires_ms() < open_ms {
+            return differs(
+                "TTL",
+                format!("{}", held.expires_ms()),
+                format!("{open_ms}"),
+            );
+        }
         // The key outlives its usage and its block, by no more than an eighth of the time from the first charge on, or a
         // second: unless the clock has stepped back, or nothing is used, or something for longer than time is counted.
         let forgotten_ms = block.map_or(0, |block| block.forgotten_at_ms() - step.now_ms);
@@ -1714,8 +1822,8 @@ fn compare(steps: &[Step]) -> Result<(), String> {
             // The calendar's windows are longer at times than they are about.
             let slack_ms = (longest_ms + longest_ms / 8).max(span_ms).max(8_000) / 8 + 1;
             // What was given back is told to other regions until its window is over.
-            let bounded =
-                step.region.is_some() || expires_ms <= unused_at_ms.max(latest_ms) + slack_ms;
+            let bounded = step.region.is_some()
+                || expires_ms <= unused_at_ms.max(latest_ms).max(open_ms) + slack_ms;
             if expires_ms <= unused_at_ms || !(bounded || latest_ms > step.now_ms) {
                 return differs("TTL", format!("{expires_ms}"), format!("{unused_at_ms}"));
             }
@@ -1742,7 +1850,8 @@ fn shrink(mut steps: Vec<Step>, fails: impl Fn(&[Step]) -> bool) -> Vec<Step> {
             fewer
         });
         let without_a_clause = (0..steps.len()).flat_map(|index| {
-            let simpler: [fn(&mut Step) -> bool; 6] = [
+            let simpler: [fn(&mut Step) -> bool; 7] = [
+                |step| step.order_ms.take().is_some(),
                 |step| step.at_ms.take().is_some(),
                 |step| step.min.take().is_some(),
                 |step| step.reserve_ms.take().is_some(),
@@ -1820,6 +1929,10 @@ fn story(steps: &[Step]) -> String {
                 line += &what;
             }
         };
+        add(
+            step.order_ms.is_some(),
+            format!(" after {:?}", step.order_ms),
+        );
         add(step.force, " FORCE".to_owned());
         add(step.stamp, " STAMP".to_owned());
         add(step.at_ms.is_some(), format!(" AT {:?}", step.at_ms));
@@ -2129,6 +2242,12 @@ mod several {
         let mut states: Vec<Option<Limiter>> = vec![None; 16];
         let mut models: Vec<Model> = vec![Model::default(); 16];
         for (index, call) in calls.iter().enumerate() {
+            for (key, step) in &call.steps {
+                step.order(&mut states[*key]);
+                if let Some(length_ms) = step.order_ms {
+                    models[*key].order(length_ms, step.now_ms);
+                }
+            }
             let steps: Vec<Step> = call.steps.iter().map(|(_, step)| step.clone()).collect();
             let wrong = |what: String| {
                 Err(format!(

@@ -29,7 +29,7 @@ fn peek(state: &mut Option<Limiter>, step: &Step, now_ms: u64) -> Decision {
     quoted.decision
 }
 
-/// Makes the call of a step. `None` where it is an error, or nothing that is answered.
+/// Makes the call of a step, of which the order is made. `None` where it is an error, or nothing that is answered.
 fn make(state: &mut Option<Limiter>, step: &Step) -> Option<quote::Quote> {
     if step.release {
         oracle::release(state, &step.id, step.now_ms);
@@ -46,6 +46,7 @@ const LONGEST_MS: u64 = MAX_TIME_MS - duration::MAX_MS;
 fn keeps_its_times(steps: &[Step]) -> Result<(), String> {
     let mut state: Option<Limiter> = None;
     for (index, step) in steps.iter().enumerate() {
+        step.order(&mut state);
         let Some(quoted) = make(&mut state, step) else {
             continue;
         };
@@ -96,8 +97,8 @@ fn keeps_its_times(steps: &[Step]) -> Result<(), String> {
             }
         }
         let is_blocked = state
-            .as_mut()
-            .is_some_and(|limiter| limiter.held().block(step.now_ms).is_some());
+            .as_ref()
+            .is_some_and(|limiter| limiter.notes().is_some());
         for (place, verdict) in decision.verdicts().iter().enumerate() {
             match verdict.retry {
                 Retry::After(_) if was_set_back && step.at_ms.is_some() => {}
@@ -142,6 +143,7 @@ fn keeps_its_times(steps: &[Step]) -> Result<(), String> {
 fn says_when_more_remains(steps: &[Step]) -> Result<(), String> {
     let mut state: Option<Limiter> = None;
     for (index, step) in steps.iter().enumerate() {
+        step.order(&mut state);
         let quoted = step.ask(&mut state);
         let nexts = quoted.and_then(|quoted| {
             let held = state.as_ref().map(|limiter| limiter.by_ref());
@@ -150,15 +152,16 @@ fn says_when_more_remains(steps: &[Step]) -> Result<(), String> {
         let Some(quoted) = make(&mut state, step) else {
             continue;
         };
-        let block = state
-            .as_ref()
-            .and_then(|limiter| limiter.block(step.now_ms));
-        if step.cost < 0 && block.is_some_and(|block| block.left_ms(step.now_ms) > 0) {
-            continue; // what is given back in a block says what will remain after it
+        let notes = state.as_ref().and_then(|limiter| limiter.notes());
+        let is_shut = notes.is_some_and(|notes| notes.left_ms(step.now_ms) > 0);
+        if is_shut && (step.cost < 0 || quoted.fits) {
+            continue; // what is given back or renewed in a block says what will remain after it
         }
+        // Asked by somebody who holds no lease.
         let nothing = Step {
             cost: 0,
             at_ms: None,
+            id: b"another".to_vec(),
             ..step.clone()
         };
         let last_ms = match step.windows.is_empty() {
@@ -207,7 +210,9 @@ fn locks_nobody_out(steps: &[Step]) -> Result<(), String> {
     let (mut longest_ttl_ms, mut longest_block_ms) = (0, 0);
     for (index, step) in steps.iter().enumerate() {
         longest_ttl_ms = longest_ttl_ms.max(step.limits[0].window_ms());
-        longest_block_ms = longest_block_ms.max(step.block_ms.iter().copied().max().unwrap_or(0));
+        let blocks = step.block_ms.iter().copied().chain(step.order_ms);
+        longest_block_ms = longest_block_ms.max(blocks.max().unwrap_or(0));
+        step.order(&mut state);
         let Some(quoted) = make(&mut state, step) else {
             continue;
         };
@@ -289,6 +294,7 @@ fn raising_a_limit_never_denies_what_would_have_been_allowed() {
             let mut random = Random(steps.len() as u64);
             let mut state: Option<Limiter> = None;
             for (index, step) in steps.iter().enumerate() {
+                step.order(&mut state);
                 let higher = step.of(raised(&mut random, algorithm, &step.limits));
                 if let (Ok(low), Ok(high)) = (step.ask(&mut state), higher.ask(&mut state)) {
                     // A block that a hit starts has every limit deny it.
@@ -312,6 +318,8 @@ fn replicates(steps: &[Step]) -> Result<(), String> {
     let mut random = Random(steps.len() as u64);
     let (mut primary, mut replica): (Option<Limiter>, Option<Limiter>) = (None, None);
     for (index, step) in steps.iter().enumerate() {
+        oracle::replicate_order(&mut primary, &mut replica, step)
+            .map_err(|why| format!("step {index}: {why}"))?;
         if let Some(quoted) = make(&mut primary, step) {
             oracle::replicate(&mut primary, &mut replica, step, quoted.change)
                 .map_err(|why| format!("step {index}: {why}"))?;

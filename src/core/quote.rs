@@ -498,7 +498,7 @@ impl Asked<'_> {
     #[inline(always)]
     fn quote<M: MeterForm>(&self, hit: &Hit, now_ms: u64, quote: &mut Quote) -> Result<(), Error> {
         let Some(held) = self.state else {
-            return Meters::<M>::quote(&[], None, self.others, hit, now_ms, quote);
+            return Meters::<M>::quote(&[], self.notes, self.others, hit, now_ms, quote);
         };
         if let Some(store) = M::of(held) {
             if let (Some(meter), [limit]) = (store.one(), hit.limits) {
@@ -553,9 +553,10 @@ impl<M: Meter> Meters<M> {
                 Self::reserve(meters, hit, reserve_ms, now_ms, quote)?;
             }
         }
-        // Refunds go on, and so does who holds a lease.
+        // What is given back goes on, and so does a lease that is renewed for no more than it holds.
+        let goes_on = hit.cost < 0 || (1..=own).contains(&hit.cost.unsigned_abs());
         let shut_ms = match notes {
-            Some(notes) if hit.cost >= 0 && own == 0 => notes.left_ms(now_ms),
+            Some(notes) if !goes_on => notes.left_ms(now_ms),
             _ => 0,
         };
         if shut_ms > 0 {

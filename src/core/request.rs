@@ -630,6 +630,18 @@ fn duration_of(words: &mut Words, what: &'static str) -> Result<u64, Error> {
     duration::parse(word).map_err(|why| Error::Duration { at, what, why })
 }
 
+/// The duration of a block by order; 0 lifts whatever block there is.
+///
+/// # Errors
+/// What is neither.
+pub fn block_duration(word: &[u8], at: usize) -> Result<u64, Error> {
+    let what = "duration, or 0 to lift a block";
+    match word {
+        b"0" => Ok(0),
+        _ => duration::parse(word).map_err(|why| Error::Duration { at, what, why }),
+    }
+}
+
 /// What the numbers of a limit are called: how much, and over which time.
 fn names(algorithm: Algorithm) -> (&'static str, &'static str) {
     match algorithm {

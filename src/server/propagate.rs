@@ -8,6 +8,7 @@
 //! RL.MERGE login:alice <parts>                  RL.APPLY login:alice <merge: parts, at 1700000000123>
 //! RL.RESET login:alice                          RL.APPLY login:alice <reset: until 1700000000123>
 //! RL.RELEASE jobs req-77                        RL.APPLY jobs <release: req-77 at 1700000000456>
+//! RL.BLOCK up:openai 30s                        RL.APPLY up:openai <order: 30 s, at 1700000000456>
 //! a block begins, a clock has stepped back      RL.APPLY login:alice <state>
 //! redis-cell's key is taken over                DEL login:alice, RL.APPLY login:alice <state>
 //! AOF rewrite, slot migration                   RL.APPLY login:alice <state>

@@ -6,8 +6,8 @@ mod arguments;
 #[cfg(feature = "probe")]
 use super::commands::probe;
 use super::commands::{
-    all, apply, bucket, deny, fixed, info, lease, node, peek, peek_all, policy, region, release,
-    sliding, stats, throttle,
+    all, apply, block, bucket, deny, fixed, info, lease, node, peek, peek_all, policy, region,
+    release, sliding, stats, throttle,
 };
 use super::config;
 use super::raw::{callback, keyed, Call, Command, KeySpec, Loading, ROOM};
@@ -105,6 +105,17 @@ fn table() -> Vec<Command> {
             complexity: c"O(M log N) where M is the number of ids and N the number of leases on the key.",
             keys: KeySpec::Updates(1),
             args: || vec![key(), several("id")],
+        },
+        Command {
+            name: "rl.block",
+            handler: keyed(block),
+            flags: WRITE,
+            categories: "write fast ratelimit",
+            arity: 3,
+            summary: c"Shuts a key for some time, whatever its limits say, or with 0 lifts any block. Returns what is left.",
+            complexity: c"O(N) where N is the number of leases on the key; O(1) without.",
+            keys: KeySpec::Updates(1),
+            args: || vec![key(), string("duration")],
         },
         Command {
             name: "rl.all",

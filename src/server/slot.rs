@@ -5,7 +5,7 @@ use super::propagate;
 use super::raw::{Call, Key};
 use super::regions;
 use crate::core::error::Error;
-use crate::core::limiter::{Form, Limiter, LimiterMut, LimiterRef};
+use crate::core::limiter::{Form, Left, Limiter, LimiterMut, LimiterRef};
 use crate::core::quote::{self, Change, Hit, Quote};
 
 /// An open key that holds a limiter or nothing. It borrows the limiter from the server for as long as the key is open.
@@ -105,12 +105,14 @@ impl<'key> Slot<'key> {
         self.held = Some(unsafe { data_type::held(value) });
     }
 
-    /// Holds no usage any more: the key goes, unless what it keeps besides has an end of its own.
-    pub fn empty(&mut self, now_ms: u64) {
-        match &mut self.held {
-            Some(Form::Noted(noted)) if noted.notes.left_ms(now_ms) > 0 => noted.limiter = None,
-            _ => self.delete(),
+    /// Holds what a change has left of it, and sees to the TTL.
+    pub fn leave(&mut self, left: Left) {
+        match left {
+            Left::Nothing => return self.delete(),
+            Left::Same => {}
+            Left::Other(limiter) => self.put(limiter),
         }
+        self.keep_ttl();
     }
 
     /// Deletes the key, and with it what it held.
@@ -138,6 +140,13 @@ impl<'key> Slot<'key> {
         let unused_at_ms = held.unused_at_ms();
         let ends_ms = self.key.expires_ms();
         if ends_ms.is_none_or(|ends_ms| ends_ms < unused_at_ms) {
+            self.key.expire_at(held.expires_ms());
+        }
+    }
+
+    /// Sets the TTL anew, also to an earlier time than it was.
+    pub fn renew_ttl(&mut self) {
+        if let Some(held) = &self.held {
             self.key.expire_at(held.expires_ms());
         }
     }

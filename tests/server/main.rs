@@ -18,6 +18,7 @@ mod support;
 mod all;
 mod all_oracle;
 mod block;
+mod block_by_order;
 mod calendar_windows;
 mod cl_throttle;
 mod clock;

@@ -649,6 +649,39 @@ fn leases_and_blocks_are_the_regions_own() {
 }
 
 #[test]
+fn a_block_by_order_is_the_regions_own() {
+    let servers = regions(2);
+    let [eu, us] = [&servers[0], &servers[1]];
+    eu.decide("RL.SLIDING shared 5 1h");
+    for key in ["shared", "alone"] {
+        assert!(eu.call(&format!("RL.BLOCK {key} 1h")).int() > 0);
+    }
+    carry(eu, us);
+    assert_eq!(us.call("EXISTS alone").int(), 0);
+    assert_eq!(us.decide("RL.SLIDING shared 5 1h COST 2").remaining, 2);
+    us.decide("RL.SLIDING alone 5 1h");
+    carry(us, eu);
+    // What others use is counted behind the block.
+    for (key, used) in [("shared", 3), ("alone", 1)] {
+        let line = format!("RL.SLIDING {key} 5 1h");
+        assert!(!eu.decide(&line).allowed, "{key} is shut");
+        let info = eu.call(&format!("RL.INFO {key}"));
+        assert_eq!(info.field("limits").array()[0].field("used").int(), used);
+        let digest = eu.digest_value(key);
+        eu.ok("DEBUG RELOAD");
+        assert_eq!(eu.digest_value(key), digest);
+        assert_eq!(eu.call(&format!("RL.BLOCK {key} 0")).int(), 0);
+        assert_eq!(eu.decide(&line).remaining, 4 - used);
+    }
+    assert!(eu.call("RL.BLOCK shared 1h").int() > 0);
+    assert_eq!(eu.call("RL.RESET shared").int(), 1);
+    assert!(
+        eu.decide("RL.SLIDING shared 5 1h").allowed,
+        "all is forgotten"
+    );
+}
+
+#[test]
 fn calendar_windows_are_shared_too() {
     let servers = regions(2);
     let [eu, us] = [&servers[0], &servers[1]];

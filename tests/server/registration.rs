@@ -12,7 +12,7 @@ struct Command {
     key: &'static str,
 }
 
-const COMMANDS: [Command; 5] = [
+const COMMANDS: [Command; 6] = [
     Command {
         name: "rl.fixed",
         arity: -4,
@@ -36,6 +36,14 @@ const COMMANDS: [Command; 5] = [
         writes: true,
         example: "RL.BUCKET user:3 5 1 30d FORCE",
         key: "user:3",
+    },
+    Command {
+        name: "rl.block",
+        arity: 3,
+        first_key: 1,
+        writes: true,
+        example: "RL.BLOCK user:6 30s",
+        key: "user:6",
     },
     Command {
         name: "rl.peek",
@@ -161,6 +169,7 @@ fn command_docs_describe_every_command_and_argument() {
             "rl.fixed" | "rl.sliding" => &["limit", "window", "cost", "force"],
             "rl.bucket" => &["capacity", "refill", "interval", "cost", "force"],
             "rl.peek" => &["fixed", "sliding", "bucket", "cost"],
+            "rl.block" => &["key", "duration"],
             _ => &[],
         };
         for word in expected {
@@ -321,6 +330,7 @@ fn internal_commands_are_in_no_category_that_an_application_is_given() {
         return; // there is no more to see: nothing of a module's is in any category
     }
     assert!(application.decide("RL.FIXED k 5 30d").allowed);
+    assert_eq!(application.call("RL.BLOCK shut 30s").int(), 30_000);
     let listed = |category: &str| -> Vec<String> {
         let names = server.call(&format!("ACL CAT {category}")).texts();
         names.iter().map(|name| name.to_lowercase()).collect()

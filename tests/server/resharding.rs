@@ -44,6 +44,8 @@ struct Tenant {
     jobs: BTreeSet<usize>,
     /// Calls that were admitted under the policy.
     admitted: i64,
+    /// Whether its last key is shut by order, which holds nothing else.
+    is_shut: bool,
 }
 
 impl Tenant {
@@ -54,6 +56,7 @@ impl Tenant {
             requests: 0,
             jobs: BTreeSet::new(),
             admitted: 0,
+            is_shut: false,
         }
     }
 
@@ -69,6 +72,10 @@ impl Tenant {
 
     fn keys(&self) -> [String; 3] {
         ["tokens", "requests", "jobs"].map(|name| format!("{}:{name}", self.tag))
+    }
+
+    fn shut(&self) -> String {
+        format!("{}:shut", self.tag)
     }
 
     fn all(&self, verb: &str, id: usize) -> String {
@@ -124,6 +131,19 @@ impl Tenant {
                     "{self:?}"
                 );
             }
+            4 => {
+                let shut = self.shut();
+                let is_shut = random.one_in(2);
+                let duration = if is_shut { "1d" } else { "0" };
+                let left = send(&shut, &format!("RL.BLOCK {shut} {duration}")).int();
+                assert_eq!(left > 0, is_shut, "{self:?}");
+                self.is_shut = is_shut;
+            }
+            5 => {
+                let shut = self.shut();
+                let reply = send(&shut, &format!("RL.BUCKET {shut} 5 5 1d COST 0"));
+                assert_eq!(reply.ints()[0], i64::from(!self.is_shut), "{self:?}");
+            }
             _ => {
                 let reply = send(&tokens, &self.all("RL.ALL", id));
                 let fits = [true, self.requests < REQUESTS, self.has_job_for(id)];
@@ -153,6 +173,8 @@ impl Tenant {
 
     /// Demands that the keys hold what they must.
     fn assert_holds(&self, client: &mut Client) {
+        let exists = ask(client, &self.shut(), &format!("EXISTS {}", self.shut()));
+        assert_eq!(exists.int(), i64::from(self.is_shut), "{self:?}");
         let keys = self.keys();
         let used = [self.tokens, self.requests];
         for (key, used) in keys.iter().zip(used) {

@@ -58,9 +58,14 @@ fn cost(random: &mut Random) -> String {
     }
 }
 
-/// One random call of what few callers say: of one key or of several, with leases, blocks, calendar windows, parts, turns
+/// One random call of what few callers say: of one key or of several, with leases, blocks of either kind, calendar windows, parts, turns
 /// and settlements of what was charged up to a minute before `now_ms`.
 pub fn rare_call(random: &mut Random, windows: &[&str], now_ms: i64) -> String {
+    if random.one_in(30) {
+        let key = ["k", "l", "b"][random.below(3)];
+        let duration = ["0", "3ms", "1s", "1h"][random.below(4)];
+        return format!("RL.BLOCK {key}:{} {duration}", random.below(9));
+    }
     if random.one_in(12) {
         return format!(
             "RL.RELEASE l:{} {} {}",

@@ -41,6 +41,7 @@ fn reachable(random: &mut Random, algorithm: Algorithm) -> (Option<Limiter>, Ste
     steps.truncate(random.index(steps.len()) + 1);
     let mut state = None;
     for step in &steps {
+        step.order(&mut state);
         let _ = step.make(&mut state);
     }
     (state, steps.pop().unwrap())
@@ -60,7 +61,7 @@ fn charge_of(step: &Step) -> Vec<u8> {
     step.effect(Change::Charge(cost))
 }
 
-/// A state, a charge of either version, or a release.
+/// A state, a charge of either version, a release or an order.
 fn payload(random: &mut Random) -> Vec<u8> {
     let algorithm = random.pick(&Algorithm::ALL);
     let (state, step) = reachable(random, algorithm);
@@ -71,6 +72,7 @@ fn payload(random: &mut Random) -> Vec<u8> {
         (_, 7) if algorithm == Algorithm::Lease => {
             encode_release(&[b"a", &step.id, b"an id of some length"], step.now_ms)
         }
+        (_, 8) => encode_order(random.pick(&[0, 1, HOUR_MS]), step.now_ms),
         _ => charge_of(&step),
     }
 }
@@ -147,12 +149,22 @@ fn use_accepted(random: &mut Random, bytes: &[u8]) -> bool {
             assert_eq!(encode_reset(reset_ms, now_ms), bytes);
             return true;
         }
+        Some(Effect::Order { length_ms, now_ms }) => {
+            assert_eq!(encode_order(length_ms, now_ms), bytes);
+            let algorithm = random.pick(&Algorithm::ALL);
+            let mut state = reachable(random, algorithm).0;
+            oracle::order(&mut state, length_ms, now_ms);
+            (state, Limits::new())
+        }
         Some(Effect::Release { ids, now_ms }) => {
             let ids: Vec<&[u8]> = ids.iter().map(|id| &**id).collect();
             assert_eq!(encode_release(&ids, now_ms), bytes);
             let mut state = reachable(random, Algorithm::Lease).0;
             if let Some(limiter) = &mut state {
-                limiter.held().leases().unwrap().release(&ids, now_ms);
+                let mut held = limiter.held();
+                if let Some(leases) = held.leases() {
+                    leases.release(&ids, now_ms);
+                }
             }
             (state, Limits::new())
         }
@@ -1111,6 +1123,14 @@ fn second_states() -> Golden {
         bytes_of(&state.unwrap())
     };
     let sliding = [hour(100)];
+    let short = Hit {
+        log_size: 8,
+        ..Hit::new(Algorithm::Sliding, &sliding, 1)
+    };
+    let shut = |mut state: Option<Limiter>| {
+        oracle::order(&mut state, 30_000, NOW_MS + 4_000);
+        bytes_of(&state.unwrap())
+    };
     vec![
         (
             2,
@@ -1152,19 +1172,25 @@ fn second_states() -> Golden {
             2,
             "blocked-sliding-state",
             "a sliding window in its second block",
-            blocked(
-                &Hit {
-                    log_size: 8,
-                    ..Hit::new(Algorithm::Sliding, &sliding, 1)
-                },
-                2,
-            ),
+            blocked(&short, 2),
         ),
         (
             2,
             "blocked-dated-state",
             "a calendar month and a day, in a block that the month began",
             blocked(&calendar, 1),
+        ),
+        (
+            2,
+            "shut-state",
+            "shut by order, and nothing used",
+            shut(None),
+        ),
+        (
+            2,
+            "shut-blocked-state",
+            "a sliding window in a block that it began, and shut by order besides",
+            shut(decode_state(&blocked(&short, 1))),
         ),
     ]
 }
@@ -1273,6 +1299,12 @@ fn second_effects() -> Golden {
             "release",
             "two leases given back",
             encode_release(&[b"req-77", b"\0"], NOW_MS),
+        ),
+        (
+            2,
+            "order",
+            "shut for half a minute",
+            encode_order(30_000, NOW_MS),
         ),
     ]
 }
@@ -1478,6 +1510,7 @@ fn golden_payloads_are_written_and_read_as_ever() {
                 payload,
             } => encode_merge(&encode_parts(&payload), setting, own),
             Effect::Reset { now_ms, reset_ms } => encode_reset(reset_ms, now_ms),
+            Effect::Order { length_ms, now_ms } => encode_order(length_ms, now_ms),
             Effect::Charge(charge) => {
                 assert!(!charge.drops_unnamed);
                 encode_charge(&charge.hit(&charge.rare()), charge.cost, charge.now_ms).to_vec()

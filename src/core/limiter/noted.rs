@@ -4,7 +4,7 @@
 //! none is one of the other forms, and pays for none of this.
 
 use super::block::{Block, Shut};
-use super::{Limiter, Readings, State};
+use super::{Form, Left, Limiter, LimiterMut, Readings, State};
 use crate::core::algorithm::meter::Allocations;
 use crate::core::limit::Algorithm;
 
@@ -47,7 +47,49 @@ impl Noted {
     }
 }
 
+/// Shuts a key by order for so long from now on, unless an earlier order does so for longer; 0 lifts whatever block there is.
+/// `held` is `None` where there is no key. What that leaves of the key; `None` where it changes nothing.
+pub fn order(held: Option<&mut LimiterMut<'_>>, length_ms: u64, now_ms: u64) -> Option<Left> {
+    match held {
+        Some(Form::Noted(noted)) => {
+            let before = (noted.notes.block, noted.notes.shut);
+            noted.notes.order(length_ms, now_ms);
+            let left = match (noted.notes.is_empty(), &noted.limiter) {
+                (false, _) => Left::Same,
+                (true, Some(limiter)) => Left::Other(limiter.clone()),
+                (true, None) => Left::Nothing,
+            };
+            (before != (noted.notes.block, noted.notes.shut)).then_some(left)
+        }
+        _ if length_ms == 0 => None,
+        held => {
+            let mut noted = Noted::of(held.map(|held| held.to_limiter()));
+            noted.notes.order(length_ms, now_ms);
+            Some(Left::Other(Limiter::Noted(Box::new(noted))))
+        }
+    }
+}
+
 impl Notes {
+    fn order(&mut self, length_ms: u64, now_ms: u64) {
+        if length_ms == 0 {
+            (self.block, self.shut) = (None, None);
+            return;
+        }
+        let until_ms = now_ms + length_ms;
+        let ordered = Shut {
+            until_ms,
+            length_ms,
+        };
+        let mut shut = self.shut.unwrap_or(ordered);
+        shut.rewind(now_ms);
+        self.shut = Some(if shut.until_ms > until_ms {
+            shut
+        } else {
+            ordered
+        });
+    }
+
     /// Whether nothing is noted.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()

@@ -1,7 +1,7 @@
 //! A limiter that several regions share.
 
 use super::packed::Store;
-use super::{Form, Limiter, LimiterMut, LimiterRef, Meters, Readings, State};
+use super::{Form, Left, Limiter, LimiterMut, LimiterRef, Meters, Readings, State};
 use crate::core::algorithm::bucket::Stamped;
 use crate::core::algorithm::fixed::Dated;
 use crate::core::algorithm::joint::bucket::{BucketPart, JointBucket};
@@ -483,17 +483,6 @@ pub fn merge(
     received.news &= !regional.is_unused(setting.now_ms); // or there would be a key of which nothing counts
     let limiter = received.news.then(|| Limiter::Regional(regional.into()));
     Ok((limiter, received))
-}
-
-/// What a reset leaves of a key.
-#[derive(Debug)]
-pub enum Left {
-    /// Nothing: the key goes.
-    Nothing,
-    /// The same, changed in place.
-    Same,
-    /// This.
-    Other(Limiter),
 }
 
 /// Forgets what was used until `reset_ms`, and any block.

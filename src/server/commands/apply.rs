@@ -37,6 +37,9 @@ pub fn apply(call: &Call, keys: &mut Keys) -> Result<(), Error> {
             slot.reset(reset_ms, now_ms);
             slot.note_change(now_ms);
         }
+        Effect::Order { length_ms, now_ms } => {
+            slot.order(length_ms, now_ms);
+        }
         Effect::Release { ids, now_ms } => {
             let ids: Vec<&[u8]> = ids.iter().map(|id| &**id).collect();
             slot.release(&ids, now_ms)?;

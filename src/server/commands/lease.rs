@@ -53,7 +53,9 @@ impl Slot<'_> {
         };
         let released = leases.release(ids, now_ms);
         if released > 0 && leases.is_empty() {
-            self.empty(now_ms);
+            if !held.clear_usage(now_ms) {
+                self.delete();
+            }
         } else if released > 0 {
             self.keep_ttl();
         }

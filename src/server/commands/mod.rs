@@ -2,6 +2,7 @@
 
 mod all;
 mod apply;
+mod block;
 pub mod deny;
 mod hit;
 mod info;
@@ -18,6 +19,7 @@ mod throttle;
 
 pub use all::{all, peek_all};
 pub use apply::apply;
+pub use block::block;
 pub use hit::{bucket, fixed, lease, sliding};
 pub use info::info;
 pub use lease::release;

@@ -5,7 +5,7 @@ use super::KEY;
 use crate::core::codec;
 use crate::core::error::Error;
 use crate::core::limit::MAX_TIME_MS;
-use crate::core::limiter::regional::{self, Left, Merging, Payload};
+use crate::core::limiter::regional::{self, Merging, Payload};
 use crate::core::limiter::LimiterMut;
 use crate::core::region::origin::Region;
 use crate::core::region::ring::{Cursor, Place};
@@ -351,14 +351,8 @@ impl Slot<'_> {
         let left = self
             .held_mut()
             .map(|held: &mut LimiterMut| regional::reset(held, reset_ms, now_ms));
-        match left {
-            None => {}
-            Some(Left::Nothing) => self.delete(),
-            Some(Left::Same) => self.keep_ttl(),
-            Some(Left::Other(limiter)) => {
-                self.put(limiter);
-                self.keep_ttl();
-            }
+        if let Some(left) = left {
+            self.leave(left);
         }
     }
 }

@@ -3,7 +3,8 @@
 use super::super::{hit, Rare};
 use super::*;
 use crate::core::limit::Limit;
-use crate::core::limiter::regional::{merge, reset, Left, Merging, Payload};
+use crate::core::limiter::regional::{merge, reset, Merging, Payload};
+use crate::core::limiter::Left;
 
 /// The first millisecond of an hour and of two turns, neither of which is the region's.
 const NOW_MS: u64 = 7_200_000;
