@@ -232,6 +232,16 @@ class Limiter(_Limiter):
             self._blocked.forget(full)
         return int(self.link.ask(["DEL", full], full, self.plan.reach.timeout_s)) == 1
 
+    def block(self, key: str, duration: str) -> int:
+        """Shuts the key for so long, whatever its limits say; ``"0"`` lifts any block. Milliseconds until it opens.
+
+        :param duration: such as ``"30s"``, what a provider's ``Retry-After`` says
+        """
+        full = self.plan.key(key)
+        if self._blocked:
+            self._blocked.forget(full)
+        return int(self.link.ask(["RL.BLOCK", full, duration], full, self.plan.reach.timeout_s))
+
     def close(self) -> None:
         """Closes the connections of all limiters of this client. A later call opens new ones."""
         self.link.close()
@@ -372,6 +382,12 @@ class AsyncLimiter(_Limiter):
         if self._blocked:
             self._blocked.forget(full)
         return int(await self.link.ask(["DEL", full], full, self.plan.reach.timeout_s)) == 1
+
+    async def block(self, key: str, duration: str) -> int:
+        full = self.plan.key(key)
+        if self._blocked:
+            self._blocked.forget(full)
+        return int(await self.link.ask(["RL.BLOCK", full, duration], full, self.plan.reach.timeout_s))
 
     async def aclose(self) -> None:
         """Closes the connection of all limiters of this client. A later call opens a new one."""

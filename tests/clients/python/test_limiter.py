@@ -61,6 +61,9 @@ class Sync(unittest.TestCase):
             api = Limiter(client, prefix="py", **PATIENT)
             self.assertEqual([api.hit("five").allowed for _ in range(6)], [True] * 5 + [False])
             self.assertEqual((api.reset("five"), api.reset("five"), api.peek("five").remaining), (True, False, 4))
+            self.assertEqual((api.block("shut", "1h"), api.hit("shut").allowed), (3_600_000, False))
+            self.assertEqual((api.block("shut", "0"), api.hit("shut").remaining), (0, 4))
+            self.assertTrue(api.reset("shut"))
 
     def test_on_a_cluster_several_keys_are_one_command_and_no_node_is_asked_where_they_are(self):
         cluster = RedisCluster(host="127.0.0.1", port=CLUSTER_PORT)
@@ -193,6 +196,9 @@ class Asyncio(unittest.IsolatedAsyncioTestCase):
             api = AsyncLimiter(client, prefix="py-async", **PATIENT)
             self.assertEqual([(await api.hit("five")).allowed for _ in range(6)], [True] * 5 + [False])
             self.assertEqual((await api.reset("five"), (await api.peek("five")).remaining), (True, 4))
+            self.assertEqual((await api.block("shut", "1h"), (await api.hit("shut")).allowed), (3_600_000, False))
+            self.assertEqual((await api.block("shut", "0"), (await api.hit("shut")).remaining), (0, 4))
+            self.assertTrue(await api.reset("shut"))
 
     async def test_on_a_cluster_several_keys_are_one_command_and_no_node_is_asked_where_they_are(self):
         cluster = AsyncRedisCluster(host="127.0.0.1", port=CLUSTER_PORT)
