@@ -35,6 +35,7 @@ use ratelimit::core::node::policy::{self, Policies, Policy, Setting, Temporary};
 use ratelimit::core::node::stats::{self, Outcome, Stats};
 use ratelimit::core::node::{encode_rename, Bounds as NodeBounds, Node, Part, Sender};
 use ratelimit::core::quote::regional::Here;
+use ratelimit::core::quote::shadow;
 use ratelimit::core::quote::{self, Change, Hit, Quote, Rare, Windows};
 use ratelimit::core::region::origin::Region;
 use ratelimit::core::request::{self, Clause, Options, Request, Verb};
@@ -284,6 +285,7 @@ impl Call {
                 reserve_ms: self.reserve_ms,
                 block_ms: &self.block_ms,
                 is_shadow: false,
+                tried: None,
                 id: &self.id,
                 drops_unnamed: false,
                 here: None,
@@ -570,6 +572,20 @@ fn payloads() {
                 match apply(&mut state, &charge) {
                     Err(_) => assert_eq!(state, before, "a refused charge changes nothing"),
                     Ok(()) => assert_state_holds(random, &state.expect("it was charged")),
+                }
+            }
+            Some(Effect::Shadow(charge)) => {
+                let rare = charge.rare();
+                let (hit, now_ms) = (charge.hit(&rare), charge.now_ms);
+                let again = codec::encode_shadow(&hit, charge.cost, now_ms);
+                assert_eq!(again, payload, "a shadow's charge has one encoding");
+                let Some(mut state) = state(random) else {
+                    return;
+                };
+                let held = &mut state.held();
+                if shadow::quote(held, &hit, now_ms).is_ok() {
+                    let noted = shadow::commit(held, &hit, charge.change(), now_ms).unwrap();
+                    assert_state_holds(random, &noted.unwrap_or(state));
                 }
             }
             Some(Effect::Merge {

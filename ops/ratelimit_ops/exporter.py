@@ -43,6 +43,7 @@ COUNTERS = {
         "Hits with a POLICY name, by the name, its policy's algorithm ('' where it has none) and what became of them.",
         ["policy", "algorithm", "outcome"],
     ),
+    "ratelimit_shadow_denied": ("Hits with a POLICY name that were allowed, and that a shadow would have denied.", ["policy"]),
     "ratelimit_algorithm_hits": ("All hits, with a name or without, by algorithm.", ["algorithm", "outcome"]),
     "ratelimit_command_calls": ("Calls of the module's commands.", ["command"]),
     "ratelimit_command_failed": ("Calls that were answered by an error.", ["command"]),
@@ -64,7 +65,7 @@ GAUGES = {
     "ratelimit_replica_heard_seconds": ("Of a replica that is connected: how long ago its primary sent something.", []),
     "ratelimit_replica_lag_seconds": ("Of a primary: how long ago each replica said how far it is.", ["replica"]),
     "ratelimit_policies": ("Policies.", []),
-    "ratelimit_policies_fingerprint": ("Always 1: the fingerprint of the lasting policies.", ["fingerprint"]),
+    "ratelimit_policies_fingerprint": ("Always 1: the fingerprint of the lasting policies and shadows.", ["fingerprint"]),
     "ratelimit_deny_list_entries": ("Entries of a deny list.", ["list"]),
     "ratelimit_deny_list_fingerprint": ("Always 1: the fingerprint of what a deny list holds for good.", ["list", "fingerprint"]),
     "ratelimit_deny_list_changed_timestamp_seconds": ("When what it holds last changed.", ["list"]),
@@ -157,9 +158,12 @@ class Collector:
     def add(self, samples, server, overview, policies, notes):
         """One server's samples."""
         for name in self.names.choose(server, overview.names, policies):
-            algorithm = policies[name].in_force[0] if name in policies else ""
+            in_force = policies[name].in_force if name in policies else None
+            algorithm = in_force[0] if in_force else ""
             for outcome, count in zip(OUTCOMES, overview.names[name]):
                 samples.add("ratelimit_hits", count, server, name, algorithm, outcome)
+            if name in overview.shadow_denied:
+                samples.add("ratelimit_shadow_denied", overview.shadow_denied[name], server, name)
         samples.add("ratelimit_names_left_out", len(overview.names) - len(self.names.kept[server]), server)
         for algorithm, counts in overview.algorithms.items():
             for outcome, count in zip(OUTCOMES, counts):

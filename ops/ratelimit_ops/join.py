@@ -63,6 +63,12 @@ def copy_policies(source, target):
                 temporary += 1
         elif had and had.temporary != policy.temporary:
             differ.append(f"the policy {fit(name, 60)} is {spelled(had.temporary)} for a while there, and {spelled(policy.temporary)} at the source")
+        if policy.shadow and (had is None or not had.shadow):
+            ttl = [] if policy.shadow_left_ms is None else left.words(policy.shadow_left_ms)
+            if ttl is not None:
+                commands.append(["RL.POLICY", "SHADOW", name, *policy.shadow, *ttl])
+        elif had and had.shadow != policy.shadow:
+            differ.append(f"the shadow of {fit(name, 60)} is {spelled(had.shadow)} there, and {spelled(policy.shadow)} at the source")
     for start in range(0, len(commands), CHUNK):
         checked(target.pipeline(commands[start : start + CHUNK]))
     return len({command[2] for command in commands}), temporary, differ

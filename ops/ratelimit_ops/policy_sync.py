@@ -7,9 +7,12 @@ The file is TOML; each policy is one line, with the words that RL.POLICY SET tak
   api = "fixed 1000 1m"
   "api:acme" = "fixed 10000 1m"
 
-Everything is checked first, by the servers themselves, and nothing is changed on any of them unless all agree. Then each
-gets what differs in one transaction: no hit meets half of it. Policies that the file does not have are deleted. Those with
-a TTL, for an incident's hour, are left alone, unless the lasting policy of their name changes.
+  [shadows]
+  api = "fixed 500 1m"
+
+Shadows are tried and counted beside the policy of their name, and never bind. Everything is checked first, by the servers themselves, and nothing is changed on any of them unless all agree. Then each
+gets what differs in one transaction: no hit meets half of it. Policies and shadows that the file does not have are deleted.
+Those with a TTL, for an incident's hour, are left alone, unless the lasting policy of their name changes.
 """
 
 import argparse
@@ -28,6 +31,7 @@ from .servers.text import printable
 EXIT_FAILED, EXIT_WRONG, EXIT_DIFFERS = 1, 2, 3
 MAX_FILE_BYTES = 8 << 20
 MAX_NAME_BYTES = 128
+TABLES = {"policies": policies.SET, "shadows": policies.SHADOW}
 SLOTS = 16384
 
 EPILOG = f"""\
@@ -46,7 +50,7 @@ class Wrong(Exception):
 
 
 def read_file(path):
-    """{name: words, in the server's spelling}"""
+    """{(name, how it is set): words, in the server's spelling}"""
     try:
         with (open(sys.stdin.fileno(), "rb", closefd=False) if path == "-" else open(path, "rb")) as file:
             data = file.read(MAX_FILE_BYTES + 1)
@@ -58,11 +62,17 @@ def read_file(path):
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Wrong(f"not TOML: {printable(str(error))}") from error
     for name in document:
-        if name != "policies":
-            raise Wrong(f"{printable(name)}: unexpected; policies stand under [policies]")
-    table = document.get("policies", {})
-    if not isinstance(table, dict):
-        raise Wrong("policies: not a table: begin it by a line [policies]")
+        if name not in TABLES:
+            raise Wrong(f"{printable(name)}: unexpected; policies stand under [policies], and what is tried under [shadows]")
+    found = {}
+    for table, how in TABLES.items():
+        if not isinstance(document.get(table, {}), dict):
+            raise Wrong(f"{table}: not a table: begin it by a line [{table}]")
+        found |= read_table(document.get(table, {}), how)
+    return found
+
+
+def read_table(table, how):
     found = {}
     for name, text in table.items():
         if not isinstance(text, str) or not text.split():
@@ -72,10 +82,12 @@ def read_file(path):
         words = policies.canonical(text.split())
         if words[0] not in policies.WORDS_PER_LIMIT:
             raise Wrong(f"{printable(name)}: {printable(words[0])} is none of {', '.join(policies.WORDS_PER_LIMIT)}")
+        if how == policies.SHADOW and words[0] == "lease":
+            raise Wrong(f"{printable(name)}: a lease has no shadow")
         for word in words[1:]:
             if not "0" <= word[0] <= "9":  # an option of a hit's is none of a policy's
                 raise Wrong(f"{printable(name)}: {printable(word)} is neither a number nor a duration")
-        found[name] = words
+        found[name, how] = words
     return found
 
 
@@ -109,7 +121,7 @@ def check(node, wanted):
     for algorithm, *limits in wanted.values():
         tail = ["id"] if algorithm == "lease" else []
         commands.append(["RL.PEEK", algorithm, key, *limits, *tail])
-    for (name, words), reply in zip(wanted.items(), node.pipeline(commands) if commands else []):
+    for ((name, _), words), reply in zip(wanted.items(), node.pipeline(commands) if commands else []):
         if not isinstance(reply, Refused):
             continue
         text = str(reply)
@@ -126,11 +138,12 @@ class Plan:
     def __init__(self, node, wanted):
         self.node, self.wanted = node, wanted
         self.has = reading.policies(node)
-        lasting = {name: policy.lasting for name, policy in self.has.items() if policy.lasting}
-        self.deleted = {name: words for name, words in lasting.items() if name not in wanted}
-        self.changed = {
-            name: (lasting.get(name), words) for name, words in wanted.items() if lasting.get(name) != words
-        }
+        lasting = {(name, policies.SET): policy.lasting for name, policy in self.has.items() if policy.lasting}
+        for name, policy in self.has.items():
+            if policy.shadow and policy.shadow_left_ms is None:
+                lasting[name, policies.SHADOW] = policy.shadow
+        self.deleted = {one: words for one, words in lasting.items() if one not in wanted}
+        self.changed = {one: (lasting.get(one), words) for one, words in wanted.items() if lasting.get(one) != words}
 
     def __bool__(self):
         return bool(self.deleted or self.changed)
@@ -140,26 +153,32 @@ class Plan:
             bound = int(self.node.call("CONFIG", "GET", "ratelimit.policies")["ratelimit.policies"])
         except (Refused, KeyError, TypeError, ValueError):
             return  # not for everybody to know: then the server says so in the transaction
-        new = sum(1 for name in self.changed if name not in self.has)
-        count = len(self.has) - len(self.deleted) + new
+        new = {name for name, _ in self.changed if name not in self.has}
+        gone = {name for name, _ in self.deleted} - {name for name, _ in self.wanted}
+        count = len(self.has) - len(gone) + len(new)
         if new and count > bound:
             raise Wrong(f"{count} policies are more than {self.node.name} takes (ratelimit.policies is {bound})")
 
     def lines(self):
-        rows = [("-", name, " ".join(words)) for name, words in self.deleted.items()]
-        for name, (old, new) in self.changed.items():
-            rows.append(("~" if old else "+", name, " ".join([*old, "->", *new] if old else new)))
+        rows = [("-", *one, " ".join(words)) for one, words in self.deleted.items()]
+        for one, (old, new) in self.changed.items():
+            rows.append(("~" if old else "+", *one, " ".join([*old, "->", *new] if old else new)))
+        rows = [(sign, name, f"shadow {text}" if how == policies.SHADOW else text) for sign, name, how, text in rows]
         return [f"  {sign} {printable(name):<24} {printable(text)}" for sign, name, text in sorted(rows, key=lambda row: row[1])]
 
     def apply(self):
-        doomed = list(self.deleted)
+        doomed = [name for name, how in self.deleted if how == policies.SET]
         # What counts with one algorithm cannot be set to another: it is deleted first, in the same transaction.
-        for name, (_, new) in self.changed.items():
+        for (name, how), (_, new) in self.changed.items():
             policy = self.has.get(name)
-            if policy and any(words and words[0] != new[0] for words in policy[:2]):
+            if policy and how == policies.SET and any(words and words[0] != new[0] for words in policy[:2]):
                 doomed.append(name)
         commands = [["RL.POLICY", "DEL", *doomed]] if doomed else []
-        commands += [["RL.POLICY", "SET", name, *new] for name, (_, new) in self.changed.items()]
+        shadows = [name for name, how in self.deleted if how == policies.SHADOW and name not in doomed]
+        commands += [["RL.POLICY", "SHADOW", name, "OFF"] for name in shadows]
+        # (With its policy, a shadow is deleted too.)
+        wanted = [one for one in self.wanted if one in self.changed or one[0] in doomed]
+        commands += [["RL.POLICY", how, name, *self.wanted[name, how]] for name, how in wanted]
         *queued, done = self.node.pipeline([["MULTI"], *commands, ["EXEC"]])
         for reply in [*queued, *(done if isinstance(done, list) else [done])]:
             if isinstance(reply, Refused):
@@ -204,7 +223,9 @@ def sync(fleet, wanted, is_diff):
         done.append(plan.node.name)
     for plan in plans:
         named(plan.node, plan.verify)
-    print(f"{len(wanted)} policies, fingerprint {policies.fingerprint(wanted)}, on {', '.join(node.name for node in nodes)}")
+    count = sum(how == policies.SET for _, how in wanted)
+    shadows = f" and {len(wanted) - count} shadows" if count < len(wanted) else ""
+    print(f"{count} policies{shadows}, fingerprint {policies.fingerprint(wanted)}, on {', '.join(node.name for node in nodes)}")
     return 0
 
 

@@ -212,6 +212,7 @@ def frame(title, before, now, width, height):
             ("MOST DENIED", "most_denied"),
             ("MOST ALLOWED", "most_allowed"),
             ("MOST DENY-LISTED", "most_deny_listed"),
+            ("MOST SHADOW-DENIED", "most_shadow_denied"),
         )
     ]
     shares = share(room - 2 * len(who), [len(policies), *(len(found) for _, found in who)])

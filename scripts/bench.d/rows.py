@@ -53,6 +53,8 @@ def lua(script, keys, *args):
 
 
 POLICY_SET = words("RL.POLICY SET bench FIXED 1000000 1h")
+SHADOW_SET = words("RL.POLICY SHADOW tried FIXED 1000000 1h")
+SHADOW_NONE = words("RL.POLICY SHADOW none FIXED 0 1h")
 # A list of real size: 500,000 addresses and 10,000 ranges, in calls of a thousand.
 ADDRESSES = [f"{10 + i // 62500}.{i // 250 % 250}.{i % 250}.7" for i in range(500_000)]
 RANGES = [f"{100 + i // 250}.{i % 250}.0.0/{16 + i % 9}" for i in range(10_000)]
@@ -122,6 +124,10 @@ ROWS = (
         fill=(SLIDING_FULL,), log="burst", bound=2.0, empty="RL.EMPTY, 5 words", writes=False),
     Row("RL.FIXED allowed, POLICY", words("RL.FIXED KEY 5 1h POLICY bench"), "native", allowed=1,
         setup=(POLICY_SET,), empty="RL.EMPTY, 6 words"),
+    Row("RL.FIXED allowed, a shadow allows", words("RL.FIXED KEY 1000000 1h POLICY tried"), "native", allowed=1,
+        setup=(SHADOW_SET,), empty="RL.EMPTY, 6 words"),
+    Row("RL.FIXED allowed, a shadow denies", words("RL.FIXED KEY 1000000 1h POLICY none"), "native", allowed=1,
+        setup=(SHADOW_NONE,), empty="RL.EMPTY, 6 words"),
     Row("RL.FIXED allowed, a name's statistics", words("RL.FIXED KEY 1000000 1h POLICY nameless"), "native", allowed=1,
         empty="RL.EMPTY, 6 words"),
     Row("RL.FIXED allowed, DENY one address", words("RL.FIXED KEY 1000000 1h DENY bench 192.0.2.1"), "native",

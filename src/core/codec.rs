@@ -6,6 +6,7 @@
 //! version 2    2  form  state                        a form that is not plain, or more windows
 //!              10aaffff  charge                      an effect; aa: the algorithm, ffff: what follows
 //!              11aaffff  more  charge                the same, with a second byte of what follows
+//! shadow       9  charge                             of limits that are tried on a key; one of the second version
 //! release      3  now_ms  count  id*                 leases that are given back
 //! merge        4  now_ms  debt_ms  log-size  own-region  parts     another region's, behind what the merge goes by
 //! reset        5  now_ms  reset_ms                   for all regions
@@ -21,9 +22,10 @@
 //!     stamped          as bucket  since_ms
 //!     reserved         as stamped  tokens  fraction  ahead_ms  stamp_ms  cost               promised; the last place
 //!     blocked (6)      block  form  state
-//!     noted (8)        flags  [block]  [shut]  [form  state]                 anything but a block and what has been used
+//!     noted (8)        flags  [block]  [shut]  [shadow]  [form  state]       anything but a block and what has been used
 //!     block            until_ms  length_ms  strikes
 //!     shut             until_ms  length_ms
+//!     shadow           form  state
 //!     regional         reset_ms  remembers_ms  algorithm  shared                     see codec/regional.rs
 //! charge       now_ms  [cost(zigzag)]  [log-size]  [count]  limits  [at_ms]  [id]  [(start_ms  end_ms)*]  [region]  [acts_ms  stamp_ms]
 //! limit        limit  [refill]  window_ms, or 0 and a calendar window's text ([`Limit::write`])
@@ -57,7 +59,7 @@ use super::limiter::block::{Block, Shut};
 use super::limiter::form::{each, each_form, forms};
 use super::limiter::packed::{MaybePacked, Pack, Store};
 use super::limiter::regional::{Merging, Payload, Regional};
-use super::limiter::{Form, Limiter, LimiterRef, Meters, Noted, Notes};
+use super::limiter::{Form, Limiter, LimiterRef, Meters, Noted, Notes, Shadow};
 use super::quote::regional::Here;
 use super::quote::{Change, Hit, Rare, Windows};
 use super::region::origin::Region;
@@ -77,10 +79,12 @@ const MERGE: u8 = 4;
 const RESET: u8 = 5;
 const PARTS: u8 = 6;
 const ORDER: u8 = 7;
+const SHADOW: u8 = 9;
 /// The form of a key that notes something else than a block, or has not been used.
 const NOTED: u8 = 8;
 const HAS_BLOCK: u8 = 1;
 const HAS_SHUT: u8 = 2;
+const HAS_SHADOW: u8 = 8;
 const HAS_USAGE: u8 = 16;
 /// What a key of the form [`Form::Noted`] has, where its code says it.
 const BLOCKED: u8 = HAS_BLOCK | HAS_USAGE;
@@ -194,6 +198,8 @@ pub enum Effect {
     State(Limiter),
     /// This was charged.
     Charge(Charge),
+    /// This was charged to the meters of limits that are tried.
+    Shadow(Charge),
     /// Another region has sent this.
     Merge {
         /// What the merge goes by.
@@ -451,6 +457,14 @@ pub fn decode(bytes: &[u8]) -> Option<Effect> {
             now_ms: source.at_most(MAX_TIME_MS)?,
             length_ms: source.at_most(duration::MAX_MS)?,
         },
+        SHADOW => {
+            let head = source.byte().filter(|head| head & EFFECT != 0)?;
+            let charge = source.charge(head)?;
+            if charge.algorithm == Algorithm::Lease || charge.here.is_some() {
+                return None;
+            }
+            Effect::Shadow(charge)
+        }
         head if head & EFFECT != 0 => Effect::Charge(source.charge(head)?),
         _ => return None,
     };
@@ -500,6 +514,13 @@ pub fn encode_merge(parts: &[u8], setting: Merging, own: Region) -> Vec<u8> {
     }
     own.write(&mut out);
     out.extend_from_slice(parts);
+    out
+}
+
+/// The bytes of a charge to the meters of limits that are tried.
+pub fn encode_shadow(hit: &Hit, cost: i64, now_ms: u64) -> Vec<u8> {
+    let mut out = vec![SHADOW];
+    out.extend_from_slice(&encode_charge(hit, cost, now_ms));
     out
 }
 
@@ -563,10 +584,15 @@ impl<M: Pack + Encoding + Debug + Eq + 'static> Encoding for MaybePacked<M> {
 
 /// What a key has that notes something, as bits.
 fn flags(noted: &Noted) -> u8 {
-    let Notes { block, shut } = &noted.notes;
+    let Notes {
+        block,
+        shut,
+        shadow,
+    } = &noted.notes;
     let flag = |is: bool, flag: u8| if is { flag } else { 0 };
     flag(block.is_some(), HAS_BLOCK)
         | flag(shut.is_some(), HAS_SHUT)
+        | flag(shadow.0.is_some(), HAS_SHADOW)
         | flag(noted.limiter.is_some(), HAS_USAGE)
 }
 
@@ -576,13 +602,20 @@ impl Encoding for Noted {
         if flags != BLOCKED {
             out.push(flags);
         }
-        let Notes { block, shut } = &self.notes;
+        let Notes {
+            block,
+            shut,
+            shadow,
+        } = &self.notes;
         if let Some(block) = block {
             write_shut(block.shut(), out);
             varint::write(out, u64::from(block.strikes.get()));
         }
         if let Some(shut) = shut {
             write_shut(*shut, out);
+        }
+        if let Some(shadow) = &shadow.0 {
+            write_form(shadow.by_ref(), out);
         }
         if let Some(limiter) = &self.limiter {
             write_form(limiter.by_ref(), out);
@@ -871,7 +904,7 @@ impl Source<'_> {
 
     fn noted(&mut self, flags: u8) -> Option<Noted> {
         let has = |flag: u8| flags & flag != 0;
-        (flags & !(HAS_BLOCK | HAS_SHUT | HAS_USAGE) == 0).then_some(())?;
+        (flags & !(HAS_BLOCK | HAS_SHUT | HAS_SHADOW | HAS_USAGE) == 0).then_some(())?;
         let block = if has(HAS_BLOCK) {
             let Shut {
                 until_ms,
@@ -890,7 +923,17 @@ impl Source<'_> {
         } else {
             None
         };
-        let notes = Notes { block, shut };
+        let mut shadow = None;
+        if has(HAS_SHADOW) {
+            shadow = Some(self.form().filter(Shadow::can_be)?);
+        }
+        let tries = shadow.as_ref().and_then(Limiter::algorithm);
+        let shadow = Shadow(shadow);
+        let notes = Notes {
+            block,
+            shut,
+            shadow,
+        };
         // What is noted is of one of the other forms; and leases are never in a block that a hit has started.
         let can_be = |code: u8| !matches!(code, 6 | NOTED) && (block.is_none() || code != 3);
         let limiter = if has(HAS_USAGE) {
@@ -899,7 +942,10 @@ impl Source<'_> {
         } else {
             None
         };
-        let is_sound = !notes.is_empty() && (limiter.is_some() || block.is_none());
+        let uses = limiter.as_ref().and_then(Limiter::algorithm);
+        let is_sound = !notes.is_empty()
+            && (limiter.is_some() || block.is_none())
+            && (tries.is_none() || tries == uses);
         is_sound.then_some(Noted { limiter, notes })
     }
 

@@ -63,6 +63,12 @@ pub enum Error {
     Cost {
         at: usize,
     },
+    /// No algorithm that a shadow may have.
+    ShadowAlgorithm {
+        at: usize,
+    },
+    /// A shadow on a server that shares its limits with others.
+    ShadowInRegion,
     /// A call of several keys of which none binds.
     AllShadows {
         at: usize,
@@ -287,6 +293,13 @@ impl fmt::Display for Error {
             Error::Cost { at } => write!(
                 out,
                 "ERR argument {at} (cost) must be an integer from -{MAX_COUNT} to {MAX_COUNT}"
+            ),
+            Error::ShadowAlgorithm { at } => {
+                write!(out, "ERR argument {at} must be FIXED, SLIDING, BUCKET or OFF: a lease has no shadow")
+            }
+            Error::ShadowInRegion => write!(
+                out,
+                "ERR SHADOW does not go with ratelimit.region: a shadow knows only what this region lets through"
             ),
             Error::AllShadows { at } => {
                 write!(out, "ERR argument {at}: every clause says SHADOW: at least one must bind")

@@ -38,10 +38,12 @@ pub mod form;
 pub mod noted;
 pub mod packed;
 pub mod regional;
+pub mod shadow;
 
 pub use block::{Block, Shut};
 pub use form::{Form, Hold, Limiter, LimiterMut, LimiterRef};
 pub use noted::{Noted, Notes};
+pub use shadow::Shadow;
 
 /// What a change that is no charge leaves of a key.
 #[derive(Debug)]

@@ -79,6 +79,7 @@ impl Step {
                 reserve_ms: self.reserve_ms,
                 block_ms: &self.block_ms,
                 is_shadow: self.is_shadow,
+                tried: None,
                 id: &self.id,
                 drops_unnamed: false,
                 here: self.region.map(|region| Here {

@@ -28,10 +28,12 @@ use super::limiter::packed::Store;
 use super::limiter::{Form, Limiter, LimiterMut, LimiterRef, MeterForm, Meters, Noted, Notes};
 use arrayvec::ArrayVec;
 use regional::{commit_regional, quote_regional, Here};
+use shadow::Tried;
 use smallvec::SmallVec;
 use std::num::NonZero;
 
 pub mod regional;
+pub mod shadow;
 
 /// What a hit asks of one key.
 #[derive(Clone, Copy, Debug)]
@@ -69,6 +71,8 @@ pub struct Rare<'a> {
     pub block_ms: &'a [u64],
     /// Of several keys' hits: it stops none of the others.
     pub is_shadow: bool,
+    /// Limits that are tried beside its own.
+    pub tried: Option<Tried<'a>>,
     /// Whose lease it is.
     pub id: &'a [u8],
     /// Windows that the hit does not name are dropped, used or not: the effects of the first version do that.
@@ -88,6 +92,7 @@ impl<'a> Rare<'a> {
         reserve_ms: None,
         block_ms: &[],
         is_shadow: false,
+        tried: None,
         id: &[],
         drops_unnamed: false,
         here: None,

@@ -44,6 +44,8 @@ pub struct Clause<'a> {
     pub block_ms: ArrayVec<u64, MAX_BLOCKS>,
     /// It never binds: only others' clauses decide.
     pub is_shadow: bool,
+    /// What is tried beside its limits, where a policy says so: at most [`MAX_LIMITS`], no two of one window.
+    pub tried: Option<Box<Limits>>,
     /// Whose lease it is: 1 ..= [`MAX_ID_BYTES`] bytes; of other algorithms none.
     pub id: &'a [u8],
 }
@@ -175,6 +177,7 @@ impl Default for Clause<'_> {
             reserve_ms: None,
             block_ms: ArrayVec::new(),
             is_shadow: false,
+            tried: None,
             id: &[],
         }
     }

@@ -7,6 +7,7 @@
 //! RL.BUCKET pace 1 1 10s RESERVE 1m             RL.APPLY pace <the same: a place at 1700000010123, its stamp>
 //! RL.MERGE login:alice <parts>                  RL.APPLY login:alice <merge: parts, at 1700000000123>
 //! RL.RESET login:alice                          RL.APPLY login:alice <reset: until 1700000000123>
+//! the same, with a shadow                       this, and RL.APPLY login:alice <shadow: 1 at 1700000000123, 3 per 900000 ms>
 //! RL.RELEASE jobs req-77                        RL.APPLY jobs <release: req-77 at 1700000000456>
 //! RL.BLOCK up:openai 30s                        RL.APPLY up:openai <order: 30 s, at 1700000000456>
 //! a block begins, a clock has stepped back      RL.APPLY login:alice <state>
@@ -34,6 +35,15 @@ pub fn replacement(key: &Key, held: Option<LimiterRef>) {
         key.replicate(APPLY, &codec::encode_state(held));
     }
     key.signal_modified();
+}
+
+/// Sends on what has changed of the meters of limits that are tried.
+#[cold]
+pub fn shadow(key: &Key, held: LimiterRef, hit: &Hit, change: Change, now_ms: u64) {
+    match change {
+        Change::Charge(cost) => key.replicate(APPLY, &codec::encode_shadow(hit, cost, now_ms)),
+        _ => key.replicate(APPLY, &codec::encode_state(held)),
+    }
 }
 
 /// Tells watchers and tracking clients, and sends the effect on.

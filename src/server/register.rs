@@ -287,6 +287,17 @@ fn table() -> Vec<Command> {
             },
         },
         Command {
+            name: "rl.policy|shadow",
+            handler: callback(policy::shadow),
+            flags: ADMIN_WRITE,
+            categories: ADMIN,
+            arity: -4,
+            summary: c"Sets limits that are judged and counted beside a policy and never bind, or takes them away.",
+            complexity: c"O(1)",
+            keys: KeySpec::None,
+            args: || vec![string("name"), arguments::shadow()],
+        },
+        Command {
             name: "rl.policy|get",
             handler: callback(policy::get),
             flags: READ,

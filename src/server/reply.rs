@@ -214,13 +214,18 @@ fn retry(call: &Call, retry: Retry) {
 }
 
 /// A map: the algorithm, nil where nothing has been used yet; an array with one map per window; of leases their list; of a key
-/// that is or was blocked its block; and of one that is shut by order that.
+/// that is or was blocked its block; and of one that is shut by order that; and what limits that are tried on it have let
+/// through, as its own limits.
 pub fn limiter(call: &Call, held: &mut LimiterMut, now_ms: u64) {
     let algorithm = held.algorithm();
     let readings = held.reading(now_ms);
     let block = held.block(now_ms);
     let shut = held.shut(now_ms);
-    let notes = usize::from(block.is_some()) + usize::from(shut.is_some());
+    let shadow = held.notes().and_then(|notes| notes.shadow.0.as_ref());
+    let shadow = shadow.map(|limiter| limiter.reading(now_ms));
+    let shadow = shadow.filter(|shadow| shadow.iter().any(|each| each.used > 0));
+    let notes =
+        usize::from(block.is_some()) + usize::from(shut.is_some()) + usize::from(shadow.is_some());
     call.reply_map(2 + usize::from(held.leases().is_some()) + notes);
     call.reply_bytes(b"algorithm");
     match algorithm {
@@ -254,6 +259,13 @@ pub fn limiter(call: &Call, held: &mut LimiterMut, now_ms: u64) {
         call.reply_bytes(b"block_by_order");
         call.reply_map(1);
         count(call, "left_ms", shut.left_ms(now_ms));
+    }
+    if let (Some(shadow), Some(algorithm)) = (shadow, algorithm) {
+        call.reply_bytes(b"shadow");
+        call.reply_array(shadow.len());
+        for each in &shadow {
+            reading(call, algorithm, each, None);
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use super::raw::{Call, Key};
 use super::regions;
 use crate::core::error::Error;
 use crate::core::limiter::{Form, Left, Limiter, LimiterMut, LimiterRef};
+use crate::core::quote::shadow::{self, Tried};
 use crate::core::quote::{self, Change, Hit, Quote};
 
 /// An open key that holds a limiter or nothing. It borrows the limiter from the server for as long as the key is open.
@@ -69,6 +70,54 @@ impl<'key> Slot<'key> {
                 self.note_change(now_ms);
             }
         }
+        Ok(())
+    }
+
+    /// Asks limits that are tried on the key of a change that was made, and notes what they would have let through. Whether they
+    /// would have denied what the hit's own limits let through.
+    #[cold]
+    pub fn try_on(
+        &mut self,
+        hit: &Hit,
+        tried: &Tried,
+        change: Change,
+        now_ms: u64,
+    ) -> Result<bool, Error> {
+        let taken = change.cost();
+        if taken == 0 {
+            return Ok(false);
+        }
+        tried.hit(hit, taken, |hit| {
+            // (What cannot be asked of them stops no hit.)
+            let judged = self
+                .held
+                .as_mut()
+                .map(|held| shadow::quote(held, hit, now_ms));
+            let judged = judged.and_then(Result::ok).unwrap_or_default();
+            self.commit_shadow(hit, judged.change, now_ms)?;
+            if let (Some(held), true) = (&self.held, judged.change != Change::None) {
+                propagate::shadow(&self.key, held.by_ref(), hit, judged.change, now_ms);
+            }
+            Ok(judged.denies)
+        })
+    }
+
+    /// Makes the change of an effect that is one of the meters of limits that are tried, as [`Slot::apply`] does.
+    pub fn apply_shadow(&mut self, hit: &Hit, change: Change, now_ms: u64) -> Result<(), Error> {
+        if let Some(held) = &mut self.held {
+            shadow::quote(held, hit, now_ms)?;
+        }
+        self.commit_shadow(hit, change, now_ms)
+    }
+
+    fn commit_shadow(&mut self, hit: &Hit, change: Change, now_ms: u64) -> Result<(), Error> {
+        let Some(held) = self.held.as_mut().filter(|_| change != Change::None) else {
+            return Ok(());
+        };
+        if let Some(limiter) = shadow::commit(held, hit, change, now_ms)? {
+            self.put(limiter);
+        }
+        self.keep_ttl();
         Ok(())
     }
 

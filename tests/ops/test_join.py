@@ -20,6 +20,8 @@ class Join(unittest.TestCase):
             "RL.POLICY SET login SLIDING 1 15m TTL 1h",
             "RL.POLICY SET incident FIXED 9 1m TTL 1h",
             "RL.POLICY SET gone FIXED 9 1m TTL 1ms",
+            "RL.POLICY SHADOW login SLIDING 3 15m",
+            "RL.POLICY SHADOW only FIXED 9 1m TTL 1h",
             "RL.DENY ADD bad 192.0.2.0/24 2001:db8::/32 a-text",
             "RL.DENY ADD bad 198.51.100.7 TTL 1h",
             "RL.DENY ADD bad.staging.1700000000.1 192.0.2.1",
@@ -29,7 +31,7 @@ class Join(unittest.TestCase):
         self.one.node.pipeline([["RL.DENY", "ADD", "many", f"10.1.{n // 256}.{n % 256}", "TTL", f"{n + 1000}s"] for n in range(1500)])
         status, said, errors = self.join()
         self.assertEqual((status, errors), (0, ""), said)
-        self.assertIn("2 policies were set, 2 of them for a while", said)
+        self.assertIn("3 policies were set, 2 of them for a while", said)
         self.assertIn("4004 entries were added to 2 deny lists, 1501 of them for a while", said)
         self.assertEqual(self.other.call("RL.DENY LIST"), {"bad": 4, "many": 4000})
         theirs, own = self.one.call("RL.POLICY LIST"), self.other.call("RL.POLICY LIST")
@@ -38,6 +40,8 @@ class Join(unittest.TestCase):
             self.assertLessEqual(int(after), 3_600_000)
             self.assertAlmostEqual(int(before), int(after), delta=60_000)
             theirs[name][4] = own[name][4] = ""
+        shadows = (words["only"][1].pop() for words in (theirs, own))
+        self.assertTrue(all(0 < int(left.removesuffix("ms")) <= 3_600_000 for left in shadows))
         self.assertEqual(own, theirs)
         entries = self.other.call("RL.DENY ENTRIES bad 0 COUNT 10")[1]
         left = dict(zip(entries[::2], entries[1::2]))

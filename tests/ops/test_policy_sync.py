@@ -74,6 +74,43 @@ class PolicySync(unittest.TestCase):
         self.assertEqual(run("policy sync", "--fingerprint", self.path)[1].strip(), self.fingerprint())
         self.assertEqual(self.sync("--diff"), (0, "", ""))
 
+    def test_shadows_stand_in_the_file_too(self):
+        for line in (
+            "RL.POLICY SET login SLIDING 9 15m",
+            "RL.POLICY SHADOW login SLIDING 2 15m",
+            "RL.POLICY SHADOW gone FIXED 2 1h",
+            "RL.POLICY SHADOW incident FIXED 2 1h TTL 1h",
+            "RL.POLICY SET api SLIDING 9 1m",
+        ):
+            self.one.call(line)
+        self.write(FILE + '[shadows]\nlogin = "sliding 3 900s"\napi = "FIXED 500 1m"\nonly = "bucket 5 1 1s"\n')
+        status, said, errors = self.sync("--diff")
+        self.assertEqual((status, errors), (3, ""), said)
+        for line in (
+            "~ login                    shadow sliding 2 15m -> sliding 3 15m",
+            "- gone                     shadow fixed 2 1h",
+            "+ api                      shadow fixed 500 1m",
+        ):
+            self.assertIn(line, said)
+        status, said, errors = self.sync()
+        self.assertEqual((status, errors), (0, ""), said)
+        self.assertIn(f"4 policies and 3 shadows, fingerprint {self.fingerprint()}, on {self.one.address}", said)
+        list = self.list()
+        self.assertEqual(list["login"], ["sliding", "5", "15m", "20", "1d", "SHADOW", ["sliding", "3", "15m"]])
+        self.assertEqual(list["api"], ["fixed", "1000", "1m", "SHADOW", ["fixed", "500", "1m"]])
+        self.assertEqual(list["only"], ["SHADOW", ["bucket", "5", "1", "1s"]])
+        self.assertEqual(list["incident"][1][:4], ["fixed", "2", "1h", "TTL"], "what has a TTL is left alone")
+        self.assertNotIn("gone", list)
+        self.assertEqual(self.sync("--diff"), (0, "", ""))
+        # A policy that goes, and of which a shadow stays.
+        self.write('[policies]\nlogin = "sliding 5 15m 20 1d"\n[shadows]\napi = "fixed 500 1m"\n')
+        self.assertEqual(self.sync()[::2], (0, ""))
+        self.assertEqual(self.list()["api"], ["SHADOW", ["fixed", "500", "1m"]])
+        self.write('[policies]\nlogin = "sliding 5 15m"\n[shadows]\njobs = "lease 5 1m"\n')
+        status, _, errors = self.sync()
+        self.assertEqual(status, 2)
+        self.assertIn("jobs: a lease has no shadow", errors)
+
     def test_a_mistake_applies_nothing(self):
         self.one.call("RL.POLICY SET old FIXED 5 1h")
         before = self.list()

@@ -1100,6 +1100,7 @@ fn acl_categories_keep_writes_for_administrators() {
     let has_categories = commands("write").iter().any(|name| name == "rl.fixed");
     let writes = [
         "rl.policy|set",
+        "rl.policy|shadow",
         "rl.policy|del",
         "rl.deny|add",
         "rl.deny|del",

@@ -43,16 +43,16 @@ class Changing:
             had, reply = node.pipeline([["RL.POLICY", "GET", name], command])
             if isinstance(reply, Refused):
                 raise reply
-            before.append(had)
+            before.append(had and reading.policy(had))
             return reply
 
         done = self.change(who, ["RL.POLICY", "SET", name, *words, *ttl_words(body)], action)
         if all("reply" in answer for answer in done["servers"]):
             if all(had is None for had in before):
                 done["undo"] = {"path": "/api/policy/delete", "body": {"name": name}}
-            elif all(isinstance(had, list) and had == before[0] and "TTL" not in had for had in before):
+            elif all(had and had.lasting == before[0].lasting and not had.temporary for had in before) and before[0].lasting:
                 ends = "1ms" if ttl_words(body) else None  # a temporary one ends, and uncovers what stood before
-                done["undo"] = {"path": "/api/policy", "body": {"name": name, "words": " ".join(before[0]), "ttl": ends}}
+                done["undo"] = {"path": "/api/policy", "body": {"name": name, "words": " ".join(before[0].lasting), "ttl": ends}}
         return done
 
     def delete_policy(self, body, who):

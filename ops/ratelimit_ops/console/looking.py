@@ -151,10 +151,11 @@ def state_of(node):
         "changes_lost": overview.changes_lost,
         "policies_fingerprint": overview.policies_fingerprint,
         "policies": {
-            name: {"lasting": policy.lasting, "temporary": policy.temporary, "left_ms": policy.left_ms}
+            name: policy._asdict()
             for name, policy in ((name, policies[name]) for name in shown)
         },
         "policies_count": len(policies),
+        "shadow_denied": {name: count for name, count in overview.shadow_denied.items() if name in shown},
         "lists": {
             name: {
                 "entries": deny_list.entries,

@@ -161,8 +161,16 @@ function policyOf(name) {
 function limits(policy) {
   if (!policy) return "";
   const lasting = policy.lasting ? policy.lasting.join(" ") : "none";
-  if (!policy.temporary) return lasting;
-  return `${policy.temporary.join(" ")} for ${duration(policy.left_ms)}, then ${lasting}`;
+  const text = policy.temporary ? `${policy.temporary.join(" ")} for ${duration(policy.left_ms)}, then ${lasting}` : lasting;
+  if (!policy.shadow) return text;
+  const until = policy.shadow_left_ms === null ? "" : ` for ${duration(policy.shadow_left_ms)}`;
+  return `${text}; shadow ${policy.shadow.join(" ")}${until}`;
+}
+
+/** What a policy's shadow would have denied, on all servers. */
+function shadowDenied(name) {
+  const all = answering().reduce((total, server) => total + (own(server.shadow_denied, name) || 0), 0);
+  return all ? ` (a shadow would have denied ${count(all)})` : "";
 }
 
 function drawPolicies() {
@@ -176,7 +184,7 @@ function drawPolicies() {
     $("policy-rows"),
     rows.slice(0, 50).map(({ name, total, rate: now }) => {
       const row = keyed(name, make("tr", { class: name === chosen ? "chosen" : "" }));
-      row.append(make("td", {}, link(name, () => choose(name), 60)), cell(limits(policyOf(name)), "text", 100));
+      row.append(make("td", {}, link(name, () => choose(name), 60)), cell(limits(policyOf(name)) + shadowDenied(name), "text", 150));
       row.append(...OUTCOMES.map((outcome, index) => number(rate(now[index]), outcome === "denied" ? "" : "wide")), ...total.map((value) => number(count(value), "wide")));
       const set = () => (choose(name), $("policy-words").focus());
       const acts = [make("button", { type: "button", click: () => (choose(name), $("who").scrollIntoView({ behavior: "smooth" })) }, "Hours")];
@@ -306,7 +314,7 @@ function choose(name) {
   $("who-all").hidden = name === null;
   $("listed").hidden = name !== null;
   $("policy-form").hidden = name === null || state.read_only;
-  $("policy-words").value = policy ? (policy.lasting || policy.temporary).join(" ") : "";
+  $("policy-words").value = policy ? (policy.lasting || policy.temporary || policy.shadow).join(" ") : "";
   $("policy-words").dispatchEvent(new Event("input"));
   $("policy-delete").hidden = !policy;
   drawPolicies();

@@ -5,6 +5,7 @@ import re
 
 DAY_MS = 86_400_000
 UNITS = {"w": 7 * DAY_MS, "d": DAY_MS, "h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
+SET, SHADOW = "SET", "SHADOW"  # the subcommands of RL.POLICY that set a policy, and a shadow that is tried beside it
 WORDS_PER_LIMIT = {"fixed": 2, "sliding": 2, "bucket": 3, "lease": 2}
 
 
@@ -56,7 +57,10 @@ def _place(unit, text):
 
 
 def fingerprint(policies):
-    """INFO's policies_fingerprint of these lasting policies: {name: words in the server's spelling}."""
-    lines = {name.encode("utf-8", "surrogateescape"): " ".join(words).encode() for name, words in policies.items()}
-    text = b"".join(b"%d:%b %b\n" % (len(name), name, words) for name, words in sorted(lines.items()))
+    """INFO's policies_fingerprint of these lasting policies and shadows: {(name, SET or SHADOW): words in the server's spelling}."""
+    lines = []
+    for (name, how), words in policies.items():
+        words = ("shadow", *words) if how == SHADOW else words
+        lines.append((name.encode("utf-8", "surrogateescape"), how, " ".join(words).encode()))
+    text = b"".join(b"%d:%b %b\n" % (len(name), name, words) for name, _, words in sorted(lines))
     return hashlib.sha256(text).hexdigest()[:16]

@@ -9,6 +9,7 @@ from .connection import Trouble
 PREFIX = "ratelimit_"
 PART = re.compile("([^,=]*)=([^,]*)")
 OUTCOMES = ("allowed", "denied", "deny_listed")
+SHADOW_DENIED = "shadow_denied"  # no outcome: part of what was allowed
 ALGORITHMS = ("fixed", "sliding", "bucket", "lease")
 
 
@@ -50,6 +51,7 @@ class Overview(NamedTuple):
     names: dict  # a policy's name, or another that hits were counted under: Counts
     lists: dict  # name: DenyList
     regions: dict  # name: Region
+    shadow_denied: dict  # a name: hits that were allowed, and that a shadow would have denied; of names that have such
 
     def text(self, field):
         return self.fields.get(field)
@@ -76,7 +78,7 @@ class Overview(NamedTuple):
 
 def overview(node, *sections):
     """INFO's sections of the module, and these others."""
-    fields, names, lists, algorithms, regions = {}, {}, {}, {}, {}
+    fields, names, lists, algorithms, regions, shadow_denied = {}, {}, {}, {}, {}, {}
     kinds = {"name": (names, _counts), "list": (lists, _deny_list), "region": (regions, _region)}
     for line in node.call("INFO", "ratelimit", *sections).splitlines():
         field, colon, value = line.partition(":")
@@ -87,6 +89,8 @@ def overview(node, *sections):
         if prefix == "ratelimit" and name and kind in kinds:
             found, read = kinds[kind]
             found[_name(name)] = read(value)
+            if kind == "name" and (count := _shadow_denied(value)):
+                shadow_denied[_name(name)] = count
         else:
             fields[field] = value
     if PREFIX + "version" not in fields:
@@ -95,7 +99,7 @@ def overview(node, *sections):
         if PREFIX + algorithm in fields:
             algorithms[algorithm] = _counts(fields[PREFIX + algorithm])
     total = Counts(*(_number(fields.get(PREFIX + outcome, "")) for outcome in OUTCOMES))
-    return Overview(fields, total, algorithms, names, lists, regions)
+    return Overview(fields, total, algorithms, names, lists, regions, shadow_denied)
 
 
 def _name(text):
@@ -106,6 +110,10 @@ def _name(text):
 def _parts(value):
     """`a=1,b=2`, as INFO has several values in one field."""
     return dict(PART.findall(value))
+
+
+def _shadow_denied(value):
+    return _number(_parts(value).get(SHADOW_DENIED, "0"))
 
 
 def _counts(value):
@@ -175,6 +183,7 @@ class Series(NamedTuple):
     most_allowed: tuple
     most_denied: tuple
     most_deny_listed: tuple
+    most_shadow_denied: tuple
     hours: tuple  # of 8 days
     days: tuple  # 90 of them
 
@@ -196,7 +205,7 @@ def _series(reply):
     try:
         return Series(
             Counts(*(reply[outcome] for outcome in OUTCOMES)),
-            *(tuple(Frequent(*one) for one in reply.get("most_" + outcome, ())) for outcome in OUTCOMES),
+            *(tuple(Frequent(*one) for one in reply.get("most_" + outcome, ())) for outcome in (*OUTCOMES, SHADOW_DENIED)),
             _rows(reply, "hours"),
             _rows(reply, "days"),
         )
@@ -210,11 +219,13 @@ def _rows(reply, kind):
 
 
 class Policy(NamedTuple):
-    """What stands under a name: words as RL.POLICY SET takes them, the algorithm first. One of the two may be None."""
+    """What stands under a name: words as RL.POLICY SET and SHADOW take them, the algorithm first. One at least is not None."""
 
     lasting: tuple | None
     temporary: tuple | None  # stands in front of the lasting one
     left_ms: int  # until the temporary one ends
+    shadow: tuple | None = None  # is tried beside them, and never binds
+    shadow_left_ms: int | None = None  # until the shadow ends; None where it does not
 
     @property
     def in_force(self):
@@ -224,15 +235,28 @@ class Policy(NamedTuple):
 def policies(node):
     """The policies, by name."""
     try:
-        return {name: _policy(words) for name, words in node.call("RL.POLICY", "LIST").items()}
+        return {name: policy(words) for name, words in node.call("RL.POLICY", "LIST").items()}
     except (AttributeError, IndexError, TypeError, ValueError) as error:
         raise Trouble("RL.POLICY LIST is not as it should be") from error
 
 
-def _policy(words):
-    """`sliding 5 15m`, or `sliding 1 15m TTL 3600000ms` and then the lasting one's words or nil."""
+def policy(words):
+    """`sliding 5 15m`, or `sliding 1 15m TTL 3600000ms` and then the lasting one's words or nil; then `SHADOW` and its words."""
+    shadow, shadow_left_ms = None, None
+    if "MISMATCHES" in words:
+        words = words[: words.index("MISMATCHES")]
+    if "SHADOW" in words:
+        at = words.index("SHADOW")
+        words, (shadow, shadow_left_ms) = words[:at], _until(words[at + 1])
     if "TTL" not in words:
-        return Policy(tuple(words), None, 0)
-    at = words.index("TTL")
-    lasting = words[at + 2]
-    return Policy(lasting and tuple(lasting), tuple(words[:at]), int(words[at + 1].removesuffix("ms")))
+        return Policy(tuple(words) or None, None, 0, shadow, shadow_left_ms)
+    lasting = words[-1]
+    return Policy(lasting and tuple(lasting), *_until(words[:-1]), shadow, shadow_left_ms)
+
+
+def _until(words):
+    """The words before TTL, and the milliseconds behind it, if there are any."""
+    if "TTL" not in words:
+        return tuple(words), None
+    *words, _, left = words
+    return tuple(words), int(left.removesuffix("ms"))

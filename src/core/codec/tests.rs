@@ -4,7 +4,7 @@ use super::*;
 use crate::core::limiter::regional::{self as regional_form};
 use crate::core::limiter::MeterForm;
 use crate::core::oracle::{self, Step};
-use crate::core::quote;
+use crate::core::quote::{self, shadow};
 use crate::core::random::{rounds, Random};
 use crate::core::span::Span;
 use std::fmt::Write;
@@ -128,6 +128,21 @@ fn use_accepted(random: &mut Random, bytes: &[u8]) -> bool {
             // As RL.APPLY does: what no hit could do is refused.
             if quote::peek(state.as_mut(), &hit, charge.now_ms).is_ok() {
                 quote::apply(&mut state, &hit, charge.change(), charge.now_ms).unwrap();
+            }
+            (state, charge.limits.clone())
+        }
+        Some(Effect::Shadow(charge)) => {
+            let rare = charge.rare();
+            let hit = charge.hit(&rare);
+            assert_eq!(encode_shadow(&hit, charge.cost, charge.now_ms), bytes);
+            let mut state = reachable(random, charge.algorithm).0;
+            if let Some(limiter) = &mut state {
+                let held = &mut limiter.held();
+                if shadow::quote(held, &hit, charge.now_ms).is_ok() {
+                    let change = charge.change();
+                    let noted = shadow::commit(held, &hit, change, charge.now_ms).unwrap();
+                    state = noted.or(state);
+                }
             }
             (state, charge.limits.clone())
         }
@@ -1503,6 +1518,9 @@ fn golden_payloads_are_written_and_read_as_ever() {
                 let rare = charge.rare();
                 let hit = charge.hit(&rare);
                 encode_change(&hit, charge.change(), charge.now_ms, is_renewed).to_vec()
+            }
+            Effect::Shadow(charge) => {
+                encode_shadow(&charge.hit(&charge.rare()), charge.cost, charge.now_ms)
             }
             Effect::Merge {
                 setting,

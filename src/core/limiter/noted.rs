@@ -4,7 +4,7 @@
 //! none is one of the other forms, and pays for none of this.
 
 use super::block::{Block, Shut};
-use super::{Form, Left, Limiter, LimiterMut, Readings, State};
+use super::{Form, Left, Limiter, LimiterMut, Readings, Shadow, State};
 use crate::core::algorithm::meter::Allocations;
 use crate::core::limit::Algorithm;
 
@@ -24,6 +24,8 @@ pub struct Notes {
     pub block: Option<Block>,
     /// The block by order.
     pub shut: Option<Shut>,
+    /// What limits that are tried have let through. They are tried on usage, so there is a limiter.
+    pub shadow: Shadow,
 }
 
 impl Noted {
@@ -121,6 +123,7 @@ impl Notes {
     fn forget(&mut self, now_ms: u64) {
         self.block = self.block.filter(|block| !block.is_forgotten(now_ms));
         self.shut = self.shut.filter(|shut| !shut.is_over(now_ms));
+        self.shadow.settle(now_ms);
     }
 
     /// The ladder's block and the one by order.
@@ -133,7 +136,8 @@ impl Notes {
     fn over_at_ms(&self) -> u64 {
         let forgotten_ms = self.block.map_or(0, |block| block.forgotten_at_ms());
         let open_ms = self.shut.map_or(0, |shut| shut.until_ms);
-        forgotten_ms.max(open_ms)
+        let unused_ms = self.shadow.0.as_ref().map_or(0, Limiter::unused_at_ms);
+        forgotten_ms.max(open_ms).max(unused_ms)
     }
 
     /// When a key that keeps nothing else is to expire. (A block by order has an end that is told, so its key goes with it.)
@@ -142,7 +146,8 @@ impl Notes {
             .block
             .map_or(0, |block| block.forgotten_at_ms() + 1_000);
         let open_ms = self.shut.map_or(0, |shut| shut.until_ms);
-        forgotten_ms.max(open_ms)
+        let unused_ms = self.shadow.0.as_ref().map_or(0, Limiter::expires_ms);
+        forgotten_ms.max(open_ms).max(unused_ms)
     }
 }
 
@@ -167,13 +172,15 @@ impl State for Noted {
     }
 
     fn visit_allocations(&mut self, visitor: &mut impl Allocations) {
-        if let Some(limiter) = &mut self.limiter {
+        let shadow = &mut self.notes.shadow.0;
+        for limiter in self.limiter.iter_mut().chain(shadow) {
             limiter.held().visit_allocations(visitor);
             limiter.visit_box(visitor);
         }
     }
 
     fn heap_bytes(&self) -> usize {
-        self.limiter.as_ref().map_or(0, Limiter::bytes)
+        let limiters = self.limiter.iter().chain(&self.notes.shadow.0);
+        limiters.map(Limiter::bytes).sum()
     }
 }

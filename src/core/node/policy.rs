@@ -3,6 +3,7 @@
 //! ```text
 //! SET login SLIDING 5 15m                login -> lasting    sliding 5 15m
 //! SET login SLIDING 1 15m TTL 1h                  temporary  sliding 1 15m, up to an instant: it stands in front
+//! SHADOW login SLIDING 3 15m                      shadow     sliding 3 15m: it stands beside, and never binds
 //! ```
 //!
 //! A hit finds its policy by one hash look-up; beside the policy lies its place in the statistics, so that the same look-up
@@ -110,12 +111,29 @@ pub struct Temporary {
     pub ends: Ends,
 }
 
-/// What stands under a name: at least one of the two.
+/// A policy that is judged and counted, and never binds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShadowPolicy {
+    /// The limits that are tried; not of leases.
+    pub policy: Policy,
+    /// From then on no more, if it has a TTL.
+    pub ends: Option<Ends>,
+}
+
+impl ShadowPolicy {
+    fn holds(&self, now_ms: u64) -> bool {
+        self.ends.is_none_or(|ends| ends.holds(now_ms))
+    }
+}
+
+/// What stands under a name: at least one of the three.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Held {
     lasting: Option<Policy>,
     /// In a box, as most have none.
     temporary: Option<Box<Temporary>>,
+    /// Likewise.
+    shadow: Option<Box<ShadowPolicy>>,
 }
 
 impl Held {
@@ -140,11 +158,34 @@ impl Held {
         temporary.filter(|temporary| temporary.ends.holds(now_ms))
     }
 
-    /// What is still of it at `now_ms`; `None` where nothing is.
-    fn current(&self, now_ms: u64) -> Option<(Option<&Policy>, Option<&Temporary>)> {
-        let (lasting, temporary) = (self.lasting.as_ref(), self.temporary(now_ms));
-        (lasting.is_some() || temporary.is_some()).then_some((lasting, temporary))
+    /// The shadow that stands beside it at `now_ms`.
+    #[inline]
+    pub fn shadow(&self, now_ms: u64) -> Option<&ShadowPolicy> {
+        let shadow = self.shadow.as_deref();
+        shadow.filter(|shadow| shadow.holds(now_ms))
     }
+
+    /// Whether anything of it still counts at `now_ms`, or is to be back.
+    pub fn is_current(&self, now_ms: u64) -> bool {
+        self.in_force(now_ms).is_some() || self.shadow(now_ms).is_some()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.lasting.is_none() && self.temporary.is_none() && self.shadow.is_none()
+    }
+}
+
+/// A policy or a shadow whose TTL is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Its name.
+    pub name: Box<[u8]>,
+    /// What it was.
+    pub policy: Policy,
+    /// Whether it was a shadow.
+    pub is_shadow: bool,
+    /// The lasting policy, which is back.
+    pub lasting: Option<Policy>,
 }
 
 #[derive(Debug, Default)]
@@ -175,6 +216,8 @@ pub enum Setting {
     Lasting(Policy),
     /// A policy in front of the lasting one.
     Temporary(Temporary),
+    /// One beside whatever there is.
+    Shadow(ShadowPolicy),
 }
 
 impl Setting {
@@ -183,6 +226,7 @@ impl Setting {
         match self {
             Setting::Lasting(policy) => policy,
             Setting::Temporary(temporary) => &temporary.policy,
+            Setting::Shadow(shadow) => &shadow.policy,
         }
     }
 
@@ -192,6 +236,7 @@ impl Setting {
         let policy = match self {
             Setting::Lasting(policy) => policy,
             Setting::Temporary(temporary) => &mut temporary.policy,
+            Setting::Shadow(shadow) => &mut shadow.policy,
         };
         for limit in &mut policy.limits {
             let days = limit
@@ -210,7 +255,9 @@ pub struct Policies {
     max: usize,
     // Boxed, as half of a table's places are empty.
     entries: HashMap<Box<[u8]>, Box<Entry>, RandomState>,
-    /// When the next temporary policy ends, or before that.
+    /// How many of them have a shadow.
+    shadows: usize,
+    /// When the next temporary policy or shadow ends, or before that.
     next_end_ms: u64,
     /// When it was last looked at them all, for a step back of the clock; the end of time where one was set since.
     looked_ms: u64,
@@ -226,6 +273,7 @@ impl Policies {
         Self {
             max: max.min(MAX_POLICIES),
             entries: HashMap::with_hasher(hashing),
+            shadows: 0,
             next_end_ms: u64::MAX,
             looked_ms: 0,
             fingerprint: None,
@@ -244,20 +292,23 @@ impl Policies {
         self.entries.hasher().clone()
     }
 
-    /// Sets a policy of the algorithm that the name has, or a new one if there is room.
+    /// Sets a policy of the algorithm that the name has, a shadow of any, or a new one if there is room.
     pub fn set(&mut self, name: &[u8], setting: Setting, now_ms: u64) -> Result<(), Error> {
         if !(1..=MAX_NAME_BYTES).contains(&name.len()) {
             let (at, what) = (NAME_AT, "name");
             return Err(Error::Name { at, what });
         }
-        let asked = setting.policy().algorithm;
-        match self.get(name).and_then(|held| held.in_force(now_ms)) {
-            Some(policy) if policy.algorithm != asked => {
-                let is = policy.algorithm;
-                return Err(Error::PolicyKeepsAlgorithm { is, asked });
+        let held = self.get(name).filter(|held| held.is_current(now_ms));
+        let in_force = held.and_then(|held| held.in_force(now_ms));
+        match (in_force, &setting) {
+            (Some(policy), Setting::Lasting(_) | Setting::Temporary(_)) => {
+                let (is, asked) = (policy.algorithm, setting.policy().algorithm);
+                if is != asked {
+                    return Err(Error::PolicyKeepsAlgorithm { is, asked });
+                }
             }
-            Some(_) => {}
-            None => {
+            _ if held.is_some() => {}
+            _ => {
                 self.end(now_ms);
                 if self.entries.len() >= self.max {
                     return Err(Error::TooManyPolicies { max: self.max });
@@ -274,10 +325,8 @@ impl Policies {
         let entry = self.entries.entry(name.into()).or_default();
         match setting {
             Setting::Lasting(policy) => {
-                entry.held = Held {
-                    lasting: Some(policy),
-                    temporary: None,
-                };
+                entry.held.lasting = Some(policy);
+                entry.held.temporary = None;
                 self.fingerprint = None;
             }
             Setting::Temporary(temporary) => {
@@ -285,7 +334,47 @@ impl Policies {
                 self.looked_ms = u64::MAX;
                 entry.held.temporary = Some(Box::new(temporary));
             }
+            Setting::Shadow(shadow) => {
+                if let Some(ends) = shadow.ends {
+                    self.next_end_ms = self.next_end_ms.min(ends.at_ms());
+                    self.looked_ms = u64::MAX;
+                }
+                let before = entry.held.shadow.replace(Box::new(shadow));
+                self.shadows += usize::from(before.is_none());
+                self.fingerprint = None;
+            }
         }
+    }
+
+    /// Takes the shadow of a name away, and returns it.
+    pub fn end_shadow(&mut self, name: &[u8], now_ms: u64) -> Option<ShadowPolicy> {
+        let entry = self.entries.get_mut(name)?;
+        let shadow = entry.held.shadow.take()?;
+        if entry.held.is_empty() {
+            self.entries.remove(name);
+        }
+        self.shadows -= 1;
+        self.changed_ms = now_ms;
+        self.fingerprint = None;
+        Some(*shadow)
+    }
+
+    /// The shadow of the first of these names that has one of the algorithm.
+    #[inline]
+    pub fn first_shadow<'a>(
+        &self,
+        names: impl IntoIterator<Item = &'a [u8]>,
+        asked: Algorithm,
+        now_ms: u64,
+    ) -> Option<&Policy> {
+        if self.shadows == 0 {
+            return None;
+        }
+        let mut shadows = names.into_iter().filter_map(|name| {
+            let shadow = self.get(name)?.shadow(now_ms)?;
+            Some(&shadow.policy)
+        });
+        shadows.find(|policy| policy.algorithm == asked)
     }
 
     /// What stands under a name, be it in the past.
@@ -364,13 +453,15 @@ impl Policies {
     /// Deletes what stands under a name, and returns it.
     pub fn del(&mut self, name: &[u8], now_ms: u64) -> Option<Held> {
         let entry = self.entries.remove(name)?;
+        self.shadows -= usize::from(entry.held.shadow.is_some());
         self.changed_ms = now_ms;
         self.fingerprint = None;
         Some(entry.held)
     }
 
-    /// Forgets what has ended, sees to it that nothing has more left than it was given, and returns the names whose temporary policies have, and what is in force there now.
-    pub fn end(&mut self, now_ms: u64) -> Vec<(Box<[u8]>, Temporary, Option<Policy>)> {
+    /// Forgets what has ended, sees to it that nothing has more left than it was given, and returns what has ended, sorted by
+    /// name.
+    pub fn end(&mut self, now_ms: u64) -> Vec<Ended> {
         let mut ended = Vec::new();
         let stepped_back = now_ms < self.looked_ms;
         self.looked_ms = now_ms;
@@ -380,16 +471,32 @@ impl Policies {
         self.next_end_ms = u64::MAX;
         self.entries.retain(|name, entry| {
             let held = &mut entry.held;
+            let mut end = |policy: Policy, is_shadow, lasting| {
+                ended.push(Ended {
+                    name: name.clone(),
+                    policy,
+                    is_shadow,
+                    lasting,
+                });
+            };
             if let Some(temporary) = held.temporary.take_if(|it| !it.ends.holds(now_ms)) {
-                ended.push((name.clone(), *temporary, held.lasting.clone()));
+                end(temporary.policy, false, held.lasting.clone());
             }
-            if let Some(temporary) = &mut held.temporary {
-                temporary.ends = temporary.ends.moved_to(now_ms);
-                self.next_end_ms = self.next_end_ms.min(temporary.ends.at_ms());
+            if let Some(shadow) = held.shadow.take_if(|it| !it.holds(now_ms)) {
+                end(shadow.policy, true, held.lasting.clone());
+                self.shadows -= 1;
             }
-            held.lasting.is_some() || held.temporary.is_some()
+            let temporary = held.temporary.as_mut().map(|temporary| &mut temporary.ends);
+            let shadow = held.shadow.as_mut().and_then(|shadow| shadow.ends.as_mut());
+            for ends in temporary.into_iter().chain(shadow) {
+                *ends = ends.moved_to(now_ms);
+                self.next_end_ms = self.next_end_ms.min(ends.at_ms());
+            }
+            !held.is_empty()
         });
-        ended.sort_unstable_by(|(one, ..), (other, ..)| one.cmp(other));
+        ended.sort_unstable_by(|one, other| {
+            (&one.name, one.is_shadow).cmp(&(&other.name, other.is_shadow))
+        });
         ended
     }
 
@@ -397,7 +504,7 @@ impl Policies {
     pub fn list(&self, now_ms: u64) -> Vec<(&[u8], &Held)> {
         let entries = self.entries.iter();
         let mut list: Vec<_> = entries
-            .filter(|(_, entry)| entry.held.current(now_ms).is_some())
+            .filter(|(_, entry)| entry.held.is_current(now_ms))
             .map(|(name, entry)| (&**name, &entry.held))
             .collect();
         list.sort_unstable_by_key(|(name, _)| *name);
@@ -440,23 +547,29 @@ impl Policies {
         self.changed_ms
     }
 
-    /// What the lasting policies are, in 64 bits: equal on all nodes that have equal ones. Known from one call to the next,
+    /// What the lasting policies and shadows are, in 64 bits: equal on all nodes that have equal ones. Known from one call to the next,
     /// until one changes.
     ///
     /// The first 8 bytes, in network order, of the SHA-256 of one line for each lasting policy, sorted by name: the length
     /// of the name in decimal, a colon, the name, and the words of RL.POLICY GET, each behind a space; then a line feed.
-    /// So `5:login sliding 5 15m`.
+    /// So `5:login sliding 5 15m`. A shadow without an end is a line of its own behind that of the policy, of which the first
+    /// word is `shadow`.
     pub fn fingerprint(&mut self) -> u64 {
         let entries = &self.entries;
         *self.fingerprint.get_or_insert_with(|| {
-            let lasting = entries.iter();
-            let lasting = lasting.filter_map(|(name, entry)| Some((name, entry.held.lasting()?)));
-            let mut lasting: Vec<_> = lasting.collect();
-            lasting.sort_unstable_by_key(|(name, _)| *name);
+            let mut lasting: Vec<(&[u8], &str, &Policy)> = Vec::new();
+            for (name, entry) in entries {
+                let held = &entry.held;
+                let shadow = held.shadow.as_ref().filter(|it| it.ends.is_none());
+                lasting.extend(held.lasting().map(|policy| (&**name, "", policy)));
+                lasting.extend(shadow.map(|shadow| (&**name, " shadow", &shadow.policy)));
+            }
+            lasting.sort_unstable_by_key(|(name, what, _)| (*name, *what));
             let mut hash = Sha256::new();
-            for (name, policy) in lasting {
+            for (name, what, policy) in lasting {
                 hash.update(format!("{}:", name.len()));
                 hash.update(name);
+                hash.update(what);
                 for word in policy.words() {
                     hash.update(format!(" {word}"));
                 }
@@ -478,12 +591,15 @@ impl Policies {
         let names: usize = self.entries.keys().map(|name| name.len()).sum();
         let entries = self.entries.values();
         let temporary = entries.filter(|entry| entry.held.temporary.is_some());
+        let shadows = self.entries.values();
+        let shadows = shadows.filter(|entry| entry.held.shadow.is_some());
         size_of::<Self>()
             + places * (size_of::<(Box<[u8]>, Box<Entry>)>() + 1)
             + self.mismatches.name.len()
             + names
             + self.entries.len() * size_of::<Entry>()
             + temporary.count() * size_of::<Temporary>()
+            + shadows.count() * size_of::<ShadowPolicy>()
     }
 
     /// Every policy that counts at `now_ms` or is to be back, as bytes: the same for equal policies, in whatever order they
@@ -491,8 +607,11 @@ impl Policies {
     ///
     /// ```text
     /// encoding = 2  number { name held }                    sorted by name
-    /// held     = flags (1: lasting, 2: temporary, 4: and the time given is known), lasting policy, temporary
-    /// temporary = policy, the millisecond since the Unix epoch at which it ends, the milliseconds given
+    /// held     = flags (1: lasting, 2: temporary, 4: and the time given is known; 8: shadow, 16: it ends, 32: and the time
+    ///            given is known), lasting policy, temporary, shadow
+    /// temporary = policy, end
+    /// shadow   = policy, end, if it has one
+    /// end      = the millisecond since the Unix epoch at which it ends, the milliseconds given
     /// policy   = the algorithm's place in [`Algorithm::ALL`] (one byte), number { limit }
     /// limit    = limit window | capacity refill interval    see [`Limit::write`]
     /// encoding = 1  number { name policy }                  the first version
@@ -505,9 +624,8 @@ impl Policies {
         varint::write(&mut out, list.len() as u64);
         for (name, held) in list {
             write_string(&mut out, name);
-            if let Some((lasting, temporary)) = held.current(now_ms) {
-                write_held(&mut out, lasting, temporary);
-            }
+            let (temporary, shadow) = (held.temporary(now_ms), held.shadow(now_ms));
+            write_held(&mut out, held.lasting(), temporary, shadow);
         }
         out
     }
@@ -532,16 +650,16 @@ impl Policies {
         for _ in 0..source.count(MAX_POLICIES)? {
             let name = source.name_after(previous, MAX_NAME_BYTES)?;
             previous = Some(name);
-            let (lasting, temporary) = match version {
-                VERSION_1 => (Some(Policy::read(&mut source)?), None),
+            let held = match version {
+                VERSION_1 => Held {
+                    lasting: Some(Policy::read(&mut source)?),
+                    ..Held::default()
+                },
                 VERSION => read_held(&mut source)?,
                 _ => return None,
             };
-            if let Some(lasting) = lasting {
-                loaded.put(name, Setting::Lasting(lasting), 0);
-            }
-            if let Some(temporary) = temporary {
-                loaded.put(name, Setting::Temporary(temporary), 0);
+            for setting in held.settings() {
+                loaded.put(name, setting, 0);
             }
         }
         let known = matches!(version, VERSION_1 | VERSION);
@@ -554,8 +672,9 @@ pub fn encode_setting(name: &[u8], setting: &Setting) -> Vec<u8> {
     let mut out = vec![VERSION];
     write_string(&mut out, name);
     match setting {
-        Setting::Lasting(policy) => write_held(&mut out, Some(policy), None),
-        Setting::Temporary(temporary) => write_held(&mut out, None, Some(temporary)),
+        Setting::Lasting(policy) => write_held(&mut out, Some(policy), None, None),
+        Setting::Temporary(temporary) => write_held(&mut out, None, Some(temporary), None),
+        Setting::Shadow(shadow) => write_held(&mut out, None, None, Some(shadow)),
     }
     out
 }
@@ -565,72 +684,117 @@ pub fn decode_setting(bytes: &[u8]) -> Option<(&[u8], Setting)> {
     let mut source = Source(bytes);
     let version = source.byte()?;
     let name = source.name_after(None, MAX_NAME_BYTES)?;
-    let setting = match read_held(&mut source)? {
-        (Some(policy), None) => Setting::Lasting(policy),
-        (None, Some(temporary)) => Setting::Temporary(temporary),
-        _ => return None,
-    };
-    (version == VERSION && source.0.is_empty()).then_some((name, setting))
+    let mut settings = read_held(&mut source)?.settings();
+    let setting = settings.next()?;
+    let is_one = settings.next().is_none();
+    (version == VERSION && source.0.is_empty() && is_one).then_some((name, setting))
+}
+
+impl Held {
+    /// What has set it.
+    fn settings(self) -> impl Iterator<Item = Setting> {
+        let lasting = self.lasting.map(Setting::Lasting);
+        let temporary = self.temporary.map(|it| Setting::Temporary(*it));
+        let shadow = self.shadow.map(|it| Setting::Shadow(*it));
+        [lasting, temporary, shadow].into_iter().flatten()
+    }
 }
 
 const LASTING: u8 = 1;
 const TEMPORARY: u8 = 2;
 const GIVEN: u8 = 4;
+const SHADOW: u8 = 8;
+const SHADOW_ENDS: u8 = 16;
+const SHADOW_GIVEN: u8 = 32;
 
-fn write_held(out: &mut Vec<u8>, lasting: Option<&Policy>, temporary: Option<&Temporary>) {
+fn write_held(
+    out: &mut Vec<u8>,
+    lasting: Option<&Policy>,
+    temporary: Option<&Temporary>,
+    shadow: Option<&ShadowPolicy>,
+) {
     let flag = |is_there, flag| if is_there { flag } else { 0 };
-    let ttl_ms = temporary.and_then(|temporary| temporary.ends.ttl_ms());
+    let is_given = |ends: Option<Ends>| ends.is_some_and(|ends| ends.ttl_ms().is_some());
+    let ends = temporary.map(|temporary| temporary.ends);
+    let shadow_ends = shadow.and_then(|shadow| shadow.ends);
     out.push(
         flag(lasting.is_some(), LASTING)
             | flag(temporary.is_some(), TEMPORARY)
-            | flag(ttl_ms.is_some(), GIVEN),
+            | flag(is_given(ends), GIVEN)
+            | flag(shadow.is_some(), SHADOW)
+            | flag(shadow_ends.is_some(), SHADOW_ENDS)
+            | flag(is_given(shadow_ends), SHADOW_GIVEN),
     );
     if let Some(lasting) = lasting {
         lasting.write(out);
     }
-    if let Some(temporary) = temporary {
-        temporary.policy.write(out);
-        varint::write(out, temporary.ends.at_ms());
-    }
-    if let Some(ttl_ms) = ttl_ms {
-        varint::write(out, ttl_ms);
+    let parts = [
+        (temporary.map(|temporary| &temporary.policy), ends),
+        (shadow.map(|shadow| &shadow.policy), shadow_ends),
+    ];
+    for (policy, ends) in parts {
+        if let Some(policy) = policy {
+            policy.write(out);
+        }
+        if let Some(ends) = ends {
+            varint::write(out, ends.at_ms());
+            if let Some(ttl_ms) = ends.ttl_ms() {
+                varint::write(out, ttl_ms);
+            }
+        }
     }
 }
 
-fn read_held(source: &mut Source) -> Option<(Option<Policy>, Option<Temporary>)> {
+fn read_held(source: &mut Source) -> Option<Held> {
     let flags = source.byte()?;
-    let is_known = flags <= LASTING | TEMPORARY | GIVEN && flags & (LASTING | TEMPORARY) != 0;
-    if !is_known || flags & (TEMPORARY | GIVEN) == GIVEN {
+    let has = |flag| flags & flag != 0;
+    // What is said of a part is said of one that is there.
+    let is_known = flags < 2 * SHADOW_GIVEN
+        && has(LASTING | TEMPORARY | SHADOW)
+        && (has(TEMPORARY) || !has(GIVEN))
+        && (has(SHADOW) || !has(SHADOW_ENDS))
+        && (has(SHADOW_ENDS) || !has(SHADOW_GIVEN));
+    if !is_known {
         return None;
     }
-    let mut lasting = None;
-    if flags & LASTING != 0 {
-        lasting = Some(Policy::read(source)?);
+    let mut held = Held::default();
+    if has(LASTING) {
+        held.lasting = Some(Policy::read(source)?);
     }
-    let mut temporary = None;
-    if flags & TEMPORARY != 0 {
+    if has(TEMPORARY) {
         let policy = Policy::read(source)?;
-        let ends_ms = source.number()?;
-        if !(1..=MAX_TIME_MS).contains(&ends_ms) {
+        let ends = read_ends(source, has(GIVEN))?;
+        held.temporary = Some(Box::new(Temporary { policy, ends }));
+    }
+    if has(SHADOW) {
+        let policy = Policy::read(source)?;
+        let mut ends = None;
+        if has(SHADOW_ENDS) {
+            ends = Some(read_ends(source, has(SHADOW_GIVEN))?);
+        }
+        if policy.algorithm == Algorithm::Lease {
             return None;
         }
-        let mut ends = Ends::at(ends_ms);
-        if flags & GIVEN != 0 {
-            let ttl_ms = source.number()?;
-            ends = Ends::given(ends_ms, ttl_ms);
-            if ends.ttl_ms() != Some(ttl_ms) {
-                return None;
-            }
-        }
-        temporary = Some(Temporary { policy, ends });
+        held.shadow = Some(Box::new(ShadowPolicy { policy, ends }));
     }
-    let algorithms = [&lasting, &temporary.as_ref().map(|it| it.policy.clone())]
-        .map(|policy| policy.as_ref().map(Policy::algorithm));
     // In front of a policy stands one of its algorithm.
-    match algorithms {
-        [Some(lasting), Some(temporary)] if lasting != temporary => None,
-        _ => Some((lasting, temporary)),
+    match (&held.lasting, &held.temporary) {
+        (Some(lasting), Some(temporary)) if lasting.algorithm != temporary.policy.algorithm => None,
+        _ => Some(held),
     }
+}
+
+fn read_ends(source: &mut Source, is_given: bool) -> Option<Ends> {
+    let ends_ms = source.number()?;
+    if !(1..=MAX_TIME_MS).contains(&ends_ms) {
+        return None;
+    }
+    if !is_given {
+        return Some(Ends::at(ends_ms));
+    }
+    let ttl_ms = source.number()?;
+    let ends = Ends::given(ends_ms, ttl_ms);
+    (ends.ttl_ms() == Some(ttl_ms)).then_some(ends)
 }
 
 #[cfg(test)]

@@ -28,6 +28,7 @@ impl Key {
             reserve_ms: clause.reserve_ms,
             block_ms: &clause.block_ms,
             is_shadow: clause.is_shadow,
+            tried: None,
             id: clause.id,
             drops_unnamed: false,
             here: self.here,

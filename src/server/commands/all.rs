@@ -1,7 +1,7 @@
 //! `RL.ALL`, `RL.PEEKALL`: one decision over several keys. All are quoted; if all let the call through, or it is forced, all
 //! are charged, else none is. A clause that says SHADOW decides nothing: it is charged where the others are and it fits.
 
-use super::hit::{DENIED, SHADOW_DENIED};
+use super::hit::{tried, DENIED, SHADOW_DENIED};
 use super::look_up::{look_up_all, Listed};
 use crate::core::error::Error;
 use crate::core::limit::Algorithm;
@@ -43,11 +43,11 @@ fn decide(call: &Call, keys: &mut Keys, verb: Verb) -> Result<(), Error> {
     } else {
         None
     };
-    let mut windows: Few<(Windows, Windows)> = Few::new();
+    let mut windows: Few<[Windows; 3]> = Few::new();
     let mut rares: Few<Rare> = Few::new();
     if all.clauses.iter().any(is_rare) || config::REGION.is_set() {
         read_windows(&all, now_ms, &mut windows)?;
-        let clauses = all.clauses.iter().zip(&windows);
+        let clauses = all.clauses.iter().zip(&mut windows);
         rares.extend(clauses.map(|(clause, windows)| rare(clause, windows, &all.options, now_ms)));
     }
     let mut hits: Few<Hit> = Few::new();
@@ -62,6 +62,7 @@ fn decide(call: &Call, keys: &mut Keys, verb: Verb) -> Result<(), Error> {
         });
     }
     let mut quotes: Few<Quote> = Few::new();
+    let mut would_deny = 0;
     let mut nexts: Few<Nexts> = Few::new();
     let asked = Asked {
         hits: &hits,
@@ -70,7 +71,10 @@ fn decide(call: &Call, keys: &mut Keys, verb: Verb) -> Result<(), Error> {
         now_ms,
     };
     match verb {
-        Verb::Charge => charge(call, keys, asked, &mut quotes, &mut nexts)?,
+        Verb::Charge => {
+            charge(call, keys, asked, &mut quotes, &mut nexts)?;
+            would_deny = try_on(keys, &hits, &quotes, now_ms)?;
+        }
         Verb::Peek => peek(keys, asked, &mut quotes, &mut nexts)?,
     }
     reply::all(
@@ -83,7 +87,12 @@ fn decide(call: &Call, keys: &mut Keys, verb: Verb) -> Result<(), Error> {
         now_ms,
     );
     if verb == Verb::Charge {
-        tell(keys, &quotes, &hits, &all, listed.as_ref(), now_ms);
+        let answered = Answered {
+            hits: &hits,
+            quotes: &quotes,
+            would_deny,
+        };
+        tell(keys, answered, &all, listed.as_ref(), now_ms);
     }
     Ok(())
 }
@@ -149,6 +158,27 @@ fn charge(
     Ok(())
 }
 
+/// Has each key judged by the limits that are tried on it, once the call is charged. Which of them would have denied it, by
+/// place, as bits.
+fn try_on(keys: &mut Keys, hits: &[Hit], quotes: &[Quote], now_ms: u64) -> Result<u16, Error> {
+    let mut would_deny = 0;
+    for (place, (hit, quoted)) in hits.iter().zip(quotes).enumerate() {
+        let Some(tried) = &hit.rare.tried else {
+            continue;
+        };
+        if quoted.change == Change::None {
+            continue;
+        }
+        let key = keys.open_to_write(FIRST_KEY + place);
+        if let Some(Ok(mut slot)) = key.map(Slot::of) {
+            if slot.try_on(hit, tried, quoted.change, now_ms)? {
+                would_deny |= 1 << place;
+            }
+        }
+    }
+    Ok(would_deny)
+}
+
 /// Quotes the call of each key.
 fn peek(
     keys: &mut Keys,
@@ -192,14 +222,14 @@ fn needs_look_up(all: &All) -> bool {
 }
 
 #[cold]
-fn read_windows(all: &All, now_ms: u64, out: &mut Few<(Windows, Windows)>) -> Result<(), Error> {
+fn read_windows(all: &All, now_ms: u64, out: &mut Few<[Windows; 3]>) -> Result<(), Error> {
     for (_, clause) in &all.clauses {
         let (mut windows, mut at_windows) = (Windows::new(), Windows::new());
         zones::windows(&clause.limits, now_ms, all.options.at_ms, &mut windows)?;
         if let Some(at_ms) = all.options.later_ms(now_ms).filter(|_| !windows.is_empty()) {
             zones::windows_at(&clause.limits, at_ms, &mut at_windows);
         }
-        out.push((windows, at_windows));
+        out.push([windows, at_windows, Windows::new()]);
     }
     Ok(())
 }
@@ -207,7 +237,7 @@ fn read_windows(all: &All, now_ms: u64, out: &mut Few<(Windows, Windows)>) -> Re
 /// What few hits say, of one clause.
 fn rare<'a>(
     (algorithm, clause): &'a (Algorithm, Clause),
-    (windows, at_windows): &'a (Windows, Windows),
+    [windows, at_windows, tried_windows]: &'a mut [Windows; 3],
     options: &Options,
     now_ms: u64,
 ) -> Rare<'a> {
@@ -218,22 +248,37 @@ fn rare<'a>(
         stamp: options.stamp && *algorithm == Algorithm::Bucket,
         block_ms: &clause.block_ms,
         is_shadow: clause.is_shadow,
+        tried: tried(clause, options, now_ms, tried_windows),
         id: clause.id,
         here: regions::here(*algorithm, now_ms),
         ..Rare::NONE
     }
 }
 
+/// What all keys have answered.
+#[derive(Clone, Copy)]
+struct Answered<'a> {
+    hits: &'a [Hit<'a>],
+    quotes: &'a [Quote],
+    /// Which of them are denied by what is tried on them, by place, as bits.
+    would_deny: u16,
+}
+
 /// Publishes and counts.
-fn tell(
-    keys: &mut Keys,
-    quotes: &[Quote],
-    hits: &[Hit],
-    all: &All,
-    listed: Option<&Listed>,
-    now_ms: u64,
-) {
+fn tell(keys: &mut Keys, answered: Answered, all: &All, listed: Option<&Listed>, now_ms: u64) {
+    let Answered {
+        hits,
+        quotes,
+        would_deny,
+    } = answered;
     let is_allowed = quote::all_fit(quotes, hits);
+    let is_shadow_denied = |place: usize, quote: &Quote, is_shadow: bool| {
+        let is_denied = match is_shadow && !quote.fits {
+            true => listed.is_none(),
+            false => quote.fits && would_deny >> place & 1 > 0,
+        };
+        is_denied && is_allowed
+    };
     let outcome = |quote: &Quote, is_shadow: bool| match listed {
         Some(_) if is_shadow => None,
         Some(_) => Some(Outcome::DenyListed),
@@ -246,7 +291,7 @@ fn tell(
         if let Some(Outcome::Denied | Outcome::DenyListed) = outcome(quote, is_shadow) {
             keys.notify(FIRST_KEY + place, DENIED);
         }
-        if is_shadow && is_allowed && !quote.fits && listed.is_none() {
+        if is_shadow_denied(place, quote, is_shadow) {
             keys.notify(FIRST_KEY + place, SHADOW_DENIED);
         }
     }
@@ -256,8 +301,11 @@ fn tell(
             node.stats.count_listed(&listed.read_as);
         }
         let clauses = all.keys.iter().zip(&all.clauses).zip(quotes);
-        for ((key, (algorithm, clause)), quote) in clauses {
-            if let (Some(outcome), 1..) = (outcome(quote, clause.is_shadow), clause.cost) {
+        for (place, ((key, (algorithm, clause)), quote)) in clauses.enumerate() {
+            let would = is_shadow_denied(place, quote, clause.is_shadow);
+            let would = would.then_some(Outcome::ShadowDenied);
+            let outcomes = [outcome(quote, clause.is_shadow), would];
+            for outcome in outcomes.into_iter().flatten().filter(|_| clause.cost > 0) {
                 let name = clause.policies.last().copied();
                 node.count(name, || key, *algorithm, outcome, now_ms);
             }

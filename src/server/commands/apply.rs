@@ -26,6 +26,10 @@ pub fn apply(call: &Call, keys: &mut Keys) -> Result<(), Error> {
             slot.apply(&charge.hit(&charge.rare()), charge.change(), charge.now_ms)?;
             slot.note_change(charge.now_ms);
         }
+        Effect::Shadow(charge) => {
+            let rare = charge.rare();
+            slot.apply_shadow(&charge.hit(&rare), charge.change(), charge.now_ms)?;
+        }
         Effect::Merge {
             setting,
             own,

@@ -5,8 +5,9 @@ use super::KEY;
 use crate::core::error::Error;
 use crate::core::limit::Algorithm;
 use crate::core::node::stats::Outcome;
+use crate::core::quote::shadow::Tried;
 use crate::core::quote::{self, Change, Hit, Nexts, Quote, Rare, Windows};
-use crate::core::request::{self, Request, Verb};
+use crate::core::request::{self, Clause, Options, Request, Verb};
 use crate::server::raw::{now_ms, Args, Call, Keys};
 use crate::server::slot::Slot;
 use crate::server::{config, regions, registry, reply, zones};
@@ -87,6 +88,7 @@ fn rare_hit(
     if let Some(at_ms) = options.later_ms(now_ms).filter(|_| !windows.is_empty()) {
         zones::windows_at(&clause.limits, at_ms, &mut at_windows);
     }
+    let mut tried_windows = Windows::new();
     let rare = Rare {
         windows: &windows,
         at_windows: &at_windows,
@@ -96,11 +98,25 @@ fn rare_hit(
         reserve_ms: clause.reserve_ms,
         block_ms: &clause.block_ms,
         is_shadow: false,
+        tried: tried(clause, options, now_ms, &mut tried_windows),
         id: clause.id,
         drops_unnamed: false,
         here: regions::here(algorithm, now_ms),
     };
     run::<true>(call, keys, algorithm, request, &rare, listed, now_ms)
+}
+
+/// The limits that a policy has tried on the key. Where this node cannot say when their windows begin, none are: that stops no
+/// hit.
+pub fn tried<'a>(
+    clause: &'a Clause,
+    options: &Options,
+    now_ms: u64,
+    windows: &'a mut Windows,
+) -> Option<Tried<'a>> {
+    let limits = clause.tried.as_deref()?;
+    zones::windows(limits, now_ms, options.at_ms, windows).ok()?;
+    Some(Tried { limits, windows })
 }
 
 #[inline(always)]
@@ -128,6 +144,7 @@ fn run<const IS_RARE: bool>(
     };
     let mut quote = Quote::default();
     let mut nexts = Nexts::new();
+    let mut is_shadow_denied = false;
     let outcome = if let Some(listed) = listed {
         let probe = hit.as_probe();
         quote::quote(slot.held(), &probe, now_ms, false, &mut quote)?;
@@ -146,6 +163,10 @@ fn run<const IS_RARE: bool>(
             return Err(Error::OutOfMemory);
         }
         slot.commit(&hit, quote.change, now_ms)?;
+        if let (true, Some(tried)) = (IS_RARE, &rare.tried) {
+            is_shadow_denied = slot.try_on(&hit, tried, quote.change, now_ms)?;
+            is_shadow_denied &= quote.fits;
+        }
         reply::quote(call, &quote, request, &nexts, now_ms);
         if quote.fits {
             Outcome::Allowed
@@ -157,10 +178,17 @@ fn run<const IS_RARE: bool>(
     if outcome != Outcome::Allowed {
         keys.notify(KEY, DENIED);
     }
+    if IS_RARE && is_shadow_denied {
+        keys.notify(KEY, SHADOW_DENIED);
+    }
     if clause.cost > 0 {
         let name = clause.policies.last().copied();
         registry::node(|node| {
             node.count(name, || call.arg(KEY), algorithm, outcome, now_ms);
+            if IS_RARE && is_shadow_denied {
+                let outcome = Outcome::ShadowDenied;
+                node.count(name, || call.arg(KEY), algorithm, outcome, now_ms);
+            }
             if let Some(listed) = listed {
                 node.stats.count_listed(&listed.read_as);
             }

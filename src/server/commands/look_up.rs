@@ -2,11 +2,11 @@
 //! deny list has.
 
 use crate::core::error::Error;
-use crate::core::limit::Algorithm;
+use crate::core::limit::{Algorithm, Limits};
 use crate::core::node::Node;
 use crate::core::request::{Clause, Deny};
 use crate::server::raw::warning;
-use crate::server::registry;
+use crate::server::{config, registry};
 
 /// A value of a DENY clause that was found in its list.
 pub struct Listed<'a> {
@@ -63,6 +63,19 @@ fn take_policy(node: &mut Node, algorithm: Algorithm, clause: &mut Clause, now_m
     }
     if passes_over {
         pass_over(node, algorithm, clause, now_ms);
+    }
+    let names = clause.policies.iter().copied();
+    if let Some(shadow) = node.policies.first_shadow(names, algorithm, now_ms) {
+        try_beside(clause, shadow.limits());
+    }
+}
+
+/// Has limits tried on what the clause charges. (Where several regions share it, a shadow would know of this one alone.)
+#[cold]
+fn try_beside(clause: &mut Clause, limits: &Limits) {
+    if !config::REGION.is_set() {
+        clause.tried = Some(Box::new(limits.clone()));
+        clause.is_rare = true;
     }
 }
 

@@ -4,7 +4,9 @@ use crate::core::duration;
 use crate::core::error::Error;
 use crate::core::limit::Algorithm;
 use crate::core::node::ends::Ends;
-use crate::core::node::policy::{self, Held, Policy, Setting, Temporary, NAME_AT as NAME};
+use crate::core::node::policy::{
+    self, Held, Policy, Setting, ShadowPolicy, Temporary, NAME_AT as NAME,
+};
 use crate::core::node::Part;
 use crate::core::request;
 use crate::server::config;
@@ -15,9 +17,58 @@ use crate::server::zones;
 /// `RL.POLICY SET name FIXED|SLIDING|BUCKET|LEASE limits... [TTL duration]`
 pub fn set(call: &Call) -> Result<(), Error> {
     let args = call.args();
-    let name = args.get(NAME).copied().unwrap_or_default();
     let now_ms = now_ms();
-    let mut setting = read_setting(&args, now_ms)?;
+    let (policy, ends) = read_policy(&args, now_ms)?;
+    let setting = match ends {
+        None => Setting::Lasting(policy),
+        Some(ends) => Setting::Temporary(Temporary { policy, ends }),
+    };
+    put(call, "set", &args, setting, now_ms)
+}
+
+/// `RL.POLICY SHADOW name FIXED|SLIDING|BUCKET limits... [TTL duration]`, and `RL.POLICY SHADOW name OFF`: how many there were.
+pub fn shadow(call: &Call) -> Result<(), Error> {
+    let args = call.args();
+    let now_ms = now_ms();
+    if let [_, _, name, off] = args[..] {
+        if off.eq_ignore_ascii_case(b"OFF") {
+            end_shadow(call, name, now_ms);
+            return Ok(());
+        }
+    }
+    let algorithm = args.get(ALGORITHM).and_then(|word| Algorithm::parse(word));
+    if matches!(algorithm, None | Some(Algorithm::Lease)) {
+        return Err(Error::ShadowAlgorithm { at: ALGORITHM });
+    }
+    let (policy, ends) = read_policy(&args, now_ms)?;
+    if config::REGION.is_set() {
+        return Err(Error::ShadowInRegion);
+    }
+    let setting = Setting::Shadow(ShadowPolicy { policy, ends });
+    put(call, "shadow set", &args, setting, now_ms)
+}
+
+fn end_shadow(call: &Call, name: &[u8], now_ms: u64) {
+    end_due(now_ms);
+    let before = registry::node(|node| node.policies.get(name).cloned().unwrap_or_default());
+    let ended = registry::node(|node| node.policies.end_shadow(name, now_ms));
+    if ended.is_some() {
+        let after = registry::node(|node| node.policies.get(name).cloned().unwrap_or_default());
+        log_change(call, "shadow off", name, &before, &after, now_ms);
+        call.replicate_verbatim();
+    }
+    call.reply_count(u64::from(ended.is_some()));
+}
+
+/// Sets a policy or a shadow: here, in the log, and wherever this node's data is kept.
+fn put(
+    call: &Call,
+    what: &str,
+    args: &[&[u8]],
+    mut setting: Setting,
+    now_ms: u64,
+) -> Result<(), Error> {
+    let name = args.get(NAME).copied().unwrap_or_default();
     end_due(now_ms);
     if call.is_replayed() {
         setting.read_as_first_version();
@@ -36,16 +87,19 @@ pub fn set(call: &Call) -> Result<(), Error> {
         Ok(before)
     })?;
     let after = registry::node(|node| node.policies.get(name).cloned().unwrap_or_default());
-    log_change(call, "set", name, &before, &after, now_ms);
+    log_change(call, what, name, &before, &after, now_ms);
     let payload = policy::encode_setting(name, &setting);
     call.replicate(NODE, &Part::Setting.payload(&payload));
     call.reply_simple(c"OK");
     Ok(())
 }
 
-fn read_setting(args: &[&[u8]], now_ms: u64) -> Result<Setting, Error> {
-    const ALGORITHM: usize = 3;
-    const FIRST_LIMIT: usize = 4;
+/// Where SET and SHADOW have the algorithm on their command line.
+const ALGORITHM: usize = 3;
+
+/// The policy, and when it ends.
+fn read_policy(args: &[&[u8]], now_ms: u64) -> Result<(Policy, Option<Ends>), Error> {
+    const FIRST_LIMIT: usize = ALGORITHM + 1;
     let algorithm = args
         .get(ALGORITHM)
         .and_then(|name| Algorithm::parse(name))
@@ -66,23 +120,18 @@ fn read_setting(args: &[&[u8]], now_ms: u64) -> Result<Setting, Error> {
     let limits = request::parse_limits(algorithm, limits, FIRST_LIMIT)?;
     // The grammar gives nothing but sound limits, so this is only how the type says it.
     let policy = Policy::new(algorithm, limits).ok_or(Error::Algorithm { at: ALGORITHM })?;
-    Ok(match ttl_ms {
-        None => Setting::Lasting(policy),
-        Some(ttl_ms) => Setting::Temporary(Temporary {
-            policy,
-            ends: Ends::after(now_ms, ttl_ms),
-        }),
-    })
+    Ok((policy, ttl_ms.map(|ttl_ms| Ends::after(now_ms, ttl_ms))))
 }
 
-/// `RL.POLICY GET name`: what SET takes behind the name, with what is left of a TTL, and behind that what is back then; last,
-/// where calls of another algorithm have passed it over, `MISMATCHES` and how many; nil where there is no such policy.
+/// `RL.POLICY GET name`: what SET takes behind the name, with what is left of a TTL, and behind that what is back then; where
+/// it has a shadow, `SHADOW` and an array of what that takes; last, where calls of another algorithm have passed the policy
+/// over, `MISMATCHES` and how many; nil where there is no such policy.
 pub fn get(call: &Call) -> Result<(), Error> {
     let args = call.args();
     let name = args.get(NAME).copied().unwrap_or_default();
     let now_ms = now_ms();
     registry::node(|node| match node.policies.get(name) {
-        Some(held) if held.in_force(now_ms).is_some() => {
+        Some(held) if held.is_current(now_ms) => {
             reply(call, held, node.policies.mismatches_of(name), now_ms);
         }
         _ => call.reply_null(),
@@ -98,7 +147,7 @@ pub fn del(call: &Call) -> Result<(), Error> {
     let mut deleted = 0;
     for name in args.iter().skip(NAME) {
         let before = registry::node(|node| node.policies.del(name, now_ms));
-        let before = before.filter(|held| held.in_force(now_ms).is_some());
+        let before = before.filter(|held| held.is_current(now_ms));
         if let Some(before) = before {
             log_change(call, "deleted", name, &before, &Held::default(), now_ms);
             deleted += 1;
@@ -152,13 +201,12 @@ pub fn scan(call: &Call) -> Result<(), Error> {
 
 fn reply(call: &Call, held: &Held, mismatches: u64, now_ms: u64) {
     let lasting = held.lasting().map(Policy::words);
-    let more = if mismatches > 0 { 2 } else { 0 };
+    let shadow = held.shadow(now_ms);
+    let more = 2 * (usize::from(shadow.is_some()) + usize::from(mismatches > 0));
     match held.temporary(now_ms) {
         None => reply_words(call, &lasting.unwrap_or_default(), more),
         Some(temporary) => {
-            let mut words = temporary.policy.words();
-            let left_ms = temporary.ends.left_ms(now_ms);
-            words.extend(["TTL".to_owned(), format!("{left_ms}ms")]);
+            let words = words_of(&temporary.policy, Some(temporary.ends), now_ms);
             reply_words(call, &words, 1 + more);
             match lasting {
                 Some(lasting) => reply_words(call, &lasting, 0),
@@ -166,10 +214,23 @@ fn reply(call: &Call, held: &Held, mismatches: u64, now_ms: u64) {
             }
         }
     }
+    if let Some(shadow) = shadow {
+        call.reply_bytes(b"SHADOW");
+        reply_words(call, &words_of(&shadow.policy, shadow.ends, now_ms), 0);
+    }
     if mismatches > 0 {
         call.reply_bytes(b"MISMATCHES");
         call.reply_count(mismatches);
     }
+}
+
+/// The words that SET and SHADOW take, with what is left of a TTL.
+fn words_of(policy: &Policy, ends: Option<Ends>, now_ms: u64) -> Vec<String> {
+    let mut words = policy.words();
+    if let Some(ends) = ends {
+        words.extend(["TTL".to_owned(), format!("{}ms", ends.left_ms(now_ms))]);
+    }
+    words
 }
 
 /// An array of words, and of `more` elements that follow.
@@ -194,14 +255,20 @@ fn log_change(call: &Call, what: &str, name: &[u8], before: &Held, after: &Held,
     ));
 }
 
-/// Forgets the temporary policies that have ended: each is a line in the server's log.
+/// Forgets the policies and shadows whose TTL is over: each is a line in the server's log.
 pub fn end_due(now_ms: u64) {
-    for (name, temporary, lasting) in registry::node(|node| node.policies.end(now_ms)) {
-        let name = String::from_utf8_lossy(&name);
-        let back = lasting.as_ref().map(Policy::words);
+    for ended in registry::node(|node| node.policies.end(now_ms)) {
+        let name = String::from_utf8_lossy(&ended.name);
+        let was = ended.policy.words().join(" ");
+        if ended.is_shadow {
+            notice(&format!(
+                "ratelimit: policy '{name}': its shadow ended: {was}"
+            ));
+            continue;
+        }
+        let back = ended.lasting.as_ref().map(Policy::words);
         notice(&format!(
-            "ratelimit: policy '{name}' ended: from {} to {}",
-            temporary.policy.words().join(" "),
+            "ratelimit: policy '{name}' ended: from {was} to {}",
             back.map_or("none".to_owned(), |words| words.join(" "))
         ));
     }
@@ -210,12 +277,19 @@ pub fn end_due(now_ms: u64) {
 fn describe(held: &Held, now_ms: u64) -> String {
     let lasting = held.lasting().map(|policy| policy.words().join(" "));
     let lasting = lasting.unwrap_or_else(|| "none".to_owned());
-    match held.temporary(now_ms) {
+    let mut text = match held.temporary(now_ms) {
         None => lasting,
         Some(temporary) => format!(
             "{} for {} ms before {lasting}",
             temporary.policy.words().join(" "),
             temporary.ends.left_ms(now_ms)
         ),
+    };
+    if let Some(shadow) = held.shadow(now_ms) {
+        text += &format!(" with shadow {}", shadow.policy.words().join(" "));
+        if let Some(ends) = shadow.ends {
+            text += &format!(" for {} ms", ends.left_ms(now_ms));
+        }
     }
+    text
 }

@@ -110,6 +110,25 @@ pub fn algorithm() -> Arg {
     arg("algorithm", ONE_OF, None, flags, Some(names.into()))
 }
 
+/// What a shadow tries, or that it tries nothing any more.
+pub fn shadow() -> Arg {
+    let one = |name: &str, kind: u32, token: Option<&str>, parts: Option<Vec<Arg>>| {
+        arg(name, kind, token, CommandArgFlags::NONE, parts)
+    };
+    let names = ["FIXED", "SLIDING", "BUCKET"];
+    let names = names.map(|name| one(&name.to_lowercase(), PURE_TOKEN, Some(name), None));
+    let algorithm = one("algorithm", ONE_OF, None, Some(names.into()));
+    let ttl = optional("duration", STRING, Some("TTL"));
+    let tried = one(
+        "tried",
+        BLOCK,
+        None,
+        Some(vec![algorithm, any_limit(), ttl]),
+    );
+    let off = one("off", PURE_TOKEN, Some("OFF"), None);
+    one("shadow", ONE_OF, None, Some(vec![tried, off]))
+}
+
 /// What a hit takes: of a bucket, also the longest wait to reserve for.
 pub fn hit(limit: Arg, is_bucket: bool) -> Vec<Arg> {
     let mut args = vec![key(), limit, cost(), optional("min", INTEGER, Some("MIN"))];

@@ -31,6 +31,12 @@ fn temporary(limit: u64, ends_ms: u64) -> Setting {
     })
 }
 
+fn shadow(limit: u64, ends_ms: Option<u64>) -> Setting {
+    let policy = fixed(limit);
+    let ends = ends_ms.map(Ends::at);
+    Setting::Shadow(ShadowPolicy { policy, ends })
+}
+
 /// The limit in force under a name.
 fn limit(policies: &Policies, name: &[u8], now_ms: u64) -> Option<u64> {
     let policy = policies.get(name)?.in_force(now_ms)?;
@@ -59,14 +65,17 @@ fn any(random: &mut Random) -> Policy {
 struct Model {
     lasting: Option<Policy>,
     temporary: Option<Temporary>,
+    shadow: Option<ShadowPolicy>,
 }
 
 impl Model {
     fn at(&self, now_ms: u64) -> Self {
         let temporary = self.temporary.clone();
+        let shadow = self.shadow.clone();
         Self {
             lasting: self.lasting.clone(),
             temporary: temporary.filter(|temporary| temporary.ends.holds(now_ms)),
+            shadow: shadow.filter(|it| it.ends.is_none_or(|ends| ends.holds(now_ms))),
         }
     }
 
@@ -83,29 +92,37 @@ fn policies_are_those_of_an_exact_model() {
     let mut model: BTreeMap<Vec<u8>, Model> = BTreeMap::new();
     let mut now_ms = NOW;
     let (mut ended, mut kept_algorithm, mut full) = (0, 0, 0);
+    let (mut shadows_ended, mut tried) = (0, 0);
     for _ in 0..30_000 {
         now_ms += random.below(20);
         let current: BTreeMap<Vec<u8>, Model> = model
             .iter()
             .map(|(name, held)| (name.clone(), held.at(now_ms)))
-            .filter(|(_, held)| held.in_force().is_some())
+            .filter(|(_, held)| held.in_force().is_some() || held.shadow.is_some())
             .collect();
         let name = [b'p', random.below(30).to_le_bytes()[0], 0, 255].to_vec();
         let held = current.get(&name).cloned().unwrap_or_default();
-        match random.below(7) {
+        match random.below(8) {
             0..=2 => {
                 let policy = any(&mut random);
                 let (asked, ends_ms) = (policy.algorithm(), now_ms + random.below(500));
-                let setting = match random.below(2) {
+                let ends = Ends::at(ends_ms);
+                let setting = match random.below(3) {
                     0 => Setting::Lasting(policy),
-                    _ => Setting::Temporary(Temporary {
+                    1 => Setting::Temporary(Temporary { policy, ends }),
+                    _ if asked == Algorithm::Lease => continue,
+                    _ => Setting::Shadow(ShadowPolicy {
                         policy,
-                        ends: Ends::at(ends_ms),
+                        ends: Some(ends).filter(|_| random.percent(50)),
                     }),
                 };
+                let is_shadow = matches!(setting, Setting::Shadow(_));
+                let is_new = !current.contains_key(&name);
                 let expected = match held.in_force().map(Policy::algorithm) {
-                    Some(is) if is != asked => Err(Error::PolicyKeepsAlgorithm { is, asked }),
-                    None if current.len() >= 20 => Err(Error::TooManyPolicies { max: 20 }),
+                    Some(is) if is != asked && !is_shadow => {
+                        Err(Error::PolicyKeepsAlgorithm { is, asked })
+                    }
+                    _ if is_new && current.len() >= 20 => Err(Error::TooManyPolicies { max: 20 }),
                     _ => Ok(()),
                 };
                 kept_algorithm +=
@@ -122,9 +139,14 @@ fn policies_are_those_of_an_exact_model() {
                     Setting::Lasting(policy) => Model {
                         lasting: Some(policy),
                         temporary: None,
+                        ..held
                     },
                     Setting::Temporary(temporary) => Model {
                         temporary: Some(temporary),
+                        ..held
+                    },
+                    Setting::Shadow(shadow) => Model {
+                        shadow: Some(shadow),
                         ..held
                     },
                 };
@@ -132,11 +154,21 @@ fn policies_are_those_of_an_exact_model() {
             }
             3 => {
                 let gone = policies.del(&name, now_ms);
-                let gone = gone.is_some_and(|gone| gone.in_force(now_ms).is_some());
+                let gone = gone.is_some_and(|gone| gone.is_current(now_ms));
                 assert_eq!(gone, current.contains_key(&name));
                 model.remove(&name);
             }
-            4 => ended += policies.end(now_ms).len(),
+            4 => {
+                let gone = policies.end(now_ms);
+                ended += gone.iter().filter(|it| !it.is_shadow).count();
+                shadows_ended += gone.iter().filter(|it| it.is_shadow).count();
+            }
+            7 => {
+                policies.end(now_ms);
+                let gone = policies.end_shadow(&name, now_ms);
+                assert_eq!(gone, held.shadow);
+                model.entry(name).or_default().shadow = None;
+            }
             5 => {
                 let asked = any(&mut random).algorithm();
                 let of_asked = |policy: &&Policy| policy.algorithm() == asked;
@@ -145,6 +177,10 @@ fn policies_are_those_of_an_exact_model() {
                 for names in [[&name[..], b"absent"], [&b"absent"[..], &name]] {
                     let first = policies.first(names, asked, now_ms);
                     assert_eq!(first, (expected, passes_over));
+                    let shadow = policies.first_shadow(names, asked, now_ms);
+                    let expected = held.shadow.as_ref().map(|shadow| &shadow.policy);
+                    assert_eq!(shadow, expected.filter(of_asked));
+                    tried += usize::from(shadow.is_some());
                 }
             }
             _ => {
@@ -159,9 +195,10 @@ fn policies_are_those_of_an_exact_model() {
             assert_eq!(held.in_force(now_ms), is.in_force());
             assert_eq!(held.lasting(), is.lasting.as_ref());
             assert_eq!(held.temporary(now_ms), is.temporary.as_ref());
+            assert_eq!(held.shadow(now_ms), is.shadow.as_ref());
         }
     }
-    let seen = [ended, kept_algorithm, full];
+    let seen = [ended, kept_algorithm, full, shadows_ended, tried];
     assert!(seen.iter().all(|times| *times > 100), "{seen:?}");
 }
 
@@ -248,11 +285,13 @@ fn a_temporary_policy_stands_in_front_of_the_lasting_one_until_it_ends() {
     assert!(policies.end(NOW + 9).is_empty());
     let ended = policies.end(NOW + 10);
     assert_eq!(ended.len(), 1);
-    let (name, gone, back) = &ended[0];
-    assert_eq!(
-        (&**name, gone.ends.at_ms(), back),
-        (&b"q"[..], NOW + 10, &None)
-    );
+    let expected = Ended {
+        name: (*b"q").into(),
+        policy: fixed(3),
+        is_shadow: false,
+        lasting: None,
+    };
+    assert_eq!(ended, [expected]);
     assert_eq!(policies.len(), 1);
     policies.set(b"r", lasting(1), NOW + 10).unwrap();
 }
@@ -351,6 +390,12 @@ fn the_fingerprint_is_that_of_the_lasting_policies_in_any_order() {
     other.del(b"login", NOW);
     other.set(b"login", Setting::Lasting(sliding), NOW).unwrap();
     assert_eq!(other.fingerprint(), FINGERPRINT);
+    // printf '3:api bucket 100 10 1s\n5:login sliding 5 15m\n5:login shadow fixed 3 1s\n' | sha256sum
+    other.set(b"login", shadow(3, None), NOW).unwrap();
+    assert_eq!(other.fingerprint(), WITH_SHADOW);
+    other.set(b"login", shadow(3, Some(NOW + 9)), NOW).unwrap();
+    assert_eq!(other.fingerprint(), FINGERPRINT);
+    other.end_shadow(b"login", NOW);
     // What ends is no part of it.
     other.set(b"incident", temporary(1, NOW + 9), NOW).unwrap();
     assert_eq!(other.fingerprint(), FINGERPRINT);
@@ -364,6 +409,7 @@ fn the_fingerprint_is_that_of_the_lasting_policies_in_any_order() {
 }
 
 const FINGERPRINT: u64 = 0x2413_88b1_6170_49e2;
+const WITH_SHADOW: u64 = 0xcd4d_7cde_b086_e73f;
 
 #[test]
 fn truncated_bytes_are_refused_and_change_nothing() {
@@ -384,8 +430,12 @@ fn truncated_bytes_are_refused_and_change_nothing() {
             );
         }
     }
+    for name in 0..20 {
+        let ends_ms = (name % 2 == 0).then_some(NOW + u64::from(name) + 1);
+        saved.put(&[3 * name], shadow(7, ends_ms), NOW);
+    }
     let bytes = saved.encode(NOW);
-    let mut policies = policies(50);
+    let mut policies = policies(60);
     assert!(policies.set(b"here", lasting(1), NOW).is_ok());
     for length in 0..bytes.len() {
         assert!(!policies.load(&bytes[..length]), "{length}");
