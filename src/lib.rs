@@ -21,7 +21,7 @@
 //! | `codec` | the bytes of a limiter and of its effects, by version |
 //! | `quote` | what a hit would be answered and what it would change; `commit` makes the change |
 //! | `decision` | the five fields, and which of several limits speaks for them all |
-//! | `limiter` | what one key holds; `limiter/form`: the one list of its forms; `limiter/packed`: of one window, in 16 bytes; `limiter/block`: shut for a while; `limiter/regional`: what several regions share |
+//! | `limiter` | what one key holds; `limiter/form`: the one list of its forms; `limiter/packed`: of one window, in 16 bytes; `limiter/block`: shut for a while; `limiter/ids`: which hits it has had; `limiter/regional`: what several regions share |
 //! | `algorithm/{fixed,sliding,bucket,lease}` | one algorithm a file, the maths first; `log` holds the sliding window's bytes, `meter` what they have in common |
 //! | `algorithm/joint/{fixed,sliding,bucket}` | the same, counted for several regions: parts per origin, and how copies merge; `counter` is what an origin has charged and given back |
 //! | `region/{origin,share,peers,ring}` | who has used it, how much may be used before others have heard, who was heard, what has changed |

@@ -27,6 +27,7 @@ use ratelimit::core::codec::{self, Charge, Effect};
 use ratelimit::core::duration::{self, Human};
 use ratelimit::core::error::Error;
 use ratelimit::core::limit::{Algorithm, Limit, Limits, MAX_COUNT, MAX_LIMITS, MAX_TIME_MS};
+use ratelimit::core::limiter::ids::{Bounds as IdBounds, MAX_TTL_MS};
 use ratelimit::core::limiter::regional::{self, Merging, Payload};
 use ratelimit::core::limiter::{noted, Left, Limiter};
 use ratelimit::core::node::deny::{Bounds, Lists, Net, Seed, Until, Value, Values};
@@ -36,7 +37,7 @@ use ratelimit::core::node::stats::{self, Outcome, Stats};
 use ratelimit::core::node::{encode_rename, Bounds as NodeBounds, Node, Part, Sender};
 use ratelimit::core::quote::regional::Here;
 use ratelimit::core::quote::shadow;
-use ratelimit::core::quote::{self, Change, Hit, Quote, Rare, Windows};
+use ratelimit::core::quote::{self, Change, Hit, Once, Quote, Rare, Windows};
 use ratelimit::core::region::origin::Region;
 use ratelimit::core::request::{self, Clause, Options, Request, Verb};
 use ratelimit::core::span::Span;
@@ -223,6 +224,7 @@ struct Call {
     reserve_ms: Option<u64>,
     block_ms: Vec<u64>,
     id: Vec<u8>,
+    ids: IdBounds,
     now_ms: u64,
 }
 
@@ -246,8 +248,15 @@ impl Call {
             reserve_ms: (is_bucket && random.one_in(4)).then(|| any_ms(random)),
             block_ms: Vec::new(),
             id: if is_lease { id(random, 64) } else { Vec::new() },
+            ids: IdBounds {
+                most: *random.pick(&[1, 3, 64]),
+                ttl_ms: 1 + number(random) % MAX_TTL_MS,
+            },
             now_ms,
         };
+        if maybe(random) {
+            call.id = vec![*random.pick(b"abc"); *random.pick(&[1, 1, 1, 64])]; // some come again
+        }
         if maybe(random) {
             call.block_ms = (0..=random.below(3)).map(|_| any_ms(random)).collect();
         }
@@ -287,6 +296,7 @@ impl Call {
                 is_shadow: false,
                 tried: None,
                 id: &self.id,
+                ids: self.ids,
                 drops_unnamed: false,
                 here: None,
             },
@@ -393,7 +403,7 @@ fn assert_state_holds(random: &mut Random, state: &Limiter) {
             if quoted.change == Change::None {
                 assert_eq!(&after, state, "nothing was changed");
             }
-            if let Change::Charge(_) | Change::Reserve(_) = quoted.change {
+            if quoted.change.cost() != 0 || matches!(quoted.change, Change::Once(_)) {
                 let sent = call.effect(quoted.change);
                 let Some(Effect::Charge(charge)) = codec::decode(&sent) else {
                     panic!("{sent:?} is no charge");
@@ -538,7 +548,21 @@ fn payloads() {
                 let (algorithm, now_ms) = (algorithm(random), time_ms(random));
                 let limits = limits(random, algorithm);
                 let call = Call::new(random, algorithm, limits, now_ms);
-                call.effect(Change::Charge(call.cost))
+                let once = Once {
+                    cost: call.cost,
+                    ttl_ms: u32::try_from(call.ids.ttl_ms).unwrap(),
+                    drops: u16::try_from(random.below(5)).unwrap(),
+                    is_allowed: !call.force,
+                    rewinds: call.cost == 0 && call.stamp,
+                    wait_ms: call.reserve_ms,
+                    place: None,
+                };
+                let has_id = algorithm != Algorithm::Lease && !call.id.is_empty();
+                call.effect(if has_id {
+                    Change::Once(once)
+                } else {
+                    Change::Charge(call.cost)
+                })
             }
             3 => first_charge(random),
             4 if random.one_in(2) => {
@@ -571,7 +595,11 @@ fn payloads() {
                 let before = state.clone();
                 match apply(&mut state, &charge) {
                     Err(_) => assert_eq!(state, before, "a refused charge changes nothing"),
-                    Ok(()) => assert_state_holds(random, &state.expect("it was charged")),
+                    Ok(()) => match state {
+                        Some(state) => assert_state_holds(random, &state),
+                        // What gave nothing back is remembered where there is a key.
+                        None => assert!(charge.once.is_some_and(|once| once.cost == 0)),
+                    },
                 }
             }
             Some(Effect::Shadow(charge)) => {
@@ -772,6 +800,9 @@ fn options(random: &mut Random) -> Vec<Vec<u8>> {
         words.push(b"stamp".to_vec());
     }
     if random.one_in(4) {
+        words.extend([b"Id".to_vec(), bytes(random, 70)]);
+    }
+    if random.one_in(4) {
         words.extend([b"at".to_vec(), number(random).to_string().into_bytes()]);
     }
     if random.one_in(4) {
@@ -826,6 +857,9 @@ fn options_words(options: &Options) -> Vec<Vec<u8>> {
     }
     if options.next {
         words.push(b"NEXT".to_vec());
+    }
+    if !options.id.is_empty() {
+        words.extend([b"ID".to_vec(), options.id.to_vec()]);
     }
     if let Some(at_ms) = options.at_ms {
         words.extend([b"AT".to_vec(), at_ms.to_string().into_bytes()]);

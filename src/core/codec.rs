@@ -22,12 +22,14 @@
 //!     stamped          as bucket  since_ms
 //!     reserved         as stamped  tokens  fraction  ahead_ms  stamp_ms  cost               promised; the last place
 //!     blocked (6)      block  form  state
-//!     noted (8)        flags  [block]  [shut]  [shadow]  [form  state]       anything but a block and what has been used
+//!     noted (8)        flags  [block]  [shut]  [ids]  [shadow]  [form  state]  anything but a block and what has been used
 //!     block            until_ms  length_ms  strikes
 //!     shut             until_ms  length_ms
+//!     ids              count  record*                                        see limiter/ids.rs
 //!     shadow           form  state
 //!     regional         reset_ms  remembers_ms  algorithm  shared                     see codec/regional.rs
-//! charge       now_ms  [cost(zigzag)]  [log-size]  [count]  limits  [at_ms]  [id]  [(start_ms  end_ms)*]  [region]  [acts_ms  stamp_ms]
+//! charge       now_ms  [cost(zigzag)]  [log-size]  [count]  limits  [at_ms]  [id  [once]]  [(start_ms  end_ms)*]  [region]  [acts_ms  stamp_ms]
+//! once         ttl_ms  drops  answer  [wait_ms]     but of a lease: answer 1 allowed, 2 to wait, 4 rewinds
 //! limit        limit  [refill]  window_ms, or 0 and a calendar window's text ([`Limit::write`])
 //! ```
 //!
@@ -57,11 +59,12 @@ use super::duration;
 use super::limit::{Algorithm, Limit, Limits, MAX_COUNT, MAX_LIMITS, MAX_TIME_MS, MAX_WINDOWS};
 use super::limiter::block::{Block, Shut};
 use super::limiter::form::{each, each_form, forms};
+use super::limiter::ids::{MAX_IDS as MAX_KNOWN, MAX_TTL_MS};
 use super::limiter::packed::{MaybePacked, Pack, Store};
 use super::limiter::regional::{Merging, Payload, Regional};
-use super::limiter::{Form, Limiter, LimiterRef, Meters, Noted, Notes, Shadow};
+use super::limiter::{Form, Ids, Limiter, LimiterRef, Meters, Noted, Notes, Shadow};
 use super::quote::regional::Here;
-use super::quote::{Change, Hit, Rare, Windows};
+use super::quote::{Change, Hit, Once, Rare, Windows};
 use super::region::origin::Region;
 use super::region::share::Marks;
 use super::span::MAX_TEXT_BYTES;
@@ -84,6 +87,7 @@ const SHADOW: u8 = 9;
 const NOTED: u8 = 8;
 const HAS_BLOCK: u8 = 1;
 const HAS_SHUT: u8 = 2;
+const HAS_IDS: u8 = 4;
 const HAS_SHADOW: u8 = 8;
 const HAS_USAGE: u8 = 16;
 /// What a key of the form [`Form::Noted`] has, where its code says it.
@@ -105,6 +109,9 @@ const HAS_WINDOWS: u8 = 8;
 const HAS_REGION: u8 = 16;
 const IS_RENEWED: u8 = 32;
 const HAS_PLACE: u8 = 64;
+const IS_ALLOWED: u8 = 1;
+const IS_TO_WAIT: u8 = 2;
+const REWINDS: u8 = 4;
 
 /// The bytes of an effect, which is on the path of every hit: a plain array, as long as the longest charge.
 ///
@@ -121,7 +128,7 @@ impl EffectBytes {
     /// A number is written as a word, of which what it does not take is cut off again.
     const WORD: usize = 8;
     const MAX: usize = 2
-        + 5 * Self::NUMBER
+        + 8 * Self::NUMBER
         + 1
         + MAX_ID_BYTES
         + MAX_LIMITS * Self::LIMIT
@@ -146,7 +153,7 @@ impl EffectBytes {
                 write_charge(hit, cost, now_ms, Some(more), self);
                 here.region.write(self);
             }
-            _ => write_rare_charge(hit, cost, None, now_ms, is_renewed, self),
+            _ => write_rare_charge(hit, cost, None, None, now_ms, is_renewed, self),
         }
     }
 
@@ -154,7 +161,14 @@ impl EffectBytes {
     #[cold]
     pub fn reserve(&mut self, hit: &Hit, place: &Place, now_ms: u64, is_renewed: bool) {
         let cost = place.cost.cast_signed();
-        write_rare_charge(hit, cost, Some(place), now_ms, is_renewed, self);
+        write_rare_charge(hit, cost, Some(place), None, now_ms, is_renewed, self);
+    }
+
+    /// Appends a charge of a hit with an id.
+    #[cold]
+    pub fn once(&mut self, hit: &Hit, once: &Once, now_ms: u64, is_renewed: bool) {
+        let place = once.place.as_ref();
+        write_rare_charge(hit, once.cost, place, Some(once), now_ms, is_renewed, self);
     }
 }
 
@@ -251,8 +265,10 @@ pub struct Charge {
     pub at_ms: Option<u64>,
     /// Whether it will be settled by its time.
     pub stamp: bool,
-    /// Whose lease it is.
+    /// Whose lease it is, or by what a repeat is known.
     pub id: SmallVec<[u8; 16]>,
+    /// What is remembered of it, where it has an id and is no lease.
+    pub once: Option<Once>,
     /// Whether the windows that it does not name are dropped.
     pub drops_unnamed: bool,
     /// Whose it is, where several regions share limits.
@@ -289,8 +305,10 @@ impl Charge {
 
     /// The change that it made.
     pub fn change(&self) -> Change {
-        self.place
-            .map_or(Change::Charge(self.cost), Change::Reserve)
+        let charge = self
+            .place
+            .map_or(Change::Charge(self.cost), Change::Reserve);
+        self.once.map_or(charge, Change::Once)
     }
 }
 
@@ -335,6 +353,7 @@ pub fn encode_change(hit: &Hit, change: Change, now_ms: u64, is_renewed: bool) -
     let mut out = EffectBytes::default();
     match change {
         Change::Reserve(place) => out.reserve(hit, &place, now_ms, is_renewed),
+        Change::Once(once) => out.once(hit, &once, now_ms, is_renewed),
         _ => out.charge(hit, change.cost(), now_ms, is_renewed),
     }
     out
@@ -374,15 +393,17 @@ fn write_rare_charge(
     hit: &Hit,
     cost: i64,
     place: Option<&Place>,
+    once: Option<&Once>,
     now_ms: u64,
     is_renewed: bool,
     out: &mut EffectBytes,
 ) {
     let rare = hit.rare;
+    let has_id = hit.algorithm == Algorithm::Lease || once.is_some();
     let flag = |is: bool, flag: u8| if is { flag } else { 0 };
     let more = flag(rare.stamp, IS_STAMPED)
         | flag(rare.at_ms.is_some(), HAS_TIME)
-        | flag(!rare.id.is_empty(), HAS_ID)
+        | flag(has_id, HAS_ID)
         | flag(!rare.windows.is_empty(), HAS_WINDOWS)
         | flag(rare.here.is_some(), HAS_REGION)
         | flag(rare.here.is_some() && is_renewed, IS_RENEWED)
@@ -391,8 +412,19 @@ fn write_rare_charge(
     if let Some(at_ms) = rare.at_ms {
         varint::write(out, at_ms);
     }
-    if !rare.id.is_empty() {
+    if has_id {
         write_string(out, rare.id);
+    }
+    if let Some(once) = once {
+        let answer = flag(once.is_allowed, IS_ALLOWED)
+            | flag(once.wait_ms.is_some(), IS_TO_WAIT)
+            | flag(once.rewinds, REWINDS);
+        for number in [once.ttl_ms.into(), once.drops.into(), answer.into()] {
+            varint::write(out, number);
+        }
+        if let Some(wait_ms) = once.wait_ms {
+            varint::write(out, wait_ms);
+        }
     }
     for (_, window) in dated(hit.limits, rare.windows) {
         varint::write(out, window.start_ms);
@@ -587,11 +619,13 @@ fn flags(noted: &Noted) -> u8 {
     let Notes {
         block,
         shut,
+        ids,
         shadow,
     } = &noted.notes;
     let flag = |is: bool, flag: u8| if is { flag } else { 0 };
     flag(block.is_some(), HAS_BLOCK)
         | flag(shut.is_some(), HAS_SHUT)
+        | flag(!ids.is_empty(), HAS_IDS)
         | flag(shadow.0.is_some(), HAS_SHADOW)
         | flag(noted.limiter.is_some(), HAS_USAGE)
 }
@@ -605,6 +639,7 @@ impl Encoding for Noted {
         let Notes {
             block,
             shut,
+            ids,
             shadow,
         } = &self.notes;
         if let Some(block) = block {
@@ -613,6 +648,9 @@ impl Encoding for Noted {
         }
         if let Some(shut) = shut {
             write_shut(*shut, out);
+        }
+        if !ids.is_empty() {
+            ids.write(out);
         }
         if let Some(shadow) = &shadow.0 {
             write_form(shadow.by_ref(), out);
@@ -904,7 +942,7 @@ impl Source<'_> {
 
     fn noted(&mut self, flags: u8) -> Option<Noted> {
         let has = |flag: u8| flags & flag != 0;
-        (flags & !(HAS_BLOCK | HAS_SHUT | HAS_SHADOW | HAS_USAGE) == 0).then_some(())?;
+        (flags & !(HAS_BLOCK | HAS_SHUT | HAS_IDS | HAS_SHADOW | HAS_USAGE) == 0).then_some(())?;
         let block = if has(HAS_BLOCK) {
             let Shut {
                 until_ms,
@@ -923,19 +961,27 @@ impl Source<'_> {
         } else {
             None
         };
+        let ids = if has(HAS_IDS) {
+            Ids::read(self)?
+        } else {
+            Ids::default()
+        };
         let mut shadow = None;
         if has(HAS_SHADOW) {
             shadow = Some(self.form().filter(Shadow::can_be)?);
         }
         let tries = shadow.as_ref().and_then(Limiter::algorithm);
         let shadow = Shadow(shadow);
+        // What is noted is of one of the other forms; and leases are never in a block that a hit has started, nor known by
+        // the hit's id.
+        let of_hits = block.is_some() || !ids.is_empty();
+        let can_be = |code: u8| !matches!((code, of_hits), (6 | NOTED, _) | (3, true));
         let notes = Notes {
             block,
             shut,
+            ids,
             shadow,
         };
-        // What is noted is of one of the other forms; and leases are never in a block that a hit has started.
-        let can_be = |code: u8| !matches!(code, 6 | NOTED) && (block.is_none() || code != 3);
         let limiter = if has(HAS_USAGE) {
             self.0.first().filter(|code| can_be(**code))?;
             Some(self.form()?)
@@ -944,7 +990,7 @@ impl Source<'_> {
         };
         let uses = limiter.as_ref().and_then(Limiter::algorithm);
         let is_sound = !notes.is_empty()
-            && (limiter.is_some() || block.is_none())
+            && (limiter.is_some() || !of_hits)
             && (tries.is_none() || tries == uses);
         is_sound.then_some(Noted { limiter, notes })
     }
@@ -999,9 +1045,33 @@ impl Source<'_> {
             at_ms: None,
             stamp: false,
             id: SmallVec::new(),
+            once: None,
             drops_unnamed: false,
             here: None,
             place: None,
+        })
+    }
+
+    fn once(&mut self, cost: i64) -> Option<Once> {
+        let ttl_ms = self.at_most(MAX_TTL_MS).filter(|ttl_ms| *ttl_ms > 0)?;
+        let drops = self.count(MAX_KNOWN)?;
+        let answer = self.number()?;
+        let has = |flag: u8| answer & u64::from(flag) != 0;
+        let wait_ms = if has(IS_TO_WAIT) {
+            Some(self.at_most(duration::MAX_MS)?)
+        } else {
+            None
+        };
+        let is_known =
+            answer <= u64::from(IS_ALLOWED | IS_TO_WAIT | REWINDS) && !(cost != 0 && has(REWINDS));
+        is_known.then_some(Once {
+            cost,
+            ttl_ms: u32::try_from(ttl_ms).ok()?,
+            drops: u16::try_from(drops).ok()?,
+            is_allowed: has(IS_ALLOWED),
+            rewinds: has(REWINDS),
+            place: None,
+            wait_ms,
         })
     }
 
@@ -1053,6 +1123,13 @@ impl Source<'_> {
             charge.id =
                 SmallVec::from_slice(self.string(MAX_ID_BYTES).filter(|id| !id.is_empty())?);
         }
+        let is_lease = algorithm == Algorithm::Lease;
+        if has(HAS_ID) && !is_lease {
+            let once = self.once(cost)?;
+            let may_wait = algorithm == Algorithm::Bucket && cost > 0;
+            (may_wait || once.wait_ms.is_none()).then_some(())?;
+            charge.once = Some(once);
+        }
         let is_dated = |limit: &Limit| limit.span().plain_ms().is_none();
         if has(HAS_WINDOWS) {
             for limit in &charge.limits {
@@ -1083,15 +1160,16 @@ impl Source<'_> {
                 stamp_ms: self.at_most(MAX_TIME_MS)?,
             });
         }
+        if let Some(once) = &mut charge.once {
+            once.place = charge.place;
+        }
         let is_place = |place: &Place| {
             let is_due = (now_ms..=now_ms + duration::MAX_MS).contains(&place.acts_ms);
             let is_alone = algorithm == Algorithm::Bucket && !has(HAS_TIME);
             is_due && is_alone && place.cost > 0
         };
-        let is_lease = algorithm == Algorithm::Lease;
-        let is_sound = is_lease == has(HAS_ID)
+        let is_sound = (!is_lease || (has(HAS_ID) && !has(HAS_REGION)))
             && charge.place.as_ref().is_none_or(is_place)
-            && (!is_lease || !has(HAS_REGION))
             && (has(HAS_REGION) || !has(IS_RENEWED))
             && (algorithm == Algorithm::Bucket || !has(IS_STAMPED))
             && (!is_lease || (count == 1 && cost > 0 && !has(HAS_TIME)))

@@ -306,7 +306,7 @@ impl fmt::Display for Error {
             }
             Error::UnknownOption { at } => write!(
                 out,
-                "ERR argument {at} must be a further limit or one of COST, MIN, FORCE, AT, STAMP, NEXT, RESERVE, BLOCK, POLICY, SHADOW, DENY"
+                "ERR argument {at} must be a further limit or one of COST, MIN, FORCE, AT, STAMP, ID, NEXT, RESERVE, BLOCK, POLICY, SHADOW, DENY"
             ),
             Error::UnknownWord { at } => write!(out, "ERR argument {at} is unexpected: only limits stand here"),
             Error::RepeatedOption { at, option } => {

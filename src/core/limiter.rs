@@ -14,7 +14,7 @@
 //! | `Dated` | fixed windows, the calendar's among them | where each window ends |
 //! | `Stamped` | token bucket | since when each has not been full |
 //! | `Reserved` | token bucket | the same, and what each has promised to those who wait |
-//! | `Noted` | any of the others, or none yet | what is no usage, as a block: [`noted`] |
+//! | `Noted` | any of the others, or none yet | what is no usage, as a block or ids: [`noted`] |
 //! | `Regional` | windows or token bucket | what each region has used: [`regional`] |
 //!
 //! [`form`] lists them, once, and has what does the same with each. Here is what a form has to say of itself, [`State`], and
@@ -35,6 +35,7 @@ use std::fmt::Debug;
 
 pub mod block;
 pub mod form;
+pub mod ids;
 pub mod noted;
 pub mod packed;
 pub mod regional;
@@ -42,6 +43,7 @@ pub mod shadow;
 
 pub use block::{Block, Shut};
 pub use form::{Form, Hold, Limiter, LimiterMut, LimiterRef};
+pub use ids::Ids;
 pub use noted::{Noted, Notes};
 pub use shadow::Shadow;
 

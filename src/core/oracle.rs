@@ -6,6 +6,7 @@
 //! * Bucket: the list of everything that ever happened to it, replayed from an unused bucket for every question, in
 //!   exact rationals (numerators over the interval).
 //! * Lease: a list of holders.
+//! * ID: a list of the hits that had one.
 //!
 //! Nothing here is shared with what it judges but the types of question and answer, and where the calendar's windows
 //! begin, which has tests of its own.
@@ -19,9 +20,10 @@ use super::duration;
 use super::error::Error;
 use super::limit::{Algorithm, Limit, Limits, MAX_COUNT, MAX_LIMITS, MAX_TIME_MS, MAX_WINDOWS};
 use super::limiter::block::Block;
+use super::limiter::ids::{self, Known};
 use super::limiter::{noted, Left, Limiter};
 use super::quote::regional::Here;
-use super::quote::{self, Change, Hit, Quote, Rare, Windows};
+use super::quote::{self, Change, Hit, Once, Quote, Rare, Windows};
 use super::random::{rounds, Random};
 use super::region::origin::Region;
 use super::span::{Span, Unit};
@@ -47,6 +49,7 @@ pub struct Step {
     /// Of a call of several keys: it never binds.
     pub is_shadow: bool,
     pub id: Vec<u8>,
+    pub ids: ids::Bounds,
     /// Which region the server is.
     pub region: Option<Region>,
     /// The calendar's windows of the limits at `now_ms`; see [`Step::at`].
@@ -81,6 +84,7 @@ impl Step {
                 is_shadow: self.is_shadow,
                 tried: None,
                 id: &self.id,
+                ids: self.ids,
                 drops_unnamed: false,
                 here: self.region.map(|region| Here {
                     region,
@@ -112,6 +116,20 @@ impl Step {
     /// The bytes of the effect that it has, where it makes this change.
     pub fn effect(&self, change: Change) -> Vec<u8> {
         self.hit(|hit| codec::encode_change(hit, change, self.now_ms, false).to_vec())
+    }
+
+    /// Whether it is charged once.
+    pub fn is_once(&self) -> bool {
+        self.algorithm != Algorithm::Lease && !self.id.is_empty()
+    }
+
+    /// The same call, which may count again.
+    pub fn without_id(&self) -> Self {
+        let mut step = self.clone();
+        if step.is_once() {
+            step.id.clear();
+        }
+        step
     }
 
     /// The same call at another time.
@@ -445,6 +463,7 @@ fn trace_of(random: &mut Random, algorithm: Algorithm, scale: Scale) -> Vec<Step
     let clauses = random.pick(&[0, 0, 50, 90]);
     let blocks = random.pick(&[0, 0, 0, 50]);
     let orders = random.pick(&[0, 0, 0, 15]);
+    let repeats = random.pick(&[0, 0, 40, 80]);
     let mut trace: Vec<Step> = Vec::new();
     for _ in 0..steps {
         if random.percent(changes) {
@@ -468,6 +487,7 @@ fn trace_of(random: &mut Random, algorithm: Algorithm, scale: Scale) -> Vec<Step
             block_ms: Vec::new(),
             is_shadow: false,
             id: Vec::new(),
+            ids: ids::Bounds::DEFAULT,
             region: None,
             windows: Windows::new(),
             at_windows: Windows::new(),
@@ -493,6 +513,13 @@ fn trace_of(random: &mut Random, algorithm: Algorithm, scale: Scale) -> Vec<Step
             let longest_ms = (2 * about_ms(&limits[0])).min(duration::MAX_MS);
             let length_ms = random.from(1, longest_ms);
             step.order_ms = Some(random.pick(&[0, length_ms, length_ms, length_ms]));
+        }
+        if random.percent(repeats) && !step.is_once() && algorithm != Algorithm::Lease {
+            step.id = vec![random.pick(b"abcdefgh")];
+            step.ids = ids::Bounds {
+                most: random.pick(&[1, 2, 4, ids::DEFAULT_IDS]),
+                ttl_ms: random.from(1, (2 * about_ms(&limits[0])).min(ids::MAX_TTL_MS)),
+            };
         }
         step.resolve();
         trace.push(step);
@@ -1103,6 +1130,8 @@ pub struct Model {
     block: Option<Block>,
     /// The block by order: when it ends, and for how long it was given.
     shut: Option<(u64, u64)>,
+    /// The hits that had an id, in their order.
+    ids: Vec<(Vec<u8>, Known)>,
     /// Whether its buckets note since when they have not been full.
     is_noting: bool,
 }
@@ -1114,6 +1143,13 @@ pub struct Answer {
     pub fits: bool,
     pub taken: i64,
     pub change: Change,
+    pub repeats: Option<u64>,
+}
+
+impl Answer {
+    fn lets_through(&self) -> bool {
+        self.fits || self.repeats.is_some()
+    }
 }
 
 impl Model {
@@ -1166,11 +1202,17 @@ impl Model {
         for (limit, usage) in self.meters.iter_mut().flatten() {
             usage.rewind(Self::look_at(step, limit));
         }
-        self.settle_blocks(step.now_ms);
+        self.settle_notes(step.now_ms);
     }
 
-    /// Of a block no more is left than was given, and one that is forgotten is gone, as is one by order that is over.
-    fn settle_blocks(&mut self, now_ms: u64) {
+    /// Of a block no more is left than was given, and one that is forgotten is gone, as is one by order that is over; so of ids,
+    /// the oldest first.
+    fn settle_notes(&mut self, now_ms: u64) {
+        for (_, known) in &mut self.ids {
+            known.noted_ms = known.noted_ms.min(now_ms);
+        }
+        let ended = self.ended(now_ms);
+        self.ids.drain(..ended);
         self.shut = self.shut.filter(|(until_ms, _)| now_ms < *until_ms);
         if let Some((until_ms, length_ms)) = &mut self.shut {
             *until_ms = (*until_ms).min(now_ms + *length_ms);
@@ -1189,6 +1231,127 @@ impl Model {
             || self
                 .shut
                 .is_some_and(|(until_ms, length_ms)| until_ms > step.now_ms + length_ms)
+            || self
+                .ids
+                .iter()
+                .any(|(_, known)| known.noted_ms > step.now_ms)
+    }
+
+    /// How many of the oldest ids have ended.
+    fn ended(&self, now_ms: u64) -> usize {
+        let mut ids = self.ids.iter();
+        ids.position(|(_, known)| known.noted_ms + known.ttl_ms > now_ms)
+            .unwrap_or(self.ids.len())
+    }
+
+    /// What is remembered of an id.
+    fn known(&self, id: &[u8], now_ms: u64) -> Option<&Known> {
+        let mut newest = self.ids.iter().rev();
+        let is_live = |known: &Known| known.noted_ms + known.ttl_ms > now_ms;
+        let found = newest.find(|(its, known)| its == id && is_live(known));
+        found.map(|(_, known)| known)
+    }
+
+    /// Answers a hit that the key has had.
+    fn repeat(&self, step: &Step, known: &Known) -> Answer {
+        let (looks, cost) = (Self::looks(step), step.cost.max(0).unsigned_abs());
+        let told_ms = known.wait_ms.unwrap_or(0);
+        let left_ms = (known.noted_ms + told_ms).saturating_sub(step.now_ms);
+        let usage = |look: &Look| self.usage(step.algorithm, look.limit);
+        let fits_now = |look: &Look| usage(look).used(*look) + cost <= look.limit.limit();
+        let fits = looks.iter().all(fits_now);
+        let verdict = |look: &Look| Verdict {
+            allowed: known.is_allowed,
+            limit: look.limit.limit(),
+            used: usage(look).used(*look),
+            retry: match look.limit.limit().checked_sub(cost) {
+                _ if known.is_allowed => Retry::After(left_ms.min(told_ms)),
+                _ if fits => Retry::After(0),
+                Some(target) => Retry::After(usage(look).wait(*look, target)),
+                None => Retry::Never,
+            },
+            reset_after_ms: usage(look).reset(*look),
+        };
+        Answer {
+            verdicts: looks.iter().map(verdict).collect(),
+            fits: known.is_allowed,
+            taken: known.taken.cast_signed(),
+            change: Change::None,
+            repeats: Some(known.stamp_ms),
+        }
+    }
+
+    /// Answers a call as [`Model::judge`] does, or as the key has answered it.
+    pub fn quote(&self, step: &Step, others: bool) -> Option<(Answer, Model)> {
+        let known = self.known(&step.id, step.now_ms);
+        if let Some(known) = known.filter(|_| step.is_once()) {
+            let probe = Step {
+                cost: 0,
+                force: false,
+                at_ms: None,
+                ..step.clone()
+            };
+            self.judge(&probe, false)?; // there may be too many windows to say anything of these
+            return Some((self.repeat(step, known), self.clone()));
+        }
+        let (mut answer, mut next) = self.judge(step, others)?;
+        let at_ms = step.at_ms.map(|at_ms| at_ms.min(step.now_ms));
+        let finds_nothing = step.cost < 0
+            && step.at_ms != Some(0)
+            && (others || step.force)
+            && self.meters.is_some();
+        let cost = match answer.change {
+            Change::Charge(_) | Change::Reserve(_) => Some(answer.change.cost()),
+            Change::None | Change::Rewind if finds_nothing => Some(0),
+            _ => None,
+        };
+        if let Some(cost) = cost.filter(|_| step.is_once()) {
+            let longest = answer.verdicts.iter().map(|verdict| verdict.retry).max();
+            let wait_ms = match longest {
+                Some(Retry::After(ms)) if step.reserve_ms.is_some() && cost > 0 => Some(ms),
+                _ => None,
+            };
+            let place = match answer.change {
+                Change::Reserve(place) => Some(place),
+                _ => None,
+            };
+            let ended = self.ended(step.now_ms);
+            let drops = (self.ids.len() - ended + 1).saturating_sub(step.ids.most);
+            let known = Known {
+                noted_ms: step.now_ms,
+                ttl_ms: step.ids.ttl_ms,
+                is_allowed: answer.fits,
+                taken: cost.max(0).unsigned_abs(),
+                stamp_ms: match at_ms {
+                    _ if place.is_some() => place.map_or(0, |place| place.stamp_ms),
+                    Some(at_ms) => at_ms,
+                    None if cost > 0 => step.now_ms,
+                    None => 0,
+                },
+                wait_ms,
+            };
+            next.settle_notes(step.now_ms);
+            next.ids.drain(..drops);
+            next.ids.push((step.id.clone(), known));
+            next.settle_notes(step.now_ms); // one that had ended may be the oldest now
+            answer.change = Change::Once(Once {
+                cost,
+                ttl_ms: u32::try_from(step.ids.ttl_ms).unwrap(),
+                drops: u16::try_from(drops).unwrap(),
+                is_allowed: answer.fits,
+                rewinds: answer.change == Change::Rewind,
+                wait_ms,
+                place,
+            });
+        }
+        // A place that is given back is forgotten.
+        if let (Some(given_back @ ..0), Some(stamp_ms)) = (cost, step.at_ms) {
+            next.ids.retain(|(_, known)| {
+                let is_whole = known.taken <= given_back.unsigned_abs();
+                known.wait_ms.is_none() || known.stamp_ms != stamp_ms || !is_whole
+            });
+        }
+        Some((answer, next))
     }
 
     /// From its first stamped change on, or its first place, a bucket notes since when it has not been full.
@@ -1227,12 +1390,12 @@ impl Model {
             }
         }
         self.meters = Some(meters);
-        self.settle_blocks(step.now_ms);
+        self.settle_notes(step.now_ms);
     }
 
-    /// Answers a call, where everything else that it asks lets it through or not, and says what the key is after it; `None`
-    /// where it is an error.
-    pub fn quote(&self, step: &Step, others: bool) -> Option<(Answer, Model)> {
+    /// Answers a call that counts whatever its id, where everything else that it asks lets it through or not, and says what the
+    /// key is after it; `None` where it is an error.
+    fn judge(&self, step: &Step, others: bool) -> Option<(Answer, Model)> {
         let (looks, now_ms) = (Self::looks(step), step.now_ms);
         let (cost, is_charge) = (step.cost.unsigned_abs(), step.cost > 0);
         // A window that begins with the first charge is one server's.
@@ -1403,6 +1566,7 @@ impl Model {
             fits,
             taken,
             change,
+            repeats: None,
         };
         Some((answer, next))
     }
@@ -1630,7 +1794,7 @@ pub fn replicate(
 ) -> Result<(), String> {
     match change {
         Change::None => {}
-        Change::Charge(_) | Change::Reserve(_) => {
+        Change::Charge(_) | Change::Reserve(_) | Change::Once(_) => {
             let sent = step.effect(change);
             let Some(Effect::Charge(charge)) = codec::decode(&sent) else {
                 return Err(format!("{sent:?} is no charge"));
@@ -1734,14 +1898,21 @@ fn compare(steps: &[Step]) -> Result<(), String> {
                         quoted.decision.allowed(),
                         quoted.taken,
                         quoted.change,
+                        quoted.repeats,
                     );
-                    let expected = (answer.fits, answer.fits, answer.taken, answer.change);
+                    let expected = (
+                        answer.fits,
+                        answer.fits,
+                        answer.taken,
+                        answer.change,
+                        answer.repeats,
+                    );
                     if got != expected {
                         return differs("outcome", format!("{got:?}"), format!("{expected:?}"));
                     }
                     if !step.peek {
-                        was_given_back |=
-                            matches!(quoted.change, Change::Charge(..0) | Change::Block { .. });
+                        was_given_back |= quoted.change.cost() < 0
+                            || matches!(quoted.change, Change::Block { .. });
                         let before = (quoted.change == Change::None).then(|| encoded(&mut state));
                         step.hit(|hit| quote::apply(&mut state, hit, quoted.change, step.now_ms))
                             .unwrap();
@@ -1804,9 +1975,19 @@ fn compare(steps: &[Step]) -> Result<(), String> {
                 format!("{open_ms}"),
             );
         }
-        // The key outlives its usage and its block, by no more than an eighth of the time from the first charge on, or a
+        let ids = held.notes().map_or(0, |notes| notes.ids.count(step.now_ms));
+        let ends = model.ids.iter().map(|(_, known)| known.ends_ms());
+        let expected_ids = ends
+            .clone()
+            .filter(|ends_ms| *ends_ms > step.now_ms)
+            .count();
+        if ids != expected_ids {
+            return differs("ids", format!("{ids}"), format!("{expected_ids}"));
+        }
+        // The key outlives its usage, its ids and its block, by no more than an eighth of the time from the first charge on, or a
         // second: unless the clock has stepped back, or nothing is used, or something for longer than time is counted.
         let forgotten_ms = block.map_or(0, |block| block.forgotten_at_ms() - step.now_ms);
+        let forgotten_ms = forgotten_ms.max(ends.max().unwrap_or(0).saturating_sub(step.now_ms));
         let used_ms = expected.iter().map(|read| read.2).max().unwrap_or(0);
         let unused_at_ms = step.now_ms + used_ms.max(forgotten_ms);
         (earliest_ms, latest_ms) = (earliest_ms.min(step.now_ms), latest_ms.max(step.now_ms));
@@ -1814,6 +1995,7 @@ fn compare(steps: &[Step]) -> Result<(), String> {
             .limits
             .iter()
             .map(about_ms)
+            .chain(step.is_once().then_some(step.ids.ttl_ms))
             .max()
             .max(Some(longest_ms))
             .unwrap();
@@ -1851,13 +2033,14 @@ fn shrink(mut steps: Vec<Step>, fails: impl Fn(&[Step]) -> bool) -> Vec<Step> {
             fewer
         });
         let without_a_clause = (0..steps.len()).flat_map(|index| {
-            let simpler: [fn(&mut Step) -> bool; 7] = [
+            let simpler: [fn(&mut Step) -> bool; 8] = [
                 |step| step.order_ms.take().is_some(),
                 |step| step.at_ms.take().is_some(),
                 |step| step.min.take().is_some(),
                 |step| step.reserve_ms.take().is_some(),
                 |step| std::mem::take(&mut step.stamp),
                 |step| std::mem::take(&mut step.force),
+                |step| step.is_once() && !std::mem::take(&mut step.id).is_empty(),
                 |step| !std::mem::take(&mut step.block_ms).is_empty(),
             ];
             let steps = &steps;
@@ -2011,21 +2194,13 @@ fn past_n_entries_sliding_never_counts_less_than_its_oracle() {
         let mut state: Option<Limiter> = None;
         let mut model = Model::default();
         for (index, step) in steps.iter().enumerate() {
-            match step.make(&mut state) {
-                Ok(Quote {
-                    change: Change::Charge(cost),
-                    ..
-                }) => model.charge(step, cost, None),
-                Ok(Quote {
-                    change: Change::Rewind,
-                    ..
-                }) => model.rewind(step),
+            let change = step.make(&mut state).map(|quoted| quoted.change);
+            match change.unwrap_or(Change::None) {
+                Change::Rewind | Change::Once(Once { rewinds: true, .. }) => model.rewind(step),
                 // What is emptied is another thing where more is counted.
-                Ok(Quote {
-                    change: Change::Block { .. },
-                    ..
-                }) => return Ok(()),
-                Ok(_) | Err(_) => {}
+                Change::Block { .. } => return Ok(()),
+                change if change.cost() != 0 => model.charge(step, change.cost(), None),
+                _ => {}
             }
             let mut readings = state
                 .iter_mut()
@@ -2085,8 +2260,10 @@ mod several {
                 order.rotate_left(random.index(keys));
                 order.truncate(random.index(keys) + 1);
                 let (force, stamp) = (random.percent(15), random.percent(20));
+                let id: &[u8] = random.pick(&[&b""[..], b"", b"a", b"b"]);
                 let at_ms = Some(at_ms).filter(|_| random.percent(20));
-                let has_lease = order.iter().any(|key| !traces[*key][0].id.is_empty());
+                let is_lease = |key: &usize| traces[*key][0].algorithm == Algorithm::Lease;
+                let has_lease = order.iter().any(is_lease);
                 // The first binds, so that one does.
                 let shadows: Vec<usize> = order.iter().skip(1).copied().collect();
                 let shadows: Vec<usize> =
@@ -2099,8 +2276,11 @@ mod several {
                     step.at_ms = at_ms.filter(|_| !has_lease);
                     step.resolve();
                     step.stamp = stamp && step.algorithm == Algorithm::Bucket;
-                    let may_shadow = step.block_ms.is_empty() && step.id.is_empty();
+                    let may_shadow = step.block_ms.is_empty() && step.algorithm != Algorithm::Lease;
                     step.is_shadow = may_shadow && shadows.contains(&key);
+                    if step.algorithm != Algorithm::Lease {
+                        step.id = id.to_vec();
+                    }
                     (key, step)
                 };
                 let mut steps: Vec<_> = order.into_iter().map(step).collect();
@@ -2135,7 +2315,8 @@ mod several {
         };
         let alone: Option<Vec<_>> = call.steps.iter().map(|step| quote(step, true)).collect();
         let alone = alone?;
-        let fits: Vec<bool> = alone.iter().map(|(answer, _)| answer.fits).collect();
+        let fits = alone.iter().map(|(answer, _)| answer.lets_through());
+        let fits: Vec<bool> = fits.collect();
         if call.is_listed || all_fit(&alone, call) {
             return Some(alone);
         }
@@ -2150,16 +2331,21 @@ mod several {
     fn all_fit(answers: &[(Answer, Model)], call: &Call) -> bool {
         let keys = answers.iter().zip(&call.steps);
         let mut binding = keys.filter(|(_, (_, step))| !step.is_shadow);
-        binding.all(|((answer, _), _)| answer.fits)
+        binding.all(|((answer, _), _)| answer.lets_through())
     }
 
     /// Which key binds, and its verdict: of those that deny the longest wait; if none does, the least left for its cost.
     fn binds(answers: &[(Answer, Model)], call: &Call) -> (usize, Verdict) {
+        let takes = |place: usize| call.steps[place].1.is_once();
+        let is_repeat = |place: usize| answers[place].0.repeats.is_some();
+        let binds = |place: usize| !call.steps[place].1.is_shadow;
+        let mut taking = (0..answers.len()).filter(|place| binds(*place) && takes(*place));
+        let is_all = taking.all(is_repeat);
         let all: Vec<(usize, Verdict)> = answers
             .iter()
             .map(|(answer, _)| binding(&answer.verdicts))
             .enumerate()
-            .filter(|(place, _)| !call.steps[*place].1.is_shadow)
+            .filter(|(place, _)| binds(*place) && (is_all || !is_repeat(*place)))
             .collect();
         let denied: Vec<_> = all.iter().filter(|(_, verdict)| !verdict.allowed).collect();
         if let Some(longest) = denied.iter().map(|(_, verdict)| verdict.retry).max() {
@@ -2196,6 +2382,7 @@ mod several {
                 block_ms: &step.block_ms,
                 is_shadow: step.is_shadow,
                 id: &step.id,
+                ids: step.ids,
                 ..Rare::NONE
             })
             .collect();
@@ -2263,6 +2450,7 @@ mod several {
                     for (quoted, (answer, _)) in got.0.iter().zip(&answers) {
                         let same = quoted.decision.verdicts() == answer.verdicts
                             && quoted.fits == answer.fits
+                            && quoted.repeats == answer.repeats
                             && quoted.change == answer.change
                             && (quoted.taken == answer.taken || call.is_listed);
                         if !same {
@@ -2273,8 +2461,7 @@ mod several {
                     if got.1 != Some(expected) {
                         return wrong(format!("binds {:?}, expected {expected:?}", got.1));
                     }
-                    let charges =
-                        |(answer, _): &(Answer, Model)| matches!(answer.change, Change::Charge(_));
+                    let charges = |(answer, _): &(Answer, Model)| answer.change.cost() != 0;
                     let all_fit = all_fit(&answers, call);
                     if !(all_fit || steps[0].force) && answers.iter().any(charges) {
                         return wrong("charged a part".to_owned());
@@ -2314,6 +2501,9 @@ mod several {
                 let mut keys = quotes.iter().zip(&call.steps);
                 keys.all(|(quoted, (_, step))| quoted.fits || step.is_shadow)
             };
+            if steps.iter().any(Step::is_once) {
+                continue; // once an id has ended, its key denies too
+            }
             let is_denied = !lets_through(&quotes, call);
             if let (true, Some((_, verdict)), false) = (is_denied, bound, call.is_listed) {
                 let Retry::After(wait_ms @ 1..=1_000_000_000_000) = verdict.retry else {

@@ -22,7 +22,7 @@ fn merging_or_not(random: &mut Random, steps: Vec<Step>) -> Vec<Step> {
 fn peek(state: &mut Option<Limiter>, step: &Step, now_ms: u64) -> Decision {
     let step = Step {
         force: false,
-        ..step.at(now_ms)
+        ..step.at(now_ms).without_id()
     };
     let quoted = step.ask(state).unwrap();
     assert_eq!(quoted.fits, quoted.decision.allowed());
@@ -50,6 +50,9 @@ fn keeps_its_times(steps: &[Step]) -> Result<(), String> {
         let Some(quoted) = make(&mut state, step) else {
             continue;
         };
+        if quoted.repeats.is_some() {
+            continue; // it is answered as it was, whatever its cost
+        }
         let (decision, change) = (quoted.decision, quoted.change);
         // A turn whose debt would be past what is counted is refused when it comes.
         let is_uncounted =
@@ -118,8 +121,7 @@ fn keeps_its_times(steps: &[Step]) -> Result<(), String> {
                 Retry::After(_) | Retry::Never => {}
             }
             // An allowed hit of cost 0 writes nothing, so a clock that had stepped back is still behind the usage.
-            let is_charged = matches!(change, Change::Charge(_) | Change::Reserve(_));
-            let settled = is_charged || !quoted.fits;
+            let settled = change.cost() != 0 || !quoted.fits;
             if let (true, reset_ms @ 1..MAX_TIME_MS) = (settled, verdict.reset_after_ms) {
                 let nothing = Step {
                     cost: 0,
@@ -156,6 +158,11 @@ fn says_when_more_remains(steps: &[Step]) -> Result<(), String> {
         let is_shut = notes.is_some_and(|notes| notes.left_ms(step.now_ms) > 0);
         if is_shut && (step.cost < 0 || quoted.fits) {
             continue; // what is given back or renewed in a block says what will remain after it
+        }
+        // A repeat asks no block, and leaves what a clock that stepped back has put ahead of it.
+        let times = steps.iter().take(index + 1).map(|step| step.now_ms);
+        if quoted.repeats.is_some() && (is_shut || !times.is_sorted()) {
+            continue;
         }
         // Asked by somebody who holds no lease.
         let nothing = Step {

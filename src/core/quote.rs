@@ -12,6 +12,8 @@
 //! clock has stepped back, so that usage or a block lies too far in the future, it moves that to the present: without it,
 //! every such hit would have to judge anew how long ago "later than now" was, and a key would stay locked for as long as the
 //! clock had stepped. And with BLOCK, a hit that is denied starts a block.
+//!
+//! A hit with an id that the key remembers is quoted apart, in [`once`]: nothing is judged, and nothing changes.
 
 use super::algorithm::bucket::{Bucket, Stamped};
 use super::algorithm::fixed::{Dated, Fixed};
@@ -24,6 +26,7 @@ use super::decision::{Decision, Retry, Verdict};
 use super::error::Error;
 use super::limit::{Algorithm, Limit, MAX_COUNT, MAX_LIMITS, MAX_TIME_MS, MAX_WINDOWS};
 use super::limiter::block::Block;
+use super::limiter::ids::Bounds;
 use super::limiter::packed::Store;
 use super::limiter::{Form, Limiter, LimiterMut, LimiterRef, MeterForm, Meters, Noted, Notes};
 use arrayvec::ArrayVec;
@@ -32,8 +35,11 @@ use shadow::Tried;
 use smallvec::SmallVec;
 use std::num::NonZero;
 
+mod once;
 pub mod regional;
 pub mod shadow;
+
+pub use once::Once;
 
 /// What a hit asks of one key.
 #[derive(Clone, Copy, Debug)]
@@ -73,8 +79,10 @@ pub struct Rare<'a> {
     pub is_shadow: bool,
     /// Limits that are tried beside its own.
     pub tried: Option<Tried<'a>>,
-    /// Whose lease it is.
+    /// Whose lease it is; of the other algorithms, by what a repeat is known, or nothing where it may count again.
     pub id: &'a [u8],
+    /// How many such a key remembers, and for how long.
+    pub ids: Bounds,
     /// Windows that the hit does not name are dropped, used or not: the effects of the first version do that.
     pub drops_unnamed: bool,
     /// Where several regions share limits: which this one is.
@@ -94,6 +102,7 @@ impl<'a> Rare<'a> {
         is_shadow: false,
         tried: None,
         id: &[],
+        ids: Bounds::DEFAULT,
         drops_unnamed: false,
         here: None,
     };
@@ -136,6 +145,12 @@ impl<'a> Hit<'a> {
         }
     }
 
+    /// Whether it is charged once.
+    #[inline(always)]
+    fn is_once(&self) -> bool {
+        self.algorithm != Algorithm::Lease && !self.rare.id.is_empty()
+    }
+
     /// When it counts as charged.
     #[inline(always)]
     fn at_ms(&self) -> u64 {
@@ -154,6 +169,16 @@ pub struct Quote {
     pub taken: i64,
     /// What [`commit`] is to do.
     pub change: Change,
+    /// Of a repeat of what the key remembers: when that counts as charged, as STAMP says it. Then [`Quote::fits`] and
+    /// [`Quote::taken`] are what that hit was answered.
+    pub repeats: Option<u64>,
+}
+
+impl Quote {
+    /// Whether the key, for its part, lets a call of several through: it lets the hit through, or has had it.
+    pub fn lets_through(&self) -> bool {
+        self.fits || self.repeats.is_some()
+    }
 }
 
 /// A change of what a key holds.
@@ -166,6 +191,8 @@ pub enum Change {
     Charge(i64),
     /// A place is reserved, and charged.
     Reserve(Place),
+    /// The same as any of these, of a hit with an id, which is remembered.
+    Once(Once),
     /// Usage that lies in the future is moved to the present.
     Rewind,
     /// A block begins, and the limits that denied start anew.
@@ -183,6 +210,7 @@ impl Change {
         match self {
             Change::Charge(cost) => *cost,
             Change::Reserve(place) => place.cost.cast_signed(),
+            Change::Once(once) => once.cost,
             Change::None | Change::Rewind | Change::Block { .. } => 0,
         }
     }
@@ -222,10 +250,20 @@ pub fn quote(
         notes: None,
         others,
     };
-    if hit.rare.here.is_some() || matches!(state, Some(Form::Regional(_))) {
-        return quote_regional(asked, hit, now_ms, quote);
+    quote_usage(asked, hit, now_ms, quote)
+}
+
+#[inline(always)]
+fn quote_usage(asked: Asked, hit: &Hit, now_ms: u64, quote: &mut Quote) -> Result<(), Error> {
+    if hit.rare.here.is_some() || matches!(asked.state, Some(Form::Regional(_))) {
+        quote_regional(asked, hit, now_ms, quote)?;
+    } else {
+        quote_form(asked, hit, now_ms, quote)?;
     }
-    quote_form(asked, hit, now_ms, quote)
+    if hit.is_once() {
+        once::remember(asked, hit, now_ms, quote);
+    }
+    Ok(())
 }
 
 #[cold]
@@ -242,10 +280,12 @@ fn quote_noted(
         notes: Some(&noted.notes),
         others,
     };
-    if hit.rare.here.is_some() || matches!(state, Some(Form::Regional(_))) {
-        return quote_regional(asked, hit, now_ms, quote);
+    if hit.is_once() {
+        if let Some(known) = noted.notes.ids.find(hit.rare.id, now_ms) {
+            return once::repeat(state, &known, hit, now_ms, quote);
+        }
     }
-    quote_form(asked, hit, now_ms, quote)
+    quote_usage(asked, hit, now_ms, quote)
 }
 
 /// As many keys as most calls have on the stack, more on the heap.
@@ -279,7 +319,7 @@ pub fn quote_all(
     let all_fit = all_fit(quotes, hits);
     if !is_listed && !all_fit {
         for (index, (hit, quoted)) in hits.iter().zip(quotes).enumerate() {
-            if quoted.fits {
+            if quoted.lets_through() {
                 quote(index, hit, false, quoted)?;
             }
         }
@@ -292,15 +332,19 @@ pub fn quote_all(
 #[inline(always)]
 pub fn all_fit(quotes: &[Quote], hits: &[Hit]) -> bool {
     let mut keys = quotes.iter().zip(hits);
-    keys.all(|(quoted, hit)| quoted.fits || hit.rare.is_shadow)
+    keys.all(|(quoted, hit)| quoted.lets_through() || hit.rare.is_shadow)
 }
 
 /// The limit that binds of several keys', and the place of its key. Denied: the longest wait, of the keys that deny, or that a
-/// forced call has filled. Allowed: the least that is left for the cost of its key. No shadow's.
+/// forced call has filled. Allowed: the least that is left for the cost of its key. No shadow's, nor that of a key that has had
+/// the hit, unless each has.
 pub fn binding(quotes: &[Quote], hits: &[Hit]) -> Option<(usize, Verdict)> {
-    let is_denied = !all_fit(quotes, hits);
+    let is_repeat = is_repeat(quotes, hits);
     let keys = quotes.iter().zip(hits).enumerate();
-    let keys = keys.filter(|(_, (_, hit))| !hit.rare.is_shadow);
+    let keys = keys.filter(|(_, (quoted, hit))| {
+        !hit.rare.is_shadow && (is_repeat || quoted.repeats.is_none())
+    });
+    let is_denied = keys.clone().any(|(_, (quoted, _))| !quoted.fits);
     let bindings = keys.filter_map(|(place, (quoted, hit))| {
         let cost = u128::from(u64::try_from(hit.cost).unwrap_or(0).max(1));
         let verdict = quoted.decision.binding()?;
@@ -319,6 +363,14 @@ pub fn binding(quotes: &[Quote], hits: &[Hit]) -> Option<(usize, Verdict)> {
         }
     });
     tightest.map(|(place, verdict, _)| (place, *verdict))
+}
+
+/// Whether every key that takes the call's id, and binds, has had the hit.
+pub fn is_repeat(quotes: &[Quote], hits: &[Hit]) -> bool {
+    let takes_it = |(_, hit): &(&Quote, &Hit)| hit.is_once() && !hit.rare.is_shadow;
+    let mut taking = quotes.iter().zip(hits).filter(takes_it);
+    let has_had = |(quoted, _): (&Quote, &Hit)| quoted.repeats.is_some();
+    taking.next().is_some_and(has_had) && taking.all(has_had)
 }
 
 #[inline(always)]
@@ -371,13 +423,27 @@ pub fn commit(
     }
     match (state, change) {
         (Some(Form::Noted(noted)), _) => commit_noted(noted, hit, change, now_ms),
-        (Some(held), Change::Block { .. }) => {
-            let mut noted = Noted::of(Some(held.to_limiter()));
-            commit_noted(&mut noted, hit, change, now_ms)?;
-            Ok(Some(Limiter::Noted(Box::new(noted))))
+        (state, Change::Block { .. } | Change::Once(_)) => {
+            commit_first_note(state, hit, change, now_ms)
         }
         (state, _) => commit_usage(state, hit, change, now_ms),
     }
+}
+
+/// A key that has noted nothing yet.
+#[cold]
+fn commit_first_note(
+    state: Option<&mut LimiterMut<'_>>,
+    hit: &Hit,
+    change: Change,
+    now_ms: u64,
+) -> Result<Option<Limiter>, Error> {
+    if state.is_none() && change.cost() == 0 {
+        return Ok(None); // the key has gone since, and with it what was to be changed
+    }
+    let mut noted = Noted::of(state.map(|held| held.to_limiter()));
+    commit_noted(&mut noted, hit, change, now_ms)?;
+    Ok(Some(Limiter::Noted(Box::new(noted))))
 }
 
 /// A key that notes something beside its usage, or is to.
@@ -389,13 +455,17 @@ fn commit_noted(
     now_ms: u64,
 ) -> Result<Option<Limiter>, Error> {
     let mut held = noted.limiter.as_mut().map(Limiter::held);
-    if let Some(limiter) = commit_usage(held.as_mut(), hit, change, now_ms)? {
-        noted.limiter = Some(limiter);
+    let usage = change.of_usage();
+    if usage != Change::None {
+        if let Some(limiter) = commit_usage(held.as_mut(), hit, usage, now_ms)? {
+            noted.limiter = Some(limiter);
+        }
     }
     noted.notes.rewind(now_ms);
     if let Change::Block { block, .. } = change {
         noted.notes.block = Some(block); // in place of the last
     }
+    once::note(noted, hit, change, now_ms);
     Ok(noted.forget(now_ms))
 }
 
@@ -963,7 +1033,7 @@ impl<M: Meter> Meters<M> {
     #[inline(always)]
     fn change(&mut self, hit: &Hit, change: Change, now_ms: u64) {
         match change {
-            Change::None => {}
+            Change::None | Change::Once(_) => {} // see `Change::of_usage`
             Change::Charge(cost) => self.charge(hit, cost, now_ms),
             Change::Reserve(place) => self.charge_place(hit, &place, now_ms),
             Change::Rewind => self.rewind(hit, now_ms),

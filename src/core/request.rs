@@ -5,7 +5,7 @@
 //!           BUCKET             capacity refill interval [capacity refill interval ...]
 //!           LEASE              limit ttl id
 //!           and then           [COST n] [MIN m] [RESERVE max-wait] [BLOCK duration [duration ...]] [POLICY name]... [SHADOW]
-//! call                         [FORCE] [AT unix-ms] [STAMP] [NEXT] [DENY list value [value ...]]
+//! call                         [FORCE] [AT unix-ms] [STAMP] [ID id] [NEXT] [DENY list value [value ...]]
 //! ```
 //!
 //! A command of one key has one clause, and its options and the call's in any order. RL.ALL has a clause for each key, each
@@ -61,6 +61,8 @@ pub struct Options<'a> {
     pub stamp: bool,
     /// When more will remain is asked for.
     pub next: bool,
+    /// By what a repeat of it is known: 1 ..= [`MAX_ID_BYTES`] bytes, or none where it may count again.
+    pub id: &'a [u8],
     /// The deny list to look in first.
     pub deny: Option<Deny<'a>>,
 }
@@ -320,6 +322,10 @@ pub fn parse_all_into<'a>(
             if clauses.iter().all(|(_, clause)| clause.is_shadow) {
                 return Err(Error::AllShadows { at: seen.shadow });
             }
+            let is_lease = |(algorithm, _): &(Algorithm, Clause)| *algorithm == Algorithm::Lease;
+            if seen.id > 0 && clauses.iter().all(is_lease) {
+                return Err(lease_with_id(seen.id));
+            }
         }
     }
     Ok(())
@@ -348,6 +354,7 @@ struct Seen {
     at: usize,
     stamp: usize,
     next: usize,
+    id: usize,
     reserve: usize,
     block: usize,
     shadow: usize,
@@ -542,6 +549,15 @@ impl<'a> Reader<'_, 'a> {
             options.next = true;
             return in_call(place, at, "NEXT");
         }
+        if is("ID") {
+            once(&mut seen.id, at, "ID")?;
+            charges("ID")?;
+            if algorithm == Algorithm::Lease && place == Place::Single {
+                return Err(lease_with_id(at));
+            }
+            options.id = id(words, "the hit's id")?;
+            return in_call(place, at, "ID");
+        }
         if is("BLOCK") {
             once(&mut seen.block, at, "BLOCK")?;
             loop {
@@ -667,13 +683,28 @@ fn limits_of<'a>(
 ) -> Result<(), Error> {
     limits(algorithm, words, clause)?;
     if algorithm == Algorithm::Lease {
-        let id = words.next("the lease's id")?;
-        if !(1..=MAX_ID_BYTES).contains(&id.len()) {
-            return Err(Error::Id { at: words.last() });
-        }
-        clause.id = id;
+        clause.id = id(words, "the lease's id")?;
     }
     Ok(())
+}
+
+/// An id of 1 to [`MAX_ID_BYTES`] bytes, any bytes: a lease's, or a hit's.
+fn id<'a>(words: &mut Words<'a>, expected: &'static str) -> Result<&'a [u8], Error> {
+    let id = words.next(expected)?;
+    match id.len() {
+        1..=MAX_ID_BYTES => Ok(id),
+        _ => Err(Error::Id { at: words.last() }),
+    }
+}
+
+/// A lease is told from others by its own id, and to take it twice is to renew it.
+#[cold]
+fn lease_with_id(at: usize) -> Error {
+    Error::Conflict {
+        at,
+        option: "ID",
+        with: "a lease, which has an id of its own",
+    }
 }
 
 #[inline(always)]

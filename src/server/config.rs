@@ -1,6 +1,7 @@
 //! The module's settings: `CONFIG GET/SET ratelimit.*`, the server's own configuration file, or load arguments
 //! (`--loadmodule libratelimit.so sliding-entries 256`).
 
+mod id_ttl;
 mod never;
 mod region;
 mod text;
@@ -8,10 +9,12 @@ mod text;
 use super::raw::{Call, Loading};
 use crate::core::algorithm::log::{DEFAULT_ENTRIES, MAX_ENTRIES, MIN_ENTRIES};
 use crate::core::limit::MAX_POLICIES;
+use crate::core::limiter::ids::{Bounds, DEFAULT_IDS, MAX_IDS};
 use crate::core::node::deny;
 use crate::core::node::policy::DEFAULT_POLICIES;
 use crate::core::node::stats::top::{DEFAULT_IDENTIFIERS, MAX_IDENTIFIERS, MIN_IDENTIFIERS};
 use crate::core::node::stats::{self, DEFAULT_NAMES, MAX_NAMES};
+use id_ttl::ID_TTL;
 pub use never::never;
 use never::NEVER_DENY;
 pub use region::{known, sharing, REGION};
@@ -58,6 +61,8 @@ pub static SLIDING_ENTRIES: Setting = Setting::new(
     MIN_ENTRIES as usize,
     MAX_ENTRIES as usize,
 );
+/// How many ids of hits a key remembers.
+pub static IDS: Setting = Setting::new("ids", DEFAULT_IDS, 1, MAX_IDS);
 /// How many policies there may be.
 pub static POLICIES: Setting = Setting::new("policies", DEFAULT_POLICIES, 0, MAX_POLICIES);
 /// How many deny lists there may be.
@@ -82,8 +87,9 @@ pub static REGION_CHANGES: Setting = Setting::new("region-changes", 100_000, 1_0
 pub static REGION_QUIET: Setting = Setting::new("region-quiet", 0, 0, 100);
 
 /// Every setting that is a number.
-static SETTINGS: [&Setting; 9] = [
+static SETTINGS: [&Setting; 10] = [
     &SLIDING_ENTRIES,
+    &IDS,
     &POLICIES,
     &DENY_LISTS,
     &DENY_ENTRIES,
@@ -116,6 +122,14 @@ pub fn region_quiet() -> u64 {
 /// See [`SLIDING_ENTRIES`].
 pub fn sliding_entries() -> u16 {
     u16::try_from(SLIDING_ENTRIES.get()).unwrap_or(DEFAULT_ENTRIES)
+}
+
+/// How many ids of hits a key remembers, and for how long.
+pub fn ids() -> Bounds {
+    Bounds {
+        most: IDS.get(),
+        ttl_ms: ID_TTL.ms(),
+    }
 }
 
 /// See [`POLICIES`].
@@ -154,7 +168,8 @@ pub fn load(loading: &Loading) -> Result<(), String> {
     }
     loading.add_switch(CL_THROTTLE_NAME, &CL_THROTTLE);
     region::add(loading);
-    loading.add_text_setting(NEVER_DENY.name, &NEVER_DENY);
+    loading.add_text_setting(NEVER_DENY.name, &NEVER_DENY, "");
+    loading.add_text_setting(id_ttl::NAME, &ID_TTL, id_ttl::DEFAULT);
     loading.load_settings()?;
     if loading.has_unknown_settings() {
         return Err(format!(
@@ -175,7 +190,7 @@ pub fn load(loading: &Loading) -> Result<(), String> {
 fn names(prefix: &str) -> String {
     let names = SETTINGS.iter().map(|setting| setting.name);
     let names = names.chain(region::NAMES);
-    let names = names.chain([NEVER_DENY.name, CL_THROTTLE_NAME]);
+    let names = names.chain([id_ttl::NAME, NEVER_DENY.name, CL_THROTTLE_NAME]);
     let names: Vec<String> = names.map(|name| format!("{prefix}{name}")).collect();
     names.join(", ")
 }
@@ -187,6 +202,10 @@ fn set(name: &[u8], value: &[u8]) -> Result<(), String> {
     }
     if name == NEVER_DENY.name.as_bytes() {
         let taken = NEVER_DENY.take(value);
+        return taken.map_err(|why| format!("ratelimit: {why}"));
+    }
+    if name == id_ttl::NAME.as_bytes() {
+        let taken = ID_TTL.take(value);
         return taken.map_err(|why| format!("ratelimit: {why}"));
     }
     if let Some(set) = region::set(name, value) {

@@ -3,6 +3,7 @@
 //! ```text
 //! primary                                       replica, AOF, new owner of a slot
 //! RL.SLIDING login:alice 5 15m                  RL.APPLY login:alice <charge: 1 at 1700000000123, 5 per 900000 ms>
+//! the same, with ID req-7                       RL.APPLY login:alice <the same, remembered as req-7 for 600000 ms>
 //! the same, of region eu                        RL.APPLY login:alice <the same, eu's>
 //! RL.BUCKET pace 1 1 10s RESERVE 1m             RL.APPLY pace <the same: a place at 1700000010123, its stamp>
 //! RL.MERGE login:alice <parts>                  RL.APPLY login:alice <merge: parts, at 1700000000123>
@@ -57,7 +58,7 @@ pub fn commit(key: &Key, held: LimiterRef, hit: &Hit, change: Change, now_ms: u6
             bytes.charge(hit, cost, now_ms, is_renewed);
             key.replicate(APPLY, &bytes);
         }
-        Change::Reserve(_) => commit_place(key, held, hit, change, now_ms),
+        Change::Reserve(_) | Change::Once(_) => commit_place(key, held, hit, change, now_ms),
         Change::Rewind | Change::Block { .. } => key.replicate(APPLY, &codec::encode_state(held)),
     }
     key.signal_modified();

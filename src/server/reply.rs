@@ -6,12 +6,12 @@ use crate::core::algorithm::lease::Leases;
 use crate::core::decision::{Decision, Retry, Verdict};
 use crate::core::limit::Algorithm;
 use crate::core::limiter::{LimiterMut, Reading};
-use crate::core::quote::{self, Change, Hit, Nexts, Quote};
+use crate::core::quote::{self, Change, Hit, Nexts, Once, Quote};
 use crate::core::region::origin::Region;
 use crate::core::request::{Options, Request};
 
-/// Five integers, with NEXT six, and then, each where its cause is there: several limits, an array of one such array per limit; MIN, what
-/// was taken; STAMP, the time of the charge; DENY, nil, as no value was in the list.
+/// Five integers, with NEXT six, and then, each where its cause is there: several limits, an array of one such array per limit;
+/// ID, whether it was a repeat; MIN, what was taken; STAMP, the time of the charge; DENY, nil, as no value was in the list.
 #[inline(always)]
 pub fn quote(call: &Call, quote: &Quote, request: &Request, nexts: &Nexts, now_ms: u64) {
     let options = &request.options;
@@ -35,18 +35,26 @@ fn rare_quote(
     extras: usize,
 ) {
     let Request { clause, options } = request;
-    let extras = extras + usize::from(clause.min.is_some()) + usize::from(options.stamp);
+    let asked = [!options.id.is_empty(), clause.min.is_some(), options.stamp];
+    let extras = extras + asked.into_iter().filter(|is| *is).count();
     let nexts = options.next.then_some(nexts);
     decision(call, &quote.decision, nexts, extras);
+    if !options.id.is_empty() {
+        call.reply_integer(i64::from(quote.repeats.is_some()));
+    }
     if clause.min.is_some() {
         call.reply_count(u64::try_from(quote.taken).unwrap_or(0));
     }
     if options.stamp {
         let is_settled = clause.cost <= 0 && quote.fits;
-        call.reply_count(match quote.change {
-            Change::Reserve(place) => place.stamp_ms,
+        let first_ms = || match quote.change {
+            Change::Reserve(place)
+            | Change::Once(Once {
+                place: Some(place), ..
+            }) => place.stamp_ms,
             _ => stamp(options, quote.taken > 0, is_settled, now_ms),
-        });
+        };
+        call.reply_count(quote.repeats.unwrap_or_else(first_ms));
     }
     if options.deny.is_some() {
         call.reply_null();
@@ -79,18 +87,16 @@ pub fn deny_listed(
     };
     let verdicts = standing.decision.verdicts();
     let several = usize::from(verdicts.len() > 1);
-    let extras = 1 + usize::from(clause.min.is_some()) + usize::from(options.stamp);
+    let asked = [!options.id.is_empty(), clause.min.is_some(), options.stamp];
+    let extras = 1 + asked.into_iter().filter(|is| *is).count();
     let next = next_of(&standing.decision, binding, nexts);
     call.reply_array(5 + usize::from(next.is_some()) + several + extras);
     verdict(call, &listed_verdict(binding, listed), next);
     if several > 0 {
         each_verdict(call, verdicts, nexts);
     }
-    if clause.min.is_some() {
-        call.reply_integer(0);
-    }
-    if options.stamp {
-        call.reply_count(0);
+    for _ in 1..extras {
+        call.reply_integer(0); // no repeat, nothing taken, charged at no time
     }
     call.reply_bytes(listed.value);
 }
@@ -104,8 +110,8 @@ fn listed_verdict(standing: &Verdict, listed: &Listed) -> Verdict {
 }
 
 /// Of a call of several keys: the five integers of the limit that binds; one reply per key; the number, from 1, of the key
-/// that binds, 0 where a deny list has stopped the call; and as above the time of the charge and the value listed. Of a
-/// shadow nothing but its own reply.
+/// that binds, 0 where a deny list has stopped the call; and as above whether it was a repeat, the time of the charge and the
+/// value listed. Of a shadow nothing but its own reply.
 pub fn all(
     call: &Call,
     quotes: &[Quote],
@@ -122,7 +128,13 @@ pub fn all(
         (Some(quote), Some(nexts)) => next_of(&quote.decision, &binding, Some(nexts)),
         _ => None,
     };
-    let extras = [next.is_some(), options.stamp, options.deny.is_some()];
+    let has_id = !options.id.is_empty();
+    let extras = [
+        next.is_some(),
+        has_id,
+        options.stamp,
+        options.deny.is_some(),
+    ];
     call.reply_array(7 + extras.into_iter().filter(|is| *is).count());
     match listed {
         None => verdict(call, &binding, next),
@@ -137,10 +149,18 @@ pub fn all(
     } else {
         place as u64 + 1
     });
-    if options.stamp {
+    let is_repeat = has_id && listed.is_none() && quote::is_repeat(quotes, hits);
+    if has_id {
+        call.reply_integer(i64::from(is_repeat));
+    }
+    if options.stamp && is_repeat {
+        let stamps = quotes.iter().filter_map(|quote| quote.repeats);
+        call.reply_count(stamps.max().unwrap_or(0));
+    } else if options.stamp {
         let clauses = hits.iter().zip(quotes);
         let mut binding = clauses.filter(|(hit, _)| !hit.rare.is_shadow);
-        let is_charged = listed.is_none() && binding.clone().any(|(_, quote)| quote.taken > 0);
+        let mut firsts = binding.clone().filter(|(_, quote)| quote.repeats.is_none());
+        let is_charged = listed.is_none() && firsts.any(|(_, quote)| quote.taken > 0);
         let is_settled =
             listed.is_none() && binding.all(|(hit, quote)| hit.cost <= 0 && quote.fits);
         call.reply_count(stamp(options, is_charged, is_settled, now_ms));
@@ -214,8 +234,8 @@ fn retry(call: &Call, retry: Retry) {
 }
 
 /// A map: the algorithm, nil where nothing has been used yet; an array with one map per window; of leases their list; of a key
-/// that is or was blocked its block; and of one that is shut by order that; and what limits that are tried on it have let
-/// through, as its own limits.
+/// that is or was blocked its block; of one that is shut by order that; what limits that are tried on it have let through, as
+/// its own limits; and how many ids of hits it remembers.
 pub fn limiter(call: &Call, held: &mut LimiterMut, now_ms: u64) {
     let algorithm = held.algorithm();
     let readings = held.reading(now_ms);
@@ -224,8 +244,9 @@ pub fn limiter(call: &Call, held: &mut LimiterMut, now_ms: u64) {
     let shadow = held.notes().and_then(|notes| notes.shadow.0.as_ref());
     let shadow = shadow.map(|limiter| limiter.reading(now_ms));
     let shadow = shadow.filter(|shadow| shadow.iter().any(|each| each.used > 0));
-    let notes =
-        usize::from(block.is_some()) + usize::from(shut.is_some()) + usize::from(shadow.is_some());
+    let ids = held.notes().map_or(0, |notes| notes.ids.count(now_ms));
+    let notes = [block.is_some(), shut.is_some(), shadow.is_some(), ids > 0];
+    let notes = notes.into_iter().filter(|is| *is).count();
     call.reply_map(2 + usize::from(held.leases().is_some()) + notes);
     call.reply_bytes(b"algorithm");
     match algorithm {
@@ -266,6 +287,9 @@ pub fn limiter(call: &Call, held: &mut LimiterMut, now_ms: u64) {
         for each in &shadow {
             reading(call, algorithm, each, None);
         }
+    }
+    if ids > 0 {
+        count(call, "ids", ids as u64);
     }
 }
 

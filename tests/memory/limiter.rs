@@ -144,6 +144,24 @@ fn a_limiter_knows_its_memory_and_shows_its_vectors() {
             );
         }
     }
+    // Ids of 36 bytes, also where earlier ones have been dropped.
+    let names: Vec<String> = (0..150).map(|number| format!("{number:036}")).collect();
+    let once: Vec<_> = names
+        .iter()
+        .map(|id| Rare {
+            id: id.as_bytes(),
+            ..Rare::NONE
+        })
+        .collect();
+    for count in [1, 2, 64, 150] {
+        let hits = once.iter().take(count).map(|rare| Hit {
+            rare,
+            ..Hit::new(Algorithm::Fixed, &one, 1)
+        });
+        let make = || made_by(hits.clone());
+        assert_known(&format!("{count} ids"), make);
+        println!("{count} ids: {} bytes", make().bytes());
+    }
     // Each region has a part of its own.
     let regions: Vec<_> = (0..5)
         .map(|number| Rare {

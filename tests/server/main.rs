@@ -31,6 +31,7 @@ mod deny;
 mod deny_sync;
 mod first;
 mod hostile;
+mod ids;
 mod integration;
 mod keyspace;
 mod lease;

@@ -88,13 +88,18 @@ pub fn rare_call(random: &mut Random, windows: &[&str], now_ms: i64) -> String {
     if charges && random.one_in(10) {
         options += " FORCE";
     }
+    let id = match charges && random.one_in(3) {
+        true => format!(" ID {}", random.below(200)),
+        false => String::new(),
+    };
     if random.one_in(3) {
+        options += &id;
         let key = random.below(KEYS);
         let algorithm = algorithm(key);
         let limits = limits(random, algorithm, windows);
         options += match random.below(8) {
             0 if charges && algorithm == "BUCKET" => {
-                return format!("RL.BUCKET k:{key}{limits} COST 3 RESERVE 1h")
+                return format!("RL.BUCKET k:{key}{limits} COST 3 RESERVE 1h{id}")
             }
             1 if !options.contains("FORCE") => " COST 9 MIN 2",
             2 => " BLOCK 10ms 1s 1h",
@@ -136,6 +141,9 @@ pub fn rare_call(random: &mut Random, windows: &[&str], now_ms: i64) -> String {
         } else {
             ""
         };
+    }
+    if keys.contains(" k:") {
+        options += &id; // leases alone have ids of their own
     }
     let verb = if charges { "RL.ALL" } else { "RL.PEEKALL" };
     format!("{verb} {count}{keys}{clauses}{options}")

@@ -4,7 +4,7 @@ use super::*;
 use crate::core::limiter::regional::{self as regional_form};
 use crate::core::limiter::MeterForm;
 use crate::core::oracle::{self, Step};
-use crate::core::quote::{self, shadow};
+use crate::core::quote::{self, shadow, Quote};
 use crate::core::random::{rounds, Random};
 use crate::core::span::Span;
 use std::fmt::Write;
@@ -58,7 +58,32 @@ fn charge_of(step: &Step) -> Vec<u8> {
         at_ms,
         ..step.clone()
     };
-    step.effect(Change::Charge(cost))
+    step.effect(match once_of(&step, cost) {
+        Some(once) => Change::Once(once),
+        None => Change::Charge(cost),
+    })
+}
+
+/// The bytes of a charge of the second version that was read.
+fn written_again(charge: &Charge) -> Vec<u8> {
+    let rare = charge.rare();
+    let hit = charge.hit(&rare);
+    let is_renewed = charge.here.is_some_and(|here| here.term > 0);
+    encode_change(&hit, charge.change(), charge.now_ms, is_renewed).to_vec()
+}
+
+/// What might be remembered of a step, were it charged.
+fn once_of(step: &Step, cost: i64) -> Option<Once> {
+    let may_wait = step.algorithm == Algorithm::Bucket && cost > 0;
+    step.is_once().then(|| Once {
+        cost,
+        ttl_ms: u32::try_from(step.ids.ttl_ms).unwrap(),
+        drops: u16::try_from(step.ids.most - 1).unwrap(),
+        is_allowed: !step.force,
+        rewinds: cost == 0 && step.stamp,
+        wait_ms: step.reserve_ms.filter(|_| may_wait),
+        place: None,
+    })
 }
 
 /// A state, a charge of either version, a release or an order.
@@ -118,10 +143,7 @@ fn use_accepted(random: &mut Random, bytes: &[u8]) -> bool {
             let hit = charge.hit(&rare);
             let again = match bytes[0] {
                 VERSION_1 => first_charge(&hit, charge.cost, charge.now_ms),
-                _ => {
-                    let is_renewed = charge.here.is_some_and(|here| here.term > 0);
-                    encode_change(&hit, charge.change(), charge.now_ms, is_renewed).to_vec()
-                }
+                _ => written_again(&charge),
             };
             assert_eq!(again, bytes);
             let mut state = reachable(random, charge.algorithm).0;
@@ -249,6 +271,7 @@ fn what_is_encoded_is_decoded() {
                 at_ms: step.at_ms.map(|at_ms| at_ms.max(1)),
                 stamp: step.stamp,
                 id: SmallVec::from_slice(&step.id),
+                once: once_of(&step, cost),
                 drops_unnamed: false,
                 here: None,
                 place: None,
@@ -528,6 +551,10 @@ impl Extreme<'_> {
         if algorithm != Algorithm::Lease && self.random.percent(40) {
             more |= HAS_TIME;
         }
+        let is_once = algorithm != Algorithm::Lease && self.random.percent(30);
+        if is_once {
+            more |= HAS_ID;
+        }
         let is_more = if more > 0 { MORE } else { 0 };
         let head = EFFECT | is_more | flags | (algorithm as u8) << ALGORITHM_SHIFT;
         self.out.push(head);
@@ -549,6 +576,15 @@ impl Extreme<'_> {
         if more & HAS_ID != 0 {
             let id = b"i".repeat(self.random.index(66));
             write_string(&mut self.out, &id);
+        }
+        if is_once {
+            self.number(MAX_TTL_MS);
+            self.number(MAX_KNOWN as u64);
+            let answer = self.random.below(8);
+            varint::write(&mut self.out, answer);
+            if answer & u64::from(IS_TO_WAIT) != 0 {
+                self.number(duration::MAX_MS);
+            }
         }
         if is_calendar {
             // As a rule the window that holds the charge.
@@ -841,6 +877,12 @@ fn states_of_the_second_version_that_no_limiter_writes_are_refused() {
     assert!(!noted(128 | HAS_SHUT, &shut, None, &[]), "an unknown flag");
     assert!(!noted(HAS_SHUT, &[9_000, 9_001], None, &[]), "before epoch");
     assert!(!noted(HAS_SHUT, &[9_000, 0], None, &[]), "for no time");
+    // Of one id: length, flags, noted, ttl, id.
+    let id = [1, 4, 1, 7, 9, 97];
+    assert!(noted(HAS_IDS | HAS_USAGE, &id, Some(0), fixed));
+    assert!(!noted(HAS_IDS, &id, None, &[]), "no usage");
+    assert!(!noted(HAS_IDS | HAS_USAGE, &id, Some(3), leases), "leases");
+    assert!(!noted(HAS_IDS | HAS_USAGE, &[0], Some(0), fixed), "none");
     let twice = &[9_000, 9_000, 1, 0, 1, 5, 1_000, 7_000, 3];
     assert!(!noted(HAS_SHUT | HAS_USAGE, &shut, Some(6), twice));
     assert!(!noted(HAS_SHUT | HAS_USAGE, &shut, Some(NOTED), &shut));
@@ -926,6 +968,39 @@ fn effects_that_no_hit_has_are_refused() {
     assert!(charge(lease | MORE, Some(HAS_ID), &held(b"a")));
     assert!(!charge(lease | MORE, Some(HAS_ID), &held(b"")));
     assert!(!charge(fixed | MORE, Some(HAS_ID), &held(b"a")));
+    let once = |once: &[u64]| {
+        let once = once.iter().map(|number| Number(*number));
+        held(b"a").into_iter().chain(once).collect::<Vec<_>>()
+    };
+    assert!(charge(fixed | MORE, Some(HAS_ID), &once(&[1, 0, 1])));
+    assert!(charge(
+        fixed | MORE,
+        Some(HAS_ID),
+        &once(&[MAX_TTL_MS, 4_096, 0])
+    ));
+    assert!(
+        !charge(fixed | MORE, Some(HAS_ID), &once(&[0, 0, 1])),
+        "for no time"
+    );
+    assert!(!charge(
+        fixed | MORE,
+        Some(HAS_ID),
+        &once(&[MAX_TTL_MS + 1, 0, 1])
+    ));
+    assert!(!charge(fixed | MORE, Some(HAS_ID), &once(&[1, 4_097, 1])));
+    assert!(!charge(fixed | MORE, Some(HAS_ID), &once(&[1, 0, 8])));
+    assert!(
+        !charge(fixed | MORE, Some(HAS_ID), &once(&[1, 0, 3, 9])),
+        "no bucket"
+    );
+    assert!(
+        !charge(fixed | MORE, Some(HAS_ID), &once(&[1, 0, 5])),
+        "charged, and moved"
+    );
+    assert!(
+        !charge(lease | MORE, Some(HAS_ID), &once(&[1, 0, 1])),
+        "a lease"
+    );
     let cost = |cost: u64| {
         [
             Number(7_000),
@@ -1480,6 +1555,57 @@ fn hex_of(version: u8, name: &str) -> PathBuf {
     path.with_extension("hex")
 }
 
+/// What a key remembers of hits with an id, and what travels of one.
+fn once_golden() -> Golden {
+    let buckets = buckets();
+    let once = |id| Rare {
+        id,
+        stamp: true,
+        reserve_ms: Some(HOUR_MS),
+        ..Rare::NONE
+    };
+    let rares = [once(b"req-77"), once(b"\0\xff")];
+    let [first, second] = [&rares[0], &rares[1]].map(|rare| Hit {
+        rare,
+        ..Hit::new(Algorithm::Bucket, &buckets, 7)
+    });
+    let refund = Rare {
+        id: b"req-77-done",
+        at_ms: Some(NOW_MS - 5_000),
+        ..Rare::NONE
+    };
+    let windows = [hour(100)];
+    let refund = Hit {
+        rare: &refund,
+        ..Hit::new(Algorithm::Fixed, &windows, -7)
+    };
+    let mut state = None;
+    quote::hit(&mut state, &first, NOW_MS).unwrap();
+    let quoted = quote::hit(&mut state, &second, NOW_MS + 1).unwrap();
+    let of = |hit: &Hit, quoted: Quote| match quoted.change {
+        change @ Change::Once(_) => encode_change(hit, change, NOW_MS + 1, false).to_vec(),
+        change => panic!("{change:?}"),
+    };
+    let mut counted = None;
+    hits(&mut counted, &Hit::new(Algorithm::Fixed, &windows, 1));
+    let settled = quote::hit(&mut counted, &refund, NOW_MS + 1).unwrap();
+    vec![
+        (
+            2,
+            "ids-state",
+            "stamped buckets that remember two hits, one of which waits",
+            bytes_of(&state.unwrap()),
+        ),
+        (2, "once-charge", "the second of them", of(&second, quoted)),
+        (
+            2,
+            "once-settled-charge",
+            "a refund with an id",
+            of(&refund, settled),
+        ),
+    ]
+}
+
 /// `REGENERATE_GOLDEN=1 cargo test --no-default-features golden` writes the files anew: only for a new version.
 #[test]
 fn golden_payloads_are_written_and_read_as_ever() {
@@ -1488,6 +1614,7 @@ fn golden_payloads_are_written_and_read_as_ever() {
         second_states(),
         second_effects(),
         regional_golden(),
+        once_golden(),
     ]
     .concat();
     for (version, name, what, bytes) in payloads {
@@ -1513,12 +1640,6 @@ fn golden_payloads_are_written_and_read_as_ever() {
                 assert!(charge.drops_unnamed);
                 first_charge(&charge.hit(&charge.rare()), charge.cost, charge.now_ms)
             }
-            Effect::Charge(charge) if charge.here.is_some() => {
-                let is_renewed = charge.here.is_some_and(|here| here.term > 0);
-                let rare = charge.rare();
-                let hit = charge.hit(&rare);
-                encode_change(&hit, charge.change(), charge.now_ms, is_renewed).to_vec()
-            }
             Effect::Shadow(charge) => {
                 encode_shadow(&charge.hit(&charge.rare()), charge.cost, charge.now_ms)
             }
@@ -1531,7 +1652,7 @@ fn golden_payloads_are_written_and_read_as_ever() {
             Effect::Order { length_ms, now_ms } => encode_order(length_ms, now_ms),
             Effect::Charge(charge) => {
                 assert!(!charge.drops_unnamed);
-                encode_charge(&charge.hit(&charge.rare()), charge.cost, charge.now_ms).to_vec()
+                written_again(&charge)
             }
             Effect::Release { ids, now_ms } => {
                 let ids: Vec<&[u8]> = ids.iter().map(|id| &**id).collect();

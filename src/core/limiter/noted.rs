@@ -4,7 +4,7 @@
 //! none is one of the other forms, and pays for none of this.
 
 use super::block::{Block, Shut};
-use super::{Form, Left, Limiter, LimiterMut, Readings, Shadow, State};
+use super::{Form, Ids, Left, Limiter, LimiterMut, Readings, Shadow, State};
 use crate::core::algorithm::meter::Allocations;
 use crate::core::limit::Algorithm;
 
@@ -24,6 +24,8 @@ pub struct Notes {
     pub block: Option<Block>,
     /// The block by order.
     pub shut: Option<Shut>,
+    /// Which hits are known. They have changed usage, so there is a limiter.
+    pub ids: Ids,
     /// What limits that are tried have let through. They are tried on usage, so there is a limiter.
     pub shadow: Shadow,
 }
@@ -107,7 +109,7 @@ impl Notes {
 
     /// Whether anything is too far in the future: the clock has stepped back.
     pub(in crate::core) fn is_ahead(&self, now_ms: u64) -> bool {
-        self.shuts().any(|shut| shut.is_ahead(now_ms))
+        self.shuts().any(|shut| shut.is_ahead(now_ms)) || self.ids.is_ahead(now_ms)
     }
 
     /// Moves to the present what is too far in the future.
@@ -118,12 +120,14 @@ impl Notes {
         if let Some(shut) = &mut self.shut {
             shut.rewind(now_ms);
         }
+        self.ids.rewind(now_ms);
     }
 
     fn forget(&mut self, now_ms: u64) {
         self.block = self.block.filter(|block| !block.is_forgotten(now_ms));
         self.shut = self.shut.filter(|shut| !shut.is_over(now_ms));
         self.shadow.settle(now_ms);
+        self.ids.forget_ended(now_ms);
     }
 
     /// The ladder's block and the one by order.
@@ -137,7 +141,8 @@ impl Notes {
         let forgotten_ms = self.block.map_or(0, |block| block.forgotten_at_ms());
         let open_ms = self.shut.map_or(0, |shut| shut.until_ms);
         let unused_ms = self.shadow.0.as_ref().map_or(0, Limiter::unused_at_ms);
-        forgotten_ms.max(open_ms).max(unused_ms)
+        let ends_ms = self.ids.ends_ms();
+        forgotten_ms.max(open_ms).max(ends_ms).max(unused_ms)
     }
 
     /// When a key that keeps nothing else is to expire. (A block by order has an end that is told, so its key goes with it.)
@@ -147,7 +152,8 @@ impl Notes {
             .map_or(0, |block| block.forgotten_at_ms() + 1_000);
         let open_ms = self.shut.map_or(0, |shut| shut.until_ms);
         let unused_ms = self.shadow.0.as_ref().map_or(0, Limiter::expires_ms);
-        forgotten_ms.max(open_ms).max(unused_ms)
+        let ends_ms = self.ids.expires_ms();
+        forgotten_ms.max(open_ms).max(ends_ms).max(unused_ms)
     }
 }
 
@@ -172,6 +178,7 @@ impl State for Noted {
     }
 
     fn visit_allocations(&mut self, visitor: &mut impl Allocations) {
+        self.notes.ids.visit_allocations(visitor);
         let shadow = &mut self.notes.shadow.0;
         for limiter in self.limiter.iter_mut().chain(shadow) {
             limiter.held().visit_allocations(visitor);
@@ -181,6 +188,6 @@ impl State for Noted {
 
     fn heap_bytes(&self) -> usize {
         let limiters = self.limiter.iter().chain(&self.notes.shadow.0);
-        limiters.map(Limiter::bytes).sum()
+        limiters.map(Limiter::bytes).sum::<usize>() + self.notes.ids.heap_bytes()
     }
 }

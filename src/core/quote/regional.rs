@@ -217,7 +217,7 @@ fn commit_joint<J: InBody>(
         regional.local.marks = Marks::default();
     }
     match change {
-        Change::None => {}
+        Change::None | Change::Once(_) => {} // see `Change::of_usage`
         Change::Charge(_) | Change::Reserve(_) => {
             meters.put_in_order(hit, now_ms);
             let metered = hit.limits.iter().zip(&mut meters.0);

@@ -5,12 +5,15 @@ use crate::core::codec;
 use crate::core::region::origin::Region;
 use crate::core::request::{self, Verb};
 
+mod ids;
+
 /// One key, and calls as a client writes them, `FIXED 5 1s COST 2`, at times in milliseconds.
 #[derive(Default)]
 struct Key {
     state: Option<Limiter>,
     windows: Vec<Window>,
     here: Option<Here>,
+    ids: Option<Bounds>,
 }
 
 impl Key {
@@ -29,7 +32,11 @@ impl Key {
             block_ms: &clause.block_ms,
             is_shadow: clause.is_shadow,
             tried: None,
-            id: clause.id,
+            id: match algorithm {
+                Algorithm::Lease => clause.id,
+                _ => options.id,
+            },
+            ids: self.ids.unwrap_or(Bounds::DEFAULT),
             drops_unnamed: false,
             here: self.here,
         };

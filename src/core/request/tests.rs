@@ -25,7 +25,7 @@ fn refusal_of_all(verb: Verb, line: &str) -> String {
 #[test]
 fn a_whole_line_is_read() {
     let args = words(
-        "5 15m 20 1d cost 3 Block 15m 1h stamp min 2 POLICY acme at 7 policy login \
+        "5 15m 20 1d cost 3 Block 15m 1h stamp id DENY min 2 POLICY acme at 7 policy login \
          DENY bots 1.2.3.4 cost",
     );
     let request = parse(Algorithm::Sliding, Verb::Charge, &args, 2).unwrap();
@@ -42,7 +42,7 @@ fn a_whole_line_is_read() {
     assert_eq!(clause.policies.as_slice(), [b"acme".as_slice(), b"login"]);
     assert!(clause.is_rare);
     assert!(options.stamp && !options.force);
-    assert_eq!(options.at_ms, Some(7));
+    assert_eq!((options.at_ms, options.id), (Some(7), b"DENY".as_slice()));
     let deny = options.deny.unwrap();
     assert_eq!(deny.list, b"bots");
     assert_eq!(deny.values, [b"1.2.3.4".as_slice(), b"cost"]);
@@ -58,7 +58,15 @@ fn a_plain_line_is_no_rare_one() {
     );
     assert_eq!(request.clause.cost, -2);
     assert!(!request.clause.is_rare && !request.options.force);
-    for rare in ["FORCE", "AT 7", "STAMP", "MIN 1", "RESERVE 1s", "BLOCK 1s"] {
+    for rare in [
+        "FORCE",
+        "AT 7",
+        "STAMP",
+        "ID a",
+        "MIN 1",
+        "RESERVE 1s",
+        "BLOCK 1s",
+    ] {
         let line = format!("100 10 1s {rare}");
         let words = words(&line);
         let request = parse(Algorithm::Bucket, Verb::Charge, &words, 2).unwrap();
@@ -118,7 +126,7 @@ fn clauses_of_several_keys_are_read() {
 fn every_refusal_names_the_argument_and_what_it_should_be() {
     use Algorithm::{Bucket, Fixed, Lease, Sliding};
     let nine: String = (1..=9).map(|n| format!("1 {n}s ")).collect();
-    let options = "must be a further limit or one of COST, MIN, FORCE, AT, STAMP, NEXT, RESERVE, BLOCK, POLICY, SHADOW, DENY";
+    let options = "must be a further limit or one of COST, MIN, FORCE, AT, STAMP, ID, NEXT, RESERVE, BLOCK, POLICY, SHADOW, DENY";
     let count = "must be an integer from 0 to 9007199254740991";
     let duration =
         "must be a positive integer and a unit (ms, s, m, h, d or w), such as 60s or 500ms";
@@ -205,6 +213,9 @@ fn every_refusal_names_the_argument_and_what_it_should_be() {
         (Lease, "5 1s a AT 7", "5: AT does not go with a lease"),
         (Lease, "5 1s a STAMP", "5: STAMP does not go with a lease"),
         (Fixed, "5 1s SHADOW", "4: SHADOW does not go with one key, whose answer it would be: it stands in a clause of RL.ALL"),
+        (Lease, "5 1s a ID b", "5: ID does not go with a lease, which has an id of its own"),
+        (Fixed, "5 1s ID", "5 is missing: expected the hit's id"),
+        (Fixed, "5 1s ID a COST 1 ID b", "8 repeats ID: expected each option at most once"),
         (Lease, "5 1s a MIN 1", "5: MIN does not go with a lease"),
         (Lease, "5 1s a BLOCK 1s", "5: BLOCK does not go with a lease"),
         (Lease, "5 1s a COST -1", "6 (cost) must be an integer from 0 to 9007199254740991: a lease is given back by RL.RELEASE"),
@@ -212,7 +223,7 @@ fn every_refusal_names_the_argument_and_what_it_should_be() {
         let text = format!("ERR argument {text}");
         assert_eq!(refusal(algorithm, Verb::Charge, line), text, "{line}");
     }
-    for option in ["FORCE", "AT 7", "STAMP", "RESERVE 1s"] {
+    for option in ["FORCE", "AT 7", "STAMP", "ID a", "RESERVE 1s"] {
         let (line, name) = (
             format!("5 1 1s {option}"),
             option.split(' ').next().unwrap(),
@@ -231,6 +242,12 @@ fn every_refusal_names_the_argument_and_what_it_should_be() {
         "ERR argument 4 (id) must be from 1 to 64 bytes long"
     );
     assert!(parse(Lease, Verb::Charge, &[b"5", b"1s", b""], 2).is_err());
+    let too_long = format!("5 1s ID {}", "i".repeat(MAX_ID_BYTES + 1));
+    assert_eq!(
+        refusal(Fixed, Verb::Charge, &too_long),
+        "ERR argument 5 (id) must be from 1 to 64 bytes long"
+    );
+    assert!(parse(Fixed, Verb::Charge, &[b"5", b"1s", b"ID", b""], 2).is_err());
 }
 
 #[test]
@@ -260,10 +277,12 @@ fn every_refusal_of_several_keys_names_the_argument_and_what_it_should_be() {
         ("1 a 5 1s", format!("3 {clause}")),
         ("1 a FIXED 5 1s FIXED 6 2s", "6: more clauses than keys".to_owned()),
         ("1 a FIXED 5 1s FORCE LEASE 6 2s a", "7: more clauses than keys".to_owned()),
-        ("1 a FIXED 5 1s COST 2 RELEASE", "8 must be a further limit or one of COST, MIN, FORCE, AT, STAMP, NEXT, RESERVE, BLOCK, POLICY, SHADOW, DENY".to_owned()),
+        ("1 a FIXED 5 1s COST 2 RELEASE", "8 must be a further limit or one of COST, MIN, FORCE, AT, STAMP, ID, NEXT, RESERVE, BLOCK, POLICY, SHADOW, DENY".to_owned()),
         ("2 a b FIXED 5 1s FORCE FIXED 6 2s", "7: FORCE applies to the whole call: it goes after the last clause".to_owned()),
         ("2 a b FIXED 5 1s AT 7 FIXED 6 2s", "7: AT applies to the whole call: it goes after the last clause".to_owned()),
         ("2 a b FIXED 5 1s STAMP FIXED 6 2s", "7: STAMP applies to the whole call: it goes after the last clause".to_owned()),
+        ("2 a b FIXED 5 1s ID x FIXED 6 2s", "7: ID applies to the whole call: it goes after the last clause".to_owned()),
+        ("2 a b LEASE 5 1s id LEASE 5 1s id ID x", "12: ID does not go with a lease, which has an id of its own".to_owned()),
         ("2 a b FIXED 5 1s DENY bots x FIXED 6 2s", "7: DENY applies to the whole call: it goes after the last clause".to_owned()),
         ("1 a FIXED 5 1s FORCE COST 2", "7: COST belongs to a clause: it goes before the options of the whole call".to_owned()),
         ("1 a FIXED 5 1s STAMP POLICY api", "7: POLICY belongs to a clause: it goes before the options of the whole call".to_owned()),
@@ -288,9 +307,9 @@ fn every_refusal_of_several_keys_names_the_argument_and_what_it_should_be() {
     }
     let keys: String = (1..=16).map(|n| format!("k{n} ")).collect();
     let clauses = "FIXED 5 1s COST 2 ".repeat(16);
-    let line = format!("16 {keys}{clauses}FORCE AT 7 STAMP DENY bots x");
+    let line = format!("16 {keys}{clauses}FORCE AT 7 STAMP ID a DENY bots x");
     assert!(refusal_of_all(Verb::Charge, &line).starts_with("accepted"));
-    for option in ["FORCE", "AT 7", "STAMP"] {
+    for option in ["FORCE", "AT 7", "STAMP", "ID x"] {
         let text = refusal_of_all(Verb::Peek, &format!("1 a FIXED 5 1s {option}"));
         assert!(text.ends_with("a peek, which charges nothing"), "{text}");
     }
@@ -304,8 +323,12 @@ fn every_refusal_of_several_keys_names_the_argument_and_what_it_should_be() {
     }
     let line = "1 a FIXED 5 1s BLOCK 1s DENY bots x";
     assert!(refusal_of_all(Verb::Peek, line).starts_with("accepted"));
-    let line = "2 a b LEASE 5 1s id FIXED 5 1s STAMP";
-    assert!(refusal_of_all(Verb::Charge, line).starts_with("accepted"));
+    for line in [
+        "2 a b LEASE 5 1s id FIXED 5 1s STAMP ID x",
+        "2 a b FIXED 5 1s LEASE 5 1s id ID x",
+    ] {
+        assert!(refusal_of_all(Verb::Charge, line).starts_with("accepted"));
+    }
 }
 
 #[test]
@@ -471,8 +494,9 @@ fn clause_words(random: &mut Random, algorithm: Algorithm) -> Vec<Vec<u8>> {
 }
 
 fn call_words(random: &mut Random) -> Vec<Vec<u8>> {
-    match random.below(5) {
+    match random.below(6) {
         0 => vec![b"force".to_vec()],
+        4 => vec![b"Id".to_vec(), word(random)],
         1 => vec![b"Stamp".to_vec()],
         2 => vec![
             b"AT".to_vec(),
@@ -608,6 +632,8 @@ fn written_options(random: &mut Random, options: &Options) -> Vec<Vec<Vec<u8>>> 
     let mut words = Vec::new();
     words.extend(options.force.then(|| vec![cased(random, "FORCE")]));
     words.extend(options.stamp.then(|| vec![cased(random, "STAMP")]));
+    let has_id = !options.id.is_empty();
+    words.extend(has_id.then(|| vec![cased(random, "ID"), options.id.to_vec()]));
     let at_ms = options.at_ms;
     words.extend(at_ms.map(|at_ms| vec![cased(random, "AT"), at_ms.to_string().into_bytes()]));
     words

@@ -238,7 +238,7 @@ fn read_windows(all: &All, now_ms: u64, out: &mut Few<[Windows; 3]>) -> Result<(
 fn rare<'a>(
     (algorithm, clause): &'a (Algorithm, Clause),
     [windows, at_windows, tried_windows]: &'a mut [Windows; 3],
-    options: &Options,
+    options: &Options<'a>,
     now_ms: u64,
 ) -> Rare<'a> {
     Rare {
@@ -249,7 +249,11 @@ fn rare<'a>(
         block_ms: &clause.block_ms,
         is_shadow: clause.is_shadow,
         tried: tried(clause, options, now_ms, tried_windows),
-        id: clause.id,
+        id: match algorithm {
+            Algorithm::Lease => clause.id,
+            _ => options.id,
+        },
+        ids: config::ids(),
         here: regions::here(*algorithm, now_ms),
         ..Rare::NONE
     }
@@ -282,6 +286,7 @@ fn tell(keys: &mut Keys, answered: Answered, all: &All, listed: Option<&Listed>,
     let outcome = |quote: &Quote, is_shadow: bool| match listed {
         Some(_) if is_shadow => None,
         Some(_) => Some(Outcome::DenyListed),
+        None if quote.repeats.is_some() => None, // it was counted when it was charged
         None if !quote.fits && !is_shadow => Some(Outcome::Denied),
         None if quote.fits && (is_allowed || all.options.force) => Some(Outcome::Allowed),
         None => None,

@@ -99,7 +99,11 @@ fn rare_hit(
         block_ms: &clause.block_ms,
         is_shadow: false,
         tried: tried(clause, options, now_ms, &mut tried_windows),
-        id: clause.id,
+        id: match algorithm {
+            Algorithm::Lease => clause.id,
+            _ => options.id,
+        },
+        ids: config::ids(),
         drops_unnamed: false,
         here: regions::here(algorithm, now_ms),
     };
@@ -168,6 +172,9 @@ fn run<const IS_RARE: bool>(
             is_shadow_denied &= quote.fits;
         }
         reply::quote(call, &quote, request, &nexts, now_ms);
+        if IS_RARE && quote.repeats.is_some() {
+            return Ok(()); // it was counted when it was charged
+        }
         if quote.fits {
             Outcome::Allowed
         } else {

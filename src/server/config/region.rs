@@ -19,8 +19,8 @@ pub const NAMES: [&str; 3] = [REGION_NAME, KNOWN_NAME, SHARING_NAME];
 
 /// Registers them.
 pub fn add(loading: &Loading) {
-    loading.add_text_setting(REGION_NAME, &REGION);
-    loading.add_text_setting(KNOWN_NAME, &KNOWN);
+    loading.add_text_setting(REGION_NAME, &REGION, "");
+    loading.add_text_setting(KNOWN_NAME, &KNOWN, "");
     loading.add_choice(SHARING_NAME, &SHARING, SharingChoice(1));
 }
 

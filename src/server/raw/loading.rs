@@ -136,14 +136,15 @@ impl<'a> Loading<'a> {
         register_bool_configuration(&self.context(), name, value, false, flags, None);
     }
 
-    /// Adds a setting that is a text, which `value` takes or refuses.
+    /// Adds a setting that is a text, which `value` takes or refuses; by default `default`.
     pub fn add_text_setting<T: ConfigurationValue<RedisString>>(
         &self,
         name: &str,
         value: &'static T,
+        default: &str,
     ) {
         let flags = ConfigurationFlags::DEFAULT;
-        register_string_configuration(&self.context(), name, value, "", flags, None);
+        register_string_configuration(&self.context(), name, value, default, flags, None);
     }
 
     /// Adds a setting that is one of several words, by default `default`.

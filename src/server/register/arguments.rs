@@ -197,11 +197,12 @@ pub fn all(charges: bool) -> Vec<Arg> {
 }
 
 /// What is said of a whole call that charges.
-fn call_options() -> [Arg; 4] {
+fn call_options() -> [Arg; 5] {
     [
         flag("FORCE"),
         optional("unix-ms", INTEGER, Some("AT")),
         flag("STAMP"),
+        optional("hit-id", STRING, Some("ID")),
         flag("NEXT"),
     ]
 }

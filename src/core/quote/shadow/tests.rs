@@ -110,7 +110,7 @@ fn is_as_without(steps: &[Step]) -> Result<(), String> {
         if taken != 0 {
             // (Two thirds of the way the policy is another.)
             let tried = &tries[if 3 * index < 2 * steps.len() { 0 } else { 9 }];
-            let asked = tried_step(step, tried, taken);
+            let asked = tried_step(step, tried, taken).without_id(); // the limits that are tried know of none
             let (judged, sent) = judge(&mut state, step, &asked, taken);
             match judged.change {
                 Change::Charge(_) => apply(&mut replica, &sent),

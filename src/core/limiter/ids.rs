@@ -1,0 +1,624 @@
+//! Which hits a key has had, by the ids that they came with: each is charged once, and a repeat is answered from here.
+//!
+//! ```text
+//! record    length  flags  noted_ms  ttl_ms  [taken]  [stamp_ms]  [wait_ms]  id        oldest first
+//!           flags: 1 allowed, 2 taken, 4 stamp_ms, 8 wait_ms. Left out: 1 unit, noted_ms, no RESERVE
+//! ```
+//!
+//! Length and flags are bytes, the id is the rest of the record, and everything else is a canonical varint. Records are kept as
+//! they are saved: an id of 36 bytes takes 47, and 2 more for its mark.
+//!
+//! An id is looked up by its mark, 16 bits of a hash that is seeded anew in each process, and then compared byte by byte: ids
+//! that collide cost a longer look, and are never taken for each other.
+//!
+//! Only charges drop ids: those at the front that have ended, and as many as the charge says, so that nodes with other
+//! settings agree.
+
+use crate::core::algorithm::lease::MAX_ID_BYTES;
+use crate::core::algorithm::meter::{spilled_bytes, Allocations};
+use crate::core::bytes::source::Source;
+use crate::core::bytes::varint;
+use crate::core::duration;
+use crate::core::hashing;
+use crate::core::limit::{MAX_COUNT, MAX_TIME_MS};
+use smallvec::SmallVec;
+
+/// The most ids that a key remembers, whatever the setting.
+pub const MAX_IDS: usize = 4_096;
+/// How many it remembers unless somebody says otherwise.
+pub const DEFAULT_IDS: usize = 64;
+/// The shortest time for which an id is remembered, in milliseconds.
+pub const MIN_TTL_MS: u64 = 1_000;
+/// For how long it is remembered unless somebody says otherwise, in milliseconds.
+pub const DEFAULT_TTL_MS: u64 = 600_000;
+/// The longest time for which an id is remembered, in milliseconds.
+pub const MAX_TTL_MS: u64 = 86_400_000;
+
+const IS_ALLOWED: u8 = 1;
+const HAS_TAKEN: u8 = 2;
+const HAS_STAMP: u8 = 4;
+const HAS_WAIT: u8 = 8;
+
+/// How many ids a key remembers, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// 1 ..= [`MAX_IDS`].
+    pub most: usize,
+    /// [`MIN_TTL_MS`] ..= [`MAX_TTL_MS`].
+    pub ttl_ms: u64,
+}
+
+impl Bounds {
+    /// Unless somebody says otherwise.
+    pub const DEFAULT: Self = Self {
+        most: DEFAULT_IDS,
+        ttl_ms: DEFAULT_TTL_MS,
+    };
+}
+
+/// What is remembered of a hit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// When it changed the key, in Unix milliseconds; never later than now.
+    pub noted_ms: u64,
+    /// For how long from then on it is remembered.
+    pub ttl_ms: u64,
+    /// Whether it fitted.
+    pub is_allowed: bool,
+    /// Units that it took; 0 where it gave back.
+    pub taken: u64,
+    /// When it counts as charged, as STAMP says it; 0 where it does not say.
+    pub stamp_ms: u64,
+    /// With RESERVE: for how long it was to wait.
+    pub wait_ms: Option<u64>,
+}
+
+impl Known {
+    /// When it is forgotten.
+    pub fn ends_ms(&self) -> u64 {
+        self.noted_ms + self.ttl_ms
+    }
+
+    /// What is left of its wait: never more than it was told, wherever the clock went.
+    pub fn wait_left_ms(&self, now_ms: u64) -> u64 {
+        let wait_ms = self.wait_ms.unwrap_or(0);
+        (self.noted_ms + wait_ms)
+            .saturating_sub(now_ms)
+            .min(wait_ms)
+    }
+
+    /// When its key is to expire, so that the TTL need not be moved at each hit.
+    fn expires_ms(&self) -> u64 {
+        self.ends_ms() + (self.ttl_ms / 8).max(1_000)
+    }
+
+    fn write(&self, id: &[u8], out: &mut Record) {
+        let flag = |is: bool, flag: u8| if is { flag } else { 0 };
+        let flags = flag(self.is_allowed, IS_ALLOWED)
+            | flag(self.taken != 1, HAS_TAKEN)
+            | flag(self.stamp_ms != self.noted_ms, HAS_STAMP)
+            | flag(self.wait_ms.is_some(), HAS_WAIT);
+        out.clear();
+        out.push(flags);
+        varint::write(out, self.noted_ms);
+        varint::write(out, self.ttl_ms);
+        if flags & HAS_TAKEN != 0 {
+            varint::write(out, self.taken);
+        }
+        if flags & HAS_STAMP != 0 {
+            varint::write(out, self.stamp_ms);
+        }
+        if let Some(wait_ms) = self.wait_ms {
+            varint::write(out, wait_ms);
+        }
+        out.extend_from_slice(id);
+    }
+
+    /// What a record says, and its id; `None` where it is none.
+    fn read(record: &[u8]) -> Option<(Self, &[u8])> {
+        let mut source = Source(record);
+        let flags = source.byte()?;
+        let noted_ms = source.at_most(MAX_TIME_MS)?;
+        let ttl_ms = source.at_most(MAX_TTL_MS).filter(|ttl_ms| *ttl_ms > 0)?;
+        let mut optional = |flag: u8, most: u64, usual: u64| match flags & flag {
+            0 => Some(usual),
+            _ => source.at_most(most).filter(|said| *said != usual),
+        };
+        let taken = optional(HAS_TAKEN, MAX_COUNT, 1)?;
+        let stamp_ms = optional(HAS_STAMP, MAX_TIME_MS, noted_ms)?;
+        let wait_ms = optional(HAS_WAIT, duration::MAX_MS, u64::MAX)?;
+        let known = Self {
+            noted_ms,
+            ttl_ms,
+            is_allowed: flags & IS_ALLOWED != 0,
+            taken,
+            stamp_ms,
+            wait_ms: (flags & HAS_WAIT != 0).then_some(wait_ms),
+        };
+        let is_sound = flags <= (IS_ALLOWED | HAS_TAKEN | HAS_STAMP | HAS_WAIT)
+            && (1..=MAX_ID_BYTES).contains(&source.0.len());
+        is_sound.then_some((known, source.0))
+    }
+}
+
+/// A record without its length.
+type Record = SmallVec<[u8; 128]>;
+
+/// The ids that a key remembers: most keys have none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ids(Option<Box<Records>>);
+
+#[derive(Clone, Debug, Default)]
+struct Records {
+    /// The records, each behind its length, and before them `dead` bytes of dropped ones.
+    bytes: SmallVec<[u8; 16]>,
+    dead: usize,
+    /// One for each record.
+    marks: SmallVec<[u16; 8]>,
+    /// When the latest was noted, and when the last is forgotten.
+    last: Times,
+    /// The same of the oldest.
+    oldest: Times,
+}
+
+/// What is asked about ids at each hit, so that no record need be read.
+#[derive(Clone, Copy, Debug, Default)]
+struct Times {
+    noted_ms: u64,
+    ends_ms: u64,
+}
+
+impl Times {
+    fn of(known: &Known) -> Self {
+        Self {
+            noted_ms: known.noted_ms,
+            ends_ms: known.ends_ms(),
+        }
+    }
+
+    fn is_any_of(&self, other: &Self) -> bool {
+        self.noted_ms == other.noted_ms || self.ends_ms == other.ends_ms
+    }
+
+    fn later(self, other: Self) -> Self {
+        Self {
+            noted_ms: self.noted_ms.max(other.noted_ms),
+            ends_ms: self.ends_ms.max(other.ends_ms),
+        }
+    }
+}
+
+fn mark(id: &[u8]) -> u16 {
+    let [low, high, ..] = hashing::hash(id).to_le_bytes();
+    u16::from_le_bytes([low, high])
+}
+
+impl PartialEq for Records {
+    fn eq(&self, other: &Self) -> bool {
+        self.live() == other.live()
+    }
+}
+
+impl Eq for Records {}
+
+impl Ids {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// How many there are that have not ended.
+    pub fn count(&self, now_ms: u64) -> usize {
+        let all = self.0.iter().flat_map(|records| records.iter());
+        all.filter(|(known, _)| known.ends_ms() > now_ms).count()
+    }
+
+    /// What is remembered of an id; of several hits, the newest.
+    pub fn find(&self, id: &[u8], now_ms: u64) -> Option<Known> {
+        let records = self.0.as_ref()?;
+        let mark = mark(id);
+        if !records.marks.contains(&mark) {
+            return None;
+        }
+        let marked = records.raw().zip(&records.marks);
+        let of_id = marked.filter(|(record, of)| **of == mark && record.ends_with(id));
+        let known = of_id.filter_map(|(record, _)| Known::read(record));
+        let live = known.filter(|(known, its)| *its == id && known.ends_ms() > now_ms);
+        live.last().map(|(known, _)| known)
+    }
+
+    /// How many a charge has to drop, beside those that have ended, to make room for one more.
+    pub fn drops(&self, most: usize, now_ms: u64) -> usize {
+        let kept = self.0.as_ref().map_or(0, |records| {
+            records.marks.len() - records.ended_at_front(now_ms)
+        });
+        (kept + 1).saturating_sub(most)
+    }
+
+    /// Remembers one more, the newest, and drops so many of the oldest.
+    pub fn note(&mut self, id: &[u8], known: &Known, drops: usize) {
+        let records = self.0.get_or_insert_default();
+        let excess = (records.marks.len() + 1).saturating_sub(MAX_IDS);
+        records.drop_oldest(drops.max(excess), Some(known));
+        let mut record = Record::new();
+        known.write(id, &mut record);
+        records.push(&record, mark(id), known);
+    }
+
+    /// Drops those at the front that have ended.
+    pub fn forget_ended(&mut self, now_ms: u64) {
+        if let Some(records) = &mut self.0 {
+            records.drop_oldest(records.ended_at_front(now_ms), None);
+            if records.marks.is_empty() {
+                self.0 = None;
+            }
+        }
+    }
+
+    /// Forgets those of which this is true.
+    pub fn forget(&mut self, is_forgotten: impl Fn(&Known) -> bool) {
+        let has_any = |records: &Records| records.iter().any(|(known, _)| is_forgotten(&known));
+        if self.0.as_deref().is_some_and(has_any) {
+            self.rewrite(|known| (!is_forgotten(&known)).then_some(known));
+        }
+    }
+
+    /// Whether the clock has stepped back behind one.
+    pub fn is_ahead(&self, now_ms: u64) -> bool {
+        self.0
+            .as_ref()
+            .is_some_and(|records| records.last.noted_ms > now_ms)
+    }
+
+    /// Leaves none of them more than it was given.
+    pub fn rewind(&mut self, now_ms: u64) {
+        if self.is_ahead(now_ms) {
+            self.rewrite(|known| {
+                Some(Known {
+                    noted_ms: known.noted_ms.min(now_ms),
+                    ..known
+                })
+            });
+        }
+    }
+
+    /// When the last of them is forgotten; 0 where there is none.
+    pub fn ends_ms(&self) -> u64 {
+        self.0.as_ref().map_or(0, |records| records.last.ends_ms)
+    }
+
+    /// When their key is to expire; 0 where there is none.
+    pub fn expires_ms(&self) -> u64 {
+        let all = self.0.iter().flat_map(|records| records.iter());
+        all.map(|(known, _)| known.expires_ms()).max().unwrap_or(0)
+    }
+
+    /// Bytes allocated beyond their own.
+    pub fn heap_bytes(&self) -> usize {
+        self.0.as_ref().map_or(0, |records| {
+            size_of::<Records>() + spilled_bytes(&records.bytes) + spilled_bytes(&records.marks)
+        })
+    }
+
+    /// Shows every allocation.
+    pub fn visit_allocations(&mut self, visitor: &mut impl Allocations) {
+        if let Some(records) = &mut self.0 {
+            visitor.visit(&mut records.bytes);
+            visitor.visit(&mut records.marks);
+            visitor.visit_box(records);
+        }
+    }
+
+    /// Appends how many there are, and their records.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let records = self.0.as_deref();
+        let count = records.map_or(0, |records| records.marks.len());
+        varint::write(out, count as u64);
+        out.extend_from_slice(records.map_or(&[], Records::live));
+    }
+
+    /// Reads what [`Ids::write`] wrote; `None` where it is not that, whole and within every bound.
+    pub fn read(source: &mut Source) -> Option<Self> {
+        let mut records = Records::default();
+        for _ in 0..source.count(MAX_IDS).filter(|count| *count > 0)? {
+            let length = source.byte()?;
+            let record = source.take(usize::from(length))?;
+            let (known, id) = Known::read(record)?;
+            records.push(record, mark(id), &known);
+        }
+        Some(Self(Some(Box::new(records))))
+    }
+
+    /// Has each say anew what is remembered of it, or be forgotten.
+    fn rewrite(&mut self, renew: impl Fn(Known) -> Option<Known>) {
+        let Some(records) = self.0.take() else {
+            return;
+        };
+        let mut renewed = Records::default();
+        let mut record = Record::new();
+        for ((known, id), mark) in records.iter().zip(&records.marks) {
+            if let Some(known) = renew(known) {
+                known.write(id, &mut record);
+                renewed.push(&record, *mark, &known);
+            }
+        }
+        self.0 = (!renewed.marks.is_empty()).then(|| Box::new(renewed));
+    }
+}
+
+impl Records {
+    fn live(&self) -> &[u8] {
+        self.bytes.get(self.dead..).unwrap_or(&[])
+    }
+
+    /// Each record, oldest first.
+    fn raw(&self) -> impl Iterator<Item = &[u8]> {
+        let mut rest = self.live();
+        std::iter::from_fn(move || {
+            let (length, behind) = rest.split_first()?;
+            let (record, others) = behind.split_at_checked(usize::from(*length))?;
+            rest = others;
+            Some(record)
+        })
+    }
+
+    /// What each says, and its id.
+    fn iter(&self) -> impl Iterator<Item = (Known, &[u8])> {
+        self.raw().filter_map(Known::read)
+    }
+
+    fn ended_at_front(&self, now_ms: u64) -> usize {
+        if self.oldest.ends_ms > now_ms {
+            return 0;
+        }
+        let has_ended = |(known, _): &(Known, &[u8])| known.ends_ms() <= now_ms;
+        self.iter().take_while(has_ended).count()
+    }
+
+    /// Whether the next is the last in both ways, as a rule: then nobody need look who was.
+    fn is_behind(&self, next: Option<&Known>) -> bool {
+        next.is_some_and(|next| {
+            next.noted_ms >= self.last.noted_ms && next.ends_ms() >= self.last.ends_ms
+        })
+    }
+
+    fn push(&mut self, record: &[u8], mark: u16, known: &Known) {
+        let is_full = self.bytes.len() + 1 + record.len() > self.bytes.capacity();
+        if is_full && self.dead >= self.bytes.len() / 4 {
+            self.bytes.drain(..self.dead);
+            self.dead = 0;
+        }
+        self.bytes.push(u8::try_from(record.len()).unwrap_or(0)); // no record is longer than a byte can say
+        self.bytes.extend_from_slice(record);
+        self.marks.push(mark);
+        self.last = self.last.later(Times::of(known));
+        if self.marks.len() == 1 {
+            self.oldest = Times::of(known);
+        }
+    }
+
+    /// Drops so many; `next` is the one that is about to come.
+    fn drop_oldest(&mut self, count: usize, next: Option<&Known>) {
+        if count == 0 {
+            return;
+        }
+        let (mut bytes, mut dropped) = (0, 0);
+        for record in self.raw().take(count) {
+            bytes += 1 + record.len();
+            dropped += 1;
+        }
+        let was_last = dropped > 1 || self.oldest.is_any_of(&self.last);
+        self.dead += bytes;
+        self.marks.drain(..dropped);
+        if was_last && !self.is_behind(next) {
+            let times = self.iter().map(|(known, _)| Times::of(&known));
+            self.last = times.fold(Times::default(), Times::later);
+        }
+        let oldest = self.iter().next();
+        self.oldest = oldest.map_or_else(Times::default, |(known, _)| Times::of(&known));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::random::Random;
+
+    fn known(noted_ms: u64) -> Known {
+        Known {
+            noted_ms,
+            ttl_ms: 1_000,
+            is_allowed: true,
+            taken: 1,
+            stamp_ms: noted_ms,
+            wait_ms: None,
+        }
+    }
+
+    fn reread(ids: &Ids) -> Ids {
+        let mut bytes = Vec::new();
+        ids.write(&mut bytes);
+        let mut source = Source(&bytes);
+        let read = Ids::read(&mut source).unwrap();
+        assert!(source.0.is_empty());
+        read
+    }
+
+    /// What is remembered, as a list: the newest last.
+    #[derive(Default)]
+    struct Model(Vec<(Vec<u8>, Known)>);
+
+    impl Model {
+        fn find(&self, id: &[u8], now_ms: u64) -> Option<Known> {
+            let mut newest = self.0.iter().rev();
+            let live = |known: &Known| known.noted_ms + known.ttl_ms > now_ms;
+            newest
+                .find(|(its, known)| its == id && live(known))
+                .map(|(_, known)| *known)
+        }
+
+        fn forget_ended(&mut self, now_ms: u64) {
+            while self
+                .0
+                .first()
+                .is_some_and(|(_, known)| known.noted_ms + known.ttl_ms <= now_ms)
+            {
+                self.0.remove(0);
+            }
+        }
+    }
+
+    #[test]
+    fn ids_are_remembered_as_a_list_of_the_newest_would() {
+        for seed in 0..2_000 {
+            let mut random = Random(seed);
+            let (mut ids, mut model) = (Ids::default(), Model::default());
+            let mut now_ms: u64 = random.pick(&[0, 1_000, 1_700_000_000_000]);
+            let most = usize::try_from(random.from(1, 9)).unwrap();
+            let some_id = |random: &mut Random| {
+                let length = random.pick(&[1, 1, 2, 36, MAX_ID_BYTES]);
+                vec![random.pick(b"abcd"); length]
+            };
+            for _ in 0..60 {
+                now_ms = match random.below(12) {
+                    0 => now_ms.saturating_sub(random.from(0, 3_000)),
+                    _ => now_ms + random.from(0, 400),
+                };
+                let id = some_id(&mut random);
+                assert_eq!(
+                    ids.find(&id, now_ms),
+                    model.find(&id, now_ms),
+                    "seed {seed}"
+                );
+                match random.below(10) {
+                    0 => {
+                        let stamp_ms = now_ms.saturating_sub(random.from(0, 500));
+                        ids.forget(|known| known.stamp_ms == stamp_ms);
+                        model.0.retain(|(_, known)| known.stamp_ms != stamp_ms);
+                    }
+                    1 => {
+                        assert_eq!(
+                            ids.is_ahead(now_ms),
+                            model.0.iter().any(|(_, known)| known.noted_ms > now_ms)
+                        );
+                        ids.rewind(now_ms);
+                        for (_, known) in &mut model.0 {
+                            known.noted_ms = known.noted_ms.min(now_ms);
+                        }
+                    }
+                    2 if !ids.is_empty() => ids = reread(&ids),
+                    _ => {
+                        ids.forget_ended(now_ms);
+                        model.forget_ended(now_ms);
+                        let known = Known {
+                            noted_ms: now_ms,
+                            ttl_ms: random.from(1, 3_000),
+                            is_allowed: random.percent(80),
+                            taken: random.pick(&[0, 1, 1, 7, MAX_COUNT]),
+                            stamp_ms: random.pick(&[0, now_ms, now_ms / 2]),
+                            wait_ms: random.pick(&[None, None, Some(0), Some(70_000)]),
+                        };
+                        let drops = ids.drops(most, now_ms);
+                        ids.note(&id, &known, drops);
+                        model.0.drain(..drops);
+                        model.0.push((id, known));
+                        assert!(model.0.len() <= most, "seed {seed}");
+                    }
+                }
+                let live = |(_, known): &&(Vec<u8>, Known)| known.ends_ms() > now_ms;
+                assert_eq!(ids.count(now_ms), model.0.iter().filter(live).count());
+                let ends_ms = model.0.iter().map(|(_, known)| known.ends_ms()).max();
+                assert_eq!(ids.ends_ms(), ends_ms.unwrap_or(0), "seed {seed}");
+                assert_eq!(ids.is_empty(), model.0.is_empty(), "seed {seed}");
+                if !ids.is_empty() {
+                    assert_eq!(reread(&ids), ids);
+                    assert!(ids.expires_ms() >= ids.ends_ms() + 1_000);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn one_that_is_the_end_of_another_is_not_taken_for_it() {
+        let mut ids = Ids::default();
+        ids.note(b"order-17", &known(5), 0);
+        assert_eq!(ids.find(b"order-17", 5), Some(known(5)));
+        for other in [&b"17"[..], b"order-1", b"order-177", b"xorder-17", b""] {
+            assert_eq!(ids.find(other, 5), None);
+        }
+    }
+
+    #[test]
+    fn nothing_past_the_bound_is_kept_whatever_a_charge_says() {
+        let mut ids = Ids::default();
+        for number in 0..MAX_IDS as u64 + 10 {
+            ids.note(&number.to_le_bytes(), &known(5), 0);
+        }
+        assert_eq!(ids.count(5), MAX_IDS);
+        assert_eq!(ids.find(&9_u64.to_le_bytes(), 5), None);
+        assert_eq!(ids.find(&10_u64.to_le_bytes(), 5), Some(known(5)));
+        ids.note(b"a", &known(6), usize::MAX);
+        assert_eq!(ids.count(5), 1);
+    }
+
+    #[test]
+    fn what_was_dropped_gives_its_room_to_the_next() {
+        let mut ids = Ids::default();
+        for number in 0..100_000_u64 {
+            let drops = ids.drops(64, 5);
+            ids.note(&[number.to_le_bytes(); 4].concat(), &known(5), drops);
+        }
+        assert_eq!(ids.count(5), 64);
+        // Records of 32 bytes and 6 of head: no more than twice what they take, and the marks.
+        assert!(ids.heap_bytes() < 64 * 2 * 38 + 500, "{}", ids.heap_bytes());
+    }
+
+    #[test]
+    fn what_is_no_record_is_refused() {
+        let mut ids = Ids::default();
+        let odd = Known {
+            taken: 3,
+            stamp_ms: 4,
+            wait_ms: Some(9),
+            ..known(1_700_000_000_000)
+        };
+        ids.note(b"abc", &odd, 0);
+        let mut bytes = Vec::new();
+        ids.write(&mut bytes);
+        for cut in 0..bytes.len() {
+            assert_eq!(Ids::read(&mut Source(&bytes[..cut])), None, "cut at {cut}");
+        }
+        let refused = |count: u8, record: &[u8]| {
+            let length = u8::try_from(record.len()).unwrap();
+            let bytes = [&[count, length], record].concat();
+            Ids::read(&mut Source(&bytes)).is_none()
+        };
+        assert!(!refused(1, &[1, 5, 7, b'a']));
+        assert!(refused(0, &[1, 5, 7, b'a'])); // none is not written
+        assert!(refused(1, &[16, 5, 7, b'a'])); // an unknown flag
+        assert!(refused(1, &[1, 5, 0, b'a'])); // forgotten at once
+        assert!(refused(1, &[1, 5, 7])); // no id
+        assert!(refused(1, &[3, 5, 7, 1, b'a'])); // what is left out is said
+        assert!(refused(1, &[5, 5, 7, 5, b'a']));
+        assert!(refused(
+            1,
+            &[&[1, 5, 7][..], &[b'a'; MAX_ID_BYTES + 1]].concat()
+        ));
+    }
+
+    #[test]
+    fn after_a_step_back_of_the_clock_none_has_more_left_than_it_was_given() {
+        let mut ids = Ids::default();
+        let waits = Known {
+            wait_ms: Some(300),
+            ..known(10_000)
+        };
+        ids.note(b"a", &waits, 0);
+        assert_eq!(ids.find(b"a", 2_000).unwrap().wait_left_ms(2_000), 300);
+        ids.rewind(2_000);
+        let found = ids.find(b"a", 2_000).unwrap();
+        assert_eq!((found.ends_ms(), found.wait_left_ms(2_100)), (3_000, 200));
+        assert_eq!(found.stamp_ms, 10_000);
+        assert_eq!(ids.find(b"a", 3_000), None);
+    }
+}

@@ -1,0 +1,147 @@
+//! A hit with an id: the first is remembered, and a repeat is answered from what is.
+
+use super::{Asked, Change, Hit, Place, Quote, Rare};
+use crate::core::decision::Retry;
+use crate::core::error::Error;
+use crate::core::limiter::ids::Known;
+use crate::core::limiter::{LimiterRef, Noted};
+use crate::core::quote::regional::Here;
+
+/// What is remembered of a hit, and what makes room for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Once {
+    /// Units that are charged, or given back; 0 where there was nothing to give back.
+    pub cost: i64,
+    /// For how long it is remembered.
+    pub ttl_ms: u32,
+    /// How many of the oldest ids are dropped, beside those that have ended.
+    pub drops: u16,
+    /// Whether it fitted.
+    pub is_allowed: bool,
+    /// Whether usage that lies in the future is moved to the present, though nothing is charged.
+    pub rewinds: bool,
+    /// With RESERVE: for how long it is to wait.
+    pub wait_ms: Option<u64>,
+    /// The place that is reserved.
+    pub place: Option<Place>,
+}
+
+impl Change {
+    /// What of it is made to usage.
+    pub(super) fn of_usage(self) -> Self {
+        match self {
+            Change::Once(Once { rewinds: true, .. }) => Change::Rewind,
+            Change::Once(Once {
+                place: Some(place), ..
+            }) => Change::Reserve(place),
+            Change::Once(Once { cost: 0, .. }) => Change::None,
+            Change::Once(Once { cost, .. }) => Change::Charge(cost),
+            usage => usage,
+        }
+    }
+}
+
+/// Has a quote remember its hit, where that changes usage; and where it found nothing to give back, as its retry would take
+/// what others have used since.
+#[cold]
+pub(super) fn remember(asked: Asked, hit: &Hit, now_ms: u64, quote: &mut Quote) {
+    let finds_nothing = hit.cost < 0
+        && hit.at_ms() > 0 // AT 0 never gives back
+        && (asked.others || hit.force)
+        && asked.state.is_some();
+    let cost = match quote.change {
+        Change::Charge(_) | Change::Reserve(_) => quote.change.cost(),
+        Change::None | Change::Rewind if finds_nothing => 0,
+        _ => return,
+    };
+    let wait_ms = match quote.decision.longest_wait() {
+        Retry::After(ms) if hit.rare.reserve_ms.is_some() && cost > 0 => Some(ms),
+        _ => None,
+    };
+    let drops = asked
+        .notes
+        .map_or(0, |notes| notes.ids.drops(hit.rare.ids.most, now_ms));
+    quote.change = Change::Once(Once {
+        cost,
+        ttl_ms: u32::try_from(hit.rare.ids.ttl_ms).unwrap_or(u32::MAX),
+        drops: u16::try_from(drops).unwrap_or(u16::MAX),
+        is_allowed: quote.fits,
+        rewinds: quote.change == Change::Rewind,
+        wait_ms,
+        place: match quote.change {
+            Change::Reserve(place) => Some(place),
+            _ => None,
+        },
+    });
+}
+
+/// Notes what [`remember`] said, of a key whose usage has been changed. A place that was reserved and is given back is
+/// forgotten: who asks for one again is to have one.
+pub(super) fn note(noted: &mut Noted, hit: &Hit, change: Change, now_ms: u64) {
+    let ids = &mut noted.notes.ids;
+    if let Change::Once(once) = change {
+        let at_ms = hit.rare.at_ms.map(|at_ms| at_ms.min(now_ms));
+        let stamp_ms = at_ms.or((once.cost > 0).then_some(now_ms));
+        let known = Known {
+            noted_ms: now_ms,
+            ttl_ms: u64::from(once.ttl_ms),
+            is_allowed: once.is_allowed,
+            taken: u64::try_from(once.cost).unwrap_or(0),
+            stamp_ms: once
+                .place
+                .map_or(stamp_ms.unwrap_or(0), |place| place.stamp_ms),
+            wait_ms: once.wait_ms,
+        };
+        ids.forget_ended(now_ms);
+        ids.note(hit.rare.id, &known, usize::from(once.drops));
+    }
+    if let (..0, Some(at_ms)) = (change.cost(), hit.rare.at_ms) {
+        let given_back = change.cost().unsigned_abs();
+        ids.forget(|known| {
+            known.wait_ms.is_some() && known.stamp_ms == at_ms && known.taken <= given_back
+        });
+    }
+}
+
+/// Answers a hit that the key has had: as that was answered, with what remains now. Neither its cost nor its limits have to
+/// be those of the first, and no block is asked; what it would wait for is as if it were another.
+#[cold]
+pub(super) fn repeat(
+    state: Option<LimiterRef<'_>>,
+    known: &Known,
+    hit: &Hit,
+    now_ms: u64,
+    quote: &mut Quote,
+) -> Result<(), Error> {
+    let asked = Asked {
+        state,
+        notes: None,
+        others: false,
+    };
+    let rare = Rare {
+        windows: hit.rare.windows,
+        here: hit.rare.here.map(|here| Here {
+            share: None,
+            ..here
+        }),
+        ..Rare::NONE
+    };
+    let probe = Hit {
+        cost: hit.cost.max(0),
+        force: false,
+        rare: &rare,
+        ..*hit
+    };
+    super::quote_usage(asked, &probe, now_ms, quote)?;
+    for verdict in &mut quote.decision.verdicts {
+        if known.is_allowed {
+            verdict.retry = Retry::After(known.wait_left_ms(now_ms));
+        }
+        verdict.allowed = known.is_allowed;
+    }
+    quote.change = Change::None;
+    quote.fits = known.is_allowed;
+    quote.taken = i64::try_from(known.taken).unwrap_or(i64::MAX);
+    quote.repeats = Some(known.stamp_ms);
+    Ok(())
+}
