@@ -75,20 +75,15 @@ impl Reserved {
         &self.stamped.bucket
     }
 
-    /// When the last place acts, if any is ahead of the last charge.
-    fn ends_ms(&self) -> Option<u64> {
-        let ends_ms = self.bucket().at_ms + self.ahead_ms;
-        (self.ahead_ms > 0).then_some(ends_ms)
-    }
-
     /// As several regions share it: see [`super::joint::bucket`].
-    pub(in crate::core) fn as_of_regions(&self) -> Stamped {
-        let ends_ms = self.ends_ms().map(|ends_ms| ends_ms.min(MAX_TIME_MS));
-        let ahead_ms = ends_ms.filter(|ends_ms| *ends_ms > self.bucket().at_ms);
-        Stamped {
-            since_ms: ahead_ms.unwrap_or(self.stamped.since_ms),
-            ..self.stamped.clone()
+    pub(in crate::core) fn as_of_regions(&self, now_ms: u64) -> Stamped {
+        let at_ms = self.bucket().at_ms;
+        let ends_ms = (at_ms + self.ahead_ms).min(MAX_TIME_MS);
+        let mut stamped = self.stamped.clone();
+        if self.reserved_ms(now_ms) > 0 && ends_ms > at_ms {
+            stamped.since_ms = ends_ms;
         }
+        stamped
     }
 
     /// `p` at the time of the last charge.

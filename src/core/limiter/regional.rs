@@ -201,7 +201,9 @@ impl Body {
                 Body::Bucket(store.map(|meter| bucket(Stamped::begin(meter, now_ms))))
             }
             Form::Stamped(store) => Body::Bucket(store.map(|meter| bucket(meter.clone()))),
-            Form::Reserved(store) => Body::Bucket(store.map(|meter| bucket(meter.as_of_regions()))),
+            Form::Reserved(store) => {
+                Body::Bucket(store.map(|meter| bucket(meter.as_of_regions(now_ms))))
+            }
             _ => return None,
         })
     }
