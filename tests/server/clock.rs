@@ -10,7 +10,7 @@ use ratelimit::core::decision::{Retry, Verdict};
 use ratelimit::core::duration::Human;
 use ratelimit::core::limit::{Algorithm, Limit, Limits};
 use ratelimit::core::limiter::Limiter;
-use ratelimit::core::quote::{self, Hit, Quote, Rare, Windows};
+use ratelimit::core::quote::{self, Change, Hit, Quote, Rare, Windows};
 use ratelimit::core::span::Span;
 
 const SECOND_MS: u64 = 1_000;
@@ -146,6 +146,9 @@ impl Asked {
             return asked;
         }
         asked.stamp = random.one_in(4);
+        if random.one_in(4) {
+            asked.id = format!("id{}", random.below(6)); // some are repeats
+        }
         if random.one_in(5) {
             asked.at_ms = Some(match random.below(8) {
                 0 => 0,
@@ -182,6 +185,11 @@ impl Asked {
         let duration = |ms: u64| Human::new(ms).to_string();
         line += if hit.force { " FORCE" } else { "" };
         line += if self.stamp { " STAMP" } else { "" };
+        let has_id = hit.algorithm != Algorithm::Lease && !self.id.is_empty();
+        line += &match has_id {
+            true => format!(" ID {}", self.id),
+            false => String::new(),
+        };
         line += &self
             .at_ms
             .map_or(String::new(), |at_ms| format!(" AT {at_ms}"));
@@ -199,7 +207,7 @@ impl Asked {
     }
 
     /// The reply that the contract draws.
-    fn reply(&self, quote: &Quote, is_settlement: bool, now_ms: u64) -> Reply {
+    fn reply(&self, quote: &Quote, hit: &Hit, now_ms: u64) -> Reply {
         let decision = &quote.decision;
         let mut reply = five(&Verdict {
             retry: decision.longest_wait(),
@@ -209,17 +217,27 @@ impl Asked {
             let each = decision.verdicts().iter().map(five).map(Reply::Array);
             reply.push(Reply::Array(each.collect()));
         }
+        if hit.algorithm != Algorithm::Lease && !self.id.is_empty() {
+            reply.push(Reply::Int(i64::from(quote.repeats.is_some())));
+        }
         if self.min.is_some() {
             reply.push(Reply::Int(quote.taken.max(0)));
         }
         if self.stamp {
             // What was charged, or settled: a cost of 0 or less that is let through.
-            let is_settled = is_settlement && quote.fits && self.at_ms.is_some();
-            let at_ms = self.at_ms.unwrap_or(now_ms).min(now_ms);
-            let stamp = if quote.taken > 0 || is_settled {
-                at_ms
-            } else {
-                0
+            let is_settled = hit.cost <= 0 && quote.fits && self.at_ms.is_some();
+            let place = match quote.change {
+                Change::Reserve(place) => Some(place),
+                Change::Once(once) => once.place,
+                _ => None,
+            };
+            let stamp = match (quote.repeats, place) {
+                (Some(stamp_ms), _) => stamp_ms,
+                (None, Some(place)) => place.stamp_ms, // each place has one of its own
+                (None, None) if quote.taken > 0 || is_settled => {
+                    self.at_ms.unwrap_or(now_ms).min(now_ms)
+                }
+                (None, None) => 0,
             };
             reply.push(Reply::Int(i64::try_from(stamp).unwrap()));
         }
@@ -310,11 +328,7 @@ fn a_server_answers_what_the_core_decides_however_the_clock_jumps() {
                     refused += 1;
                 }
                 Ok(quote) => {
-                    assert_eq!(
-                        answered,
-                        asked.reply(&quote, hit.cost <= 0, now_ms),
-                        "{story}"
-                    );
+                    assert_eq!(answered, asked.reply(&quote, &hit, now_ms), "{story}");
                     admitted += usize::from(quote.fits);
                     denied += usize::from(!quote.fits);
                     if quote.taken > 0 {
