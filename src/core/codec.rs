@@ -492,7 +492,8 @@ pub fn decode(bytes: &[u8]) -> Option<Effect> {
         SHADOW => {
             let head = source.byte().filter(|head| head & EFFECT != 0)?;
             let charge = source.charge(head)?;
-            if charge.algorithm == Algorithm::Lease || charge.here.is_some() {
+            let is_plain = charge.here.is_none() && charge.once.is_none() && charge.place.is_none();
+            if charge.algorithm == Algorithm::Lease || !is_plain {
                 return None;
             }
             Effect::Shadow(charge)

@@ -438,7 +438,7 @@ fn commit_first_note(
     change: Change,
     now_ms: u64,
 ) -> Result<Option<Limiter>, Error> {
-    if state.is_none() && change.cost() == 0 {
+    if state.is_none() && change.cost() <= 0 {
         return Ok(None); // the key has gone since, and with it what was to be changed
     }
     let mut noted = Noted::of(state.map(|held| held.to_limiter()));
@@ -460,6 +460,10 @@ fn commit_noted(
         if let Some(limiter) = commit_usage(held.as_mut(), hit, usage, now_ms)? {
             noted.limiter = Some(limiter);
         }
+    }
+    let is_of_usage = matches!(change, Change::Block { .. } | Change::Once(_));
+    if is_of_usage && noted.limiter.is_none() {
+        return Ok(None); // what was used has gone since: only an order's block is left
     }
     noted.notes.rewind(now_ms);
     if let Change::Block { block, .. } = change {
