@@ -1,4 +1,5 @@
-//! The README's `redis` blocks are run, line by line, on one server, and must answer what the README says.
+//! The `redis` blocks of the README, and of the page on limits at runtime, are run, line by line, on one server, and must
+//! answer what stands there.
 //!
 //! Behind a reply, three spaces set off a comment. A comment that begins with `about` allows a number to be off by five
 //! seconds' worth, one that begins with `varies` allows any number.
@@ -10,16 +11,21 @@ use std::path::Path;
 
 use crate::support::Server;
 
-const README: &str = include_str!("../../README.md");
+const EXAMPLES: [&str; 2] = [
+    include_str!("../../README.md"),
+    include_str!("../../ops/runtime.md"),
+];
 
-const DOCUMENTS: [&str; 11] = [
+const DOCUMENTS: [&str; 13] = [
     "README.md",
     "CHANGELOG.md",
     "clients/README.md",
     "SECURITY.md",
+    "gateway/README.md",
     "ops/README.md",
     "ops/backup.md",
     "ops/capacity.md",
+    "ops/runtime.md",
     "ops/prometheus/README.md",
     "scripts/README.md",
     "tests/README.md",
@@ -35,7 +41,7 @@ struct Example {
 fn examples() -> Vec<Example> {
     let mut examples: Vec<Example> = Vec::new();
     let mut inside = false;
-    for line in README.lines() {
+    for line in EXAMPLES.iter().flat_map(|page| page.lines()) {
         if line.starts_with("```") {
             inside = line == "```redis";
         } else if inside {
@@ -103,7 +109,7 @@ fn every_example_answers_what_the_readme_says() {
                 .all(|(said, answered)| agree(said, answered));
         assert!(
             same,
-            "> {command}\nthe README says:\n{}\nanswered:\n{answer}",
+            "> {command}\nit says:\n{}\nanswered:\n{answer}",
             reply.join("\n")
         );
     }
