@@ -234,6 +234,32 @@ func (l *Limiter) Reset(ctx context.Context, key string) (bool, error) {
 	return deleted == 1, err
 }
 
+// Block shuts the key for so long, whatever its limits say: what a provider's Retry-After asks for. 0 lifts any block. It
+// says how long until the key opens.
+func (l *Limiter) Block(ctx context.Context, key string, duration time.Duration) (time.Duration, error) {
+	if key == "" {
+		return 0, ErrNoKey
+	}
+	if duration < 0 || duration > maxDurationMs*time.Millisecond {
+		return 0, fmt.Errorf("ratelimit: Block: expected 0 to 3660 days, got %s", duration)
+	}
+	word := "0"
+	if duration > 0 { // rounded up: a short one is no 0
+		word = fmt.Sprintf("%dms", (duration+time.Millisecond-1)/time.Millisecond)
+	}
+	ctx, cancel := context.WithTimeout(ctx, l.timeout)
+	defer cancel()
+	reply, err := l.client.do(ctx, []any{"RL.BLOCK", l.prefix + key, word}, 1)
+	if err != nil {
+		return 0, err
+	}
+	left, ok := reply.(int64)
+	if !ok {
+		return 0, unread(reply)
+	}
+	return time.Duration(left) * time.Millisecond, nil
+}
+
 // Wait waits for its turn, at most so long. A bucket reserves its place with one command, and callers are served in
 // order; with the other algorithms it asks again when the time has come, so there a later caller may be first. It is
 // denied at once where the wait would be too long. The error is the context's; then a place in a bucket is given back.

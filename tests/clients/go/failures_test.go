@@ -219,6 +219,44 @@ func TestAMistakeIsToldWhenTheLimiterIsMade(t *testing.T) {
 	}
 }
 
+func TestAKeyIsShutByOrderAndOpenedByZero(t *testing.T) {
+	l := limiter(t, client(t, 3), ratelimit.Options{Prefix: "go-shut"})
+	key := fmt.Sprint(time.Now().UnixNano())
+	if left, err := l.Block(background, key, time.Hour); err != nil || left != time.Hour {
+		t.Errorf("%s %v", left, err)
+	}
+	if v := l.Hit(background, key); v.Err != nil || v.Allowed || v.RetryAfter <= time.Hour-time.Minute {
+		t.Errorf("it is open: %+v", v)
+	}
+	if left, err := l.Block(background, key, time.Nanosecond); err != nil || left <= time.Hour-time.Minute {
+		t.Errorf("a short block lifted a long one: %s %v", left, err)
+	}
+	if left, err := l.Block(background, key, 0); err != nil || left != 0 {
+		t.Errorf("%s %v", left, err)
+	}
+	if v := l.Hit(background, key); !v.Allowed || v.Remaining != 4 {
+		t.Errorf("it is shut: %+v", v)
+	}
+	if left, err := l.Block(background, key, 3660*24*time.Hour); err != nil || left != 3660*24*time.Hour {
+		t.Errorf("%s %v", left, err)
+	}
+	if was, err := l.Reset(background, key); !was || err != nil {
+		t.Error(was, err)
+	}
+	for _, wrong := range []time.Duration{-1, 3660*24*time.Hour + 1} {
+		if _, err := l.Block(background, key, wrong); err == nil || !strings.Contains(err.Error(), "3660 days") {
+			t.Errorf("%s: %v", wrong, err)
+		}
+	}
+	if _, err := l.Block(background, "", time.Hour); !errors.Is(err, ratelimit.ErrNoKey) {
+		t.Error(err)
+	}
+	away := limiter(t, redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"}), ratelimit.Options{Timeout: time.Second})
+	if _, err := away.Block(background, key, time.Hour); err == nil {
+		t.Error("shut, where no server is")
+	}
+}
+
 func leaser(t *testing.T, client redis.UniversalClient, options ratelimit.LeaserOptions) *ratelimit.Leaser {
 	t.Helper()
 	if options.OnError == nil {

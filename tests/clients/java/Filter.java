@@ -152,6 +152,19 @@ public final class Filter {
                 same(seconds > 5300 && seconds <= 5401, true, field);
                 same(RateLimiter.of(sender, name + "-next:", "RL.SLIDING", "3", "4h", "POLICY", "NEXT", "COST", "0").hit("k").nextAfterMs(), -1L, "not asked");
             });
+            test(name + ": a key is shut by order, and opened by zero", () -> {
+                var limiter = RateLimiter.of(sender, name + "-shut:", "RL.SLIDING", "5", "15m").timeout(PATIENCE);
+                String key = Long.toString(System.nanoTime());
+                Duration hour = Duration.ofHours(1);
+                same(limiter.block(key, hour), hour, "what is left");
+                same(limiter.hit(key).allowed(), false, "shut");
+                same(limiter.block(key, Duration.ofNanos(1)).compareTo(hour.minusMinutes(1)) > 0, true, "the later end wins");
+                same(limiter.block(key, Duration.ZERO), Duration.ZERO, "lifted");
+                same(limiter.hit(key).remaining(), 4L, "open");
+                refused(RateLimiter.UnavailableException.class, () -> RateLimiter.of(away, "", "RL.FIXED", "5", "1h").block(key, hour));
+                sender.send(List.of("SET", name + "-shut:text", "no limiter")).get();
+                refused(RateLimiter.UnavailableException.class, () -> limiter.block("text", hour));
+            });
             test(name + ": a refusal of the server is no outage: it meets what was said of one", () -> {
                 same(site.get("/refused", "203.0.113.9").statusCode(), 200, "open");
                 same(site.get("/refused-closed", "203.0.113.9").statusCode(), 503, "closed");
@@ -222,6 +235,9 @@ public final class Filter {
             }
             refused(IllegalArgumentException.class, () -> RateLimiter.of(call -> null, "", "RL.FIXED", "5", "1h").timeout(Duration.ZERO));
             refused(NullPointerException.class, () -> RateLimiter.of(call -> null, "", "RL.FIXED", "5", "1h").hit(null));
+            for (Duration wrong : List.of(Duration.ofNanos(-1), Duration.ofDays(3660).plusNanos(1))) {
+                refused(IllegalArgumentException.class, () -> RateLimiter.of(call -> null, "", "RL.FIXED", "5", "1h").block("k", wrong));
+            }
             RateLimiter.of(call -> null, "", "RL.FIXED", "5", "1mo@15,Europe/Berlin", "9", "500ms", "COST", "2", "BLOCK", "1h", "POLICY", "p");
         });
 

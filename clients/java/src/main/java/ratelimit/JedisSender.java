@@ -2,6 +2,7 @@ package ratelimit;
 
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
+import java.util.Collections;
 import java.util.List;
 import java.util.concurrent.Future;
 import java.util.concurrent.LinkedBlockingQueue;
@@ -65,7 +66,10 @@ public final class JedisSender implements Sender {
     public Future<? extends List<?>> send(List<String> words) {
         var arguments = new CommandArguments(() -> words.get(0).getBytes(StandardCharsets.UTF_8)).key(words.get(1));
         words.subList(2, words.size()).forEach(arguments::add);
-        return threads.submit(() -> (List<?>) execute.apply(arguments));
+        return threads.submit(() -> {
+            Object reply = execute.apply(arguments);
+            return reply instanceof List<?> list ? list : Collections.singletonList(reply);
+        });
     }
 
     /** A connection that breaks once a command was sent ends it. */

@@ -37,6 +37,15 @@ public record RateLimiter(Sender sender, String prefix, List<String> words, Dura
     public record Verdict(
         boolean allowed, long limit, long remaining, long retryAfterMs, long resetAfterMs, long nextAfterMs, Exception unavailable) {}
 
+    /** Redis could not be asked, or it refused: the cause says which. */
+    public static final class UnavailableException extends RuntimeException {
+        private static final long serialVersionUID = 1L;
+
+        UnavailableException(Exception cause) {
+            super(cause);
+        }
+    }
+
     private static final System.Logger LOG = System.getLogger(RateLimiter.class.getName());
     private static final Report REPORT = new Report((error, count) ->
         LOG.log(Level.WARNING, "rate limiter: the server could not be asked (" + count + " times since the last line)", error));
@@ -77,36 +86,59 @@ public record RateLimiter(Sender sender, String prefix, List<String> words, Dura
         List<String> call = new ArrayList<>(words.size() + 1);
         call.addAll(words);
         call.add(1, prefix + key);
-        Future<? extends List<?>> reply = null;
         try {
-            reply = sender.send(call);
-            return verdict(reply.get(timeout.toNanos(), TimeUnit.NANOSECONDS), Words.isNext(words) ? 6 : 5);
+            return verdict(ask(call), Words.isNext(words) ? 6 : 5);
+        } catch (Exception failed) {
+            REPORT.error(failed);
+            return new Verdict(!isClosed, 0, 0, isClosed ? 1000 : 0, 0, -1, failed);
+        }
+    }
+
+    /**
+     * Shuts the key for so long, whatever its limits say: what a provider's {@code Retry-After} asks for. Zero lifts any block.
+     *
+     * @return how long until the key opens
+     * @throws UnavailableException where Redis did not answer in time, or refused
+     */
+    public Duration block(String key, Duration duration) {
+        Objects.requireNonNull(key, "key");
+        var call = List.of("RL.BLOCK", prefix + key, Words.block(duration));
+        try {
+            List<?> reply = ask(call);
+            if (reply == null || reply.size() != 1 || !(reply.get(0) instanceof Long left)) throw unread(reply);
+            return Duration.ofMillis(left);
+        } catch (Exception failed) {
+            throw new UnavailableException(failed);
+        }
+    }
+
+    private List<?> ask(List<String> call) throws Exception {
+        Future<? extends List<?>> reply = sender.send(call);
+        try {
+            return reply.get(timeout.toNanos(), TimeUnit.NANOSECONDS);
         } catch (TimeoutException late) {
             reply.cancel(true); // what has not been sent yet is not sent any more
-            return unavailable(late);
+            throw late;
         } catch (InterruptedException stopped) {
             reply.cancel(true);
             Thread.currentThread().interrupt();
-            return unavailable(stopped);
+            throw stopped;
         } catch (ExecutionException failed) {
-            return unavailable(failed.getCause() instanceof Exception cause ? cause : failed);
-        } catch (RuntimeException failed) {
-            return unavailable(failed);
+            throw failed.getCause() instanceof Exception cause ? cause : failed;
         }
+    }
+
+    private static IllegalStateException unread(List<?> reply) {
+        return new IllegalStateException("not a reply of RL.*: " + reply);
     }
 
     private static Verdict verdict(List<?> reply, int count) {
         long[] numbers = {0, 0, 0, 0, 0, -1};
-        if (reply == null || reply.size() < count) throw new IllegalStateException("not a reply of RL.*: " + reply);
+        if (reply == null || reply.size() < count) throw unread(reply);
         for (int i = 0; i < count; i++) {
-            if (!(reply.get(i) instanceof Long number)) throw new IllegalStateException("not a reply of RL.*: " + reply);
+            if (!(reply.get(i) instanceof Long number)) throw unread(reply);
             numbers[i] = number;
         }
         return new Verdict(numbers[0] == 1, numbers[1], numbers[2], numbers[3], numbers[4], numbers[5], null);
-    }
-
-    private Verdict unavailable(Exception cause) {
-        REPORT.error(cause);
-        return new Verdict(!isClosed, 0, 0, isClosed ? 1000 : 0, 0, -1, cause);
     }
 }

@@ -1,5 +1,6 @@
 package ratelimit;
 
+import java.time.Duration;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
@@ -64,6 +65,14 @@ final class Words {
             throw new IllegalArgumentException("expected a limit or one of " + OPTIONS + ", got \"" + words.get(next) + '"');
         }
         return words;
+    }
+
+    /** Rounded up: a short one is no zero, which lifts. */
+    static String block(Duration block) {
+        if (block.isNegative() || block.compareTo(Duration.ofMillis(MAX_MS)) > 0) {
+            throw new IllegalArgumentException("duration: expected zero to 3660 days, got " + block);
+        }
+        return block.isZero() ? "0" : block.plusNanos(999_999).toMillis() + "ms";
     }
 
     private static void count(String what, String word) {
