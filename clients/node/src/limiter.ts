@@ -1,7 +1,7 @@
 // A limiter: its limits, its client, and what is done where Redis is away.
 
 import { BlockedCache } from "./blocked.js";
-import { flag, integer, members } from "./check.js";
+import { flag, integer, members, span } from "./check.js";
 import { Coalescer } from "./coalesce.js";
 import {
   checked,
@@ -16,6 +16,7 @@ import {
   policyWords,
   reach,
   told,
+  type Duration,
   type HitOptions,
   type LimiterOptions,
   type Plan,
@@ -23,7 +24,7 @@ import {
 } from "./options.js";
 import { Reservation } from "./reservation.js";
 import { sleep } from "./sleep.js";
-import { unavailable, verdict, type Asked, type Verdict } from "./verdict.js";
+import { integerOf, unavailable, verdict, type Asked, type Verdict } from "./verdict.js";
 
 export interface WaitOptions {
   readonly cost?: number;
@@ -175,6 +176,17 @@ export class Limiter {
     const full = fullKey(this.plan, key);
     this.#blocked?.forget(full);
     return this.reach.connection.ask(["DEL", full], full, this.reach.timeoutMs, (reply) => Number(reply) === 1, failing);
+  }
+
+  /**
+   * Shuts the key for so long, whatever its limits say: what a provider's `Retry-After` says, or an application that wants
+   * somebody out. The later end wins; `"0"` lifts any block. What is left, in ms. Rejects where Redis is away.
+   */
+  async block(key: string, duration: Duration | "0"): Promise<number> {
+    const full = fullKey(this.plan, key);
+    const words = ["RL.BLOCK", full, duration === "0" ? duration : span("duration", duration)];
+    this.#blocked?.forget(full);
+    return this.reach.connection.ask(words, full, this.reach.timeoutMs, integerOf, failing);
   }
 
   #ask(key: string, words: string[], options: HitOptions, command = [`RL.${this.plan.algorithm}`]): Promise<Verdict> {

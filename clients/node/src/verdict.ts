@@ -56,7 +56,7 @@ export interface Described {
 /** Of another server than this package is for: no reason to let anybody through. */
 const unread = (reply: unknown): RefusedError => new RefusedError(`not a reply of RL.*: ${JSON.stringify(reply)}`, "ERR", undefined);
 
-function integerOf(value: unknown): number {
+export function integerOf(value: unknown): number {
   const number = typeof value === "number" ? value : Number(value); // a client may bring texts or bigints
   if (!Number.isInteger(number)) throw unread(value);
   return number;

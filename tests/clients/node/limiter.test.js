@@ -66,6 +66,23 @@ describe("limiter", () => {
     assert.deepEqual(verdict.limits.map(({ name, remaining }) => [name, remaining]), [["limiter-3650d", 5], ["limiter-3660d", 0]]);
   });
 
+  it("block: shuts a key by order, whatever is cached; the later end wins, and 0 lifts it", async () => {
+    const api = createLimiter({ client, prefix: "limiter", algorithm: "fixed", ...limits(5, "3650d"), blockedCache: true });
+    await api.hit("shut");
+    assert.equal(await api.block("shut", "10m"), 600_000);
+    const left = await api.block("shut", "1s");
+    assert.ok(left > 500_000 && left <= 600_000, `${left}`);
+    const { allowed, retryAfterMs } = await api.hit("shut");
+    assert.equal(allowed, false);
+    assert.ok(retryAfterMs > 500_000 && retryAfterMs <= 600_000, `${retryAfterMs}`);
+    assert.equal(await api.block("shut", "0"), 0);
+    const verdict = await api.hit("shut");
+    assert.deepEqual([verdict.allowed, verdict.remaining], [true, 3]);
+    for (const wrong of ["30", "1min", 30, undefined, "0s"]) await assert.rejects(api.block("shut", wrong), /^TypeError: duration: expected a duration/);
+    await client.set("limiter:text", "text");
+    await assert.rejects(api.block("text", "1s"), /WRONGTYPE/);
+  });
+
   it("presets: each endpoint denies one more than its limit", async () => {
     for (const [name, preset] of Object.entries(presets)) {
       const limiter = createLimiter({ client, timeoutMs: 60_000, ...preset });

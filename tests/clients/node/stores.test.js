@@ -195,6 +195,23 @@ describe("rate-limiter-flexible's API", () => {
     await assert.rejects(own.consume("b"), (answer) => answer instanceof RateLimiterRes);
     assert.deepEqual([await own.delete("b"), await own.delete("b")], [true, false]);
   });
+  it("block: shut out with points left, the later end wins, and delete lets in", async () => {
+    const own = limiter();
+    await own.consume("shut");
+    const { remainingPoints, msBeforeNext, consumedPoints } = await own.block("shut", 600);
+    assert.deepEqual([remainingPoints, consumedPoints], [0, 4]);
+    assert.ok(msBeforeNext > 500_000 && msBeforeNext <= 600_000, `${msBeforeNext}`);
+    const later = await own.block("shut", 1.5);
+    assert.ok(later.msBeforeNext > 500_000, `${later.msBeforeNext}`);
+    const denied = await own.consume("shut").catch((answer) => answer);
+    assert.ok(denied instanceof RateLimiterRes);
+    assert.ok(denied.msBeforeNext > 500_000 && denied.msBeforeNext <= 600_000, `${denied.msBeforeNext}`);
+    assert.ok((await own.get("shut")).msBeforeNext > 500_000);
+    assert.equal(await own.delete("shut"), true);
+    assert.equal((await own.consume("shut")).remainingPoints, 2);
+    for (const wrong of [0, -1, NaN, "10"]) await assert.rejects(own.block("shut", wrong), TypeError);
+    await assert.rejects(limiter({ storeClient: away, onError() {} }).block("shut", 1), { message: "away" });
+  });
   it("blocks whoever is denied, and fails as it is told", async () => {
     const blocking = limiter({ blockDuration: 600 });
     await blocking.consume("c", 3);

@@ -42,6 +42,10 @@ createLimiter({ algorithm: "sliding", limits });
 void api.hit(undefined);
 // @ts-expect-error misspelt
 void api.hit("k", { costs: 2 });
+void (async (): Promise<number> => api.block("k", "30s"))();
+void api.block("k", "0");
+// @ts-expect-error a number without a unit
+void api.block("k", 30);
 // @ts-expect-error a user that may not be there
 byUser(undefined as string | undefined);
 

@@ -3,7 +3,7 @@
 
 import { integer, members, oneOf, text } from "../check.js";
 import { CONNECTION, metered, reach, told, type ConnectionOptions, type Reach } from "../options.js";
-import { unavailable, verdict, type Verdict } from "../verdict.js";
+import { integerOf, unavailable, verdict, type Verdict } from "../verdict.js";
 
 export interface StoreOptions extends ConnectionOptions {
   /** Default `sliding`: in no window more than the limit. `fixed` windows begin with the clock's. */
@@ -70,9 +70,10 @@ export class StoreCore {
     return this.#reach.connection.ask(["DEL", full], full, this.#reach.timeoutMs, (reply) => Number(reply) === 1, failing);
   }
 
-  async block(key: string, ms: number): Promise<void> {
+  /** What is left, in ms: an earlier block may end later. */
+  async block(key: string, ms: number): Promise<number> {
     const full = this.#prefix + text("key", key);
-    await this.#reach.connection.ask(["RL.BLOCK", full, `${ms}ms`], full, this.#reach.timeoutMs, (reply) => reply, failing);
+    return this.#reach.connection.ask(["RL.BLOCK", full, `${ms}ms`], full, this.#reach.timeoutMs, integerOf, failing);
   }
 
   #ask(command: readonly string[], key: string, { limit, windowMs, cost = 1, force = false, blockMs = 0 }: Hit): Promise<Count> {

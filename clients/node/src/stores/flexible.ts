@@ -102,11 +102,10 @@ export class RateLimiterNative {
     return this.penalty(key, points);
   }
 
-  /** Shuts a key out. Needs the module's RL.BLOCK. */
+  /** Shuts a key out; a block that ends later stays. Rejects where Redis is away. */
   async block(key: string | number, secDuration: number): Promise<RateLimiterRes> {
     const ms = Math.round(seconds("secDuration", secDuration) * 1000);
-    await this.#core.block(String(key), ms);
-    return new RateLimiterRes(0, ms, this.points + 1, false);
+    return new RateLimiterRes(0, await this.#core.block(String(key), ms), this.points + 1, false);
   }
 
   /** Whether there was anything. */
