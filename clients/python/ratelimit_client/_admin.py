@@ -9,6 +9,7 @@ from .errors import WrongReplyError
 from .plan import Bucket, Window
 
 T = TypeVar("T")
+Row = TypeVar("Row", "Hour", "Day")
 PolicyAlgorithm = Literal["fixed", "sliding", "bucket", "lease"]
 ALGORITHMS: tuple[PolicyAlgorithm, ...] = ("fixed", "sliding", "bucket", "lease")
 
@@ -26,10 +27,11 @@ PolicyLimit = Window | Bucket | LeaseLimit
 class Policy:
     """A policy as it is in force."""
 
-    algorithm: PolicyAlgorithm
+    algorithm: PolicyAlgorithm | None  # None, and no limits, where only a shadow stands
     limits: tuple[PolicyLimit, ...]
     ends_after_ms: int | None = None  # of one with a ttl, what is left of it
     lasting: "Policy | None" = None  # of one with a ttl, what is back when it ends
+    shadow: "Policy | None" = None  # judged and counted beside it, without binding anybody
     mismatches: int = 0  # hits of another algorithm that have passed it over since the server began
 
 
@@ -48,6 +50,16 @@ class Hour:
     allowed: int
     denied: int
     deny_listed: int
+    shadow_denied: int = 0  # let through, and a shadow would have denied them
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    start: int  # in Unix seconds
+    allowed: int
+    denied: int
+    deny_listed: int
+    shadow_denied: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +67,7 @@ class Counts:
     allowed: int
     denied: int
     deny_listed: int
+    shadow_denied: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +76,9 @@ class Statistics(Counts):
 
     most_allowed: tuple[Top, ...]
     most_denied: tuple[Top, ...]
-    hours: tuple[Hour, ...]
+    hours: tuple[Hour, ...]  # of the last 8 days
+    most_shadow_denied: tuple[Top, ...] = ()
+    days: tuple[Day, ...] = ()  # the last 90
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,12 +185,14 @@ def _limit_words(algorithm: str, limits: PolicyLimit | Sequence[PolicyLimit]) ->
 
 
 def _policy(reply: Any) -> Policy:
-    """``["fixed", "30", "1d", "TTL", "5000ms", <the lasting one's, or nil>, "MISMATCHES", 1]``"""
+    """``["fixed", "30", "1d", "TTL", "5000ms", <the lasting one's, or nil>, "SHADOW", ["fixed", "20", "1d"],
+    "MISMATCHES", 1]``; a shadow's own TTL is followed by nothing, and where only a shadow stands it begins with SHADOW."""
     words = _list(reply)
-    algorithm: Any = one_of("algorithm", _text(words[0]), ALGORITHMS)
+    is_shadow_alone = bool(words) and _text(words[0]) == "SHADOW"
+    algorithm: Any = None if is_shadow_alone else one_of("algorithm", _text(words[0]), ALGORITHMS)
     step = 3 if algorithm == "bucket" else 2
     limits: list[PolicyLimit] = []
-    at = 1
+    at = 0 if is_shadow_alone else 1
     while at < len(words) and _text(words[at])[:1].isdigit():
         fields = words[at : at + step]
         at += step
@@ -183,18 +200,28 @@ def _policy(reply: Any) -> Policy:
             limits.append(Bucket(_int(fields[0]), _int(fields[1]), _text(fields[2])))
         else:
             limits.append((LeaseLimit if algorithm == "lease" else Window)(_int(fields[0]), _text(fields[1])))
-    ends_after_ms = lasting = None
+    ends_after_ms = lasting = shadow = None
     mismatches = 0
     while at < len(words):
         word = _text(words[at])
         if word == "TTL":
             ends_after_ms = _int(_text(words[at + 1]).removesuffix("ms"))
-            lasting = None if words[at + 2] is None else _policy(words[at + 2])
-            at += 1
+            if at + 2 < len(words) and (words[at + 2] is None or isinstance(words[at + 2], list)):
+                lasting = None if words[at + 2] is None else _policy(words[at + 2])
+                at += 1
+        elif word == "SHADOW":
+            shadow = _policy(words[at + 1])
         elif word == "MISMATCHES":
             mismatches = _int(words[at + 1])
         at += 2
-    return Policy(algorithm=algorithm, limits=tuple(limits), ends_after_ms=ends_after_ms, lasting=lasting, mismatches=mismatches)
+    return Policy(
+        algorithm=algorithm,
+        limits=tuple(limits),
+        ends_after_ms=ends_after_ms,
+        lasting=lasting,
+        shadow=shadow,
+        mismatches=mismatches,
+    )
 
 
 def set_policy(
@@ -256,7 +283,8 @@ def drop_deny_list(name: str) -> Call[bool]:
 
 def _counts(replies: Iterable[dict[str, Any]]) -> dict[str, Any]:
     found = list(replies)
-    return {name: sum(_int(one.get(name, 0)) for one in found) for name in ("allowed", "denied", "deny_listed")}
+    names = ("allowed", "denied", "deny_listed", "shadow_denied")
+    return {name: sum(_int(one.get(name, 0)) for one in found) for name in names}
 
 
 def _top(lists: Iterable[Any]) -> tuple[Top, ...]:
@@ -268,12 +296,12 @@ def _top(lists: Iterable[Any]) -> tuple[Top, ...]:
     return tuple(sorted(tops, key=lambda top: -top.count))
 
 
-def _hours(lists: Iterable[Any]) -> tuple[Hour, ...]:
+def _rows(kind: Callable[..., Row], lists: Iterable[Any]) -> tuple[Row, ...]:
     found: dict[int, list[int]] = {}
     for row in (row for one in lists for row in _list(one)):
-        start, *counts = map(_int, row[:4])
-        found[start] = [a + b for a, b in zip(found.get(start, [0, 0, 0]), counts, strict=True)]
-    return tuple(Hour(start, *counts) for start, counts in sorted(found.items()))
+        start, *counts = map(_int, row[:5])
+        found[start] = [a + b for a, b in zip(found.get(start, [0, 0, 0, 0]), counts, strict=True)]
+    return tuple(kind(start, *counts) for start, counts in sorted(found.items()))
 
 
 def _statistics(replies: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -281,7 +309,9 @@ def _statistics(replies: Sequence[dict[str, Any]]) -> dict[str, Any]:
         **_counts(replies),
         "most_allowed": _top(one.get("most_allowed", []) for one in replies),
         "most_denied": _top(one.get("most_denied", []) for one in replies),
-        "hours": _hours(one.get("hours", []) for one in replies),
+        "most_shadow_denied": _top(one.get("most_shadow_denied", []) for one in replies),
+        "hours": _rows(Hour, (one.get("hours", []) for one in replies)),
+        "days": _rows(Day, (one.get("days", []) for one in replies)),
     }
 
 

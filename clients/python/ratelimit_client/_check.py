@@ -57,6 +57,26 @@ def fixed_window(name: str, value: object) -> str:
     return written
 
 
+MAX_RETRIES = 10
+
+
+def hit_id(value: object) -> str:
+    """Of a hit. It is the application's own, and never what a caller may choose."""
+    if not isinstance(value, str) or not 1 <= len(value.encode(errors="surrogatepass")) <= 64:
+        raise wrong("id", "a text of 1 to 64 bytes", value)
+    return value
+
+
+def retries(value: object, id: object) -> int:
+    """Without an id a hit that is sent again may be charged again."""
+    found = integer("retry", value, 0)
+    if found > MAX_RETRIES:
+        raise wrong("retry", f"an integer of 0 to {MAX_RETRIES}", value)
+    if found and id is None:
+        raise wrong("retry", "an id beside it, by which the hit is charged once", value)
+    return found
+
+
 def one_of(name: str, value: object, choices: tuple[str, ...]) -> str:
     if value not in choices:
         raise wrong(name, " or ".join(f'"{choice}"' for choice in choices), value)

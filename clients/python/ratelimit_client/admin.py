@@ -11,6 +11,7 @@ from . import _admin
 from ._admin import (
     Call,
     Counts,
+    Day,
     HeldLease,
     Hour,
     KeyInfo,
@@ -30,6 +31,7 @@ __all__ = [
     "Admin",
     "AsyncAdmin",
     "Counts",
+    "Day",
     "HeldLease",
     "Hour",
     "KeyInfo",

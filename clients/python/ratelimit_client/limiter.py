@@ -5,7 +5,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Literal, NotRequired, TypedDict, TypeVar, Unpack
 
-from ._check import flag, integer
+from ._check import flag, integer, retries
 from .blocked import BlockedCache
 from ._ask import ask, ask_async, send_async, told_async
 from ._coalesce import Coalescer
@@ -113,10 +113,10 @@ class Limiter(_Limiter):
     link: Link
     _link_of = staticmethod(link_of)
 
-    def _ask(self, command: Sequence[str], key: str, options: dict[str, Any]) -> Verdict:
+    def _ask(self, command: Sequence[str], key: str, options: dict[str, Any], retry: int = 0) -> Verdict:
         words, full, asked = self.plan.hit(command, key, **options)
         reach = self.plan.reach
-        return ask(self.link, reach, words, full, lambda reply: verdict(reply, asked), unavailable, reach.open)
+        return ask(self.link, reach, words, full, lambda reply: verdict(reply, asked), unavailable, reach.open, retry)
 
     def hit(
         self,
@@ -127,6 +127,8 @@ class Limiter(_Limiter):
         force: bool = False,
         stamp: bool = False,
         at: int | None = None,
+        id: str | None = None,
+        retry: int = 0,
         policy: Names | None = None,
         next: bool | None = None,
         deny: Deny | None = None,
@@ -138,11 +140,15 @@ class Limiter(_Limiter):
         :param force: charge it whether or not it fits
         :param stamp: ask for the charge time
         :param at: the charge time of the hit that this one settles
+        :param id: charge it once, however often a hit of this id is sent; the verdict says ``repeated``. Your own name of
+            the work (an order's, a webhook's), never what a caller may choose freely: who repeats one is not limited
+        :param retry: send it again, up to so often, where Redis did not answer, within ``timeout_ms``. Only with an ``id``
         :param next: ask when more becomes available. Default: what the limiter says
         """
         cache = self._cache(min, policy)
         full = self.plan.key(key)
-        if cache and (known := cache.find(full, cost, force)):
+        retries(retry, id)
+        if cache and id is None and (known := cache.find(full, cost, force)):
             return known
         since = cache.now() if cache else 0.0
         options = {
@@ -151,11 +157,12 @@ class Limiter(_Limiter):
             "force": force,
             "stamp": stamp,
             "at": at,
+            "id": id,
             "policy": policy,
             "next": next,
             "deny": deny,
         }
-        answer = self._ask([self._command], key, options)
+        answer = self._ask([self._command], key, options, retry)
         if cache:
             cache.learn(full, cost, force, since, answer)
         return answer
@@ -248,7 +255,7 @@ class Limiter(_Limiter):
 
 
 # Of a hit without options.
-_PLAIN = {"cost": 1, "min": None, "force": False, "stamp": False, "at": None, "policy": None, "deny": None}
+_PLAIN = {"cost": 1, "min": None, "force": False, "stamp": False, "at": None, "id": None, "policy": None, "deny": None}
 
 
 class AsyncLimiter(_Limiter):
@@ -271,10 +278,12 @@ class AsyncLimiter(_Limiter):
         reach = self.plan.reach
         return await send_async(self.link, reach, words, full, lambda reply: verdict(reply, asked), unavailable, reach.open)
 
-    async def _ask(self, command: Sequence[str], key: str, options: dict[str, Any]) -> Verdict:
+    async def _ask(self, command: Sequence[str], key: str, options: dict[str, Any], retry: int = 0) -> Verdict:
         words, full, asked = self.plan.hit(command, key, **options)
         reach = self.plan.reach
-        return await ask_async(self.link, reach, words, full, lambda reply: verdict(reply, asked), unavailable, reach.open)
+        return await ask_async(
+            self.link, reach, words, full, lambda reply: verdict(reply, asked), unavailable, reach.open, retry
+        )
 
     async def hit(
         self,
@@ -285,13 +294,16 @@ class AsyncLimiter(_Limiter):
         force: bool = False,
         stamp: bool = False,
         at: int | None = None,
+        id: str | None = None,
+        retry: int = 0,
         policy: Names | None = None,
         next: bool | None = None,
         deny: Deny | None = None,
     ) -> Verdict:
         cache = self._cache(min, policy)
         full = self.plan.key(key)
-        if cache and (known := cache.find(full, cost, force)):
+        retries(retry, id)
+        if cache and id is None and (known := cache.find(full, cost, force)):
             return known
         since = cache.now() if cache else 0.0
         options = {
@@ -300,6 +312,7 @@ class AsyncLimiter(_Limiter):
             "force": force,
             "stamp": stamp,
             "at": at,
+            "id": id,
             "policy": policy,
             "next": next,
             "deny": deny,
@@ -307,7 +320,7 @@ class AsyncLimiter(_Limiter):
         if self._coalescer and options == {**_PLAIN, "next": next} and next in (None, self.plan.next):
             answer = await told_async(self.plan.reach, self._coalescer.hit(key))
         else:
-            answer = await self._ask([self._command], key, options)
+            answer = await self._ask([self._command], key, options, retry)
         if cache:
             cache.learn(full, cost, force, since, answer)
         return answer

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ._check import fixed_window, flag, integer, one_of, span, text, wrong
+from ._check import fixed_window, flag, hit_id, integer, one_of, span, text, wrong
 from .report import OnError, OnHit, guarded, logger
 from .verdict import Asked
 
@@ -160,6 +160,7 @@ class Plan:
         force: bool = False,
         at: int | None = None,
         stamp: bool = False,
+        id: str | None = None,
         reserve_ms: int | None = None,
         policy: Names | None = None,
         next: bool | None = None,
@@ -176,17 +177,37 @@ class Plan:
             words += ["AT", integer("at", at, 0)]
         if stamp:
             words.append("STAMP")
+        if id is not None:
+            words += ["ID", hit_id(id)]
         if reserve_ms is not None:
             words += ["RESERVE", f"{reserve_ms}ms"]
         is_next = self.next if next is None else flag("next", next)
         if is_next:
             words.append("NEXT")
         words += [*self.block_words(), *self._policy_words(policy), *deny_words(deny)]
-        asked = self.asked(cost=cost, min=min is not None, force=force, stamp=stamp, next=is_next, policy=policy, deny=deny)
+        asked = self.asked(
+            cost=cost,
+            min=min is not None,
+            force=force,
+            stamp=stamp,
+            id=id is not None,
+            next=is_next,
+            policy=policy,
+            deny=deny,
+        )
         return words, full, asked
 
     def asked(
-        self, *, cost: int, min: bool, force: bool, stamp: bool, next: bool, policy: Names | None, deny: Deny | None
+        self,
+        *,
+        cost: int,
+        min: bool,
+        force: bool,
+        stamp: bool,
+        next: bool,
+        policy: Names | None,
+        deny: Deny | None,
+        id: bool = False,
     ) -> Asked:
         replaced = bool(self.policy) or policy is not None  # the reply does not tell a policy's window
 
@@ -199,6 +220,7 @@ class Plan:
             described=tuple(described(i, window) for i, window in enumerate(self.windows)),
             cost=cost,
             force=force,
+            id=id,
             min=min,
             stamp=stamp,
             next=next,

@@ -33,6 +33,8 @@ class Verdict(Numbers):
     limits: tuple[LimitState, ...] = ()  # one for each limit, in the order given
     taken: int = 0  # what was charged: less than the cost where ``min`` was given
     charged_at: int | None = None  # by the server's clock, 0 where nothing was; only where ``stamp`` was asked for
+    # A hit of this ``id`` was charged before, maybe by an earlier try of this one: nothing was charged now.
+    repeated: bool = False
     denied_value: str | None = None  # what was found in the deny list
     error: Exception | None = None  # Redis could not be asked: the numbers are 0
 
@@ -56,6 +58,7 @@ class Asked:
     described: tuple[tuple[str, int | None], ...]  # name and window in seconds, of each limit
     cost: int = 1
     force: bool = False
+    id: bool = False
     min: bool = False
     stamp: bool = False
     next: bool = False
@@ -102,16 +105,18 @@ def _limits(replies: Sequence[Any], asked: Asked) -> tuple[LimitState, ...]:
 def verdict(reply: Any, asked: Asked) -> Verdict:
     own = _numbers(reply, asked.length)
     rest = list(reply[asked.length :])
-    if len(rest) < asked.min + asked.stamp + asked.deny:
+    if len(rest) < asked.id + asked.min + asked.stamp + asked.deny:
         raise WrongReplyError(f"not a reply of RL.*: {reply!r}")
     each = rest.pop(0) if rest and isinstance(rest[0], list) else [reply]
     denied_value = _denied(rest.pop()) if asked.deny else None
+    repeated = asked.id and int(rest.pop(0)) == 1
     charged = own["allowed"] or (asked.force and denied_value is None)
     return Verdict(
         **own,
         limits=_limits(each, asked),
         taken=int(rest.pop(0)) if asked.min else asked.cost if charged else 0,
         charged_at=int(rest.pop(0)) if asked.stamp else None,
+        repeated=repeated,
         denied_value=denied_value,
     )
 

@@ -90,6 +90,39 @@ class AdminTest(unittest.TestCase):
             self.assertEqual(admin.delete_policies(*names, f"{own}:none"), 3)
             self.assertIsNone(admin.get_policy(names[0]))
 
+    def command(self, client, *words):
+        """To every primary, as policies are."""
+        nodes = [client] if isinstance(client, redis.Redis) else [one.redis_connection for one in client.get_primaries()]
+        for node in nodes:
+            node.execute_command(*words)
+
+    def test_shadows(self):
+        for own, client, admin in self.kinds():
+            self.command(client, "RL.POLICY", "SHADOW", own, "SLIDING", 2, "1h", "TTL", "1h")
+            for alone in (admin.get_policy(own), admin.policies()[own]):
+                self.assertEqual((alone.algorithm, alone.limits, alone.lasting), (None, (), None))
+                self.assertEqual((alone.shadow.algorithm, alone.shadow.limits), ("sliding", (Window(2, "1h"),)))
+                self.assertTrue(3_500_000 < alone.shadow.ends_after_ms <= 3_600_000)
+            self.command(client, "RL.POLICY", "SHADOW", own, "SLIDING", 2, "1h")
+            admin.set_policy(own, "sliding", Window(9, "1h"))
+            admin.set_policy(own, "sliding", Window(5, "1h"), ttl="1h")
+            policy = admin.get_policy(own)
+            self.assertEqual((policy.limits, policy.lasting.limits), ((Window(5, "1h"),), (Window(9, "1h"),)))
+            self.assertEqual((policy.shadow.limits, policy.shadow.ends_after_ms), ((Window(2, "1h"),), None))
+            api = self.limiter(client, prefix=f"{own}:shadow", policy=own)
+            self.assertEqual([api.hit(key).allowed for key in "aaabbb"], [True] * 6)
+            found = admin.statistics(own)
+            self.assertEqual((found.allowed, found.denied, found.shadow_denied), (6, 0, 2))
+            most = sorted((one.id, one.count) for one in found.most_shadow_denied)
+            self.assertEqual(most, [(f"{own}:shadow:{key}", 1) for key in "ab"])
+            for rows in (found.hours, found.days):
+                self.assertEqual((sum(row.allowed for row in rows), sum(row.shadow_denied for row in rows)), (6, 2))
+            self.assertEqual({row.start % 86_400 for row in found.days}, {0})
+            self.assertGreaterEqual(admin.total_statistics().algorithms["sliding"].shadow_denied, 2)
+            admin.delete_policies(own)
+            self.command(client, "RL.POLICY", "SHADOW", own, "OFF")
+            self.assertIsNone(admin.get_policy(own))
+
     def test_deny_lists(self):
         for own, client, admin in self.kinds():
             admin.drop_deny_list(own)
