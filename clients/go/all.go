@@ -23,12 +23,14 @@ type AllVerdict struct {
 	// Binding is the index of the key that binds; -1 where a deny list or an error decided.
 	Binding   int
 	ChargedAt int64
-	Denied    string
-	Err       error
+	// Repeated: every key had a call of the same ID before, and none was charged.
+	Repeated bool
+	Denied   string
+	Err      error
 }
 
 // HitAll counts a hit on 1 to 16 keys with one command (RL.ALL): charged to all of them or to none. In a cluster they
-// share a hash tag. Options that are the call's: Force, At, Stamp, Next, Deny. The first limiter says how long it may take and
+// share a hash tag. Options that are the call's: Force, At, Stamp, ID, Next, Deny. The first limiter says how long it may take and
 // what is answered where the server could not be asked: closed, where any of the limiters is.
 func (c *Client) HitAll(ctx context.Context, asks []Ask, options ...Option) AllVerdict {
 	return c.all(ctx, "RL.ALL", asks, options)
@@ -60,6 +62,9 @@ func (c *Client) tryAll(ctx context.Context, timeout time.Duration, command stri
 	call := hit{cost: 1}
 	for _, option := range options {
 		option(&call)
+	}
+	if err := call.check(); err != nil {
+		return AllVerdict{}, err
 	}
 	if call.min != 0 {
 		return AllVerdict{}, errors.New("ratelimit: Min does not go with several keys")
@@ -108,6 +113,11 @@ func readAll(reply any, each []asked, call *hit) (AllVerdict, error) {
 	}
 	v := AllVerdict{Numbers: own, Binding: int(binding) - 1}
 	rest = rest[2:]
+	if call.id != nil {
+		if v.Repeated, rest, err = repeated(rest); err != nil {
+			return AllVerdict{}, unread(reply)
+		}
+	}
 	if call.stamp {
 		at, ok := int64(0), false
 		if len(rest) > 0 {

@@ -63,6 +63,7 @@ type Option func(*hit)
 type hit struct {
 	cost, min int64
 	at        *int64
+	id        *string
 	force     bool
 	stamp     bool
 	next      bool
@@ -89,6 +90,11 @@ func Next() Option { return func(h *hit) { h.next = true } }
 // At applies the cost to what was charged at that time, a Verdict.ChargedAt.
 func At(unixMs int64) Option { return func(h *hit) { h.at = &unixMs } }
 
+// ID charges this hit once: one of the same id that has counted already charges nothing, and Verdict.Repeated says so. So a
+// hit whose reply was lost can be made again. 1 to 64 bytes, and the application's own: who may choose ids freely repeats
+// one for ever, so never a caller's header as it comes. The server remembers the newest ids of a key, for ten minutes.
+func ID(id string) Option { return func(h *hit) { h.id = &id } }
+
 // Deny looks these values up in a deny list of the server first.
 func Deny(list string, values ...string) Option {
 	return func(h *hit) { h.list, h.values = list, values }
@@ -109,6 +115,9 @@ func (h *hit) words(to []any) []any {
 	}
 	if h.stamp {
 		to = append(to, "STAMP")
+	}
+	if h.id != nil {
+		to = append(to, "ID", *h.id)
 	}
 	if h.next {
 		to = append(to, "NEXT")
@@ -132,6 +141,15 @@ func (h *hit) denyWords(to []any) []any {
 
 // ErrNoKey: an empty key would make one caller of all that have none.
 var ErrNoKey = errors.New("ratelimit: the key is empty")
+
+const maxID = 64
+
+func (h *hit) check() error {
+	if h.id != nil && (len(*h.id) < 1 || len(*h.id) > maxID) {
+		return fmt.Errorf("ratelimit: ID: expected 1 to %d bytes, got %d", maxID, len(*h.id))
+	}
+	return nil
+}
 
 // Hit counts one hit, or says why not.
 func (l *Limiter) Hit(ctx context.Context, key string, options ...Option) Verdict {
@@ -177,6 +195,9 @@ func (l *Limiter) try(ctx context.Context, key string, command []any, options []
 	for _, option := range options {
 		option(&h)
 	}
+	if err := h.check(); err != nil {
+		return Verdict{}, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, l.timeout)
 	defer cancel()
 	if l.coalescer != nil && command == nil && h.isPlain() {
@@ -187,7 +208,7 @@ func (l *Limiter) try(ctx context.Context, key string, command []any, options []
 
 // isPlain: it says nothing but, at most, Next.
 func (h *hit) isPlain() bool {
-	return h.cost == 1 && h.min == 0 && h.at == nil && !h.force && !h.stamp && h.reserve == 0 && h.list == ""
+	return h.cost == 1 && h.min == 0 && h.at == nil && h.id == nil && !h.force && !h.stamp && h.reserve == 0 && h.list == ""
 }
 
 func (l *Limiter) send(ctx context.Context, key string, command []any, h hit) (Verdict, error) {
@@ -222,7 +243,7 @@ func (l *Limiter) command() string {
 }
 
 func (l *Limiter) asked(h *hit) asked {
-	return asked{l.names, l.name, h.cost, h.force, h.min != 0, h.list != "", h.stamp, h.next}
+	return asked{l.names, l.name, h.cost, h.force, h.id != nil, h.min != 0, h.list != "", h.stamp, h.next}
 }
 
 // Reset forgets all that was used. It reports whether there was anything.
@@ -262,7 +283,8 @@ func (l *Limiter) Block(ctx context.Context, key string, duration time.Duration)
 
 // Wait waits for its turn, at most so long. A bucket reserves its place with one command, and callers are served in
 // order; with the other algorithms it asks again when the time has come, so there a later caller may be first. It is
-// denied at once where the wait would be too long. The error is the context's; then a place in a bucket is given back.
+// denied at once where the wait would be too long. The error is the context's; then a place in a bucket is given back,
+// but not one that was reserved by an earlier call of the same ID.
 func (l *Limiter) Wait(ctx context.Context, key string, most time.Duration, options ...Option) (Verdict, error) {
 	if l.algorithm == Bucket && !l.guarded {
 		return l.waitInTurn(ctx, key, most, slices.Clip(options))
@@ -286,8 +308,9 @@ func (l *Limiter) waitInTurn(ctx context.Context, key string, most time.Duration
 	}
 	lasting := context.WithoutCancel(ctx)
 	giveBack := func(verdict Verdict) {
-		if verdict.Err == nil && verdict.ChargedAt > 0 {
-			l.Hit(lasting, key, append(options, Cost(-verdict.Taken), At(verdict.ChargedAt))...)
+		if verdict.Err == nil && verdict.ChargedAt > 0 && !verdict.Repeated {
+			another := func(h *hit) { h.id = nil } // with the same id it would be a repeat
+			l.Hit(lasting, key, append(options, Cost(-verdict.Taken), At(verdict.ChargedAt), another)...)
 		}
 	}
 	answers := make(chan Verdict, 1)
@@ -327,23 +350,37 @@ type Reservation struct {
 	limiter  *Limiter
 	key      string
 	estimate int64
+	id       *string
 	settled  bool
 }
 
 // Reserve charges an estimate. What is never settled stays charged as estimated.
 func (l *Limiter) Reserve(ctx context.Context, key string, estimate int64, options ...Option) *Reservation {
 	verdict := l.Hit(ctx, key, append(options, Cost(estimate), Stamp())...)
-	return &Reservation{verdict, l, key, estimate, !verdict.Allowed || verdict.Err != nil || estimate < 1}
+	var h hit
+	for _, option := range options {
+		option(&h)
+	}
+	return &Reservation{verdict, l, key, estimate, h.id, !verdict.Allowed || verdict.Err != nil || estimate < 1}
 }
 
 // Settle charges what was used beyond the estimate, or gives back what was not, at the time of the reservation. The
-// first call counts. It is not stopped by the context's cancellation: what was used must not go uncharged.
-func (r *Reservation) Settle(ctx context.Context, used int64) {
+// first call counts. It is not stopped by the context's cancellation: what was used must not go uncharged. Where the
+// reservation has an ID, give the settlement another one, or each that repeats it gives back once more.
+func (r *Reservation) Settle(ctx context.Context, used int64, options ...Option) {
 	if r.settled || used < 0 {
 		return
 	}
 	r.settled = true
-	options := []Option{Cost(used - r.estimate), At(r.Verdict.ChargedAt)}
+	var h hit
+	for _, option := range options {
+		option(&h)
+	}
+	if r.id != nil && h.id != nil && *r.id == *h.id { // it would be taken for the reservation, and charge nothing
+		r.limiter.report.error(errors.New("ratelimit: Settle: the ID is the reservation's, expected another one; nothing is settled"))
+		return
+	}
+	options = append(slices.Clip(options), Cost(used-r.estimate), At(r.Verdict.ChargedAt))
 	switch {
 	case used == r.estimate:
 		return

@@ -58,7 +58,7 @@ func (m Middleware) Handler(next http.Handler) http.Handler {
 			}
 			return
 		}
-		if !givesBack || verdict.Err != nil || verdict.Taken < 1 {
+		if !givesBack || verdict.Err != nil || verdict.Taken < 1 || verdict.Repeated {
 			next.ServeHTTP(w, r)
 			return
 		}

@@ -38,6 +38,8 @@ type Verdict struct {
 	Taken int64
 	// ChargedAt is when, in Unix milliseconds of the server's clock; 0 where nothing was. Only where Stamp was set.
 	ChargedAt int64
+	// Repeated: a hit of the same ID was charged before, and this one was not.
+	Repeated bool
 	// Denied is the value that was found in the deny list.
 	Denied string
 	// Err: the server could not be asked, or it refused. Allowed is what Options.Unavailable says, and the numbers are 0.
@@ -52,11 +54,11 @@ type described struct {
 
 // asked is what a reply answers.
 type asked struct {
-	described        []described
-	name             string
-	cost             int64
-	force, min, deny bool
-	stamp, next      bool
+	described            []described
+	name                 string
+	cost                 int64
+	force, id, min, deny bool
+	stamp, next          bool
 }
 
 func unread(reply any) error { return fmt.Errorf("not a reply of RL.*: %v", reply) }
@@ -103,6 +105,11 @@ func readVerdict(reply any, a asked) (Verdict, error) {
 		}
 		v.Limits = append(v.Limits, a.state(state, i, len(each)))
 	}
+	if a.id {
+		if v.Repeated, rest, err = repeated(rest); err != nil {
+			return Verdict{}, unread(reply)
+		}
+	}
 	if a.deny {
 		if len(rest) == 0 {
 			return Verdict{}, unread(reply)
@@ -132,6 +139,16 @@ func readVerdict(reply any, a asked) (Verdict, error) {
 		v.ChargedAt = at
 	}
 	return v, nil
+}
+
+// repeated, which stands before what else was asked for.
+func repeated(rest []any) (bool, []any, error) {
+	if len(rest) > 0 {
+		if n, ok := rest[0].(int64); ok {
+			return n == 1, rest[1:], nil
+		}
+	}
+	return false, nil, unread(rest)
 }
 
 // state of one of so many limits. A policy may have another number of them than the call: then nothing is known of each

@@ -178,6 +178,20 @@ public final class Failures {
         }
     }
 
+    /** Its reply is lost, and it is made again. */
+    private static void lost(String name, Proxy proxy, Sender sender) throws Exception {
+        var limiter = RateLimiter.of(sender, "java-id-lost:", "RL.SLIDING", "5", "15m").timeout(TIMEOUT);
+        eventually(limiter);
+        String key = name + System.nanoTime();
+        proxy.fault = Fault.AFTER;
+        var lost = limiter.hit(key, "a");
+        proxy.fault = Fault.NONE;
+        eventually(limiter);
+        var again = limiter.timeout(Duration.ofSeconds(30)).hit(key, "a");
+        boolean isRight = lost.unavailable() != null && again.unavailable() == null && again.repeated() && again.allowed() && again.remaining() == 4;
+        test(name + ": a hit whose reply was lost is made again and charged once", isRight ? "" : "\n    " + lost + "\n    " + again);
+    }
+
     /** Waits until its connections are whole again. */
     private static void eventually(RateLimiter limiter) throws InterruptedException {
         for (long until = System.nanoTime() + 30_000_000_000L; limiter.hit("warm" + System.nanoTime()).unavailable() != null; Thread.sleep(5)) {
@@ -200,6 +214,7 @@ public final class Failures {
             var jedis = redis.clients.jedis.RedisClient.builder().hostAndPort("127.0.0.1", proxy.port()).build();
             var direct = redis.clients.jedis.RedisClient.builder().hostAndPort("127.0.0.1", PORT).build()) {
             faults("Jedis", proxy, new JedisSender(jedis), new JedisSender(direct));
+            lost("Jedis", proxy, new JedisSender(jedis));
         }
         try (var proxy = new Proxy(PORT);
             var client = RedisClient.create(RedisURI.create("127.0.0.1", proxy.port()));
@@ -210,6 +225,7 @@ public final class Failures {
             client.setOptions(LettuceSender.once(client.getOptions()));
             try (var connection = client.connect()) {
                 faults("Lettuce", proxy, new LettuceSender(connection), new JedisSender(direct));
+                lost("Lettuce", proxy, new LettuceSender(connection));
             }
         }
         cluster(primary());
@@ -229,6 +245,7 @@ public final class Failures {
             var direct = new ClusterConnectionProvider(Set.of(node), DefaultJedisClientConfig.builder().build());
             var own = new OwnSlot(node, new JedisSender(provider));
             faults("Jedis, cluster", proxy, own, new OwnSlot(node, new JedisSender(direct)));
+            lost("Jedis, cluster", proxy, own);
             provider.close();
             direct.close();
         }

@@ -165,6 +165,18 @@ public final class Filter {
                 sender.send(List.of("SET", name + "-shut:text", "no limiter")).get();
                 refused(RateLimiter.UnavailableException.class, () -> limiter.block("text", hour));
             });
+            test(name + ": a hit with an id is charged once, and says so", () -> {
+                String key = Long.toString(System.nanoTime());
+                for (var limiter : List.of(
+                    RateLimiter.of(sender, name + "-id:", "RL.SLIDING", "5", "15m"),
+                    RateLimiter.of(sender, name + "-ids:", "RL.SLIDING", "5", "15m", "9", "1h", "COST", "7", "MIN", "1", "STAMP", "DENY", "java-id", "ID").next())) {
+                    var first = limiter.timeout(PATIENCE).hit(key, "a");
+                    var again = limiter.timeout(PATIENCE).hit(key, "a");
+                    same(List.of(first.allowed(), first.repeated(), again.allowed(), again.repeated()), List.of(true, false, true, true), first + " " + again);
+                    same(again.remaining(), first.remaining(), "nothing is charged");
+                    same(limiter.timeout(PATIENCE).hit(key, "b").repeated(), false, "another");
+                }
+            });
             test(name + ": a refusal of the server is no outage: it meets what was said of one", () -> {
                 same(site.get("/refused", "203.0.113.9").statusCode(), 200, "open");
                 same(site.get("/refused-closed", "203.0.113.9").statusCode(), 503, "closed");
@@ -235,6 +247,11 @@ public final class Filter {
             }
             refused(IllegalArgumentException.class, () -> RateLimiter.of(call -> null, "", "RL.FIXED", "5", "1h").timeout(Duration.ZERO));
             refused(NullPointerException.class, () -> RateLimiter.of(call -> null, "", "RL.FIXED", "5", "1h").hit(null));
+            for (String wrong : List.of("", "x".repeat(65), "\u00e4".repeat(33))) {
+                refused(IllegalArgumentException.class, () -> RateLimiter.of(call -> null, "", "RL.FIXED", "5", "1h").hit("k", wrong));
+            }
+            refused(IllegalArgumentException.class, () -> RateLimiter.of(call -> null, "", "RL.FIXED", "5", "1h", "COST", "2", "id", "a"));
+            RateLimiter.of(call -> null, "", "RL.FIXED", "5", "1h", "POLICY", "ID");
             for (Duration wrong : List.of(Duration.ofNanos(-1), Duration.ofDays(3660).plusNanos(1))) {
                 refused(IllegalArgumentException.class, () -> RateLimiter.of(call -> null, "", "RL.FIXED", "5", "1h").block("k", wrong));
             }

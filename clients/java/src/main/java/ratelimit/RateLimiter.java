@@ -33,9 +33,11 @@ public record RateLimiter(Sender sender, String prefix, List<String> words, Dura
      * @param retryAfterMs negative where this can never be allowed
      * @param nextAfterMs until more remains than {@code remaining} says; negative where it never will, and where the words
      *     have no {@code NEXT}
+     * @param repeated a hit of the same id was charged before, and this one was not
      */
     public record Verdict(
-        boolean allowed, long limit, long remaining, long retryAfterMs, long resetAfterMs, long nextAfterMs, Exception unavailable) {}
+        boolean allowed, long limit, long remaining, long retryAfterMs, long resetAfterMs, long nextAfterMs, boolean repeated,
+        Exception unavailable) {}
 
     /** Redis could not be asked, or it refused: the cause says which. */
     public static final class UnavailableException extends RuntimeException {
@@ -74,7 +76,7 @@ public record RateLimiter(Sender sender, String prefix, List<String> words, Dura
 
     /** The same, asking also when more becomes available. What stands in front of HTTP does: it is the {@code t} of RateLimit. */
     public RateLimiter next() {
-        if (Words.isNext(words)) return this;
+        if (Words.has(words, "NEXT")) return this;
         List<String> more = new ArrayList<>(words);
         more.add(Words.options(words), "NEXT");
         return new RateLimiter(sender, prefix, more, timeout, isClosed);
@@ -82,15 +84,31 @@ public record RateLimiter(Sender sender, String prefix, List<String> words, Dura
 
     /** Counts one hit, or says why not. */
     public Verdict hit(String key) {
+        return hit(key, List.of());
+    }
+
+    /**
+     * Counts one hit once: where one of the same id has counted already, nothing is charged, and {@code repeated} says so. So
+     * a hit whose reply was lost can be made again. The server remembers the newest ids of a key, for ten minutes.
+     *
+     * @param id 1 to 64 bytes, the application's own: who may choose ids freely repeats one for ever, so never a caller's
+     *     header as it comes
+     */
+    public Verdict hit(String key, String id) {
+        return hit(key, List.of("ID", Words.id(id)));
+    }
+
+    private Verdict hit(String key, List<String> id) {
         Objects.requireNonNull(key, "key"); // or all without one would be one caller
-        List<String> call = new ArrayList<>(words.size() + 1);
+        List<String> call = new ArrayList<>(words.size() + 3);
         call.addAll(words);
+        call.addAll(Words.options(words), id);
         call.add(1, prefix + key);
         try {
-            return verdict(ask(call), Words.isNext(words) ? 6 : 5);
+            return verdict(ask(call), Words.has(words, "NEXT") ? 6 : 5, !id.isEmpty());
         } catch (Exception failed) {
             REPORT.error(failed);
-            return new Verdict(!isClosed, 0, 0, isClosed ? 1000 : 0, 0, -1, failed);
+            return new Verdict(!isClosed, 0, 0, isClosed ? 1000 : 0, 0, -1, false, failed);
         }
     }
 
@@ -128,17 +146,24 @@ public record RateLimiter(Sender sender, String prefix, List<String> words, Dura
         }
     }
 
+    /** It stands behind the numbers, and behind those of each limit where there are several. */
+    private static boolean repeated(List<?> reply, int at) {
+        if (reply.size() > at && reply.get(at) instanceof List<?>) at++;
+        if (reply.size() <= at || !(reply.get(at) instanceof Long repeated)) throw unread(reply);
+        return repeated == 1;
+    }
+
     private static IllegalStateException unread(List<?> reply) {
         return new IllegalStateException("not a reply of RL.*: " + reply);
     }
 
-    private static Verdict verdict(List<?> reply, int count) {
+    private static Verdict verdict(List<?> reply, int count, boolean hasId) {
         long[] numbers = {0, 0, 0, 0, 0, -1};
         if (reply == null || reply.size() < count) throw unread(reply);
         for (int i = 0; i < count; i++) {
             if (!(reply.get(i) instanceof Long number)) throw unread(reply);
             numbers[i] = number;
         }
-        return new Verdict(numbers[0] == 1, numbers[1], numbers[2], numbers[3], numbers[4], numbers[5], null);
+        return new Verdict(numbers[0] == 1, numbers[1], numbers[2], numbers[3], numbers[4], numbers[5], hasId && repeated(reply, count), null);
     }
 }

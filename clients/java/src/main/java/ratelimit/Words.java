@@ -1,8 +1,10 @@
 package ratelimit;
 
+import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.HashSet;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Set;
 import java.util.regex.Pattern;
@@ -28,13 +30,12 @@ final class Words {
         return next;
     }
 
-    /** Whether NEXT is one of the options, and not a policy's name or a value. */
-    static boolean isNext(List<String> words) {
+    /** Whether this is one of the options, and not a policy's name or a value. */
+    static boolean has(List<String> words, String option) {
         for (int i = options(words); i < words.size(); i++) {
-            switch (words.get(i).toUpperCase(java.util.Locale.ROOT)) {
-                case "NEXT" -> {
-                    return true;
-                }
+            String word = words.get(i).toUpperCase(Locale.ROOT);
+            if (word.equals(option)) return true;
+            switch (word) {
                 case "COST", "MIN", "POLICY" -> i++;
                 case "DENY" -> {
                     return false; // the rest are values
@@ -61,10 +62,17 @@ final class Words {
             if (!windows.add(window)) throw new IllegalArgumentException("two limits of the window " + window);
         }
         if (windows.isEmpty() || windows.size() > 8) throw new IllegalArgumentException("expected 1 to 8 limits, got " + windows.size() + ": " + words);
-        if (next < words.size() && !OPTIONS.contains(words.get(next).toUpperCase(java.util.Locale.ROOT))) {
+        if (next < words.size() && !OPTIONS.contains(words.get(next).toUpperCase(Locale.ROOT))) {
             throw new IllegalArgumentException("expected a limit or one of " + OPTIONS + ", got \"" + words.get(next) + '"');
         }
+        if (has(words, "ID")) throw new IllegalArgumentException("an id is one hit's, or all hits would be charged once: hit(key, id), got " + words);
         return words;
+    }
+
+    static String id(String id) {
+        int bytes = id.getBytes(StandardCharsets.UTF_8).length;
+        if (bytes < 1 || bytes > 64) throw new IllegalArgumentException("id: expected 1 to 64 bytes, got " + bytes);
+        return id;
     }
 
     /** Rounded up: a short one is no zero, which lifts. */
@@ -84,7 +92,7 @@ final class Words {
     private static void duration(String word) {
         var parts = DURATION.matcher(word);
         if (parts.matches()) {
-            long unit = UNIT_MS.get(parts.group(2).toLowerCase(java.util.Locale.ROOT));
+            long unit = UNIT_MS.get(parts.group(2).toLowerCase(Locale.ROOT));
             long number = Long.parseLong(parts.group(1));
             if (number > 0 && number <= MAX_MS / unit) return;
         }

@@ -1,0 +1,162 @@
+// A hit with an id is charged once, however often it is made.
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"ratelimit"
+)
+
+func TestAHitWithAnIDIsChargedOnceAndSaysSo(t *testing.T) {
+	l := limiter(t, client(t, 3), ratelimit.Options{Prefix: "go-id", Limits: []ratelimit.Limit{{Units: 5, Window: "15m"}, {Units: 9, Window: "1h"}}})
+	key := fmt.Sprint(time.Now().UnixNano())
+	all := []ratelimit.Option{ratelimit.ID("a"), ratelimit.Cost(7), ratelimit.Min(1), ratelimit.Stamp(), ratelimit.Next(), ratelimit.Deny("go-id-list", "v")}
+	first, again := l.Hit(background, key, all...), l.Hit(background, key, all...)
+	if first.Err != nil || !first.Allowed || first.Repeated || first.Taken != 5 || first.ChargedAt == 0 || first.Remaining != 0 {
+		t.Errorf("%+v", first)
+	}
+	if again.Err != nil || !again.Allowed || !again.Repeated || again.Taken != 5 || again.ChargedAt != first.ChargedAt || again.Limits[1].Remaining != 4 {
+		t.Errorf("%+v", again)
+	}
+	if denied := l.Hit(background, key, ratelimit.ID("b")); denied.Err != nil || denied.Allowed || denied.Repeated {
+		t.Errorf("%+v", denied)
+	}
+	for _, wrong := range []string{"", strings.Repeat("x", 65)} {
+		if v := l.Hit(background, key, ratelimit.ID(wrong)); v.Err == nil || !strings.Contains(v.Err.Error(), "1 to 64 bytes") {
+			t.Errorf("%q: %+v", wrong, v)
+		}
+	}
+}
+
+func TestAHitWhoseReplyWasLostIsMadeAgainAndChargedOnce(t *testing.T) {
+	p := newProxies(t)
+	for kind, through := range behind(t, p) {
+		l := limiter(t, through, ratelimit.Options{Prefix: "go-id-lost"})
+		p.set(none)
+		eventually(t, "it is up", func() bool { return l.Hit(background, "warm"+kind).Err == nil })
+		key := fmt.Sprint(kind, time.Now().UnixNano())
+		p.set(after)
+		if v := l.Hit(background, key, ratelimit.ID("a")); v.Err == nil {
+			t.Fatalf("%s: the reply was not lost: %+v", kind, v)
+		}
+		p.set(none)
+		var v ratelimit.Verdict
+		eventually(t, "it is back", func() bool {
+			v = l.Hit(background, key, ratelimit.ID("a"))
+			return v.Err == nil
+		})
+		if n := used(t, kind, "go-id-lost:"+key); !v.Allowed || !v.Repeated || v.Remaining != 4 || n != 1 {
+			t.Errorf("%s: charged %d times: %+v", kind, n, v)
+		}
+	}
+}
+
+func TestAHitWithAnIDIsNeverCoalesced(t *testing.T) {
+	client, commands := counting(t)
+	l := limiter(t, client, ratelimit.Options{Prefix: "go-id-coalesce", Limits: []ratelimit.Limit{{Units: 1000, Window: "1h"}}, Coalesce: true})
+	key := fmt.Sprint(time.Now().UnixNano())
+	l.Hit(background, key)
+	before := commands.Load()
+	var firsts, repeats atomic.Int64
+	var group sync.WaitGroup
+	for i := range 60 {
+		group.Add(1)
+		go func() {
+			defer group.Done()
+			if v := l.Hit(background, key, ratelimit.ID(fmt.Sprint(i%20))); v.Repeated {
+				repeats.Add(1)
+			} else if v.Err == nil && v.Allowed {
+				firsts.Add(1)
+			}
+		}()
+	}
+	group.Wait()
+	if sent := commands.Load() - before; firsts.Load() != 20 || repeats.Load() != 40 || sent != 60 {
+		t.Errorf("%d commands, %d were charged, %d were repeats", sent, firsts.Load(), repeats.Load())
+	}
+	if v := l.Peek(background, key); v.Remaining != 1000-21-1 {
+		t.Errorf("%+v", v)
+	}
+}
+
+func TestOfSeveralKeysWhatWasChargedIsNotChargedAgain(t *testing.T) {
+	direct := client(t, 3)
+	c := limits(t, direct)
+	l, err := c.Limiter(ratelimit.Options{Algorithm: ratelimit.Sliding, Limits: []ratelimit.Limit{{Units: 5, Window: "15m"}}, Timeout: 30 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	one := fmt.Sprintf("{go-id-all}:%d", time.Now().UnixNano())
+	asks := []ratelimit.Ask{{Limiter: l, Key: one}, {Limiter: l, Key: one + "b"}}
+	l.Hit(background, one, ratelimit.ID("a"))
+	for _, expected := range []bool{false, true} { // the second key is new to it, and then is not
+		v := c.HitAll(background, asks, ratelimit.ID("a"), ratelimit.Stamp(), ratelimit.Next(), ratelimit.Deny("go-id-list", "v"))
+		if v.Err != nil || !v.Allowed || v.Repeated != expected || v.ChargedAt == 0 || v.Keys[0].Remaining != 4 || v.Keys[1].Remaining != 4 {
+			t.Errorf("%v: %+v", expected, v)
+		}
+	}
+	if v := c.HitAll(background, asks, ratelimit.ID("")); v.Err == nil {
+		t.Errorf("%+v", v)
+	}
+}
+
+func TestASettlementWithAnIDCountsOnce(t *testing.T) {
+	var told error
+	l := limiter(t, client(t, 3), ratelimit.Options{
+		Prefix: "go-id-settle", Limits: []ratelimit.Limit{{Units: 10, Window: "15m"}}, OnError: func(err error, _ int) { told = err },
+	})
+	key := fmt.Sprint(time.Now().UnixNano())
+	for range 2 {
+		r := l.Reserve(background, key, 6, ratelimit.ID("job"))
+		r.Settle(background, 2, ratelimit.ID("job:settled"))
+	}
+	l.Reserve(background, key, 6, ratelimit.ID("job")).Settle(background, 9, ratelimit.ID("job"))
+	if told == nil || !strings.Contains(told.Error(), "Settle") {
+		t.Errorf("with the reservation's ID: %v", told)
+	}
+	if v := l.Peek(background, key, ratelimit.Cost(0)); v.Remaining != 8 {
+		t.Errorf("%+v", v)
+	}
+}
+
+func TestAWaitWithAnIDThatIsCancelledGivesItsOwnPlaceBack(t *testing.T) {
+	l := limiter(t, client(t, 3), ratelimit.Options{
+		Prefix: "go-id-wait", Algorithm: ratelimit.Bucket, Limits: []ratelimit.Limit{{Units: 1, Refill: 1, Window: "1h"}},
+	})
+	key := fmt.Sprint(time.Now().UnixNano())
+	l.Hit(background, key)
+	next := func() time.Duration { return l.Peek(background, key).RetryAfter }
+	cancelled := func(options ...ratelimit.Option) {
+		ctx, cancel := context.WithCancel(background)
+		ended := make(chan error, 1)
+		go func() {
+			_, err := l.Wait(ctx, key, 100*time.Hour, options...)
+			ended <- err
+		}()
+		eventually(t, "it has a place", func() bool { return next() > time.Hour })
+		cancel()
+		if err := <-ended; err == nil {
+			t.Error("cancelled, and no error")
+		}
+	}
+	cancelled(ratelimit.ID("a"))
+	eventually(t, "the place is free again", func() bool { return next() <= time.Hour })
+}
+
+func TestARepeatedRequestGivesNothingBack(t *testing.T) {
+	l := limiter(t, client(t, 3), ratelimit.Options{Prefix: fmt.Sprintf("go-id-http:%d", time.Now().UnixNano()), Limits: []ratelimit.Limit{{Units: 3, Window: "15m"}}})
+	m := ratelimit.Middleware{Limiter: l, SkipSuccessful: true, Options: func(*http.Request) []ratelimit.Option { return []ratelimit.Option{ratelimit.ID("a")} }}
+	for _, status := range []int{http.StatusUnauthorized, http.StatusOK} {
+		answer(t, m, http.MethodPost, nil, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
+	}
+	if v := l.Peek(background, "k", ratelimit.Cost(0)); v.Remaining != 2 {
+		t.Errorf("%+v", v)
+	}
+}
