@@ -59,7 +59,7 @@ use super::duration;
 use super::limit::{Algorithm, Limit, Limits, MAX_COUNT, MAX_LIMITS, MAX_TIME_MS, MAX_WINDOWS};
 use super::limiter::block::{Block, Shut};
 use super::limiter::form::{each, each_form, forms};
-use super::limiter::ids::{MAX_IDS as MAX_KNOWN, MAX_TTL_MS};
+use super::limiter::ids::{Bounds, MAX_IDS as MAX_KNOWN, MAX_TTL_MS};
 use super::limiter::packed::{MaybePacked, Pack, Store};
 use super::limiter::regional::{Merging, Payload, Regional};
 use super::limiter::{Form, Ids, Limiter, LimiterRef, Meters, Noted, Notes, Shadow};
@@ -285,6 +285,7 @@ impl Charge {
             at_ms: self.at_ms,
             stamp: self.stamp,
             id: &self.id,
+            ids: Bounds::NONE,
             drops_unnamed: self.drops_unnamed,
             here: self.here,
             ..Rare::NONE

@@ -280,7 +280,8 @@ fn quote_noted(
         notes: Some(&noted.notes),
         others,
     };
-    if hit.is_once() {
+    // (An effect names no bounds. It was no repeat where it was made, and what it charges is judged, whoever made it up.)
+    if hit.is_once() && hit.rare.ids.most > 0 {
         if let Some(known) = noted.notes.ids.find(hit.rare.id, now_ms) {
             return once::repeat(state, &known, hit, now_ms, quote);
         }
@@ -438,7 +439,7 @@ fn commit_first_note(
     change: Change,
     now_ms: u64,
 ) -> Result<Option<Limiter>, Error> {
-    if state.is_none() && change.cost() <= 0 {
+    if state.is_none() && change.cost() == 0 {
         return Ok(None); // the key has gone since, and with it what was to be changed
     }
     let mut noted = Noted::of(state.map(|held| held.to_limiter()));

@@ -50,7 +50,7 @@ class Top(unittest.TestCase):
 
     def test_versions_that_differ_are_said(self):
         def server(version):
-            return reading.Overview({"ratelimit_version": version}, reading.Counts(), {}, {}, {}, {})
+            return reading.Overview({"ratelimit_version": version}, reading.Counts(), {}, {}, {}, {}, {})
 
         self.assertEqual(top.drift([server("0.2.0"), server("0.2.0")]), "")
         self.assertEqual(top.drift([server("0.2.0"), server("0.1.0")]), "THE SERVERS DIFFER: versions")

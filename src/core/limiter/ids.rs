@@ -54,6 +54,9 @@ impl Bounds {
         most: DEFAULT_IDS,
         ttl_ms: DEFAULT_TTL_MS,
     };
+
+    /// Of an effect: whoever made it has seen to them.
+    pub const NONE: Self = Self { most: 0, ttl_ms: 0 };
 }
 
 /// What is remembered of a hit.
