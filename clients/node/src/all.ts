@@ -27,7 +27,10 @@ async function ask(command: "RL.ALL" | "RL.PEEKALL", parts: readonly Part[], opt
   const [first] = parts;
   if (first === undefined || parts.length > 16) throw wrong("parts", "1 to 16 limiters with their keys", parts);
   const { force = false, stamp = false, at, deny, next = parts.some(({ limiter }) => limiter.plan.next) } = options;
-  const hits: HitOptions[] = parts.map(({ limiter, key, ...hit }) => checked({ ...hit, force, next }));
+  const hits: HitOptions[] = parts.map((part, index) => {
+    const { cost, policy } = members(`parts[${index}]`, part, ["limiter", "key", "cost", "policy"]) as unknown as Part;
+    return checked({ ...(cost === undefined ? {} : { cost }), ...(policy === undefined ? {} : { policy }), force, next });
+  });
   const keys = parts.map(({ limiter, key }) => fullKey(limiter.plan, key));
   const clauses = parts.flatMap(({ limiter: { plan } }, index) => [
     plan.algorithm,

@@ -1,11 +1,12 @@
 // The package's own connection, one for each client of the application: made at the first call, waited for within the
-// call's deadline, made again when it broke. A call is sent once, while it is not yet late, or never.
+// call's deadline, made again when it broke. A call is sent once, while it is not yet late, or never; again only if it asks.
 
-import { driver, type Client, type Driver, type Link } from "./client.js";
+import { driver, refusal, type Client, type Driver, type Link } from "./client.js";
 import { Deadlines, Waiting } from "./deadline.js";
 
 /** A connection that takes longer to be made has failed. */
 const DIAL_MS = 3000;
+const FIRST_BACKOFF_MS = 25;
 const MAX_BACKOFF_MS = 1000;
 
 /** Why there is no answer, in one word for metrics. */
@@ -33,6 +34,10 @@ class Call<T> extends Waiting {
   session: Session | undefined;
   sent = 0;
   isDone = false;
+  /** How often it failed, and was sent again. */
+  #tries = 0;
+  #isPaused = false;
+  #cause: Error | undefined;
   constructor(
     readonly connection: Connection,
     readonly args: string[],
@@ -42,6 +47,7 @@ class Call<T> extends Waiting {
     readonly failed: (error: Error) => T,
     readonly resolve: (value: T) => void,
     readonly reject: (error: unknown) => void,
+    readonly retries: number,
   ) {
     super();
   }
@@ -63,16 +69,30 @@ class Call<T> extends Waiting {
 
   fail(error: Error): void {
     if (this.isDone) return;
+    if (this.#tries < this.retries && !refusal(error)) {
+      this.#cause = error;
+      const pauseMs = Math.min(FIRST_BACKOFF_MS * 2 ** this.#tries, MAX_BACKOFF_MS);
+      this.#tries += 1;
+      this.#isPaused = true;
+      Deadlines.of(pauseMs).add(new Countdown(() => this.#again()));
+      return;
+    }
     this.isDone = true;
     this.list?.remove(this);
     this.#fail(error);
   }
 
+  #again(): void {
+    if (this.isDone) return;
+    this.#isPaused = false;
+    this.connection.send(this);
+  }
+
   override expire(): void {
     this.isDone = true;
-    this.connection.isOverdue(this.session, this.sent);
+    if (!this.#isPaused) this.connection.isOverdue(this.session, this.sent);
     const missing = this.session ? "no answer from" : "no connection to";
-    this.#fail(new Unanswered("timeout", `${missing} Redis within ${this.timeoutMs} ms`));
+    this.#fail(new Unanswered("timeout", `${missing} Redis within ${this.timeoutMs} ms`, this.#cause));
   }
 
   #fail(error: Error): void {
@@ -84,8 +104,8 @@ class Call<T> extends Waiting {
   }
 }
 
-/** A connection that is being made. Its time is counted as a call's is: a stall of the application is no fault of Redis. */
-class Dial extends Waiting {
+/** What is waited for beside a call's answer, and counted as that is: a stall of the application is no fault of Redis. */
+class Countdown extends Waiting {
   override readonly isIdle = true;
   constructor(override readonly expire: () => void) {
     super();
@@ -130,14 +150,26 @@ export class Connection {
   /**
    * Sends a command. What `read` makes of its reply is the answer; where there is none in time, or the server or `read`
    * refuses, what `failed` makes of the error. Without a key every primary is asked, and the reply is an array of theirs.
+   * A command that is charged once, however often it is sent, may be sent again so many times.
    */
-  ask<T>(args: string[], key: string | undefined, timeoutMs: number | false, read: (reply: unknown) => T, failed: (error: Error) => T): Promise<T> {
+  ask<T>(
+    args: string[],
+    key: string | undefined,
+    timeoutMs: number | false,
+    read: (reply: unknown) => T,
+    failed: (error: Error) => T,
+    retries = 0,
+  ): Promise<T> {
     return new Promise((resolve, reject) => {
-      const call = new Call(this, args, key, timeoutMs, read, failed, resolve, reject);
+      const call = new Call(this, args, key, timeoutMs, read, failed, resolve, reject, retries);
       Deadlines.of(timeoutMs).add(call);
-      if (this.#link) this.#send(this.#link, call);
-      else this.#wait(call as unknown as Call<never>);
+      this.send(call);
     });
+  }
+
+  send<T>(call: Call<T>): void {
+    if (this.#link) this.#send(this.#link, call);
+    else this.#wait(call as unknown as Call<never>);
   }
 
   #send<T>(link: Link, call: Call<T>): void {
@@ -171,6 +203,7 @@ export class Connection {
       if (performance.now() < this.#notBefore) return refused(`no connection to Redis: ${this.#cause?.message}`);
       this.#dial();
     }
+    call.session = undefined;
     this.#waiting.push(call);
   }
 
@@ -180,7 +213,7 @@ export class Connection {
     const failed = (error: unknown) => {
       if (epoch === this.#epoch) this.#drop(errorOf(error), true);
     };
-    const dial = new Dial(() => failed(new Error(`no connection within ${DIAL_MS} ms`)));
+    const dial = new Countdown(() => failed(new Error(`no connection within ${DIAL_MS} ms`)));
     Deadlines.of(DIAL_MS).add(dial);
     this.#driver
       .dial(failed, (close) => (this.#closeDial = close))
@@ -216,7 +249,7 @@ export class Connection {
     this.#isDialling = this.#isSlow = false;
     this.#cause = error;
     if (isFailure && !wasReady) {
-      this.#notBefore = performance.now() + Math.min(25 * 2 ** this.#failures, MAX_BACKOFF_MS);
+      this.#notBefore = performance.now() + Math.min(FIRST_BACKOFF_MS * 2 ** this.#failures, MAX_BACKOFF_MS);
       this.#failures += 1;
     }
     try {

@@ -88,26 +88,29 @@ export class Limiter {
   async #hitWith(key: string, options: HitOptions): Promise<Verdict> {
     const full = fullKey(this.plan, key);
     checked(options);
-    const { cost = 1, min, force = false, stamp = false, at } = options;
+    const { cost = 1, min, force = false, stamp = false, at, id, retry } = options;
     const words = [
       ...costWords(cost),
       ...(min === undefined ? [] : ["MIN", String(min)]),
       ...(force ? ["FORCE"] : []),
       ...(at === undefined ? [] : ["AT", String(at)]),
       ...(stamp ? ["STAMP"] : []),
+      ...(id === undefined ? [] : ["ID", id]),
     ];
     // A hit that takes what fits, or that goes on another policy, says nothing of the next one and learns nothing from it.
     const cache = min === undefined && options.policy === undefined ? this.#blocked : undefined;
-    const known = cache?.find(full, cost, force);
+    // Whoever repeats what was let through is let through, also while others are not.
+    const known = id === undefined ? cache?.find(full, cost, force) : undefined;
     if (known) return known;
     const since = performance.now();
-    const answer = await (options === NO_OPTIONS ? metered(this.reach, this.plan.name, this.#plain(full)) : this.#ask(full, words, options));
+    const answer = await (options === NO_OPTIONS ? metered(this.reach, this.plan.name, this.#plain(full)) : this.#ask(full, words, options, undefined, retry));
     cache?.learn(full, cost, force, since, answer);
     return answer;
   }
 
   /** What a hit would be answered now. Changes nothing. */
   async peek(key: string, options: Pick<HitOptions, "cost" | "min" | "policy" | "next" | "deny"> = {}): Promise<Verdict> {
+    members("options of a peek", options, ["cost", "min", "policy", "next", "deny"]);
     checked(options);
     const { cost = 1, min } = options;
     const words = [...costWords(cost), ...(min === undefined ? [] : ["MIN", String(min)])];
@@ -116,15 +119,18 @@ export class Limiter {
 
   /**
    * Gives back a hit that was made with `stamp`: what it was charged, at the time that it was. Nothing where it was denied
-   * or failed open, so that no limit is opened by what was never counted. Never rejects.
+   * or failed open, so that no limit is opened by what was never counted. Of a hit with an id, which may have been repeated,
+   * with an id of its own: it is given back once. Rejects only where an option is wrong.
    */
-  async refund(key: string, charged: Pick<Verdict, "chargedAt"> & { readonly taken?: number }): Promise<void> {
+  async refund(key: string, charged: Pick<Verdict, "chargedAt"> & { readonly taken?: number }, options: Pick<HitOptions, "id" | "retry"> = {}): Promise<void> {
+    members("options of a refund", options, ["id", "retry"]);
     const { chargedAt = 0, taken = 1 } = charged;
-    if (chargedAt > 0 && taken > 0) await this.hit(key, { cost: -taken, at: chargedAt });
+    if (chargedAt > 0 && taken > 0) await this.hit(key, { ...options, cost: -taken, at: chargedAt });
   }
 
   /** Charges an estimate, to be settled with what was really used. */
   async reserve(key: string, estimate: number, options: Pick<HitOptions, "policy" | "deny"> = {}): Promise<Reservation> {
+    members("options of a reservation", options, ["policy", "deny"]);
     integer("estimate", estimate, 1);
     const reserved = await this.hit(key, { ...options, cost: estimate, stamp: true });
     const { deny: _, ...settling } = options;
@@ -189,7 +195,7 @@ export class Limiter {
     return this.reach.connection.ask(words, full, this.reach.timeoutMs, integerOf, failing);
   }
 
-  #ask(key: string, words: string[], options: HitOptions, command = [`RL.${this.plan.algorithm}`]): Promise<Verdict> {
+  #ask(key: string, words: string[], options: HitOptions, command = [`RL.${this.plan.algorithm}`], retries = 0): Promise<Verdict> {
     const args = [
       ...command,
       key,
@@ -200,14 +206,14 @@ export class Limiter {
       ...policyWords(this.plan, options),
       ...denyWords(options.deny),
     ];
-    return metered(this.reach, this.plan.name, this.#send(args, key, asked(this.plan, options)));
+    return metered(this.reach, this.plan.name, this.#send(args, key, asked(this.plan, options), retries));
   }
 
-  #send(args: string[], key: string, asking: Asked): Promise<Verdict> {
+  #send(args: string[], key: string, asking: Asked, retries = 0): Promise<Verdict> {
     const { connection, timeoutMs, open } = this.reach;
     const read = (reply: unknown) => verdict(reply, asking);
     const failed = (error: Error) => unavailable(told(this.reach, error), open);
-    return connection.ask(args, key, timeoutMs, read, failed);
+    return connection.ask(args, key, timeoutMs, read, failed, retries);
   }
 }
 
@@ -216,6 +222,7 @@ export const asked = (plan: Plan, options: HitOptions): Asked => ({
   name: plan.name,
   cost: options.cost ?? 1,
   force: options.force ?? false,
+  id: options.id !== undefined,
   min: options.min !== undefined,
   stamp: options.stamp ?? false,
   next: options.next ?? plan.next,

@@ -93,6 +93,13 @@ export interface HitOptions {
   readonly stamp?: boolean;
   /** The charge time of the hit that this one settles. */
   readonly at?: number;
+  /**
+   * 1 to 64 bytes: of all hits of this key with this id one is charged, and the others are told what it was (`repeated`).
+   * Your application's own, or one by which it does its work only once; never what a caller's header says.
+   */
+  readonly id?: string;
+  /** With `id`: how often it is sent again, within `timeoutMs`, where the connection broke or Redis could not. 0 to 10. */
+  readonly retry?: number;
   /** Replaces the limiter's. */
   readonly policy?: OneOrMore<string>;
   /** Ask when more becomes available. Default: what the limiter says. */
@@ -108,7 +115,7 @@ export interface Deny {
 
 export const CONNECTION = ["client", "timeoutMs", "unavailable", "onError", "onHit"] as const;
 const OPTIONS = [...CONNECTION, "algorithm", "limits", "prefix", "name", "policy", "block", "blockedCache", "coalesce", "next"] as const;
-const HIT = ["cost", "min", "force", "stamp", "at", "policy", "next", "deny"] as const;
+const HIT = ["cost", "min", "force", "stamp", "at", "id", "retry", "policy", "next", "deny"] as const;
 
 const several = <T>(value: OneOrMore<T> | undefined): readonly T[] =>
   value === undefined ? [] : Array.isArray(value) ? (value as readonly T[]) : [value as T];
@@ -236,6 +243,12 @@ export function checked(hit: HitOptions): HitOptions {
   if (hit.cost !== undefined) integer("cost", hit.cost);
   if (hit.min !== undefined) integer("min", hit.min, 1);
   if (hit.at !== undefined) integer("at", hit.at, 0);
+  if (hit.id !== undefined && new TextEncoder().encode(text("id", hit.id)).length > 64) throw wrong("id", "1 to 64 bytes", hit.id);
+  const { retry = 0 } = hit;
+  if (integer("retry", retry, 0) > 10) throw wrong("retry", "an integer of 0 to 10", retry);
+  if (retry > 0 && hit.id === undefined) {
+    throw new TypeError("retry: expected an id with it: without one a hit whose answer was lost would be charged again");
+  }
   if (hit.next !== undefined) flag("next", hit.next);
   return hit;
 }

@@ -26,10 +26,12 @@ export interface LimitState extends Numbers {
 export interface Verdict extends Numbers {
   /** One for each limit, in the order given. */
   readonly limits: readonly LimitState[];
-  /** What was charged. Less than the cost where `min` was given. */
+  /** What was charged. Less than the cost where `min` was given. Of a repeat, what the hit before it was. */
   readonly taken: number;
   /** When it was charged, by the server's clock; 0 where nothing was. Only where `stamp` was asked for. */
   readonly chargedAt?: number;
+  /** A hit of this id was charged before, and this one was not. Only where an `id` was given. */
+  readonly repeated?: boolean;
   /** The value that was found in the deny list. */
   readonly deniedValue?: string;
   /** Redis could not be asked: `allowed` is what `unavailable` says, and the numbers are 0. */
@@ -83,6 +85,7 @@ export interface Asked {
   readonly name: string;
   readonly cost: number;
   readonly force?: boolean;
+  readonly id?: boolean;
   readonly min?: boolean;
   readonly stamp?: boolean;
   readonly next?: boolean;
@@ -101,8 +104,9 @@ export function verdict(reply: unknown, asked: Asked): Verdict {
   }
   const deniedValue = asked.deny ? denied(values.at(-1)) : {};
   const charged = own.allowed || (asked.force === true && deniedValue.deniedValue === undefined);
+  const repeated = asked.id ? { repeated: integerOf(values[next++]) === 1 } : {};
   const taken = asked.min ? integerOf(values[next++]) : charged ? asked.cost : 0;
-  return { ...own, limits, taken, ...(asked.stamp ? { chargedAt: integerOf(values[next]) } : {}), ...deniedValue };
+  return { ...own, limits, taken, ...repeated, ...(asked.stamp ? { chargedAt: integerOf(values[next]) } : {}), ...deniedValue };
 }
 
 /** A policy may have another number of limits than the call: then nothing is known of them but their order. */

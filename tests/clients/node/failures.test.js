@@ -247,6 +247,92 @@ for (const [name, open] of Object.entries(clients)) {
     });
   });
 
+  describe(`${name}: a hit with an id`, { concurrency: 6, timeout: 60_000 }, () => {
+    /** A limiter behind a proxy, its connection made, and what it told. */
+    const behind = async (t, options) => {
+      const proxy = await Proxy.to(port);
+      t.after(() => proxy.close());
+      const [client, close] = await open(proxy.port);
+      t.after(close);
+      const errors = [];
+      const api = createLimiter({ client, ...limits, timeoutMs: PATIENT_MS, onError: (error) => errors.push(error.message), ...options });
+      await up(api, "failures:warm");
+      errors.length = 0;
+      return { proxy, api, errors };
+    };
+    const sent = [
+      { fault: "cut-after", isLost: true },
+      { fault: "cut-middle", isLost: true },
+      { fault: "cut-before", isLost: false },
+      { fault: "reset-before", isLost: false },
+      { fault: "error", bytes: "-LOADING Redis is loading the dataset in memory\r\n", isLost: false },
+      { fault: "error", bytes: "-READONLY You can't write against a read only replica.\r\n", isLost: false },
+    ];
+    for (const [index, { isLost, ...fault }] of sent.entries()) {
+      it(`${fault.fault} ${fault.bytes ?? ""}: sent again where asked, charged once, and nothing to tell`, async (t) => {
+        const { proxy, api, errors } = await behind(t);
+        const key = `ids:${name}:${index}`;
+        proxy.next = fault;
+        const { allowed, remaining, taken, repeated, error } = await api.hit(key, { id: "req-1", cost: 5, retry: 5 });
+        assert.deepEqual([allowed, remaining, taken, repeated, error], [true, 995, 5, isLost, undefined]);
+        assert.equal(proxy.next, undefined);
+        assert.deepEqual(errors, []);
+        assert.equal(await used(key), 5);
+      });
+
+      it(`${fault.fault} ${fault.bytes ?? ""}: not sent again where nobody asks; the caller's own second try is charged once`, async (t) => {
+        const { proxy, api, errors } = await behind(t);
+        const key = `ids:${name}:${index}:own`;
+        proxy.next = fault;
+        assert.ok((await api.hit(key, { id: "req-1", cost: 5 })).error);
+        assert.equal(errors.length, 1);
+        await pause(AGAIN_MS);
+        assert.equal(await used(key), isLost ? 5 : 0);
+        assert.equal((await up(api, key, { id: "req-1", cost: 5 })).repeated, isLost);
+        assert.equal(await used(key), 5);
+      });
+    }
+
+    it("what the server refuses is not asked again", async (t) => {
+      const { proxy, api, errors } = await behind(t);
+      proxy.next = { fault: "error", bytes: "-NOPERM this user has no permissions\r\n" };
+      assert.match((await api.hit(`ids:${name}:refused`, { id: "req-1", retry: 5 })).error.message, /NOPERM/);
+      assert.equal(errors.length, 1);
+      await pause(AGAIN_MS);
+      assert.equal(await used(`ids:${name}:refused`), 0);
+    });
+
+    it("more failures than tries: the last one is the verdict's, and told once", async (t) => {
+      let asked = 0;
+      const client = async () => {
+        asked += 1;
+        throw new Error(`LOADING ${asked}`);
+      };
+      const errors = [];
+      const api = createLimiter({ client, ...limits, timeoutMs: PATIENT_MS, onError: (error) => errors.push(error.message) });
+      assert.equal((await api.hit("k", { id: "req-1", retry: 2 })).error.message, "LOADING 3");
+      assert.deepEqual([asked, errors], [3, ["LOADING 3"]]);
+    });
+
+    for (const how of ["refused", "silent"]) {
+      it(`${how}: no try is made after the deadline`, async (t) => {
+        const { proxy, api, errors } = await behind(t, { timeoutMs: TIMEOUT_MS });
+        const key = `ids:${name}:${how}`;
+        if (how === "refused") await proxy.refuse(true);
+        else proxy.isSilent = true;
+        const [{ error }, ms] = await timed(() => api.hit(key, { id: "req-1", retry: 10 }));
+        assert.ok(error);
+        assert.ok(ms < TIMEOUT_MS + SLACK_MS, `${ms} ms`);
+        assert.equal(errors.length, 1);
+        if (how === "refused") await proxy.refuse(false);
+        proxy.isSilent = false;
+        await up(api, "failures:sound");
+        await pause(AGAIN_MS);
+        assert.equal(await used(key), 0);
+      });
+    }
+  });
+
   describe(`${name}: what an administrator does`, () => {
     it("a node without the right, without the module, in a cluster; another type: open, loud, and no exception", async (t) => {
       const [client, close] = await open(port);

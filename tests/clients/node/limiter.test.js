@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import { Redis } from "ioredis";
-import { createLimiter, presets } from "ratelimit-client";
+import { createLimiter, hitAll, presets } from "ratelimit-client";
 import { createClient, createCluster } from "redis";
 import { clusterPort, port, stalled, stop, until } from "./servers.js";
 
@@ -64,6 +64,48 @@ describe("limiter", () => {
     const verdict = await api.hit("options", { cost: 5, force: true, deny: { list: "limiter:deny", values: ["198.51.100.1"] } });
     assert.deepEqual([verdict.allowed, verdict.limit, verdict.remaining, verdict.deniedValue], [false, 4, 0, undefined]);
     assert.deepEqual(verdict.limits.map(({ name, remaining }) => [name, remaining]), [["limiter-3650d", 5], ["limiter-3660d", 0]]);
+  });
+
+  it("id: charged once, and the repeat is told so, among all that a reply may have", async () => {
+    await client.sendCommand(["RL.DENY", "ADD", "limiter:ids", "192.0.2.0/24"]);
+    const api = createLimiter({ client, prefix: "limiter", algorithm: "fixed", limits: [{ limit: 10, window: "3650d" }, { limit: 8, window: "3660d" }] });
+    const options = { id: "req-1", cost: 9, min: 2, stamp: true, next: true, deny: { list: "limiter:ids", values: ["198.51.100.1"] } };
+    const first = await api.hit("ids", options);
+    assert.deepEqual([first.allowed, first.remaining, first.taken, first.repeated, first.deniedValue], [true, 0, 8, false, undefined]);
+    const again = await api.hit("ids", options);
+    assert.deepEqual([again.allowed, again.remaining, again.taken, again.repeated, again.chargedAt], [true, 0, 8, true, first.chargedAt]);
+    assert.deepEqual(again.limits.map(({ remaining }) => remaining), [2, 0]);
+    const listed = await api.hit("ids", { ...options, id: "req-2", deny: { list: "limiter:ids", values: ["192.0.2.7"] } });
+    assert.deepEqual([listed.allowed, listed.deniedValue, listed.repeated], [false, "192.0.2.7", false]);
+    assert.equal((await api.hit("ids", { id: "req-3" })).repeated, false); // denied: its repeat is a new try
+    assert.equal("repeated" in (await api.hit("ids")), false);
+    await api.refund("ids", again, { id: "back-1" });
+    await api.refund("ids", again, { id: "back-1" });
+    assert.equal((await api.hit("ids", { id: "req-3" })).remaining, 7);
+  });
+
+  it("id: a repeat is let through while others are denied by the cache, and none is coalesced", async () => {
+    sent = 0;
+    const api = createLimiter({ client: counted, prefix: "limiter", algorithm: "fixed", ...limits(1, "3650d"), blockedCache: true, coalesce: true });
+    const together = await Promise.all(Array.from({ length: 10 }, () => api.hit("ids:cached", { id: "req-1" })));
+    assert.deepEqual([sent, together.filter(({ allowed }) => allowed).length, together.filter(({ repeated }) => repeated).length], [10, 10, 9]);
+    assert.equal((await api.hit("ids:cached")).allowed, false);
+    assert.equal((await api.hit("ids:cached")).allowed, false);
+    assert.equal(sent, 11);
+    const { allowed, repeated } = await api.hit("ids:cached", { id: "req-1" });
+    assert.deepEqual([allowed, repeated, sent], [true, true, 12]);
+  });
+
+  it("id: what cannot be one, and where it would be passed over, is refused", async () => {
+    const api = createLimiter({ client, prefix: "limiter", algorithm: "fixed", ...limits(5, "3650d") });
+    for (const id of ["", "x".repeat(65), "\u00e9".repeat(33), 7, null]) await assert.rejects(api.hit("ids:wrong", { id }), /^TypeError: id: expected/);
+    assert.equal((await api.hit("ids:wrong", { id: "\u00e9".repeat(32) })).repeated, false);
+    await assert.rejects(api.hit("ids:wrong", { retry: 1 }), /^TypeError: retry: expected an id with it/);
+    for (const retry of [-1, 1.5, 11, "1"]) await assert.rejects(api.hit("ids:wrong", { id: "a", retry }), /^TypeError: retry: expected an integer/);
+    await assert.rejects(api.peek("ids:wrong", { id: "a" }), /unknown option "id"/);
+    await assert.rejects(api.reserve("ids:wrong", 1, { id: "a" }), /unknown option "id"/);
+    await assert.rejects(hitAll([{ limiter: api, key: "ids:wrong", id: "a" }]), /unknown option "id"/);
+    assert.equal((await api.peek("ids:wrong", { cost: 0 })).remaining, 4);
   });
 
   it("block: shuts a key by order, whatever is cached; the later end wins, and 0 lifts it", async () => {

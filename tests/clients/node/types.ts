@@ -46,6 +46,11 @@ void (async (): Promise<number> => api.block("k", "30s"))();
 void api.block("k", "0");
 // @ts-expect-error a number without a unit
 void api.block("k", 30);
+void api.hit("k", { id: "req-1", retry: 2 });
+// @ts-expect-error a look is charged nothing
+void api.peek("k", { id: "req-1" });
+// @ts-expect-error of several keys, an id would be passed over
+void hitAll([{ limiter: api, key: "k", id: "req-1" }]);
 // @ts-expect-error a user that may not be there
 byUser(undefined as string | undefined);
 
