@@ -296,10 +296,10 @@ for (const [name, open] of Object.entries(clients)) {
     it("what the server refuses is not asked again", async (t) => {
       const { proxy, api, errors } = await behind(t);
       proxy.next = { fault: "error", bytes: "-NOPERM this user has no permissions\r\n" };
-      assert.match((await api.hit(`ids:${name}:refused`, { id: "req-1", retry: 5 })).error.message, /NOPERM/);
+      assert.match((await api.hit(`ids:${name}:noperm`, { id: "req-1", retry: 5 })).error.message, /NOPERM/);
       assert.equal(errors.length, 1);
       await pause(AGAIN_MS);
-      assert.equal(await used(`ids:${name}:refused`), 0);
+      assert.equal(await used(`ids:${name}:noperm`), 0);
     });
 
     it("more failures than tries: the last one is the verdict's, and told once", async (t) => {
