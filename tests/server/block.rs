@@ -15,12 +15,6 @@ const LIMITERS: [&str; 3] = [
     "RL.BUCKET k 5 5 15m",
 ];
 
-fn started() -> Option<(Clock, Server)> {
-    let clock = Clock::at(START_MS);
-    let server = clock.server(&["appendonly yes", "appendfsync always"])?;
-    Some((clock, server))
-}
-
 /// Whether it is allowed, what is left, and for how long it has to wait.
 #[track_caller]
 fn call(server: &Server, line: &str) -> (i64, i64, i64) {
@@ -43,7 +37,7 @@ fn use_up(server: &Server, line: &str) -> i64 {
 
 #[test]
 fn a_block_ends_to_the_millisecond_and_the_limit_starts_anew() {
-    let Some((clock, server)) = started() else {
+    let Some((clock, server)) = Clock::started(START_MS) else {
         return;
     };
     for limiter in LIMITERS {
@@ -69,7 +63,7 @@ fn a_block_ends_to_the_millisecond_and_the_limit_starts_anew() {
 
 #[test]
 fn each_block_is_longer_until_it_is_forgotten() {
-    let Some((clock, server)) = started() else {
+    let Some((clock, server)) = Clock::started(START_MS) else {
         return;
     };
     for limiter in LIMITERS {
@@ -94,7 +88,7 @@ fn each_block_is_longer_until_it_is_forgotten() {
 
 #[test]
 fn only_a_denial_of_what_could_have_fitted_starts_a_block() {
-    let Some((_clock, server)) = started() else {
+    let Some((_clock, server)) = Clock::started(START_MS) else {
         return;
     };
     for limiter in LIMITERS {
@@ -145,7 +139,7 @@ fn only_a_denial_of_what_could_have_fitted_starts_a_block() {
 
 #[test]
 fn the_limits_that_denied_start_anew_and_the_others_keep_what_they_have() {
-    let Some((clock, server)) = started() else {
+    let Some((clock, server)) = Clock::started(START_MS) else {
         return;
     };
     let line = "RL.SLIDING k 2 1m 10 1d BLOCK 10s";
@@ -171,7 +165,7 @@ fn the_limits_that_denied_start_anew_and_the_others_keep_what_they_have() {
 
 #[test]
 fn force_charges_and_a_refund_gives_back_during_a_block() {
-    let Some((clock, server)) = started() else {
+    let Some((clock, server)) = Clock::started(START_MS) else {
         return;
     };
     for limiter in LIMITERS {
@@ -193,7 +187,7 @@ fn force_charges_and_a_refund_gives_back_during_a_block() {
 
 #[test]
 fn deleting_the_key_lifts_the_block_and_its_ttl_outlives_it() {
-    let Some((clock, server)) = started() else {
+    let Some((clock, server)) = Clock::started(START_MS) else {
         return;
     };
     let line = "RL.FIXED k 5 1s BLOCK 1h";
@@ -216,7 +210,7 @@ fn deleting_the_key_lifts_the_block_and_its_ttl_outlives_it() {
 
 #[test]
 fn what_a_blocked_key_denies_writes_nothing_and_touches_no_watcher() {
-    let Some((clock, server)) = started() else {
+    let Some((clock, server)) = Clock::started(START_MS) else {
         return;
     };
     let line = "RL.SLIDING k 5 15m BLOCK 1h";
@@ -274,7 +268,7 @@ fn a_block_outlives_its_primary() {
 
 #[test]
 fn an_append_only_file_that_is_replayed_after_the_end_of_a_block_shuts_nobody() {
-    let Some((clock, mut server)) = started() else {
+    let Some((clock, mut server)) = Clock::started(START_MS) else {
         return;
     };
     let line = "RL.SLIDING k 5 15m BLOCK 1h 1d";
@@ -333,7 +327,7 @@ fn a_block_on_a_calendar_window_can_be_saved_and_replicated() {
 
 #[test]
 fn a_clock_that_steps_back_leaves_a_block_no_longer_than_it_was_given() {
-    let Some((clock, server)) = started() else {
+    let Some((clock, server)) = Clock::started(START_MS) else {
         return;
     };
     let line = "RL.SLIDING k 5 15m BLOCK 1h 1d";
@@ -359,7 +353,7 @@ fn a_clock_that_steps_back_leaves_a_block_no_longer_than_it_was_given() {
 
 #[test]
 fn a_block_is_said_rightly_or_refused() {
-    let Some((_clock, server)) = started() else {
+    let Some((_clock, server)) = Clock::started(START_MS) else {
         return;
     };
     for (options, says) in [
@@ -396,7 +390,7 @@ fn a_block_is_said_rightly_or_refused() {
 
 #[test]
 fn of_several_keys_each_that_denies_is_shut() {
-    let Some((clock, server)) = started() else {
+    let Some((clock, server)) = Clock::started(START_MS) else {
         return;
     };
     let line = "RL.ALL 3 a b c FIXED 1 1h BLOCK 2h SLIDING 9 1h BLOCK 3h FIXED 1 1h";

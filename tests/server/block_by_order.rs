@@ -17,12 +17,6 @@ const LIMITERS: [(&str, &str); 3] = [
     ("BUCKET b", "5 5 15m"),
 ];
 
-fn started() -> Option<(Clock, Server)> {
-    let clock = Clock::at(START_MS);
-    let server = clock.server(&["appendonly yes", "appendfsync always"])?;
-    Some((clock, server))
-}
-
 /// Whether it is allowed, what is left, and for how long it has to wait.
 #[track_caller]
 fn call(server: &Server, line: &str) -> (i64, i64, i64) {
@@ -39,7 +33,7 @@ fn block(server: &Server, key: &str, duration: &str) -> i64 {
 
 #[test]
 fn a_key_is_shut_to_the_millisecond_and_keeps_what_it_has_used() {
-    let Some((clock, server)) = started() else {
+    let Some((clock, server)) = Clock::started(START_MS) else {
         return;
     };
     for (limiter, limits) in LIMITERS {
@@ -78,7 +72,7 @@ fn a_key_is_shut_to_the_millisecond_and_keeps_what_it_has_used() {
 
 #[test]
 fn the_later_end_wins_and_0_lifts_whatever_block_there_is() {
-    let Some((clock, server)) = started() else {
+    let Some((clock, server)) = Clock::started(START_MS) else {
         return;
     };
     let line = "RL.SLIDING k 1 1s";
@@ -125,7 +119,7 @@ fn the_later_end_wins_and_0_lifts_whatever_block_there_is() {
 
 #[test]
 fn an_absent_key_becomes_one_that_holds_a_block_alone_and_goes_with_it() {
-    let Some((clock, server)) = started() else {
+    let Some((clock, server)) = Clock::started(START_MS) else {
         return;
     };
     assert_eq!(block(&server, "up:openai", "30s"), 30_000);
@@ -198,7 +192,7 @@ fn an_absent_key_becomes_one_that_holds_a_block_alone_and_goes_with_it() {
 
 #[test]
 fn new_leases_are_stopped_and_those_held_go_on() {
-    let Some((clock, mut server)) = started() else {
+    let Some((clock, mut server)) = Clock::started(START_MS) else {
         return;
     };
     assert_eq!(call(&server, "RL.LEASE jobs 3 1h a"), (1, 2, 0));
@@ -234,7 +228,7 @@ fn new_leases_are_stopped_and_those_held_go_on() {
 
 #[test]
 fn a_clock_that_steps_back_leaves_no_more_than_was_given() {
-    let Some((clock, server)) = started() else {
+    let Some((clock, server)) = Clock::started(START_MS) else {
         return;
     };
     for key in ["alone", "used"] {
@@ -264,7 +258,7 @@ fn a_clock_that_steps_back_leaves_no_more_than_was_given() {
 
 #[test]
 fn an_order_writes_once_and_what_it_denies_writes_nothing() {
-    let Some((_clock, mut server)) = started() else {
+    let Some((_clock, mut server)) = Clock::started(START_MS) else {
         return;
     };
     server.ok("WATCH k");
@@ -342,7 +336,7 @@ fn it_outlives_its_primary() {
 
 #[test]
 fn files_copies_and_dumps_carry_it() {
-    let Some((clock, mut server)) = started() else {
+    let Some((clock, mut server)) = Clock::started(START_MS) else {
         return;
     };
     server.call("RL.SLIDING used 1 15m");
@@ -458,7 +452,7 @@ fn where_memory_is_full_what_exists_is_shut_and_a_new_key_is_refused() {
 #[test]
 fn twenty_workers_share_a_key_and_when_one_is_told_to_wait_none_calls_before() {
     const WORKERS: usize = 20;
-    let Some((clock, server)) = started() else {
+    let Some((clock, server)) = Clock::started(START_MS) else {
         return;
     };
     let is_told = AtomicBool::new(false);

@@ -6,12 +6,6 @@ use crate::support::{aof, pair, Clock, Reply, Server};
 const START_MS: u64 = 1_700_006_400_000;
 const HOUR_MS: i64 = 3_600_000;
 
-fn started() -> Option<(Clock, Server)> {
-    let clock = Clock::at(START_MS);
-    let server = clock.server(&["appendonly yes", "appendfsync always"])?;
-    Some((clock, server))
-}
-
 #[track_caller]
 fn five(server: &Server, line: &str) -> Vec<i64> {
     let reply = server.call(line);
@@ -21,7 +15,7 @@ fn five(server: &Server, line: &str) -> Vec<i64> {
 
 #[test]
 fn a_quota_of_five_hours_begins_when_its_user_does() {
-    let Some((clock, server)) = started() else {
+    let Some((clock, server)) = Clock::started(START_MS) else {
         return;
     };
     let line = "RL.FIXED agent 3 5h@first";
@@ -54,7 +48,7 @@ fn a_quota_of_five_hours_begins_when_its_user_does() {
 
 #[test]
 fn a_charge_of_an_earlier_time_begins_its_window_then() {
-    let Some((clock, server)) = started() else {
+    let Some((clock, server)) = Clock::started(START_MS) else {
         return;
     };
     let at = START_MS;
@@ -82,7 +76,7 @@ fn a_charge_of_an_earlier_time_begins_its_window_then() {
 
 #[test]
 fn a_clock_that_steps_back_leaves_it_no_longer_than_it_is() {
-    let Some((clock, server)) = started() else {
+    let Some((clock, server)) = Clock::started(START_MS) else {
         return;
     };
     let line = "RL.FIXED k 1 5h@first";
@@ -95,7 +89,7 @@ fn a_clock_that_steps_back_leaves_it_no_longer_than_it_is() {
 
 #[test]
 fn it_is_another_window_than_the_plain_one_and_is_kept() {
-    let Some((clock, server)) = started() else {
+    let Some((clock, server)) = Clock::started(START_MS) else {
         return;
     };
     five(&server, "RL.FIXED k 5 5h@first 5 5h 5 1w@FIRST COST 2");
@@ -134,7 +128,7 @@ fn a_replica_has_the_window_that_its_primary_began() {
 
 #[test]
 fn what_has_no_length_of_its_own_is_refused_and_so_are_regions() {
-    let Some((_clock, server)) = started() else {
+    let Some((_clock, server)) = Clock::started(START_MS) else {
         return;
     };
     for (line, says) in [

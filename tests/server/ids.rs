@@ -9,12 +9,6 @@ const START_MS: u64 = 1_700_006_400_000;
 /// `START_MS`, as replies say it.
 const STAMP: i64 = 1_700_006_400_000;
 
-fn started() -> Option<(Clock, Server)> {
-    let clock = Clock::at(START_MS);
-    let server = clock.server(&["appendonly yes", "appendfsync always"])?;
-    Some((clock, server))
-}
-
 #[track_caller]
 fn ints(server: &Server, line: &str) -> Vec<i64> {
     let reply = server.call(line);
@@ -32,7 +26,7 @@ fn used(server: &Server, key: &str) -> i64 {
 
 #[test]
 fn a_repeat_is_answered_as_the_hit_was_and_writes_nothing() {
-    let Some((clock, server)) = started() else {
+    let Some((clock, server)) = Clock::started(START_MS) else {
         return;
     };
     for limiter in [
@@ -114,7 +108,7 @@ fn the_deny_list_is_asked_about_a_repeat_all_the_same() {
 
 #[test]
 fn of_several_keys_those_that_have_had_the_call_are_not_charged_and_do_not_bind() {
-    let Some((clock, server)) = started() else {
+    let Some((clock, server)) = Clock::started(START_MS) else {
         return;
     };
     let call =
@@ -148,7 +142,7 @@ fn of_several_keys_those_that_have_had_the_call_are_not_charged_and_do_not_bind(
 
 #[test]
 fn ids_are_saved_replayed_copied_and_kept_by_the_ttl() {
-    let Some((clock, server)) = started() else {
+    let Some((clock, server)) = Clock::started(START_MS) else {
         return;
     };
     for line in [
@@ -199,7 +193,7 @@ fn ids_are_saved_replayed_copied_and_kept_by_the_ttl() {
 
 #[test]
 fn an_id_is_remembered_as_long_and_as_often_as_the_settings_say() {
-    let Some((clock, server)) = started() else {
+    let Some((clock, server)) = Clock::started(START_MS) else {
         return;
     };
     assert_eq!(server.call("CONFIG GET ratelimit.id*").texts().len(), 4);

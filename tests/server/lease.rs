@@ -8,12 +8,6 @@ use crate::support::{aof, eventually, pair, payload, Clock, Random, Reply, Serve
 /// A midnight.
 const START_MS: u64 = 1_700_006_400_000;
 
-fn started() -> Option<(Clock, Server)> {
-    let clock = Clock::at(START_MS);
-    let server = clock.server(&["appendonly yes", "appendfsync always"])?;
-    Some((clock, server))
-}
-
 #[track_caller]
 fn five(server: &Server, line: &str) -> Vec<i64> {
     let reply = server.call(line);
@@ -40,7 +34,7 @@ fn held(server: &Server, key: &str) -> Vec<(Vec<u8>, i64, i64)> {
 
 #[test]
 fn a_holder_that_crashed_frees_its_units_at_the_end_of_its_ttl() {
-    let Some((clock, server)) = started() else {
+    let Some((clock, server)) = Clock::started(START_MS) else {
         return;
     };
     assert_eq!(
@@ -79,7 +73,7 @@ fn a_holder_that_crashed_frees_its_units_at_the_end_of_its_ttl() {
 
 #[test]
 fn a_late_release_frees_nobody_elses() {
-    let Some((clock, server)) = started() else {
+    let Some((clock, server)) = Clock::started(START_MS) else {
         return;
     };
     five(&server, "RL.LEASE jobs 1 10s slow");
@@ -109,7 +103,7 @@ fn a_late_release_frees_nobody_elses() {
 
 #[test]
 fn the_same_id_renews() {
-    let Some((clock, server)) = started() else {
+    let Some((clock, server)) = Clock::started(START_MS) else {
         return;
     };
     five(&server, "RL.LEASE jobs 3 1m a COST 2");
@@ -151,7 +145,7 @@ fn the_same_id_renews() {
 
 #[test]
 fn a_renewal_that_comes_too_late_takes_nobody_elses() {
-    let Some((clock, server)) = started() else {
+    let Some((clock, server)) = Clock::started(START_MS) else {
         return;
     };
     let renewal = "RL.LEASE jobs 1 10s slow";
@@ -175,7 +169,7 @@ fn a_renewal_that_comes_too_late_takes_nobody_elses() {
 
 #[test]
 fn what_is_said_wrongly_is_refused() {
-    let Some((_clock, server)) = started() else {
+    let Some((_clock, server)) = Clock::started(START_MS) else {
         return;
     };
     let long = "i".repeat(65);
@@ -236,7 +230,7 @@ fn what_is_said_wrongly_is_refused() {
 
 #[test]
 fn an_id_is_any_bytes() {
-    let Some((_clock, server)) = started() else {
+    let Some((_clock, server)) = Clock::started(START_MS) else {
         return;
     };
     let mut ids: Vec<Vec<u8>> = (0..=255_u8).map(|byte| vec![byte]).collect();
@@ -278,7 +272,7 @@ fn an_id_is_any_bytes() {
 
 #[test]
 fn a_key_has_4096_leases_and_not_one_more() {
-    let Some((clock, server)) = started() else {
+    let Some((clock, server)) = Clock::started(START_MS) else {
         return;
     };
     let lines: Vec<String> = (0..4_096)
@@ -367,7 +361,7 @@ fn a_release_on_the_primary_deletes_the_key_on_the_replica() {
 
 #[test]
 fn a_clock_that_steps_back_leaves_no_lease_more_than_it_was_given() {
-    let Some((clock, server)) = started() else {
+    let Some((clock, server)) = Clock::started(START_MS) else {
         return;
     };
     five(&server, "RL.LEASE jobs 2 1m a");
@@ -405,7 +399,7 @@ fn a_clock_that_steps_back_leaves_no_lease_more_than_it_was_given() {
 
 #[test]
 fn a_policy_and_a_deny_list_govern_leases() {
-    let Some((clock, server)) = started() else {
+    let Some((clock, server)) = Clock::started(START_MS) else {
         return;
     };
     server.ok("RL.POLICY SET gpu LEASE 1 10m");
@@ -525,7 +519,7 @@ fn connections_that_share_ids_hold_each_once_and_never_more_than_the_limit() {
 
 #[test]
 fn a_release_leaves_the_other_leases_their_time() {
-    let Some((clock, server)) = started() else {
+    let Some((clock, server)) = Clock::started(START_MS) else {
         return;
     };
     five(&server, "RL.LEASE key 5 1h a");

@@ -6,12 +6,6 @@ use crate::support::{aof, pair, Clock, Server};
 const START_MS: u64 = 1_700_006_400_000;
 const LINE: &str = "RL.BUCKET q 1 1 10s RESERVE 1h STAMP";
 
-fn started() -> Option<(Clock, Server)> {
-    let clock = Clock::at(START_MS);
-    let server = clock.server(&["appendonly yes", "appendfsync always"])?;
-    Some((clock, server))
-}
-
 /// The wait that a caller is told, and the stamp of its place.
 #[track_caller]
 fn reserve(server: &Server) -> (i64, i64) {
@@ -38,7 +32,7 @@ fn assert_kept(server: &Server) {
 
 #[test]
 fn an_earlier_place_that_is_given_back_stays_empty_and_the_last_is_free_again() {
-    let Some((clock, server)) = started() else {
+    let Some((clock, server)) = Clock::started(START_MS) else {
         return;
     };
     let (_, a) = reserve(&server);
@@ -72,7 +66,7 @@ fn an_earlier_place_that_is_given_back_stays_empty_and_the_last_is_free_again() 
 
 #[test]
 fn of_a_hundred_places_half_are_given_back_and_no_instant_is_told_to_two() {
-    let Some((_clock, server)) = started() else {
+    let Some((_clock, server)) = Clock::started(START_MS) else {
         return;
     };
     let mut places: Vec<(i64, i64)> = (0..100).map(|_| reserve(&server)).collect();
@@ -91,7 +85,7 @@ fn of_a_hundred_places_half_are_given_back_and_no_instant_is_told_to_two() {
 
 #[test]
 fn a_debt_that_was_forced_is_given_back_as_ever_and_no_place_moves() {
-    let Some((_clock, server)) = started() else {
+    let Some((_clock, server)) = Clock::started(START_MS) else {
         return;
     };
     assert_eq!(server.call("RL.BUCKET q 1 1 10s COST 5 FORCE").ints()[0], 0);
@@ -104,7 +98,7 @@ fn a_debt_that_was_forced_is_given_back_as_ever_and_no_place_moves() {
 
 #[test]
 fn a_raised_refill_counts_behind_those_who_have_a_place() {
-    let Some((_clock, server)) = started() else {
+    let Some((_clock, server)) = Clock::started(START_MS) else {
         return;
     };
     reserve(&server);

@@ -11,12 +11,6 @@ const START_MS: u64 = 1_700_006_400_000;
 /// `START_MS`, as replies say it.
 const STAMP: i64 = 1_700_006_400_000;
 
-fn started() -> Option<(Clock, Server)> {
-    let clock = Clock::at(START_MS);
-    let server = clock.server(&["appendonly yes", "appendfsync always"])?;
-    Some((clock, server))
-}
-
 /// What is left after a call, which must be allowed.
 #[track_caller]
 fn left(server: &Server, line: &str) -> i64 {
@@ -52,7 +46,7 @@ fn assert_kept(server: &Server) {
 
 #[test]
 fn a_settlement_gives_back_only_what_is_still_counted_of_its_charge() {
-    let Some((clock, server)) = started() else {
+    let Some((clock, server)) = Clock::started(START_MS) else {
         return;
     };
     for (limiter, expected) in [
@@ -86,7 +80,7 @@ fn a_settlement_gives_back_only_what_is_still_counted_of_its_charge() {
 
 #[test]
 fn what_one_gives_back_leaves_the_others_charge_where_it_is() {
-    let Some((clock, server)) = started() else {
+    let Some((clock, server)) = Clock::started(START_MS) else {
         return;
     };
     let limiter = "RL.SLIDING k 2 60s";
@@ -103,7 +97,7 @@ fn what_one_gives_back_leaves_the_others_charge_where_it_is() {
 
 #[test]
 fn within_its_time_a_settlement_gives_back_the_difference() {
-    let Some((clock, server)) = started() else {
+    let Some((clock, server)) = Clock::started(START_MS) else {
         return;
     };
     for limiter in [
@@ -139,7 +133,7 @@ fn within_its_time_a_settlement_gives_back_the_difference() {
 
 #[test]
 fn settling_what_was_denied_changes_nothing() {
-    let Some((clock, server)) = started() else {
+    let Some((clock, server)) = Clock::started(START_MS) else {
         return;
     };
     for limiter in [
@@ -171,7 +165,7 @@ fn settling_what_was_denied_changes_nothing() {
 
 #[test]
 fn a_time_that_is_yet_to_come_counts_as_now() {
-    let Some((clock, server)) = started() else {
+    let Some((clock, server)) = Clock::started(START_MS) else {
         return;
     };
     let later = STAMP + 3_600_000;
@@ -207,7 +201,7 @@ fn a_time_that_is_yet_to_come_counts_as_now() {
 
 #[test]
 fn a_settlement_goes_limit_by_limit() {
-    let Some((clock, server)) = started() else {
+    let Some((clock, server)) = Clock::started(START_MS) else {
         return;
     };
     // 50 of the old minute and of the hour, both still counted by the hour alone.
@@ -241,7 +235,7 @@ fn a_settlement_goes_limit_by_limit() {
 
 #[test]
 fn a_cost_that_counts_no_more_is_allowed_and_not_charged() {
-    let Some((clock, server)) = started() else {
+    let Some((clock, server)) = Clock::started(START_MS) else {
         return;
     };
     for limiter in ["RL.FIXED k 10 1m", "RL.SLIDING k 10 1m"] {
@@ -264,7 +258,7 @@ fn a_cost_that_counts_no_more_is_allowed_and_not_charged() {
 
 #[test]
 fn a_bucket_gives_back_nothing_of_before_its_first_stamp() {
-    let Some((clock, server)) = started() else {
+    let Some((clock, server)) = Clock::started(START_MS) else {
         return;
     };
     let limiter = "RL.BUCKET k 10 1 1h";
@@ -281,7 +275,7 @@ fn a_bucket_gives_back_nothing_of_before_its_first_stamp() {
 
 #[test]
 fn as_much_is_taken_as_fits_and_the_least_at_least() {
-    let Some((clock, server)) = started() else {
+    let Some((clock, server)) = Clock::started(START_MS) else {
         return;
     };
     for limiter in [
@@ -364,7 +358,7 @@ fn as_much_is_taken_as_fits_and_the_least_at_least() {
 
 #[test]
 fn twenty_workers_that_ask_at_once_are_served_in_turn() {
-    let Some((clock, server)) = started() else {
+    let Some((clock, server)) = Clock::started(START_MS) else {
         return;
     };
     let port = server.port();
@@ -401,7 +395,7 @@ fn twenty_workers_that_ask_at_once_are_served_in_turn() {
 
 #[test]
 fn who_would_wait_too_long_is_told_when_to_ask_again() {
-    let Some((clock, server)) = started() else {
+    let Some((clock, server)) = Clock::started(START_MS) else {
         return;
     };
     let line = "RL.BUCKET q 1 1 100ms RESERVE 1s";
@@ -442,7 +436,7 @@ fn who_would_wait_too_long_is_told_when_to_ask_again() {
 
 #[test]
 fn a_reservation_stands_alone() {
-    let Some((_clock, server)) = started() else {
+    let Some((_clock, server)) = Clock::started(START_MS) else {
         return;
     };
     for (line, says) in [
@@ -533,7 +527,7 @@ fn a_replica_settles_as_its_primary_did() {
 
 #[test]
 fn a_hit_that_was_not_charged_has_no_stamp() {
-    let Some((_clock, server)) = started() else {
+    let Some((_clock, server)) = Clock::started(START_MS) else {
         return;
     };
     assert_eq!(left(&server, "RL.FIXED r 1000 1d COST 900"), 100);
@@ -573,7 +567,7 @@ fn a_hit_that_was_not_charged_has_no_stamp() {
 
 #[test]
 fn a_forced_call_says_when_every_key_that_it_has_filled_lets_it_through() {
-    let Some((clock, server)) = started() else {
+    let Some((clock, server)) = Clock::started(START_MS) else {
         return;
     };
     server.call("RL.FIXED y 3 1m COST 2");
@@ -592,7 +586,7 @@ fn a_forced_call_says_when_every_key_that_it_has_filled_lets_it_through() {
 
 #[test]
 fn a_key_of_limit_0_denies_also_where_a_deny_list_does() {
-    let Some((_clock, server)) = started() else {
+    let Some((_clock, server)) = Clock::started(START_MS) else {
         return;
     };
     server.call("RL.DENY ADD bots mallory");

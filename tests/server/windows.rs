@@ -6,12 +6,6 @@ use crate::support::{self, aof, pair, Clock, Server};
 /// A midnight.
 const START_MS: u64 = 1_700_006_400_000;
 
-fn started() -> Option<(Clock, Server)> {
-    let clock = Clock::at(START_MS);
-    let server = clock.server(&["appendonly yes", "appendfsync always"])?;
-    Some((clock, server))
-}
-
 /// Whether it is let through: 1 or 0.
 #[track_caller]
 fn allowed(server: &Server, line: &str) -> i64 {
@@ -35,7 +29,7 @@ fn windows(server: &Server, key: &str) -> Vec<(String, i64)> {
 
 #[test]
 fn callers_with_different_windows_each_meet_their_own_limit() {
-    let Some((clock, server)) = started() else {
+    let Some((clock, server)) = Clock::started(START_MS) else {
         return;
     };
     server.ok("RL.POLICY SET fleet SLIDING 3 10m");
@@ -59,7 +53,7 @@ fn callers_with_different_windows_each_meet_their_own_limit() {
 
 #[test]
 fn a_deploy_that_is_half_rolled_out_keeps_both_limits() {
-    let Some((clock, server)) = started() else {
+    let Some((clock, server)) = Clock::started(START_MS) else {
         return;
     };
     // A hundred a minute becomes fifty in half a minute.
@@ -85,7 +79,7 @@ fn a_deploy_that_is_half_rolled_out_keeps_both_limits() {
 
 #[test]
 fn a_forced_hit_on_another_window_wipes_nothing() {
-    let Some((_clock, server)) = started() else {
+    let Some((_clock, server)) = Clock::started(START_MS) else {
         return;
     };
     for algorithm in ["FIXED", "SLIDING"] {
@@ -155,7 +149,7 @@ fn a_key_has_sixteen_windows_in_use_and_not_one_more() {
 /// A clock that goes to and fro over the boundary of a window: each of the two windows admits its limit, once.
 #[test]
 fn steps_back_over_a_boundary_never_admit_more_than_the_limit() {
-    let Some((clock, server)) = started() else {
+    let Some((clock, server)) = Clock::started(START_MS) else {
         return;
     };
     for window in ["60s", "1h", "1d@+00:00", "1w", "1mo", "1d@Europe/Berlin"] {
@@ -190,7 +184,7 @@ fn steps_back_over_a_boundary_never_admit_more_than_the_limit() {
 /// Far back: usage is moved to now's window, so nobody is shut out for longer than two windows.
 #[test]
 fn a_long_step_back_locks_no_key_for_longer_than_two_windows() {
-    let Some((clock, server)) = started() else {
+    let Some((clock, server)) = Clock::started(START_MS) else {
         return;
     };
     for (line, most_ms) in [

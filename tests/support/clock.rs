@@ -57,7 +57,14 @@ impl Clock {
         self.server_in(&Environment::new(), lines)
     }
 
-    /// The same, started with more variables.
+    /// A clock that says so, and a server that goes by it and writes an AOF at each call; none as of [`Clock::server`].
+    pub fn started(now_ms: u64) -> Option<(Self, Server)> {
+        let clock = Self::at(now_ms);
+        let server = clock.server(&["appendonly yes", "appendfsync always"])?;
+        Some((clock, server))
+    }
+
+    /// As [`Clock::server`], started with more variables.
     pub fn server_in(&self, environment: &Environment, lines: &[&str]) -> Option<Server> {
         let mut environment = environment.clone();
         environment.push(("LD_PRELOAD", self.dir.join("clock.so")));
