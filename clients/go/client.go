@@ -70,6 +70,20 @@ type command struct{ *redis.Cmd }
 // NoRetry is asked by go-redis.
 func (command) NoRetry() bool { return true }
 
+type numbersCommand struct{ *redis.IntSliceCmd }
+
+func (numbersCommand) NoRetry() bool { return true }
+
+// numbers is do of a command whose reply has numbers alone, which are read as such.
+func (c *Client) numbers(ctx context.Context, words []any, firstKey int8) ([]int64, error) {
+	cmd := numbersCommand{redis.NewIntSliceCmd(ctx, words...)}
+	cmd.SetFirstKeyPos(firstKey)
+	if err := c.redis.Process(ctx, cmd); err != nil {
+		return nil, err
+	}
+	return cmd.Val(), nil
+}
+
 // do sends words, whose first key stands at the given place.
 func (c *Client) do(ctx context.Context, words []any, firstKey int8) (any, error) {
 	cmd := command{redis.NewCmd(ctx, words...)}

@@ -11,14 +11,17 @@ import (
 // Limiter is one limiter for all keys. It is safe for concurrent use.
 type Limiter struct {
 	client *Client
-	// head is the command's name; limits and tail stand behind the key. None of them changes.
+	// command is its name; limits and tail stand behind the key. None of them changes.
+	command      any
 	algorithm    Algorithm
 	prefix       string
 	limits, tail []any
 	names        []described
-	name         string
-	guarded      bool
-	coalescer    *coalescer
+	// isFlat: the reply to a hit without options has numbers alone.
+	isFlat    bool
+	name      string
+	guarded   bool
+	coalescer *coalescer
 	reach
 }
 
@@ -40,7 +43,10 @@ func (c *Client) Limiter(options Options) (*Limiter, error) {
 	if prefix != "" {
 		prefix += ":"
 	}
-	l := &Limiter{c, options.Algorithm, prefix, limits, tail, names, options.name(), len(options.Block) > 0, nil, reach}
+	l := &Limiter{
+		client: c, command: "RL." + string(options.Algorithm), algorithm: options.Algorithm, prefix: prefix, limits: limits, tail: tail,
+		names: names, isFlat: len(names) == 1 && len(options.Policies) == 0, name: options.name(), guarded: len(options.Block) > 0, reach: reach,
+	}
 	if options.Coalesce {
 		l.coalescer = &coalescer{ask: l.several, flights: map[flightKey][]*waiter{}}
 	}
@@ -52,7 +58,7 @@ func (l *Limiter) several(ctx context.Context, key flightKey, count int64) (Verd
 	if count > 1 {
 		h.min = 1
 	}
-	ctx, cancel := context.WithTimeout(ctx, l.timeout)
+	ctx, cancel := within(ctx, l.timeout)
 	defer cancel()
 	return l.send(ctx, key.key, nil, h)
 }
@@ -162,9 +168,17 @@ func (l *Limiter) Peek(ctx context.Context, key string, options ...Option) Verdi
 }
 
 func (l *Limiter) ask(ctx context.Context, key string, command []any, options []Option) Verdict {
-	began := time.Now()
+	began := l.now()
 	verdict, err := l.try(ctx, key, command, options)
 	return l.answer(verdict, err, began)
+}
+
+// now is of use to whoever observes alone.
+func (r *reach) now() time.Time {
+	if r.observe == nil {
+		return time.Time{}
+	}
+	return time.Now()
 }
 
 // answer turns an error into what is done about it, and tells whoever observes.
@@ -191,19 +205,27 @@ func (l *Limiter) try(ctx context.Context, key string, command []any, options []
 	if key == "" {
 		return Verdict{}, ErrNoKey
 	}
-	h := hit{cost: 1}
-	for _, option := range options {
-		option(&h)
-	}
-	if err := h.check(); err != nil {
+	h, err := chosen(options)
+	if err != nil {
 		return Verdict{}, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, l.timeout)
+	ctx, cancel := within(ctx, l.timeout)
 	defer cancel()
 	if l.coalescer != nil && command == nil && h.isPlain() {
 		return l.coalescer.hit(ctx, flightKey{key, h.next})
 	}
 	return l.send(ctx, key, command, h)
+}
+
+func chosen(options []Option) (hit, error) {
+	if len(options) == 0 { // what an option may change lies on the heap
+		return hit{cost: 1}, nil
+	}
+	h := hit{cost: 1}
+	for _, option := range options {
+		option(&h)
+	}
+	return h, h.check()
 }
 
 // isPlain: it says nothing but, at most, Next.
@@ -212,9 +234,9 @@ func (h *hit) isPlain() bool {
 }
 
 func (l *Limiter) send(ctx context.Context, key string, command []any, h hit) (Verdict, error) {
-	words := make([]any, 0, 16+len(l.limits)+len(l.tail)+len(h.values))
+	words := make([]any, 0, 4+len(l.limits)+len(l.tail)) // enough for a hit without options
 	if command == nil {
-		words = append(words, l.command())
+		words = append(words, l.command)
 	} else {
 		words = append(words, command...)
 	}
@@ -224,22 +246,18 @@ func (l *Limiter) send(ctx context.Context, key string, command []any, h hit) (V
 	words = h.words(words)
 	words = append(words, l.tail...)
 	words = h.denyWords(words)
+	if l.isFlat && h.isPlain() {
+		reply, err := l.client.numbers(ctx, words, firstKey)
+		if err != nil {
+			return Verdict{}, err
+		}
+		return readFlat(reply, l.asked(&h))
+	}
 	reply, err := l.client.do(ctx, words, firstKey)
 	if err != nil {
 		return Verdict{}, err
 	}
 	return readVerdict(reply, l.asked(&h))
-}
-
-func (l *Limiter) command() string {
-	switch l.algorithm {
-	case Fixed:
-		return "RL.FIXED"
-	case Sliding:
-		return "RL.SLIDING"
-	default:
-		return "RL.BUCKET"
-	}
 }
 
 func (l *Limiter) asked(h *hit) asked {
@@ -248,7 +266,7 @@ func (l *Limiter) asked(h *hit) asked {
 
 // Reset forgets all that was used. It reports whether there was anything.
 func (l *Limiter) Reset(ctx context.Context, key string) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, l.timeout)
+	ctx, cancel := within(ctx, l.timeout)
 	defer cancel()
 	reply, err := l.client.do(ctx, []any{"DEL", l.prefix + key}, 1)
 	deleted, _ := reply.(int64)
@@ -268,7 +286,7 @@ func (l *Limiter) Block(ctx context.Context, key string, duration time.Duration)
 	if duration > 0 { // rounded up: a short one is no 0
 		word = fmt.Sprintf("%dms", (duration+time.Millisecond-1)/time.Millisecond)
 	}
-	ctx, cancel := context.WithTimeout(ctx, l.timeout)
+	ctx, cancel := within(ctx, l.timeout)
 	defer cancel()
 	reply, err := l.client.do(ctx, []any{"RL.BLOCK", l.prefix + key, word}, 1)
 	if err != nil {

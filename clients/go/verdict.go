@@ -65,22 +65,47 @@ func unread(reply any) error { return fmt.Errorf("not a reply of RL.*: %v", repl
 
 // numbers of a limit, of which there is one more with next, and what follows them.
 func numbers(reply any, next bool) (Numbers, []any, error) {
-	n := [6]int64{5: -1}
-	count := len(n) - 1
-	if next {
-		count++
-	}
 	values, ok := reply.([]any)
+	count := countOf(next)
 	if !ok || len(values) < count {
 		return Numbers{}, nil, unread(reply)
 	}
+	var n [6]int64
 	for i := range count {
 		if n[i], ok = values[i].(int64); !ok {
 			return Numbers{}, nil, unread(reply)
 		}
 	}
+	return numbersOf(n[:count]), values[count:], nil
+}
+
+func countOf(next bool) int {
+	if next {
+		return 6
+	}
+	return 5
+}
+
+func numbersOf(n []int64) Numbers {
 	ms := func(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
-	return Numbers{n[0] == 1, n[1], n[2], ms(n[3]), ms(n[4]), ms(n[5])}, values[count:], nil
+	own := Numbers{n[0] == 1, n[1], n[2], ms(n[3]), ms(n[4]), ms(-1)}
+	if len(n) > 5 {
+		own.NextAfter = ms(n[5])
+	}
+	return own
+}
+
+// readFlat is readVerdict of a hit without options.
+func readFlat(reply []int64, a asked) (Verdict, error) {
+	if len(reply) != countOf(a.next) {
+		return Verdict{}, unread(reply)
+	}
+	own := numbersOf(reply)
+	v := Verdict{Numbers: own, Limits: []LimitState{a.state(own, 0, 1)}}
+	if own.Allowed {
+		v.Taken = a.cost
+	}
+	return v, nil
 }
 
 func readVerdict(reply any, a asked) (Verdict, error) {

@@ -3,13 +3,23 @@
 
 import { integer, members } from "./check.js";
 import type { BlockedCacheOptions } from "./options.js";
-import type { Numbers, Verdict } from "./verdict.js";
+import type { Numbers, Verdict, Writable } from "./verdict.js";
 
 interface Entry {
   readonly since: number;
   readonly until: number;
   readonly cost: number;
   readonly verdict: Verdict;
+}
+
+const left = (ms: number, age: number): number => (ms < 0 ? ms : Math.max(0, Math.ceil(ms - age)));
+
+function aged<T extends Numbers>(one: T, age: number): T {
+  const copy: Writable<T> = { ...one };
+  copy.retryAfterMs = left(one.retryAfterMs, age);
+  copy.resetAfterMs = left(one.resetAfterMs, age);
+  if (one.nextAfterMs !== undefined) copy.nextAfterMs = left(one.nextAfterMs, age);
+  return copy;
 }
 
 export class BlockedCache {
@@ -33,14 +43,10 @@ export class BlockedCache {
     }
     // A cost that does not fit is as good as denied for every greater one too.
     if (cost < entry.cost || force) return undefined;
-    const left = (ms: number) => (ms < 0 ? ms : Math.max(0, Math.ceil(ms - (now - entry.since))));
-    const aged = <T extends Numbers>(one: T): T => ({
-      ...one,
-      retryAfterMs: left(one.retryAfterMs),
-      resetAfterMs: left(one.resetAfterMs),
-      ...(one.nextAfterMs === undefined ? {} : { nextAfterMs: left(one.nextAfterMs) }),
-    });
-    return { ...aged(entry.verdict), limits: entry.verdict.limits.map(aged) };
+    const age = now - entry.since;
+    const answer: Writable<Verdict> = aged(entry.verdict, age);
+    answer.limits = answer.limits.map((one) => aged(one, age));
+    return answer;
   }
 
   learn(key: string, cost: number, force: boolean, since: number, verdict: Verdict): void {

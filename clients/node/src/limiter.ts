@@ -89,7 +89,13 @@ export class Limiter {
     const full = fullKey(this.plan, key);
     checked(options);
     const { cost = 1, min, force = false, stamp = false, at, id, retry } = options;
-    const words = [
+    // A hit that takes what fits, or that goes on another policy, says nothing of the next one and learns nothing from it.
+    const cache = min === undefined && options.policy === undefined ? this.#blocked : undefined;
+    // Whoever repeats what was let through is let through, also while others are not.
+    const known = id === undefined ? cache?.find(full, cost, force) : undefined;
+    if (known) return known;
+    const since = performance.now();
+    const words = () => [
       ...costWords(cost),
       ...(min === undefined ? [] : ["MIN", String(min)]),
       ...(force ? ["FORCE"] : []),
@@ -97,13 +103,7 @@ export class Limiter {
       ...(stamp ? ["STAMP"] : []),
       ...(id === undefined ? [] : ["ID", id]),
     ];
-    // A hit that takes what fits, or that goes on another policy, says nothing of the next one and learns nothing from it.
-    const cache = min === undefined && options.policy === undefined ? this.#blocked : undefined;
-    // Whoever repeats what was let through is let through, also while others are not.
-    const known = id === undefined ? cache?.find(full, cost, force) : undefined;
-    if (known) return known;
-    const since = performance.now();
-    const answer = await (options === NO_OPTIONS ? metered(this.reach, this.plan.name, this.#plain(full)) : this.#ask(full, words, options, undefined, retry));
+    const answer = await (options === NO_OPTIONS ? metered(this.reach, this.plan.name, this.#plain(full)) : this.#ask(full, words(), options, undefined, retry));
     cache?.learn(full, cost, force, since, answer);
     return answer;
   }

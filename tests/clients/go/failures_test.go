@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"strconv"
 	"strings"
@@ -147,6 +148,28 @@ func TestAServerThatIsStoppedHoldsNobodyLongerThanTheDeadline(t *testing.T) {
 	group.Wait()
 	if late.Load() != 0 || refused.Load() != 64 {
 		t.Errorf("%d late, %d refused", late.Load(), refused.Load())
+	}
+}
+
+func TestAConnectionThatIsNeverMadeHoldsNobodyLongerThanTheDeadline(t *testing.T) {
+	made := make(chan struct{})
+	never := redis.NewClient(&redis.Options{PoolSize: 1, Dialer: func(context.Context, string, string) (net.Conn, error) {
+		<-made
+		return nil, errors.New("never")
+	}})
+	defer never.Close()
+	defer close(made)
+	l := limiter(t, never, ratelimit.Options{Timeout: 200 * time.Millisecond})
+	ofRequest, cancel := context.WithCancel(background)
+	defer cancel()
+	began := time.Now()
+	for _, ctx := range []context.Context{background, ofRequest, background} {
+		if v := l.Hit(ctx, "k"); !errors.Is(v.Err, context.DeadlineExceeded) {
+			t.Errorf("%v", v.Err)
+		}
+	}
+	if took := time.Since(began); took < 600*time.Millisecond || took > 600*time.Millisecond+slack {
+		t.Errorf("three of 200 ms took %s", took)
 	}
 }
 

@@ -3,7 +3,7 @@
 
 import { integer, members, oneOf, text } from "../check.js";
 import { CONNECTION, metered, reach, told, type ConnectionOptions, type Reach } from "../options.js";
-import { integerOf, unavailable, verdict, type Verdict } from "../verdict.js";
+import { integerOf, unavailable, verdict, type Described, type Verdict, type Writable } from "../verdict.js";
 
 export interface StoreOptions extends ConnectionOptions {
   /** Default `sliding`: in no window more than the limit. `fixed` windows begin with the clock's. */
@@ -46,6 +46,7 @@ export class StoreCore {
   readonly #prefix: string;
   readonly #policy: readonly string[];
   readonly #name: string;
+  readonly #described: readonly Described[];
 
   constructor(name: string, options: StoreOptions, known: readonly string[] = STORE) {
     members(name, options, known);
@@ -53,6 +54,7 @@ export class StoreCore {
     this.#prefix = options.prefix === undefined ? "" : `${text("prefix", options.prefix)}:`;
     this.#policy = options.policy === undefined ? [] : ["POLICY", text("policy", options.policy)];
     this.#name = options.prefix ?? name;
+    this.#described = [{ name: this.#name }];
     this.#reach = reach(options, true, this.#name);
   }
 
@@ -88,13 +90,15 @@ export class StoreCore {
       ...(blockMs > 0 ? ["BLOCK", `${Math.ceil(blockMs)}ms`] : []),
       ...this.#policy,
     ];
-    const asked = { described: [{ name: this.#name }], name: this.#name, cost, force };
+    const asked = { described: this.#described, name: this.#name, cost, force };
     const counted = (answer: Verdict): Count => {
-      const { allowed, remaining, retryAfterMs, resetAfterMs } = answer;
-      const inForce = answer.error ? limit : answer.limit;
-      const used = answer.error ? 1 : inForce - remaining;
-      const waitMs = allowed ? resetAfterMs : retryAfterMs < 0 ? windowMs : retryAfterMs;
-      return { ...answer, limit: inForce, hits: allowed ? Math.min(used, limit) : limit + 1, waitMs };
+      const count = answer as Writable<Count>; // this call's own
+      const { allowed, error, retryAfterMs, resetAfterMs } = answer;
+      if (error) count.limit = limit;
+      const used = error ? 1 : count.limit - count.remaining;
+      count.hits = allowed ? Math.min(used, limit) : limit + 1;
+      count.waitMs = allowed ? resetAfterMs : retryAfterMs < 0 ? windowMs : retryAfterMs;
+      return count;
     };
     const { connection, timeoutMs, open } = this.#reach;
     const failed = (error: Error) => counted(unavailable(told(this.#reach, error), open));
