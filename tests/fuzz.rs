@@ -484,20 +484,21 @@ fn sent(random: &mut Random) -> Vec<u8> {
     let now_ms = time_ms(random);
     let sender = region(random);
     let state = regional_state(random, algorithm, now_ms);
-    let body = state.and_then(|mut state| state.held().regional()?.export(None, now_ms));
-    let reset_ms = if random.one_in(4) { now_ms } else { 0 };
-    body.map_or(Vec::new(), |body| {
-        codec::encode_parts(&Payload {
-            sender,
-            reset_ms,
-            body,
-        })
+    let Some(mut state) = state else {
+        return Vec::new();
+    };
+    if random.one_in(4) {
+        regional::reset(&mut state.held(), now_ms, now_ms);
+    }
+    let copy = state.regional().and_then(|held| held.export(None, now_ms));
+    copy.map_or(Vec::new(), |copy| {
+        codec::encode_parts(&Payload { sender, copy })
     })
 }
 
 /// Merges on any state: it stays one, and the same merge again is no news.
 fn merge(random: &mut Random, parts: &Payload, setting: Merging, own: Region) {
-    let algorithm = parts.body.algorithm();
+    let algorithm = parts.copy.algorithm().expect("it counts");
     let mut state = match random.below(3) {
         0 => None,
         1 => state(random),

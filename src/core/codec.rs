@@ -27,7 +27,7 @@
 //!     shut             until_ms  length_ms
 //!     ids              count  record*                                        see limiter/ids.rs
 //!     shadow           form  state
-//!     regional         reset_ms  remembers_ms  algorithm  shared                     see codec/regional.rs
+//!     regional (7)     reset_ms  remembers_ms  algorithm  shared                     see codec/regional.rs
 //! charge       now_ms  [cost(zigzag)]  [log-size]  [count]  limits  [at_ms]  [id  [once]]  [(start_ms  end_ms)*]  [region]  [acts_ms  stamp_ms]
 //! once         ttl_ms  drops  answer  [wait_ms]     but of a lease: answer 1 allowed, 2 to wait, 4 rewinds
 //! limit        limit  [refill]  window_ms, or 0 and a calendar window's text ([`Limit::write`])
@@ -58,15 +58,14 @@ use super::calendar::Window;
 use super::duration;
 use super::limit::{Algorithm, Limit, Limits, MAX_COUNT, MAX_LIMITS, MAX_TIME_MS, MAX_WINDOWS};
 use super::limiter::block::{Block, Shut};
-use super::limiter::form::{each, each_form, forms};
+use super::limiter::form::{each, each_form, forms, HeadedBox};
 use super::limiter::ids::{Bounds, MAX_IDS as MAX_KNOWN, MAX_TTL_MS};
-use super::limiter::packed::{MaybePacked, Pack, Store};
-use super::limiter::regional::{Merging, Payload, Regional};
-use super::limiter::{Form, Ids, Limiter, LimiterRef, Meters, Noted, Notes, Shadow};
+use super::limiter::packed::{MaybePacked, Pack};
+use super::limiter::regional::{Merging, Payload};
+use super::limiter::{Form, Ids, Limiter, LimiterRef, Meters, Noted, Notes, Shadow, Store};
 use super::quote::regional::Here;
 use super::quote::{Change, Hit, Once, Rare, Windows};
 use super::region::origin::Region;
-use super::region::share::Marks;
 use super::span::MAX_TEXT_BYTES;
 use arrayvec::ArrayVec;
 use smallvec::SmallVec;
@@ -85,6 +84,8 @@ const ORDER: u8 = 7;
 const SHADOW: u8 = 9;
 /// The form of a key that notes something else than a block, or has not been used.
 const NOTED: u8 = 8;
+/// The form of a key that several regions share, whatever its algorithm.
+const REGIONAL: u8 = 7;
 const HAS_BLOCK: u8 = 1;
 const HAS_SHUT: u8 = 2;
 const HAS_IDS: u8 = 4;
@@ -339,6 +340,7 @@ fn is_first(limiter: LimiterRef) -> bool {
 fn write_form(limiter: LimiterRef, out: &mut Vec<u8>) {
     out.push(match limiter {
         Form::Noted(noted) if flags(noted) != BLOCKED => NOTED,
+        _ if limiter.is_shared() => REGIONAL,
         _ => limiter.code(),
     });
     each!(limiter, state => state.write(out));
@@ -520,8 +522,7 @@ pub fn decode_state(bytes: &[u8]) -> Option<Limiter> {
 pub fn encode_parts(payload: &Payload) -> Vec<u8> {
     let mut out = vec![PARTS];
     payload.sender.write(&mut out);
-    varint::write(&mut out, payload.reset_ms);
-    regional::write(&payload.body, &mut out);
+    regional::write_copy(payload.copy.by_ref(), &mut out);
     out
 }
 
@@ -530,14 +531,9 @@ pub fn decode_parts(bytes: &[u8]) -> Option<Payload> {
     let mut source = Source(bytes);
     let is_parts = source.byte()? == PARTS;
     let sender = Region::read(&mut source).filter(|sender| is_parts && sender.is_named())?;
-    let reset_ms = source.at_most(MAX_TIME_MS)?;
-    let body = regional::read(&mut source)?;
-    let is_sound = source.0.is_empty() && regional::is_sent(&body);
-    is_sound.then_some(Payload {
-        sender,
-        reset_ms,
-        body,
-    })
+    let copy = regional::read_copy(&mut source)?;
+    let is_sent = copy.regional().is_some_and(|copy| copy.is_sent());
+    (source.0.is_empty() && is_sent).then_some(Payload { sender, copy })
 }
 
 /// The bytes of a merge of what another region has sent.
@@ -671,23 +667,6 @@ impl Encoding for Noted {
 fn write_shut(shut: Shut, out: &mut Vec<u8>) {
     varint::write(out, shut.until_ms);
     varint::write(out, shut.length_ms);
-}
-
-impl Encoding for Regional {
-    fn write(&self, out: &mut Vec<u8>) {
-        varint::write(out, self.reset_ms);
-        varint::write(out, self.remembers_ms);
-        regional::write(&self.body, out);
-    }
-
-    fn read(source: &mut Source) -> Option<Self> {
-        let reset_ms = source.at_most(MAX_TIME_MS)?;
-        let remembers_ms = source.at_most(MAX_TIME_MS)?;
-        let body = regional::read(source)?;
-        let mut regional = Self::new(body, Marks::default());
-        (regional.reset_ms, regional.remembers_ms) = (reset_ms, remembers_ms);
-        Some(regional)
-    }
 }
 
 fn write_meters<M: Encoding>(meters: &[M], out: &mut Vec<u8>) {
@@ -882,8 +861,8 @@ macro_rules! read_form {
         headed { $($(#[$headed_doc:meta])* $headed:ident = $headed_of:literal: $headed_kept:ty,)* }
     ) => {
         Some(match $code {
-            $($of => Form::$form(<$kept>::read($source)?.into()),)*
-            $($headed_of => Form::$headed(<$headed_kept>::read($source)?.into()),)*
+            $($of => Form::$form(Box::new(Encoding::read($source)?)),)*
+            $($headed_of => Form::$headed(HeadedBox::new(Encoding::read($source)?)),)*
             _ => return None,
         })
     };
@@ -934,12 +913,14 @@ impl Source<'_> {
     }
 
     fn form(&mut self) -> Option<Limiter> {
-        let code = self.byte()?;
-        if code == NOTED {
-            let flags = self.byte().filter(|flags| *flags != BLOCKED)?;
-            return Some(Form::Noted(self.noted(flags)?.into()));
+        match self.byte()? {
+            NOTED => {
+                let flags = self.byte().filter(|flags| *flags != BLOCKED)?;
+                Some(Form::Noted(self.noted(flags)?.into()))
+            }
+            REGIONAL => regional::read_state(self),
+            code => forms! { read_form code self },
         }
-        forms! { read_form code self }
     }
 
     fn noted(&mut self, flags: u8) -> Option<Noted> {
@@ -1008,8 +989,13 @@ impl Source<'_> {
     }
 
     fn meters<M: Meter + Encoding>(&mut self, max: usize) -> Option<Meters<M>> {
+        let count = self.count(max).filter(|count| *count > 0)?;
+        self.so_many_meters(count)
+    }
+
+    fn so_many_meters<M: Meter + Encoding>(&mut self, count: usize) -> Option<Meters<M>> {
         let mut meters: SmallVec<[M; 1]> = SmallVec::new();
-        for _ in 0..self.count(max).filter(|count| *count > 0)? {
+        for _ in 0..count {
             let meter = M::read(self)?;
             let is_new = meters.iter().all(|other| other.span() != meter.span());
             is_new.then(|| meters.push(meter))?;

@@ -15,23 +15,28 @@
 //! | `Stamped` | token bucket | since when each has not been full |
 //! | `Reserved` | token bucket | the same, and what each has promised to those who wait |
 //! | `Noted` | any of the others, or none yet | what is no usage, as a block or ids: [`noted`] |
-//! | `Regional` | windows or token bucket | what each region has used: [`regional`] |
+//! | `SharedFixed`, `SharedSliding`, `SharedBucket` | windows or token bucket | what each region has used: [`regional`] |
 //!
 //! [`form`] lists them, once, and has what does the same with each. Here is what a form has to say of itself, [`State`], and
 //! what one has to that is made of meters, [`MeterForm`].
 
 use super::algorithm::bucket::{Bucket, Stamped};
 use super::algorithm::fixed::{Dated, Fixed};
+use super::algorithm::joint::bucket::JointBucket;
+use super::algorithm::joint::fixed::JointFixed;
+use super::algorithm::joint::sliding::JointSliding;
 use super::algorithm::lease::Leases;
 use super::algorithm::meter::{Allocations, Ask, Meter};
 use super::algorithm::reserved::Reserved;
 use super::algorithm::sliding::Sliding;
 use super::limit::{Algorithm, Limit, Limits, MAX_LIMITS};
+use super::region::origin::Origin;
 use form::{each, each_form, HEADER};
-use packed::{MaybePacked, Store};
-use regional::Regional;
+use packed::MaybePacked;
+use regional::{Regional, Shared};
 use smallvec::SmallVec;
 use std::fmt::Debug;
+use std::ops::Deref;
 
 pub mod block;
 pub mod form;
@@ -83,6 +88,16 @@ pub trait State: Clone + Debug + Eq + 'static {
 
     /// Bytes allocated beyond its own.
     fn heap_bytes(&self) -> usize;
+
+    /// What several regions share of it, if they do.
+    fn regional(&self) -> Option<&dyn Regional> {
+        None
+    }
+
+    /// As [`State::regional`], to change it.
+    fn regional_mut(&mut self) -> Option<&mut dyn Regional> {
+        None
+    }
 }
 
 /// What a limiter says of its windows.
@@ -151,10 +166,66 @@ fn expires_ms<M: Meter>(meters: &[M]) -> u64 {
             .max(meter.span_ms());
         unused_at_ms + (span_ms / 8).max(1_000)
     };
-    meters.iter().map(expires_ms).max().unwrap_or(0)
+    meters.iter().map(expires_ms).max().unwrap_or(1) // a key has a TTL, always
 }
 
-/// Meters are all that the form keeps.
+/// How a key keeps its meters of one kind.
+pub trait Store: Clone + Debug + Eq + 'static {
+    /// What they are.
+    type Meter: Meter;
+
+    /// These, kept.
+    fn of(meters: Meters<Self::Meter>) -> Self;
+
+    /// A meter for each of these.
+    fn map<N>(&self, meter: impl Fn(&Self::Meter) -> N) -> Meters<N> {
+        Meters(self.view().iter().map(meter).collect())
+    }
+
+    /// The meters.
+    fn view(&self) -> impl Deref<Target = [Self::Meter]>;
+
+    /// The only meter, where it is kept packed.
+    #[inline(always)]
+    fn one(&self) -> Option<Self::Meter> {
+        None
+    }
+
+    /// Keeps what [`Store::one`] gave, changed. (A closure that changes it in place would be called, not inlined.)
+    #[inline(always)]
+    fn put(&mut self, _meter: Self::Meter) {} // where there is none, none is given
+
+    /// The meters, to be changed, and then [`Store::settle`]d.
+    fn many(&mut self) -> &mut Meters<Self::Meter>;
+
+    /// Packs them again, if that can be.
+    #[inline(always)]
+    fn settle(&mut self) {}
+
+    /// Shows every allocation below its own.
+    fn visit_meters(&mut self, visitor: &mut impl Allocations);
+
+    /// Bytes allocated beyond its own.
+    fn meter_bytes(&self) -> usize;
+
+    /// Until when it has to be remembered though nothing is used; 0: no longer.
+    #[inline(always)]
+    fn remembers_ms(&self) -> u64 {
+        0
+    }
+
+    /// Itself, if it is what several regions share.
+    fn shared(&self) -> Option<&dyn Regional> {
+        None
+    }
+
+    /// As [`Store::shared`], to change it.
+    fn shared_mut(&mut self) -> Option<&mut dyn Regional> {
+        None
+    }
+}
+
+/// A form that keeps meters, and what their kind of store has besides.
 impl<S: Store> State for S {
     fn algorithm(&self) -> Option<Algorithm> {
         Some(S::Meter::ALGORITHM)
@@ -166,11 +237,13 @@ impl<S: Store> State for S {
 
     #[inline(always)]
     fn unused_at_ms(&self) -> u64 {
-        unused_at_ms(&self.view())
+        unused_at_ms(&self.view()).max(self.remembers_ms())
     }
 
     fn expires_ms(&self) -> u64 {
-        expires_ms(&self.view())
+        let remembers_ms = self.remembers_ms();
+        let outlives_ms = if remembers_ms > 0 { 1_000 } else { 0 };
+        expires_ms(&self.view()).max(remembers_ms + outlives_ms)
     }
 
     fn visit_allocations(&mut self, visitor: &mut impl Allocations) {
@@ -180,6 +253,14 @@ impl<S: Store> State for S {
     fn heap_bytes(&self) -> usize {
         self.meter_bytes()
     }
+
+    fn regional(&self) -> Option<&dyn Regional> {
+        self.shared()
+    }
+
+    fn regional_mut(&mut self) -> Option<&mut dyn Regional> {
+        self.shared_mut()
+    }
 }
 
 /// A meter of which a form is made.
@@ -187,8 +268,14 @@ pub trait MeterForm: Meter {
     /// How a key keeps them.
     type Store: Store<Meter = Self>;
 
+    /// What a key keeps of them as a limiter.
+    fn keep(store: Self::Store) -> Limiter;
+
     /// Meters of this kind as a limiter.
-    fn wrap(meters: Meters<Self>) -> Limiter;
+    #[inline(always)]
+    fn wrap(meters: Meters<Self>) -> Limiter {
+        Self::keep(Self::Store::of(meters))
+    }
 
     /// What a limiter keeps of them, if it is theirs.
     fn of<'a>(limiter: LimiterRef<'a>) -> Option<&'a Self::Store>;
@@ -196,8 +283,8 @@ pub trait MeterForm: Meter {
     /// As [`MeterForm::of`], to change them.
     fn of_mut<'a>(limiter: &'a mut LimiterMut<'_>) -> Option<&'a mut Self::Store>;
 
-    /// The meters of a limiter of the narrower form, as these.
-    fn upgrade(limiter: LimiterRef, now_ms: u64) -> Option<Meters<Self>>;
+    /// The meters of a limiter of the narrower form, as these; where that notes it, of whom and since when.
+    fn upgrade(limiter: LimiterRef, origin: Origin) -> Option<Meters<Self>>;
 }
 
 macro_rules! meter_forms {
@@ -206,8 +293,8 @@ macro_rules! meter_forms {
             type Store = $store;
 
             #[inline(always)]
-            fn wrap(meters: Meters<Self>) -> Limiter {
-                Limiter::$form(<$store>::of(meters).into())
+            fn keep(store: $store) -> Limiter {
+                Limiter::$form(store.into())
             }
 
             #[inline(always)]
@@ -226,9 +313,9 @@ macro_rules! meter_forms {
                 }
             }
 
-            fn upgrade(limiter: LimiterRef, now_ms: u64) -> Option<Meters<Self>> {
-                let upgrade: fn(LimiterRef, u64) -> Option<Meters<Self>> = $upgrade;
-                upgrade(limiter, now_ms)
+            fn upgrade(limiter: LimiterRef, origin: Origin) -> Option<Meters<Self>> {
+                let upgrade: fn(LimiterRef, Origin) -> Option<Meters<Self>> = $upgrade;
+                upgrade(limiter, origin)
             }
         }
     )*};
@@ -242,16 +329,19 @@ meter_forms! {
     Dated: Dated(Meters<Dated>), |limiter, _| {
         Some(Fixed::of(limiter)?.map(|fixed| Dated::from(fixed)))
     };
-    Stamped: Stamped(Meters<Stamped>), |limiter, now_ms| {
-        Some(Bucket::of(limiter)?.map(|bucket| Stamped::begin(bucket, now_ms)))
+    Stamped: Stamped(Meters<Stamped>), |limiter, origin| {
+        Some(Bucket::of(limiter)?.map(|bucket| Stamped::begin(bucket, origin.began_ms)))
     };
-    Reserved: Reserved(Meters<Reserved>), |limiter, now_ms| {
+    Reserved: Reserved(Meters<Reserved>), |limiter, origin| {
         let stamped = match limiter {
             Form::Stamped(stamped) => stamped.clone(),
-            _ => Stamped::upgrade(limiter, now_ms)?,
+            _ => Stamped::upgrade(limiter, origin)?,
         };
         Some(Meters(stamped.0.into_iter().map(Reserved::begin).collect()))
     };
+    JointFixed: SharedFixed(Shared<JointFixed>), JointFixed::upgrade_from;
+    JointSliding: SharedSliding(Shared<JointSliding>), JointSliding::upgrade_from;
+    JointBucket: SharedBucket(Shared<JointBucket>), JointBucket::upgrade_from;
 }
 
 impl<H: Hold> Form<H> {
@@ -260,12 +350,18 @@ impl<H: Hold> Form<H> {
         each!(self, state => state.algorithm())
     }
 
-    /// What has been used.
-    fn usage(&self) -> Option<LimiterRef<'_>> {
-        match self {
-            Form::Noted(noted) => noted.limiter.as_ref().map(Form::by_ref),
-            _ => Some(self.by_ref()),
-        }
+    /// Whether all that it holds is what several regions share.
+    #[inline(always)]
+    pub fn is_shared(&self) -> bool {
+        matches!(
+            self,
+            Form::SharedFixed(_) | Form::SharedSliding(_) | Form::SharedBucket(_)
+        )
+    }
+
+    /// What several regions share of it, if they do.
+    pub fn regional(&self) -> Option<&dyn Regional> {
+        each!(self, state => state.regional())
     }
 
     /// What is kept beside it.
@@ -278,10 +374,8 @@ impl<H: Hold> Form<H> {
 
     /// Whether its last charge began a new origin in the place of another run's.
     pub fn is_renewed(&self) -> bool {
-        match self.usage() {
-            Some(Form::Regional(regional)) => regional.local.renewed,
-            _ => false,
-        }
+        self.regional()
+            .is_some_and(|regional| regional.local().renewed)
     }
 
     /// The block that it is in, or was in and has not forgotten.
@@ -332,16 +426,9 @@ impl<H: Hold> Form<H> {
 }
 
 impl LimiterMut<'_> {
-    /// What several regions share of it, if they do.
-    pub fn regional(&mut self) -> Option<&mut Regional> {
-        match self {
-            Form::Regional(regional) => Some(regional),
-            Form::Noted(noted) => match &mut noted.limiter {
-                Some(Form::Regional(regional)) => Some(regional),
-                _ => None,
-            },
-            _ => None,
-        }
+    /// As [`Form::regional`], to change it.
+    pub fn regional_mut(&mut self) -> Option<&mut dyn Regional> {
+        each!(self, state => state.regional_mut())
     }
 
     /// Its leases, if it is of that algorithm.

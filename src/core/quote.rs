@@ -27,8 +27,9 @@ use super::error::Error;
 use super::limit::{Algorithm, Limit, MAX_COUNT, MAX_LIMITS, MAX_TIME_MS, MAX_WINDOWS};
 use super::limiter::block::Block;
 use super::limiter::ids::Bounds;
-use super::limiter::packed::Store;
-use super::limiter::{Form, Limiter, LimiterMut, LimiterRef, MeterForm, Meters, Noted, Notes};
+use super::limiter::{
+    Form, Limiter, LimiterMut, LimiterRef, MeterForm, Meters, Noted, Notes, Store,
+};
 use arrayvec::ArrayVec;
 use regional::{commit_regional, quote_regional, Here};
 use shadow::Tried;
@@ -255,7 +256,7 @@ pub fn quote(
 
 #[inline(always)]
 fn quote_usage(asked: Asked, hit: &Hit, now_ms: u64, quote: &mut Quote) -> Result<(), Error> {
-    if hit.rare.here.is_some() || matches!(asked.state, Some(Form::Regional(_))) {
+    if hit.rare.here.is_some() || asked.state.is_some_and(|held| held.is_shared()) {
         quote_regional(asked, hit, now_ms, quote)?;
     } else {
         quote_form(asked, hit, now_ms, quote)?;
@@ -484,7 +485,7 @@ fn commit_usage(
     match state {
         // The key has gone since, and with it what was to be changed.
         None if !matches!(change, Change::Charge(_) | Change::Reserve(_)) => Ok(None),
-        Some(Form::Regional(_)) => commit_regional(state, hit, change, now_ms),
+        Some(ref held) if held.is_shared() => commit_regional(state, hit, change, now_ms),
         _ if hit.rare.here.is_some() => commit_regional(state, hit, change, now_ms),
         _ => commit_meters(state, hit, change, now_ms),
     }
@@ -553,7 +554,7 @@ fn commit_form<M: MeterForm>(
         return Ok(None);
     }
     let copied = M::of(held.by_ref()).map(|store| store.map(M::clone));
-    let copied = copied.or_else(|| M::upgrade(held.by_ref(), now_ms));
+    let copied = copied.or_else(|| M::upgrade(held.by_ref(), hit.origin(now_ms)));
     let mut meters = copied.ok_or_else(|| other_algorithm::<M>(held.by_ref()))?;
     meters.change(hit, change, now_ms);
     Ok(Some(M::wrap(meters)))
@@ -593,7 +594,8 @@ impl Asked<'_> {
             }
             return Meters::quote(meters, self.notes, self.others, hit, now_ms, quote);
         }
-        let upgraded = M::upgrade(held, now_ms).ok_or_else(|| other_algorithm::<M>(held))?;
+        let upgraded = M::upgrade(held, hit.origin(now_ms));
+        let upgraded = upgraded.ok_or_else(|| other_algorithm::<M>(held))?;
         Meters::quote(&upgraded.0, self.notes, self.others, hit, now_ms, quote)
     }
 

@@ -5,7 +5,7 @@
 //! too large for that, it stands at the head of the box.)
 //!
 //! ```text
-//! key -> robj -> moduleValue { type, value } -> MaybePacked<..>, Meters<..>, Noted, or a code and Regional
+//! key -> robj -> moduleValue { type, value } -> MaybePacked<..>, Meters<..>, Noted, or a code and Reserved or Shared<..>
 //!                                    `-- address | code
 //! ```
 
@@ -263,8 +263,8 @@ unsafe extern "C" fn copy(
     // SAFETY: the server's own argument, one that `into_raw` made.
     unsafe { borrowed(value) }.map_or(std::ptr::null_mut(), |limiter| {
         let mut copy = limiter.to_limiter();
-        if let Some(regional) = copy.held().regional() {
-            regional.local = Local::default(); // the ring of changes knows nothing of a copy
+        if let Some(regional) = copy.held().regional_mut() {
+            *regional.local_mut() = Local::default(); // the ring of changes knows nothing of a copy
         }
         into_raw(copy).as_ptr()
     })

@@ -65,8 +65,8 @@ impl<'key> Slot<'key> {
             propagate::commit(&self.key, held.by_ref(), hit, change, now_ms);
         }
         if let Some(here) = hit.rare.here {
-            let regional = self.held.as_mut().and_then(LimiterMut::regional);
-            if regional.is_some_and(|regional| regional.local.entry < here.due) {
+            let regional = self.held.as_ref().and_then(Form::regional);
+            if regional.is_some_and(|regional| regional.local().entry < here.due) {
                 self.note_change(now_ms);
             }
         }
@@ -124,8 +124,8 @@ impl<'key> Slot<'key> {
     /// Notes for other regions that the key has changed.
     #[cold]
     pub fn note_change(&mut self, now_ms: u64) {
-        if let Some(regional) = self.held.as_mut().and_then(LimiterMut::regional) {
-            regions::note(&self.key, &mut regional.local, now_ms);
+        if let Some(regional) = self.held.as_mut().and_then(LimiterMut::regional_mut) {
+            regions::note(&self.key, regional.local_mut(), now_ms);
         }
     }
 

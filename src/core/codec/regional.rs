@@ -9,66 +9,84 @@
 //! own          0, or the place from 1 of the part that is written here
 //! ```
 
-use super::{varint, write_limit, Source, Stamped, MAX_COUNT, MAX_TIME_MS, MAX_WINDOWS};
+use super::{varint, write_limit, write_meters, Encoding, Source, Stamped};
+use super::{MAX_COUNT, MAX_TIME_MS, MAX_WINDOWS};
 use crate::core::algorithm::joint::bucket::{BucketPart, JointBucket};
 use crate::core::algorithm::joint::counter::Counter;
 use crate::core::algorithm::joint::fixed::{FixedPart, JointFixed};
 use crate::core::algorithm::joint::sliding::{most_entries, JointSliding, SlidingPart};
-use crate::core::algorithm::joint::{Joint, Part, Parts, MAX_PARTS};
+use crate::core::algorithm::joint::{Part, Parts, MAX_PARTS};
 use crate::core::algorithm::log::{Log, MAX_ENTRIES, MIN_ENTRIES};
 use crate::core::algorithm::meter::Meter;
 use crate::core::limit::{Algorithm, Limit};
-use crate::core::limiter::regional::{each, Body, InBody};
-use crate::core::limiter::Meters;
+use crate::core::limiter::regional::{Shared, SharedForm};
+use crate::core::limiter::Store;
+use crate::core::limiter::{Form, Limiter, LimiterRef};
 use crate::core::region::origin::Origin;
-use smallvec::SmallVec;
 
-/// How a meter of several regions is written and read.
-trait Shared: InBody {
-    fn write(&self, out: &mut Vec<u8>);
-    fn read(source: &mut Source) -> Option<Self>;
-}
-
-/// Appends a body.
-pub fn write(body: &Body, out: &mut Vec<u8>) {
-    fn write<J: Shared>(meters: &Meters<J>, out: &mut Vec<u8>) {
-        varint::write(out, meters.0.len() as u64);
-        for meter in &meters.0 {
-            meter.write(out);
-        }
+/// Behind the code that all of them have.
+impl<J: SharedForm + Encoding> Encoding for Shared<J> {
+    fn write(&self, out: &mut Vec<u8>) {
+        varint::write(out, self.reset_ms);
+        varint::write(out, self.remembers_ms);
+        write_meters_of(self, out);
     }
-    out.push(body.algorithm() as u8);
-    each!(body, meters => write(meters, out));
-}
 
-/// Reads what [`write`] wrote.
-pub fn read(source: &mut Source) -> Option<Body> {
-    fn read<J: Shared>(source: &mut Source) -> Option<Body> {
-        let mut meters: SmallVec<[J; 1]> = SmallVec::new();
-        for _ in 0..source.count(MAX_WINDOWS)? {
-            let meter = J::read(source)?;
-            let is_new = meters.iter().all(|other| other.span() != meter.span());
-            is_new.then(|| meters.push(meter))?;
-        }
-        Some(J::wrap(Meters(meters)))
-    }
-    match *Algorithm::ALL.get(usize::from(source.byte()?))? {
-        Algorithm::Fixed => read::<JointFixed>(source),
-        Algorithm::Sliding => read::<JointSliding>(source),
-        Algorithm::Bucket => read::<JointBucket>(source),
-        Algorithm::Lease => None,
+    /// None has a code of its own: see [`read_state`].
+    fn read(_source: &mut Source) -> Option<Self> {
+        None
     }
 }
 
-/// Whether it is one that is sent: nothing is the receiver's own, and every region has a name.
-pub fn is_sent(body: &Body) -> bool {
-    fn is_sent<J: Joint>(meters: &Meters<J>) -> bool {
-        meters.0.iter().map(Joint::parts).all(|parts| {
-            let mut origins = parts.list.iter().map(Part::origin);
-            parts.own.is_none() && origins.all(|origin| origin.region.is_named())
-        })
+fn write_meters_of<J: SharedForm + Encoding>(shared: &Shared<J>, out: &mut Vec<u8>) {
+    out.push(J::ALGORITHM as u8);
+    write_meters(&shared.meters.0, out);
+}
+
+/// Appends what is sent of a state.
+pub fn write_copy(copy: LimiterRef, out: &mut Vec<u8>) {
+    if let Some(regional) = copy.regional() {
+        varint::write(out, regional.reset_ms());
     }
-    each!(body, meters => is_sent(meters))
+    match copy {
+        Form::SharedFixed(shared) => write_meters_of(shared, out),
+        Form::SharedSliding(shared) => write_meters_of(shared, out),
+        Form::SharedBucket(shared) => write_meters_of(shared, out),
+        _ => {}
+    }
+}
+
+/// Reads what [`write_copy`] wrote.
+pub fn read_copy(source: &mut Source) -> Option<Limiter> {
+    let reset_ms = source.at_most(MAX_TIME_MS)?;
+    read_meters(source, reset_ms, 0)
+}
+
+/// Reads a state, behind its code.
+pub fn read_state(source: &mut Source) -> Option<Limiter> {
+    let reset_ms = source.at_most(MAX_TIME_MS)?;
+    let remembers_ms = source.at_most(MAX_TIME_MS)?;
+    read_meters(source, reset_ms, remembers_ms)
+}
+
+fn read_meters(source: &mut Source, reset_ms: u64, remembers_ms: u64) -> Option<Limiter> {
+    fn read<J: SharedForm + Encoding>(
+        source: &mut Source,
+        reset_ms: u64,
+        remembers_ms: u64,
+    ) -> Option<Limiter> {
+        let count = source.count(MAX_WINDOWS)?;
+        let mut shared = Shared::of(source.so_many_meters(count)?);
+        (shared.reset_ms, shared.remembers_ms) = (reset_ms, remembers_ms);
+        Some(J::keep(shared))
+    }
+    let read = match *Algorithm::ALL.get(usize::from(source.byte()?))? {
+        Algorithm::Fixed => read::<JointFixed>,
+        Algorithm::Sliding => read::<JointSliding>,
+        Algorithm::Bucket => read::<JointBucket>,
+        Algorithm::Lease => return None,
+    };
+    read(source, reset_ms, remembers_ms)
 }
 
 fn write_parts<P: Part>(parts: &Parts<P>, out: &mut Vec<u8>, write: impl Fn(&P, &mut Vec<u8>)) {
@@ -104,7 +122,7 @@ fn read_parts<P: Part>(
     (own <= count).then_some(parts)
 }
 
-impl Shared for JointFixed {
+impl Encoding for JointFixed {
     fn write(&self, out: &mut Vec<u8>) {
         write_limit(self, out);
         let is_dated = self.span.plain_ms().is_none();
@@ -144,7 +162,7 @@ impl Shared for JointFixed {
     }
 }
 
-impl Shared for JointSliding {
+impl Encoding for JointSliding {
     fn write(&self, out: &mut Vec<u8>) {
         write_limit(self, out);
         varint::write(out, u64::from(self.capacity));
@@ -178,16 +196,16 @@ impl Shared for JointSliding {
     }
 }
 
-impl Shared for JointBucket {
+impl Encoding for JointBucket {
     fn write(&self, out: &mut Vec<u8>) {
-        super::Encoding::write(&self.stamped, out);
+        self.stamped.write(out);
         write_parts(&self.parts, out, |part, out| {
             part.counter.write(out);
         });
     }
 
     fn read(source: &mut Source) -> Option<Self> {
-        let stamped = <Stamped as super::Encoding>::read(source)?;
+        let stamped = Stamped::read(source)?;
         let parts = read_parts(source, |source, origin| {
             Some(BucketPart {
                 origin,

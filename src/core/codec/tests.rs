@@ -175,7 +175,7 @@ fn use_accepted(random: &mut Random, bytes: &[u8]) -> bool {
         }) => {
             let parts = encode_parts(&payload);
             assert_eq!(encode_merge(&parts, setting, own), bytes);
-            let mut state = reachable(random, payload.body.algorithm()).0;
+            let mut state = reachable(random, payload.copy.algorithm().unwrap()).0;
             let mut held = state.as_mut().map(Limiter::held);
             let (limiter, _) = regional_form::merge(held.as_mut(), &payload, setting, own).unwrap();
             let mut state = limiter.or(state);
@@ -1426,12 +1426,11 @@ fn regional(hit: &Hit) -> (Limiter, Vec<u8>) {
     charge(&mut eu, here("eu", u64::MAX), 4, NOW_MS + 9);
     let (mut us, setting) = (None, merging());
     charge(&mut us, here("us", 0), 2, NOW_MS + 7);
-    let mut eu = eu.unwrap();
-    let body = eu.held().regional().unwrap().export(None, NOW_MS + 10);
+    let eu = eu.unwrap();
+    let copy = eu.regional().unwrap().export(None, NOW_MS + 10);
     let payload = Payload {
         sender: Region::parse(b"eu").unwrap(),
-        reset_ms: 0,
-        body: body.unwrap(),
+        copy: copy.unwrap(),
     };
     let mut us = us.unwrap();
     let own = Region::parse(b"us").unwrap();

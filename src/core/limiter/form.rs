@@ -7,10 +7,13 @@
 
 use super::noted::Noted;
 use super::packed::MaybePacked;
-use super::regional::Regional;
+use super::regional::Shared;
 use super::Meters;
 use crate::core::algorithm::bucket::{Bucket, Stamped};
 use crate::core::algorithm::fixed::{Dated, Fixed};
+use crate::core::algorithm::joint::bucket::JointBucket;
+use crate::core::algorithm::joint::fixed::JointFixed;
+use crate::core::algorithm::joint::sliding::JointSliding;
 use crate::core::algorithm::lease::Leases;
 use crate::core::algorithm::meter::Allocations;
 use crate::core::algorithm::reserved::Reserved;
@@ -41,10 +44,14 @@ macro_rules! forms {
                 Noted = 6: Noted,
             }
             headed {
-                /// What several regions share.
-                Regional = 7: Regional,
                 /// Token buckets in which places are reserved ahead. (8 is how a `Noted` is written.)
                 Reserved = 9: Meters<Reserved>,
+                /// Fixed windows that several regions share. (Encoded, all that they share has the code 7.)
+                SharedFixed = 7: Shared<JointFixed>,
+                /// Sliding windows that several regions share.
+                SharedSliding = 10: Shared<JointSliding>,
+                /// Token buckets that several regions share.
+                SharedBucket = 11: Shared<JointBucket>,
             }
         }
     };
@@ -115,10 +122,17 @@ pub trait HasHeader {
 #[derive(Clone, Debug)]
 pub struct HeadedBox<T>(pub Box<Headed<T>>);
 
-impl<T: HasHeader> From<T> for HeadedBox<T> {
-    fn from(state: T) -> Self {
+impl<T: HasHeader> HeadedBox<T> {
+    /// Of this.
+    pub fn new(state: T) -> Self {
         let code = u64::from(T::CODE);
         Self(Box::new(Headed { code, state }))
+    }
+}
+
+impl<T: HasHeader> From<T> for HeadedBox<T> {
+    fn from(state: T) -> Self {
+        Self::new(state)
     }
 }
 

@@ -4,6 +4,8 @@
 //! none is one of the other forms, and pays for none of this.
 
 use super::block::{Block, Shut};
+use super::form::{each, each_form};
+use super::regional::Regional;
 use super::{Form, Ids, Left, Limiter, LimiterMut, Readings, Shadow, State};
 use crate::core::algorithm::meter::Allocations;
 use crate::core::limit::Algorithm;
@@ -189,5 +191,13 @@ impl State for Noted {
     fn heap_bytes(&self) -> usize {
         let limiters = self.limiter.iter().chain(&self.notes.shadow.0);
         limiters.map(Limiter::bytes).sum::<usize>() + self.notes.ids.heap_bytes()
+    }
+
+    fn regional(&self) -> Option<&dyn Regional> {
+        self.limiter.as_ref()?.regional()
+    }
+
+    fn regional_mut(&mut self) -> Option<&mut dyn Regional> {
+        each!(self.limiter.as_mut()?, state => state.regional_mut())
     }
 }

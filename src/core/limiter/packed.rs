@@ -10,7 +10,7 @@
 //! The number is that of the limit ([`crate::core::numbered`]), which is never 0; a bucket's level is in units of `1/I` token.
 //! What does not fit into its bits is kept as a meter: of a log, more than 8 bytes, which are 3 to 8 hits.
 
-use super::Meters;
+use super::{Meters, Store};
 use crate::core::algorithm::bucket::Bucket;
 use crate::core::algorithm::fixed::Fixed;
 use crate::core::algorithm::log::Log;
@@ -21,46 +21,6 @@ use smallvec::SmallVec;
 use std::fmt::Debug;
 use std::num::NonZeroU64;
 use std::ops::Deref;
-
-/// How a key keeps its meters of one kind.
-pub trait Store: Clone + Debug + Eq + 'static {
-    /// What they are.
-    type Meter: Meter;
-
-    /// These, kept.
-    fn of(meters: Meters<Self::Meter>) -> Self;
-
-    /// A meter for each of these.
-    fn map<N>(&self, meter: impl Fn(&Self::Meter) -> N) -> Meters<N> {
-        Meters(self.view().iter().map(meter).collect())
-    }
-
-    /// The meters.
-    fn view(&self) -> impl Deref<Target = [Self::Meter]>;
-
-    /// The only meter, where it is kept packed.
-    #[inline(always)]
-    fn one(&self) -> Option<Self::Meter> {
-        None
-    }
-
-    /// Keeps what [`Store::one`] gave, changed. (A closure that changes it in place would be called, not inlined.)
-    #[inline(always)]
-    fn put(&mut self, _meter: Self::Meter) {} // where there is none, none is given
-
-    /// The meters, to be changed, and then [`Store::settle`]d.
-    fn many(&mut self) -> &mut Meters<Self::Meter>;
-
-    /// Packs them again, if that can be.
-    #[inline(always)]
-    fn settle(&mut self) {}
-
-    /// Shows every allocation below its own.
-    fn visit_meters(&mut self, visitor: &mut impl Allocations);
-
-    /// Bytes allocated beyond its own.
-    fn meter_bytes(&self) -> usize;
-}
 
 /// The meters of a key, the packed one unpacked.
 enum View<'a, M> {

@@ -1,7 +1,6 @@
 //! A limiter that several regions share.
 
-use super::packed::Store;
-use super::{Form, Left, Limiter, LimiterMut, LimiterRef, Meters, Readings, State};
+use super::{Form, Left, Limiter, LimiterMut, LimiterRef, MeterForm, Meters, Store};
 use crate::core::algorithm::bucket::Stamped;
 use crate::core::algorithm::fixed::Dated;
 use crate::core::algorithm::joint::bucket::{BucketPart, JointBucket};
@@ -9,16 +8,18 @@ use crate::core::algorithm::joint::counter::Counter;
 use crate::core::algorithm::joint::fixed::{FixedPart, JointFixed};
 use crate::core::algorithm::joint::sliding::{most_entries, JointSliding, SlidingPart};
 use crate::core::algorithm::joint::{Joint, Part, Parts, Received, MAX_AHEAD_MS};
-use crate::core::algorithm::meter::{Allocations, Ask, Meter};
+use crate::core::algorithm::meter::{Allocations, Ask};
 use crate::core::algorithm::sliding::Sliding;
 use crate::core::error::Error;
-use crate::core::limit::{Algorithm, Limit, MAX_TIME_MS, MAX_WINDOWS};
+use crate::core::limit::{Limit, MAX_TIME_MS, MAX_WINDOWS};
 use crate::core::region::origin::{Origin, Region};
 use crate::core::region::share::Marks;
+use std::fmt::Debug;
+use std::ops::Deref;
 
-/// What several regions have used, and until when it was reset.
+/// What several regions have used by one algorithm, and until when it was reset.
 #[derive(Clone, Debug)]
-pub struct Regional {
+pub struct Shared<J> {
     /// Of this server's copy alone.
     pub local: Local,
     /// What was used by origins that began then or before is forgotten; 0 where nothing is.
@@ -26,7 +27,7 @@ pub struct Regional {
     /// Until when that has to be remembered.
     pub remembers_ms: u64,
     /// The parts.
-    pub body: Body,
+    pub meters: Meters<J>,
 }
 
 /// What is neither saved nor sent.
@@ -40,201 +41,194 @@ pub struct Local {
     pub renewed: bool,
 }
 
-/// By which algorithm.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "they are the algorithms that regions share")]
-pub enum Body {
-    Fixed(Meters<JointFixed>),
-    Sliding(Meters<JointSliding>),
-    Bucket(Meters<JointBucket>),
-}
-
-impl PartialEq for Regional {
+impl<J: PartialEq> PartialEq for Shared<J> {
     fn eq(&self, other: &Self) -> bool {
-        (self.reset_ms, self.remembers_ms, &self.body)
-            == (other.reset_ms, other.remembers_ms, &other.body)
+        (self.reset_ms, self.remembers_ms, &self.meters)
+            == (other.reset_ms, other.remembers_ms, &other.meters)
     }
 }
 
-impl Eq for Regional {}
+impl<J: Eq> Eq for Shared<J> {}
 
-/// Does the same with the meters of whichever algorithm.
-macro_rules! each {
-    ($body:expr, $meters:ident => $does:expr) => {
-        match $body {
-            Body::Fixed($meters) => $does,
-            Body::Sliding($meters) => $does,
-            Body::Bucket($meters) => $does,
-        }
-    };
-}
-pub(in crate::core) use each;
+impl<J: SharedForm> Store for Shared<J> {
+    type Meter = J;
 
-/// A meter of several regions, and the body that has it.
-pub trait InBody: Joint {
-    /// Meters of this kind as a body.
-    fn wrap(meters: Meters<Self>) -> Body;
-    /// The meters of a body that has them.
-    fn of(body: &Body) -> Option<&Meters<Self>>;
-    /// As [`InBody::of`], to change them.
-    fn of_mut(body: &mut Body) -> Option<&mut Meters<Self>>;
-}
-
-macro_rules! in_body {
-    ($meter:ty, $form:ident) => {
-        impl InBody for $meter {
-            fn wrap(meters: Meters<Self>) -> Body {
-                Body::$form(meters)
-            }
-
-            fn of(body: &Body) -> Option<&Meters<Self>> {
-                match body {
-                    Body::$form(meters) => Some(meters),
-                    _ => None,
-                }
-            }
-
-            fn of_mut(body: &mut Body) -> Option<&mut Meters<Self>> {
-                match body {
-                    Body::$form(meters) => Some(meters),
-                    _ => None,
-                }
-            }
-        }
-    };
-}
-
-in_body!(JointFixed, Fixed);
-in_body!(JointSliding, Sliding);
-in_body!(JointBucket, Bucket);
-
-impl Body {
-    /// Of an algorithm that regions share, and nothing in it.
-    pub fn none(algorithm: Algorithm) -> Option<Self> {
-        match algorithm {
-            Algorithm::Fixed => Some(Body::Fixed(Meters::empty())),
-            Algorithm::Sliding => Some(Body::Sliding(Meters::empty())),
-            Algorithm::Bucket => Some(Body::Bucket(Meters::empty())),
-            Algorithm::Lease => None,
+    fn of(meters: Meters<J>) -> Self {
+        Self {
+            local: Local::default(),
+            reset_ms: 0,
+            remembers_ms: 0,
+            meters,
         }
     }
 
-    /// Which algorithm it counts by.
-    pub fn algorithm(&self) -> Algorithm {
-        match self {
-            Body::Fixed(_) => Algorithm::Fixed,
-            Body::Sliding(_) => Algorithm::Sliding,
-            Body::Bucket(_) => Algorithm::Bucket,
-        }
+    fn view(&self) -> impl Deref<Target = [J]> {
+        self.meters.0.as_slice()
     }
 
-    /// Keeps the parts of the regions that `is_kept`. Returns how many others there were, and a region of theirs.
-    pub fn retain(&mut self, is_kept: impl Fn(Region) -> bool) -> (u64, Option<Region>) {
-        let (mut count, mut dropped) = (0, None);
-        let mut keeps = |origin: Origin| {
-            let is_kept = is_kept(origin.region);
-            if !is_kept {
-                count += 1;
-                dropped = Some(origin.region);
-            }
-            is_kept
-        };
-        each!(self, meters => for meter in &mut meters.0 {
-            meter.parts_mut().retain(|part| keeps(part.origin()));
-        });
-        (count, dropped)
+    fn many(&mut self) -> &mut Meters<J> {
+        &mut self.meters
     }
 
-    /// What a limiter of one region holds, as that region's own. `None` of leases and of what is regional already.
-    pub(in crate::core) fn upgrade(
-        limiter: LimiterRef,
-        region: Region,
-        now_ms: u64,
-    ) -> Option<Self> {
-        let origin = Origin {
-            region,
-            began_ms: now_ms,
-        };
-        fn parts<P: Part>(part: P) -> Parts<P> {
-            let mut parts = Parts::none();
-            parts.own = Some(part.origin());
-            parts.insert(part);
-            parts
-        }
+    fn visit_meters(&mut self, visitor: &mut impl Allocations) {
+        self.meters.visit_meters(visitor);
+    }
+
+    fn meter_bytes(&self) -> usize {
+        self.meters.meter_bytes()
+    }
+
+    fn remembers_ms(&self) -> u64 {
+        self.remembers_ms
+    }
+
+    fn shared(&self) -> Option<&dyn Regional> {
+        Some(self)
+    }
+
+    fn shared_mut(&mut self) -> Option<&mut dyn Regional> {
+        Some(self)
+    }
+}
+
+/// A meter of several regions, and the form that keeps it.
+pub trait SharedForm: Joint + MeterForm<Store = Shared<Self>> + Debug + Eq + 'static {}
+
+impl<J: Joint + MeterForm<Store = Shared<J>> + Debug + Eq + 'static> SharedForm for J {}
+
+/// What a limiter of one region holds as that region's own: the only part of each meter, which began then.
+fn own<P: Part>(part: P) -> Parts<P> {
+    let mut parts = Parts::none();
+    parts.own = Some(part.origin());
+    parts.insert(part);
+    parts
+}
+
+impl JointFixed {
+    /// The meters of a limiter of one region, as an origin's.
+    pub(super) fn upgrade_from(limiter: LimiterRef, origin: Origin) -> Option<Meters<Self>> {
         let fixed = |dated: &Dated| JointFixed {
             span: dated.fixed.span,
             limit: dated.fixed.limit,
-            parts: parts(FixedPart {
+            parts: own(FixedPart {
                 origin,
                 start_ms: dated.fixed.start_ms,
                 end_ms: dated.end_ms,
                 counter: Counter::of(dated.fixed.used),
             }),
         };
+        match limiter {
+            Form::Fixed(store) => Some(store.map(|meter| fixed(&Dated::from(meter)))),
+            Form::Dated(store) => Some(store.map(fixed)),
+            _ => None,
+        }
+    }
+}
+
+impl JointSliding {
+    /// As [`JointFixed::upgrade_from`].
+    pub(super) fn upgrade_from(limiter: LimiterRef, origin: Origin) -> Option<Meters<Self>> {
         let sliding = |sliding: &Sliding| {
             let mut log = sliding.log.clone();
             let capacity = log.capacity;
             log.capacity = most_entries(capacity);
-            let stamp = (now_ms, 0);
+            let stamp = (origin.began_ms, 0);
             JointSliding {
                 span: sliding.span,
                 limit: sliding.limit,
                 capacity,
-                parts: parts(SlidingPart { origin, stamp, log }),
+                parts: own(SlidingPart { origin, stamp, log }),
             }
         };
+        Some(Sliding::of(limiter)?.map(sliding))
+    }
+}
+
+impl JointBucket {
+    /// As [`JointFixed::upgrade_from`].
+    pub(super) fn upgrade_from(limiter: LimiterRef, origin: Origin) -> Option<Meters<Self>> {
+        let now_ms = origin.began_ms;
         let bucket = |stamped: Stamped| {
             let charged = stamped.bucket.tokens + u64::from(stamped.bucket.fraction > 0);
             JointBucket {
                 stamped,
-                parts: parts(BucketPart {
+                parts: own(BucketPart {
                     origin,
                     counter: Counter::of(charged),
                 }),
             }
         };
-        Some(match limiter {
-            Form::Fixed(store) => Body::Fixed(store.map(|meter| fixed(&Dated::from(meter)))),
-            Form::Dated(store) => Body::Fixed(store.map(fixed)),
-            Form::Sliding(store) => Body::Sliding(store.map(sliding)),
-            Form::Bucket(store) => {
-                Body::Bucket(store.map(|meter| bucket(Stamped::begin(meter, now_ms))))
-            }
-            Form::Stamped(store) => Body::Bucket(store.map(|meter| bucket(meter.clone()))),
-            Form::Reserved(store) => {
-                Body::Bucket(store.map(|meter| bucket(meter.as_of_regions(now_ms))))
-            }
-            _ => return None,
-        })
-    }
-}
-
-fn ask<'a>(meter: &impl Meter, limit: &'a Limit, now_ms: u64) -> Ask<'a> {
-    Ask {
-        limit,
-        window: meter.known_window(now_ms),
-        id: &[],
-        now_ms,
-    }
-}
-
-impl Regional {
-    /// Of a body that is new here.
-    pub fn new(body: Body, marks: Marks) -> Self {
-        Self {
-            local: Local {
-                marks,
-                ..Local::default()
-            },
-            reset_ms: 0,
-            remembers_ms: 0,
-            body,
+        match limiter {
+            Form::Bucket(store) => Some(store.map(|meter| bucket(Stamped::begin(meter, now_ms)))),
+            Form::Stamped(store) => Some(store.map(|meter| bucket(meter.clone()))),
+            Form::Reserved(store) => Some(store.map(|meter| bucket(meter.as_of_regions(now_ms)))),
+            _ => None,
         }
     }
+}
+
+/// What a limiter says that several regions share, whatever its algorithm.
+pub trait Regional {
+    /// What is of this server's copy alone.
+    fn local(&self) -> &Local;
+
+    /// As [`Regional::local`], to change it.
+    fn local_mut(&mut self) -> &mut Local;
+
+    /// See [`Shared::reset_ms`].
+    fn reset_ms(&self) -> u64;
 
     /// What each region has used, window by window.
-    pub fn regions(&self, now_ms: u64) -> Vec<Vec<(Region, u64)>> {
-        fn of<J: Joint>(meter: &J, now_ms: u64) -> Vec<(Region, u64)> {
+    fn regions(&self, now_ms: u64) -> Vec<Vec<(Region, u64)>>;
+
+    /// Whether the region has used so many percent of any limit, so that it is worth sending.
+    fn has_used(&self, region: Region, percent: u64, now_ms: u64) -> bool;
+
+    /// A copy for other regions; `None` where nothing of it counts. Of windows, a region's own usage, or with `None` all.
+    fn export(&self, of: Option<Region>, now_ms: u64) -> Option<Limiter>;
+
+    /// Whether it is such a copy: nothing is the receiver's own, and every region has a name.
+    fn is_sent(&self) -> bool;
+
+    /// Keeps the parts of the regions that `is_kept`. Returns how many others there were, and a region of theirs.
+    fn retain(&mut self, is_kept: &dyn Fn(Region) -> bool) -> (u64, Option<Region>);
+
+    /// Merges this copy into what a key holds: see [`merge`].
+    ///
+    /// # Errors
+    /// A key of another algorithm.
+    fn merge_into(
+        &self,
+        state: Option<&mut LimiterMut<'_>>,
+        setting: Merging,
+        own: Region,
+    ) -> Result<(Option<Limiter>, Received), Error>;
+
+    /// After which no origin here has begun, and so what a reset now is to say.
+    fn reset_at_ms(&self, now_ms: u64) -> u64;
+
+    /// Forgets what was used by origins that began at `reset_ms` or before.
+    fn reset(&mut self, reset_ms: u64, now_ms: u64);
+
+    /// Whether nothing is used, and nothing has to be remembered.
+    fn is_unused(&self, now_ms: u64) -> bool;
+}
+
+impl<J: SharedForm> Regional for Shared<J> {
+    fn local(&self) -> &Local {
+        &self.local
+    }
+
+    fn local_mut(&mut self) -> &mut Local {
+        &mut self.local
+    }
+
+    fn reset_ms(&self) -> u64 {
+        self.reset_ms
+    }
+
+    fn regions(&self, now_ms: u64) -> Vec<Vec<(Region, u64)>> {
+        let of = |meter: &J| {
             let Some(limit) = meter.limit() else {
                 return Vec::new();
             };
@@ -244,176 +238,202 @@ impl Regional {
             regions.dedup();
             let used = |region| (region, meter.used_by(region, &ask));
             regions.into_iter().map(used).collect()
-        }
-        each!(&self.body, meters => meters.0.iter().map(|meter| of(meter, now_ms)).collect())
+        };
+        self.meters.0.iter().map(of).collect()
     }
 
-    /// Whether the region has used so many percent of any limit, so that it is worth sending.
-    pub fn has_used(&self, region: Region, percent: u64, now_ms: u64) -> bool {
-        fn has<J: Joint>(meter: &J, region: Region, percent: u64, now_ms: u64) -> bool {
+    fn has_used(&self, region: Region, percent: u64, now_ms: u64) -> bool {
+        let has = |meter: &J| {
             meter.limit().is_some_and(|limit| {
                 let used = meter.used_by(region, &ask(meter, &limit, now_ms));
                 u128::from(used) * 100 >= u128::from(limit.limit()) * u128::from(percent)
             })
-        }
-        percent == 0
-            || self.reset_ms > 0
-            || each!(&self.body, meters => meters.0.iter().any(|meter| has(meter, region, percent, now_ms)))
+        };
+        percent == 0 || self.reset_ms > 0 || self.meters.0.iter().any(has)
     }
 
-    /// A copy for other regions; `None` where nothing of it counts. Of windows, a region's own usage, or with `None` all.
-    pub fn export(&self, of: Option<Region>, now_ms: u64) -> Option<Body> {
-        fn export<J: InBody>(meters: &Meters<J>, of: Option<Region>, now_ms: u64) -> Body {
-            let sends = |region: Region| region.is_named() && of.is_none_or(|only| only == region);
-            let copies = meters
-                .0
-                .iter()
-                .filter_map(|meter| meter.export(sends, now_ms));
-            J::wrap(Meters(copies.collect()))
-        }
-        let body = each!(&self.body, meters => export(meters, of, now_ms));
-        let is_empty = each!(&body, meters => meters.0.is_empty());
-        (!is_empty || self.reset_ms > 0).then_some(body)
+    fn export(&self, of: Option<Region>, now_ms: u64) -> Option<Limiter> {
+        let sends = |region: Region| region.is_named() && of.is_none_or(|only| only == region);
+        let meters = self.meters.0.iter();
+        let copies: Meters<J> = Meters(
+            meters
+                .filter_map(|meter| meter.export(sends, now_ms))
+                .collect(),
+        );
+        let is_empty = copies.0.is_empty();
+        let mut copy = Self::of(copies);
+        copy.reset_ms = self.reset_ms;
+        (!is_empty || self.reset_ms > 0).then(|| J::keep(copy))
     }
 
-    /// Takes over what a copy knows better: the same of the same always makes the same. A body of another algorithm is none of
-    /// it. (`log_size` is for windows that are new here.)
-    pub fn merge(&mut self, body: &Body, reset_ms: u64, setting: Merging, own: Region) -> Received {
-        fn merge<J: InBody>(
-            meters: &mut Meters<J>,
-            copies: &Meters<J>,
-            reset_ms: u64,
-            setting: Merging,
-            own: Region,
-        ) -> Received {
-            let mut received = Received::default();
-            for copy in &copies.0 {
-                let mut copy = copy.clone();
-                let before = copy.parts().list.len() as u64;
-                let most_ms = setting.now_ms.saturating_add(MAX_AHEAD_MS);
-                copy.parts_mut()
-                    .retain(|part| part.origin().began_ms <= most_ms);
-                received.refused += before - copy.parts().list.len() as u64;
-                copy.forget(reset_ms, setting.now_ms);
-                let Some(limit) = copy.limit() else { continue };
-                let found = meters.0.iter_mut().find(|meter| meter.is_for(&limit));
-                let knew = |meter: &J| {
-                    let parts = meter.parts().list.iter();
-                    let own = parts.filter(|part| part.origin().region == own);
-                    own.cloned().collect::<Vec<_>>()
+    fn is_sent(&self) -> bool {
+        self.meters.0.iter().map(Joint::parts).all(|parts| {
+            let mut origins = parts.list.iter().map(Part::origin);
+            parts.own.is_none() && origins.all(|origin| origin.region.is_named())
+        })
+    }
+
+    fn retain(&mut self, is_kept: &dyn Fn(Region) -> bool) -> (u64, Option<Region>) {
+        let (mut count, mut dropped) = (0, None);
+        for meter in &mut self.meters.0 {
+            meter.parts_mut().retain(|part| {
+                let region = part.origin().region;
+                let is_kept = is_kept(region);
+                if !is_kept {
+                    count += 1;
+                    dropped = Some(region);
+                }
+                is_kept
+            });
+        }
+        (count, dropped)
+    }
+
+    fn merge_into(
+        &self,
+        state: Option<&mut LimiterMut<'_>>,
+        setting: Merging,
+        own: Region,
+    ) -> Result<(Option<Limiter>, Received), Error> {
+        let mut shared = match state {
+            None => Self::begin(setting.now_ms),
+            Some(held) => {
+                if let Some(shared) = J::of_mut(held) {
+                    return Ok((None, shared.merge(self, setting, own)));
+                }
+                let origin = Origin {
+                    region: own,
+                    began_ms: setting.now_ms,
                 };
-                if let Some(meter) = found {
-                    let before = knew(meter);
-                    received.add(meter.merge(&copy, setting.debt_ms, setting.now_ms));
-                    received.own_news |= knew(meter) != before;
-                    continue;
-                }
-                let log_size = meters.0.iter().find_map(|meter| meter.log(0));
-                let log_size = log_size.map_or(setting.log_size, |(_, capacity)| capacity);
-                let mut meter = J::unused(&limit, log_size);
-                let merged = meter.merge(&copy, setting.debt_ms, setting.now_ms);
-                received.refused += merged.refused;
-                if meter.is_unused(setting.now_ms) {
-                    continue;
-                }
-                meters.0.retain(|meter| {
-                    !meter.is_unused(setting.now_ms) || meter.parts().own.is_some()
-                });
-                if meters.0.len() >= MAX_WINDOWS {
-                    received.refused += 1;
-                } else {
-                    received.own_news |= !knew(&meter).is_empty();
-                    received.news = true;
-                    meters.0.push(meter);
-                }
+                let asked = J::ALGORITHM;
+                let holds = held.algorithm().unwrap_or(asked);
+                let upgraded = J::upgrade(held.by_ref(), origin);
+                Self::of(upgraded.ok_or(Error::HoldsAlgorithm { holds, asked })?)
             }
-            received
-        }
-        let mut received = Received::default();
-        if reset_ms > setting.now_ms.saturating_add(MAX_AHEAD_MS) {
-            received.refused = 1;
-            return received;
-        }
-        if reset_ms > self.reset_ms {
-            self.reset(reset_ms, setting.now_ms);
-            received.news = true;
-        }
-        let reset_ms = self.reset_ms;
-        received.add(match (&mut self.body, body) {
-            (Body::Fixed(meters), Body::Fixed(copies)) => {
-                merge(meters, copies, reset_ms, setting, own)
-            }
-            (Body::Sliding(meters), Body::Sliding(copies)) => {
-                merge(meters, copies, reset_ms, setting, own)
-            }
-            (Body::Bucket(meters), Body::Bucket(copies)) => {
-                merge(meters, copies, reset_ms, setting, own)
-            }
-            _ => Received::default(),
-        });
-        received
+        };
+        let mut received = shared.merge(self, setting, own);
+        received.news &= !shared.is_unused(setting.now_ms); // or there would be a key of which nothing counts
+        Ok((received.news.then(|| J::keep(shared)), received))
     }
 
-    /// After which no origin here has begun, and so what a reset now is to say.
-    pub fn reset_at_ms(&self, now_ms: u64) -> u64 {
-        fn last<J: Joint>(meters: &Meters<J>) -> u64 {
-            let parts = meters.0.iter().flat_map(|meter| &meter.parts().list);
-            parts.map(|part| part.origin().began_ms).max().unwrap_or(0)
-        }
-        each!(&self.body, meters => last(meters))
-            .max(now_ms)
-            .max(self.reset_ms)
-            .min(MAX_TIME_MS)
+    fn reset_at_ms(&self, now_ms: u64) -> u64 {
+        let parts = self.meters.0.iter().flat_map(|meter| &meter.parts().list);
+        let last_ms = parts.map(|part| part.origin().began_ms).max().unwrap_or(0);
+        last_ms.max(now_ms).max(self.reset_ms).min(MAX_TIME_MS)
     }
 
-    /// Forgets what was used by origins that began at `reset_ms` or before.
-    pub fn reset(&mut self, reset_ms: u64, now_ms: u64) {
-        fn reset<J: Joint>(meters: &mut Meters<J>, reset_ms: u64, now_ms: u64) -> u64 {
-            let forgets = meters.0.iter().map(|meter| meter.forgets_ms(now_ms)).max();
-            for meter in &mut meters.0 {
-                meter.forget(reset_ms, now_ms);
-            }
-            forgets.unwrap_or(0)
+    fn reset(&mut self, reset_ms: u64, now_ms: u64) {
+        for meter in &mut self.meters.0 {
+            self.remembers_ms = self
+                .remembers_ms
+                .max(meter.forgets_ms(now_ms))
+                .min(MAX_TIME_MS);
+            meter.forget(reset_ms, now_ms);
         }
-        let forgets_ms = each!(&mut self.body, meters => reset(meters, reset_ms, now_ms));
         self.reset_ms = reset_ms;
-        self.remembers_ms = self.remembers_ms.max(forgets_ms).min(MAX_TIME_MS);
     }
 
-    /// Whether nothing is used, and nothing has to be remembered.
-    pub fn is_unused(&self, now_ms: u64) -> bool {
-        self.remembers_ms <= now_ms
-            && each!(&self.body, meters => meters.0.iter().all(|meter| meter.is_unused(now_ms)))
+    fn is_unused(&self, now_ms: u64) -> bool {
+        let mut meters = self.meters.0.iter();
+        self.remembers_ms <= now_ms && meters.all(|meter| meter.is_unused(now_ms))
     }
 }
 
-impl State for Regional {
-    fn algorithm(&self) -> Option<Algorithm> {
-        Some(self.body.algorithm())
+fn ask<'a, J: Joint>(meter: &J, limit: &'a Limit, now_ms: u64) -> Ask<'a> {
+    Ask {
+        limit,
+        window: meter.known_window(now_ms),
+        id: &[],
+        now_ms,
+    }
+}
+
+impl<J: SharedForm> Shared<J> {
+    /// Of a key that is new here.
+    pub(in crate::core) fn begin(now_ms: u64) -> Self {
+        let mut shared = Self::of(Meters::empty());
+        shared.local.marks = Marks::begin(now_ms);
+        shared
     }
 
-    fn reading(&self, now_ms: u64) -> Readings {
-        each!(&self.body, meters => meters.reading(now_ms))
+    /// Takes over what a copy knows better: the same of the same always makes the same.
+    fn merge(&mut self, copy: &Self, setting: Merging, own: Region) -> Received {
+        let mut received = Received::default();
+        if copy.reset_ms > setting.now_ms.saturating_add(MAX_AHEAD_MS) {
+            received.refused = 1;
+            return received;
+        }
+        if copy.reset_ms > self.reset_ms {
+            self.reset(copy.reset_ms, setting.now_ms);
+            received.news = true;
+        }
+        for meter in &copy.meters.0 {
+            let mut meter = meter.clone();
+            received.refused += self.drop_uncounted(&mut meter, setting.now_ms);
+            let Some(limit) = meter.limit() else { continue };
+            let mut meters = self.meters.0.iter_mut();
+            received.add(match meters.find(|known| known.is_for(&limit)) {
+                Some(known) => merge_known(known, &meter, setting, own),
+                None => self.merge_unknown(&limit, &meter, setting, own),
+            });
+        }
+        received
     }
 
-    fn unused_at_ms(&self) -> u64 {
-        each!(&self.body, meters => meters.unused_at_ms()).max(self.remembers_ms)
+    /// Drops of a copy what is not taken, as its clock is too far ahead, and what was reset. Returns how many parts are the
+    /// former.
+    fn drop_uncounted(&self, copy: &mut J, now_ms: u64) -> u64 {
+        let before = copy.parts().list.len();
+        let most_ms = now_ms.saturating_add(MAX_AHEAD_MS);
+        copy.parts_mut()
+            .retain(|part| part.origin().began_ms <= most_ms);
+        let refused = before - copy.parts().list.len();
+        copy.forget(self.reset_ms, now_ms);
+        refused as u64
     }
 
-    fn expires_ms(&self) -> u64 {
-        let remembers_ms = self.remembers_ms + if self.remembers_ms > 0 { 1_000 } else { 0 };
-        each!(&self.body, meters => meters.expires_ms())
-            .max(remembers_ms)
-            .max(1)
+    /// Of a window that is new here.
+    fn merge_unknown(
+        &mut self,
+        limit: &Limit,
+        copy: &J,
+        setting: Merging,
+        own: Region,
+    ) -> Received {
+        let meters = &mut self.meters.0;
+        let log_size = meters.iter().find_map(|meter| meter.log(0));
+        let log_size = log_size.map_or(setting.log_size, |(_, capacity)| capacity);
+        let mut meter = J::unused(limit, log_size);
+        let merged = merge_known(&mut meter, copy, setting, own);
+        let mut received = Received {
+            refused: merged.refused,
+            ..Received::default()
+        };
+        if meter.is_unused(setting.now_ms) {
+            return received;
+        }
+        meters.retain(|meter| !meter.is_unused(setting.now_ms) || meter.parts().own.is_some());
+        if meters.len() >= MAX_WINDOWS {
+            received.refused += 1;
+        } else {
+            received.own_news = merged.own_news;
+            received.news = true;
+            meters.push(meter);
+        }
+        received
     }
+}
 
-    fn visit_allocations(&mut self, visitor: &mut impl Allocations) {
-        each!(&mut self.body, meters => meters.visit_allocations(visitor));
-    }
-
-    fn heap_bytes(&self) -> usize {
-        each!(&self.body, meters => meters.heap_bytes())
-    }
+fn merge_known<J: Joint>(meter: &mut J, copy: &J, setting: Merging, own: Region) -> Received {
+    let of_own = |meter: &J| {
+        let parts = meter.parts().list.iter();
+        let own = parts.filter(|part| part.origin().region == own);
+        own.cloned().collect::<Vec<_>>()
+    };
+    let before = of_own(meter);
+    let mut received = meter.merge(copy, setting.debt_ms, setting.now_ms);
+    received.own_news |= of_own(meter) != before;
+    received
 }
 
 /// What a merge goes by, besides the state and what was sent: it travels with the effect, so that a merge is the same
@@ -433,10 +453,8 @@ pub struct Merging {
 pub struct Payload {
     /// Who sends it.
     pub sender: Region,
-    /// See [`Regional::reset_ms`].
-    pub reset_ms: u64,
-    /// The parts.
-    pub body: Body,
+    /// A copy of what several regions share: see [`Regional::export`].
+    pub copy: Limiter,
 }
 
 /// Takes over what a region has sent, on a key that somebody owns. What is returned takes the place of what the key held;
@@ -450,57 +468,32 @@ pub fn merge(
     setting: Merging,
     own: Region,
 ) -> Result<(Option<Limiter>, Received), Error> {
-    let asked = payload.body.algorithm();
-    if let Some(holds) = state.as_ref().and_then(|held| held.algorithm()) {
-        if holds != asked {
-            return Err(Error::HoldsAlgorithm { holds, asked });
-        }
-    }
-    let mut state = state;
-    if let Some(Form::Noted(noted)) = state {
-        let mut held = noted.limiter.as_mut().map(Limiter::held);
-        let (limiter, received) = merge(held.as_mut(), payload, setting, own)?;
-        if limiter.is_some() {
-            noted.limiter = limiter;
-        }
-        return Ok((None, received));
-    }
-    if let Some(Form::Regional(regional)) = &mut state {
-        let received = regional.merge(&payload.body, payload.reset_ms, setting, own);
-        return Ok((None, received));
-    }
-    let upgraded = state
-        .as_ref()
-        .and_then(|held| Body::upgrade(held.by_ref(), own, setting.now_ms));
-    let body = upgraded.or_else(|| Body::none(asked));
-    let Some(body) = body else {
+    let Some(copy) = payload.copy.regional() else {
         return Ok((None, Received::default()));
     };
-    let marks = match state {
-        Some(_) => Marks::default(),
-        None => Marks::begin(setting.now_ms),
+    let Some(Form::Noted(noted)) = state else {
+        return copy.merge_into(state, setting, own);
     };
-    let mut regional = Regional::new(body, marks);
-    let mut received = regional.merge(&payload.body, payload.reset_ms, setting, own);
-    received.news &= !regional.is_unused(setting.now_ms); // or there would be a key of which nothing counts
-    let limiter = received.news.then(|| Limiter::Regional(regional.into()));
-    Ok((limiter, received))
+    let mut held = noted.limiter.as_mut().map(Limiter::held);
+    let (limiter, received) = copy.merge_into(held.as_mut(), setting, own)?;
+    if limiter.is_some() {
+        noted.limiter = limiter;
+    }
+    Ok((None, received))
 }
 
 /// Forgets what was used until `reset_ms`, and any block.
 pub fn reset(held: &mut LimiterMut, reset_ms: u64, now_ms: u64) -> Left {
-    let is_noted = matches!(held, Form::Noted(_));
-    let Some(regional) = held.regional() else {
+    let Some(regional) = held.regional_mut() else {
         return Left::Nothing;
     };
     regional.reset(reset_ms, now_ms);
     if regional.is_unused(now_ms) {
         return Left::Nothing;
     }
-    if is_noted {
-        Left::Other(Limiter::Regional(regional.clone().into()))
-    } else {
-        Left::Same
+    match held {
+        Form::Noted(noted) => noted.limiter.take().map_or(Left::Nothing, Left::Other),
+        _ => Left::Same,
     }
 }
 

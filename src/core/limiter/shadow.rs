@@ -42,7 +42,7 @@ fn meters(limiter: &Limiter) -> Option<usize> {
         Form::Dated(meters) => Some(meters.0.len()),
         Form::Stamped(meters) => Some(meters.0.len()),
         // (A place that is reserved is a debt here: nobody waits for it.)
-        Form::Lease(_) | Form::Noted(_) | Form::Reserved(_) | Form::Regional(_) => None,
+        _ => None,
     }
 }
 
@@ -57,6 +57,6 @@ fn truncate(limiter: &mut Limiter) {
         Form::Bucket(store) => truncate(store.many()),
         Form::Dated(meters) => truncate(meters),
         Form::Stamped(meters) => truncate(meters),
-        Form::Lease(_) | Form::Noted(_) | Form::Reserved(_) | Form::Regional(_) => {}
+        _ => {}
     }
 }

@@ -7,9 +7,10 @@ use crate::core::algorithm::joint::sliding::JointSliding;
 use crate::core::decision::Retry;
 use crate::core::error::Error;
 use crate::core::limit::{Algorithm, Limit, MAX_LIMITS};
-use crate::core::limiter::regional::{Body, InBody, Regional};
-use crate::core::limiter::{Form, Limiter, LimiterMut, Meters, Notes};
-use crate::core::region::origin::Region;
+use crate::core::limiter::regional::{Shared, SharedForm};
+use crate::core::limiter::Store;
+use crate::core::limiter::{Limiter, LimiterMut, Meters, Notes};
+use crate::core::region::origin::{Origin, Region};
 use crate::core::region::share::{Marks, Share};
 use arrayvec::ArrayVec;
 
@@ -25,6 +26,17 @@ pub struct Here {
     pub due: u64,
     /// What the share rule goes by; `None` where it holds nothing, as on a replica.
     pub share: Option<Share>,
+}
+
+impl Hit<'_> {
+    /// Of what a key has held so far, where that is to be a region's from now on.
+    pub(super) fn origin(&self, now_ms: u64) -> Origin {
+        let here = self.rare.here;
+        Origin {
+            region: here.map_or(Region::UNNAMED, |here| here.region),
+            began_ms: now_ms,
+        }
+    }
 }
 
 /// As [`super::quote`].
@@ -43,7 +55,7 @@ pub(super) fn quote_regional(
     }
 }
 
-fn quote_joint<J: InBody>(
+fn quote_joint<J: SharedForm>(
     asked: Asked,
     hit: &Hit,
     now_ms: u64,
@@ -56,32 +68,17 @@ fn quote_joint<J: InBody>(
     {
         return Err(Error::FirstInRegions);
     }
-    let Asked {
-        state,
-        notes,
-        others,
-    } = asked;
-    let region = hit.rare.here.map_or(Region::UNNAMED, |here| here.region);
-    let upgraded = match state {
-        None | Some(Form::Regional(_)) => None,
-        Some(held) => Body::upgrade(held, region, now_ms),
-    };
-    let body = match state {
-        Some(Form::Regional(regional)) => Some(&regional.body),
-        _ => upgraded.as_ref(),
-    };
-    let meters = body.and_then(J::of);
-    if let (Some(held), None) = (state, meters) {
-        return Err(super::other_algorithm::<J>(held));
+    let shared = asked.state.and_then(J::of);
+    let mut upgraded = Meters::empty();
+    if let (Some(held), None) = (asked.state, shared) {
+        upgraded = J::upgrade(held, hit.origin(now_ms))
+            .ok_or_else(|| super::other_algorithm::<J>(held))?;
     }
-    let meters = meters.map_or(&[][..], |meters| &meters.0);
-    if let ([meter], [limit]) = (meters, hit.limits) {
-        // Compiled for the usual key and hit, as in `Asked::quote`.
-        let (meters, limits) = (std::slice::from_ref(meter), std::slice::from_ref(limit));
-        let hit = &Hit { limits, ..*hit };
-        Meters::quote(meters, notes, others, hit, now_ms, out)?;
+    let meters = &shared.map_or(&upgraded, |shared| &shared.meters).0;
+    if let ([meter], [limit]) = (&**meters, hit.limits) {
+        asked.quote_one(meter, limit, hit, now_ms, out)?;
     } else {
-        Meters::quote(meters, notes, others, hit, now_ms, out)?;
+        Meters::quote(meters, asked.notes, asked.others, hit, now_ms, out)?;
     }
     let rare = hit.rare;
     // A turn that is reserved is the region's own, and a settlement is of what was let through before.
@@ -91,20 +88,20 @@ fn quote_joint<J: InBody>(
         return Ok(());
     };
     let cost = hit.cost.unsigned_abs();
-    let recent = match state {
-        Some(Form::Regional(regional)) => regional.local.marks.recent(share.acknowledged_ms),
-        Some(_) => u64::MAX, // it is not known
-        None => 0,
+    let recent = match (shared, asked.state) {
+        (Some(shared), _) => shared.local.marks.recent(share.acknowledged_ms),
+        (None, Some(_)) => u64::MAX, // it is not known
+        (None, None) => 0,
     };
     if out.taken == hit.cost && share.has_room(&out.decision.verdicts, recent, cost, now_ms) {
         return Ok(());
     }
-    hold(meters, notes, others, hit, recent, now_ms, out)
+    hold(meters, asked.notes, asked.others, hit, recent, now_ms, out)
 }
 
 /// The share rule, looked at closely: of what was charged lately, some may not count any more. What it holds is quoted anew.
 #[cold]
-fn hold<J: InBody>(
+fn hold<J: SharedForm>(
     meters: &[J],
     notes: Option<&Notes>,
     others: bool,
@@ -181,67 +178,67 @@ pub(super) fn commit_regional(
     }
 }
 
-fn commit_joint<J: InBody>(
+fn commit_joint<J: SharedForm>(
     state: Option<&mut LimiterMut<'_>>,
     hit: &Hit,
     change: Change,
     now_ms: u64,
 ) -> Result<Option<Limiter>, Error> {
-    let region = hit.rare.here.map_or(Region::UNNAMED, |here| here.region);
-    let mut fresh = None;
-    let is_new = !matches!(state, Some(Form::Regional(_)));
-    let regional = match state {
-        Some(Form::Regional(regional)) => &mut **regional,
+    let mut shared = match state {
+        None => Shared::<J>::begin(now_ms),
         Some(held) => {
-            let body = Body::upgrade(held.by_ref(), region, now_ms);
-            let body = body.ok_or_else(|| super::other_algorithm::<J>(held.by_ref()))?;
-            fresh.insert(Regional::new(body, Marks::default()))
-        }
-        None => {
-            let body = J::wrap(Meters::empty());
-            fresh.insert(Regional::new(body, Marks::begin(now_ms)))
+            if let Some(shared) = J::of_mut(held) {
+                let is_stale = |here: Here| shared.local.entry < here.term;
+                shared.local.renewed = hit.rare.here.is_some_and(is_stale);
+                shared.change(hit, change, now_ms);
+                return Ok(None);
+            }
+            let upgraded = J::upgrade(held.by_ref(), hit.origin(now_ms));
+            Shared::of(upgraded.ok_or_else(|| super::other_algorithm::<J>(held.by_ref()))?)
         }
     };
-    let algorithm = regional.body.algorithm();
-    let meters = J::of_mut(&mut regional.body).ok_or(Error::HoldsAlgorithm {
-        holds: algorithm,
-        asked: J::ALGORITHM,
-    })?;
-    let is_stale = |here: Here| !is_new && regional.local.entry < here.term;
-    regional.local.renewed = hit.rare.here.is_some_and(is_stale);
-    if regional.local.renewed {
-        // What may be older than others' copies stays as it is; what is charged from now on is another origin's.
-        for meter in &mut meters.0 {
-            meter.parts_mut().own = None;
-        }
-        regional.local.marks = Marks::default();
-    }
-    match change {
-        Change::None | Change::Once(_) => {} // see `Change::of_usage`
-        Change::Charge(_) | Change::Reserve(_) => {
-            meters.put_in_order(hit, now_ms);
-            let metered = hit.limits.iter().zip(&mut meters.0);
-            for (index, (limit, meter)) in metered.enumerate() {
-                if region.is_named() {
-                    meter.parts_mut().begin(region, now_ms, regional.reset_ms);
-                }
-                meter.take(&hit.ask(index, limit, now_ms), change, hit.at_ms());
+    shared.change(hit, change, now_ms);
+    Ok(Some(J::keep(shared)))
+}
+
+impl<J: SharedForm> Shared<J> {
+    fn change(&mut self, hit: &Hit, change: Change, now_ms: u64) {
+        if self.local.renewed {
+            // What may be older than others' copies stays as it is; what is charged from now on is another origin's.
+            for meter in &mut self.meters.0 {
+                meter.parts_mut().own = None;
             }
-            let share = hit.rare.here.and_then(|here| here.share);
-            let acknowledged_ms = share.map_or(0, |share| share.acknowledged_ms);
-            regional
-                .local
-                .marks
-                .charge(change.cost(), acknowledged_ms, now_ms);
+            self.local.marks = Marks::default();
         }
-        Change::Rewind => meters.rewind(hit, now_ms),
-        Change::Block { emptied, .. } => meters.each_emptied(hit, emptied, now_ms, J::empty_own),
+        match change {
+            Change::None | Change::Once(_) => {} // see `Change::of_usage`
+            Change::Charge(_) | Change::Reserve(_) => self.charge(hit, change, now_ms),
+            Change::Rewind => self.meters.rewind(hit, now_ms),
+            Change::Block { emptied, .. } => {
+                self.meters.each_emptied(hit, emptied, now_ms, J::empty_own);
+            }
+        }
+        if self.remembers_ms <= now_ms {
+            // Whatever was used before the reset is over everywhere. The next origin begins later all the same.
+            (self.reset_ms, self.remembers_ms) = (0, 0);
+        }
     }
-    if regional.remembers_ms <= now_ms {
-        // Whatever was used before the reset is over everywhere. The next origin begins later all the same.
-        (regional.reset_ms, regional.remembers_ms) = (0, 0);
+
+    fn charge(&mut self, hit: &Hit, change: Change, now_ms: u64) {
+        let region = hit.origin(now_ms).region;
+        self.meters.put_in_order(hit, now_ms);
+        let metered = hit.limits.iter().zip(&mut self.meters.0);
+        for (index, (limit, meter)) in metered.enumerate() {
+            if region.is_named() {
+                meter.parts_mut().begin(region, now_ms, self.reset_ms);
+            }
+            meter.take(&hit.ask(index, limit, now_ms), change, hit.at_ms());
+        }
+        let share = hit.rare.here.and_then(|here| here.share);
+        let acknowledged_ms = share.map_or(0, |share| share.acknowledged_ms);
+        let marks = &mut self.local.marks;
+        marks.charge(change.cost(), acknowledged_ms, now_ms);
     }
-    Ok(fresh.map(|regional| Limiter::Regional(regional.into())))
 }
 
 #[cfg(test)]

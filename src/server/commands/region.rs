@@ -5,7 +5,7 @@ use super::KEY;
 use crate::core::codec;
 use crate::core::error::Error;
 use crate::core::limit::MAX_TIME_MS;
-use crate::core::limiter::regional::{self, Merging, Payload};
+use crate::core::limiter::regional::{self, Merging, Payload, Regional};
 use crate::core::limiter::LimiterMut;
 use crate::core::region::origin::Region;
 use crate::core::region::ring::{Cursor, Place};
@@ -85,7 +85,7 @@ impl Sent<'_, '_> {
         &mut self,
         name: &[u8],
         of: Option<Region>,
-        is_sent: impl FnOnce(&regional::Regional) -> bool,
+        is_sent: impl FnOnce(&dyn Regional) -> bool,
     ) {
         let (own, now_ms) = (self.own, self.now_ms);
         let look = |key: Key| exported(&key, own, of, now_ms, is_sent);
@@ -125,7 +125,7 @@ fn changed(sent: &mut Sent, from: u64, count: usize) -> (Place, u64) {
     for (number, entry) in here {
         // A key with a later entry is sent with that one, and one that is gone is not.
         sent.add(&entry.name, Some(own), |regional| {
-            regional.local.entry == *number && regional.has_used(own, quiet, now_ms)
+            regional.local().entry == *number && regional.has_used(own, quiet, now_ms)
         });
     }
     (Place::Changes { from: next }, until_ms)
@@ -152,17 +152,16 @@ fn exported(
     own: Region,
     of: Option<Region>,
     now_ms: u64,
-    is_sent: impl FnOnce(&regional::Regional) -> bool,
+    is_sent: impl FnOnce(&dyn Regional) -> bool,
 ) -> Option<Vec<u8>> {
     let value = key.value(data_type::handle())?;
     // SAFETY: the server keeps only what `into_raw` made under this type; the key is open, and nobody else looks at it.
-    let mut held = unsafe { data_type::held(value) };
+    let held = unsafe { data_type::held(value) };
     let regional = held.regional()?;
     is_sent(regional).then_some(())?;
     let payload = Payload {
         sender: own,
-        reset_ms: regional.reset_ms,
-        body: regional.export(of, now_ms)?,
+        copy: regional.export(of, now_ms)?,
     };
     Some(codec::encode_parts(&payload))
 }
@@ -209,7 +208,10 @@ pub fn merge(call: &Call, keys: &mut Keys) -> Result<(), Error> {
 fn drop_strangers(payload: &mut Payload, own: Region) -> u64 {
     regions::with(|regions| {
         let known = |region| regions.peers.knows(region, own);
-        let (count, stranger) = payload.body.retain(known);
+        let mut copy = payload.copy.held();
+        let (count, stranger) = copy
+            .regional_mut()
+            .map_or((0, None), |copy| copy.retain(&known));
         if let (Some(stranger), Some(peer)) = (stranger, regions.peers.of(payload.sender)) {
             peer.refused += count;
             if !std::mem::replace(&mut peer.is_told, true) {

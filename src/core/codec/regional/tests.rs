@@ -3,6 +3,7 @@
 use super::*;
 use crate::core::algorithm::meter::Ask;
 use crate::core::calendar::Window;
+use crate::core::limiter::Meters;
 use crate::core::region::origin::Region;
 
 fn window(window_ms: u64) -> Limit {
@@ -10,7 +11,7 @@ fn window(window_ms: u64) -> Limit {
 }
 
 /// What regions have charged, at times: the last of them is this one.
-fn used<J: InBody>(limit: &Limit, charges: &[(Region, u64, i64)]) -> J {
+fn used<J: SharedForm>(limit: &Limit, charges: &[(Region, u64, i64)]) -> J {
     let mut meter = J::unused(limit, 128);
     for (region, now_ms, cost) in charges {
         meter.parts_mut().begin(*region, 1, 0);
@@ -25,16 +26,16 @@ fn used<J: InBody>(limit: &Limit, charges: &[(Region, u64, i64)]) -> J {
     meter
 }
 
-fn one<J: InBody>(meter: J) -> Body {
-    J::wrap(Meters(SmallVec::from_elem(meter, 1)))
+fn one<J: SharedForm>(meter: J) -> Limiter {
+    J::wrap(Meters(smallvec::smallvec![meter]))
 }
 
 /// Whether it is read back as it was written.
-fn is_read(body: &Body) -> bool {
+fn is_read(copy: &Limiter) -> bool {
     let mut bytes = Vec::new();
-    write(body, &mut bytes);
-    let read = read(&mut Source(&bytes));
-    assert!(read.as_ref().is_none_or(|read| read == body));
+    write_copy(copy.by_ref(), &mut bytes);
+    let read = read_copy(&mut Source(&bytes));
+    assert!(read.as_ref().is_none_or(|read| read == copy));
     read.is_some()
 }
 
@@ -49,7 +50,7 @@ fn what_is_sent_is_of_regions_that_have_a_name_and_nobody_s_own() {
         if !has_own {
             meter.parts.own = None;
         }
-        is_sent(&one(meter))
+        one(meter).regional().unwrap().is_sent()
     };
     assert!(sent(us, false));
     assert!(!sent(us, true));

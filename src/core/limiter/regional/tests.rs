@@ -2,9 +2,11 @@
 
 use super::*;
 use crate::core::algorithm::fixed::Fixed;
+use crate::core::algorithm::meter::Meter;
 use crate::core::calendar::Window;
-use crate::core::limiter::MeterForm;
+use crate::core::limit::Algorithm;
 use crate::core::limiter::{Block, Noted};
+use crate::core::limiter::{MeterForm, State};
 use crate::core::quote::{self, Hit};
 use std::num::NonZero;
 
@@ -26,7 +28,7 @@ fn window(limit: u64, window_ms: u64) -> Limit {
 }
 
 /// What regions have charged now, each as of a beginning: the last of them is this one.
-fn used<J: InBody>(limits: &[Limit], parts: &[(&str, u64, i64)]) -> Regional {
+fn used<J: SharedForm>(limits: &[Limit], parts: &[(&str, u64, i64)]) -> Shared<J> {
     let meter = |limit: &Limit| {
         let mut meter = J::unused(limit, 128);
         for (name, began_ms, cost) in parts {
@@ -43,17 +45,18 @@ fn used<J: InBody>(limits: &[Limit], parts: &[(&str, u64, i64)]) -> Regional {
         }
         meter
     };
-    let meters = limits.iter().map(meter).collect();
-    Regional::new(J::wrap(Meters(meters)), Marks::begin(NOW_MS))
+    let mut shared = Shared::begin(NOW_MS);
+    shared.meters = Meters(limits.iter().map(meter).collect());
+    shared
 }
 
-fn fixed(limits: &[Limit], parts: &[(&str, u64, i64)]) -> Regional {
-    used::<JointFixed>(limits, parts)
+fn fixed(limits: &[Limit], parts: &[(&str, u64, i64)]) -> Shared<JointFixed> {
+    used(limits, parts)
 }
 
 /// What is received of this as region eu.
-fn received(into: &mut Regional, from: &Regional) -> Received {
-    into.merge(&from.body, from.reset_ms, SETTING, region("eu"))
+fn received(into: &mut Shared<JointFixed>, from: &Shared<JointFixed>) -> Received {
+    into.merge(from, SETTING, region("eu"))
 }
 
 fn taken(news: bool, own_news: bool, refused: u64) -> Received {
@@ -84,7 +87,7 @@ fn a_region_is_worth_sending_from_a_percentage_of_any_limit_on() {
     let unused = fixed(&[], &[]);
     assert!(unused.has_used(region("eu"), 0, NOW_MS));
     assert!(!unused.has_used(region("eu"), 1, NOW_MS));
-    let reset = Regional {
+    let reset = Shared {
         reset_ms: 1,
         ..unused
     };
@@ -95,15 +98,13 @@ fn a_region_is_worth_sending_from_a_percentage_of_any_limit_on() {
 fn a_region_sends_its_own_or_all_but_what_is_nobody_s() {
     let limits = [window(100, 1_000)];
     let mut regional = fixed(&limits, &[("eu", 1, 3), ("us", 1, 4)]);
-    let Body::Fixed(meters) = &mut regional.body else {
-        panic!("it is of fixed windows");
-    };
+    let meters = &mut regional.meters;
     let mut nobody_s = meters.0[0].parts.list[0].clone();
     nobody_s.origin.region = Region::UNNAMED;
     meters.0[0].parts.insert(nobody_s);
-    let sent = |regional: &Regional, of, now_ms| {
-        let regional = Regional::new(regional.export(of, now_ms)?, Marks::default());
-        Some(regional.regions(now_ms).concat())
+    let sent = |shared: &Shared<JointFixed>, of, now_ms| {
+        let copy = shared.export(of, now_ms)?;
+        Some(copy.regional()?.regions(now_ms).concat())
     };
     let (eu, us) = ((region("eu"), 3), (region("us"), 4));
     assert_eq!(sent(&regional, None, NOW_MS), Some(vec![eu, us]));
@@ -141,10 +142,7 @@ fn an_origin_from_a_clock_that_is_too_far_ahead_is_refused() {
     assert_eq!(here.regions(NOW_MS).concat(), both);
     // So is a window that does not come next, whether its limit is known here or not.
     let mut ahead = fixed(&limits, &[("us", 1, 4)]);
-    let Body::Fixed(meters) = &mut ahead.body else {
-        panic!("it is of fixed windows");
-    };
-    let part = &mut meters.0[0].parts.list[0];
+    let part = &mut ahead.meters.0[0].parts.list[0];
     (part.start_ms, part.end_ms) = (END_MS + 1_000, END_MS + 2_000);
     for known in [&limits[..], &[]] {
         let mut here = fixed(known, &[("eu", 1, 1)]);
@@ -167,7 +165,7 @@ fn a_seventeenth_window_is_refused() {
 #[test]
 fn a_later_reset_is_taken_over_unless_it_is_too_far_ahead() {
     let limits = [window(100, 1_000)];
-    let nothing = |reset_ms| Regional {
+    let nothing = |reset_ms| Shared {
         reset_ms,
         ..fixed(&[], &[])
     };
@@ -228,7 +226,7 @@ fn two_keys_are_the_same_where_usage_and_reset_are() {
     (other.local.entry, other.local.renewed) = (9, true);
     assert_eq!(regional, other);
     assert_ne!(regional, fixed(&limits, &[("eu", 1, 4)]));
-    let remembers = Regional {
+    let remembers = Shared {
         remembers_ms: 1,
         ..regional.clone()
     };
@@ -237,21 +235,18 @@ fn two_keys_are_the_same_where_usage_and_reset_are() {
 
 #[test]
 fn what_is_sent_makes_a_key_where_there_is_none() {
-    for (sent, holds) in [
-        (fixed(&[window(9, 1_000)], &[("us", 1, 3)]), 3),
-        (
-            used::<JointSliding>(&[window(9, 1_000)], &[("us", 1, 4)]),
-            4,
-        ),
-        (
-            used::<JointBucket>(&[Limit::bucket(9, 1, 1_000).unwrap()], &[("us", 1, 5)]),
-            5,
-        ),
+    fn sent<J: SharedForm>(limit: Limit, cost: i64) -> Limiter {
+        J::keep(used(&[limit], &[("us", 1, cost)]))
+    }
+    let bucket = Limit::bucket(9, 1, 1_000).unwrap();
+    for (copy, holds) in [
+        (sent::<JointFixed>(window(9, 1_000), 3), 3),
+        (sent::<JointSliding>(window(9, 1_000), 4), 4),
+        (sent::<JointBucket>(bucket, 5), 5),
     ] {
         let payload = Payload {
             sender: region("us"),
-            reset_ms: 0,
-            body: sent.body,
+            copy,
         };
         let (made, received) = merge(None, &payload, SETTING, region("eu")).unwrap();
         assert_eq!(received, taken(true, false, 0));
@@ -280,10 +275,12 @@ fn a_bucket_becomes_a_region_s_with_the_tokens_it_has_out() {
             0,
             now_ms,
         );
-        match Body::upgrade(Form::Bucket(&**meters), region("eu"), now_ms) {
-            Some(Body::Bucket(joint)) => joint.0[0].parts.list[0].counter.charged,
-            other => panic!("{other:?}"),
-        }
+        let origin = Origin {
+            region: region("eu"),
+            began_ms: now_ms,
+        };
+        let joint = JointBucket::upgrade(Form::Bucket(&**meters), origin).unwrap();
+        joint.0[0].parts.list[0].counter.charged
     };
     assert_eq!(charged(NOW_MS), 3);
     assert_eq!(charged(NOW_MS + 999), 3);
@@ -296,7 +293,7 @@ fn a_blocked_key_says_what_regions_share_of_it() {
     let limiter = |renewed| {
         let mut regional = fixed(&[window(9, 1_000)], &[("eu", 1, 3)]);
         regional.local.renewed = renewed;
-        Limiter::Regional(regional.into())
+        JointFixed::keep(regional)
     };
     let blocked = |limiter| {
         let block = Block {
@@ -309,13 +306,13 @@ fn a_blocked_key_says_what_regions_share_of_it() {
         Limiter::Noted(Box::new(noted))
     };
     for renewed in [false, true] {
-        assert_eq!(limiter(renewed).held().is_renewed(), renewed);
-        assert_eq!(blocked(limiter(renewed)).held().is_renewed(), renewed);
+        assert_eq!(limiter(renewed).is_renewed(), renewed);
+        assert_eq!(blocked(limiter(renewed)).is_renewed(), renewed);
     }
-    assert!(limiter(false).held().regional().is_some());
-    assert!(blocked(limiter(false)).held().regional().is_some());
+    assert!(limiter(false).regional().is_some());
+    assert!(blocked(limiter(false)).regional().is_some());
     let plain = || Fixed::wrap(Meters::empty());
-    for mut other in [plain(), blocked(plain())] {
-        assert!(other.held().regional().is_none() && !other.held().is_renewed());
+    for other in [plain(), blocked(plain())] {
+        assert!(other.regional().is_none() && !other.is_renewed());
     }
 }

@@ -4,7 +4,7 @@ use super::super::{hit, Rare};
 use super::*;
 use crate::core::limit::Limit;
 use crate::core::limiter::regional::{merge, reset, Merging, Payload};
-use crate::core::limiter::Left;
+use crate::core::limiter::{Form, Left};
 
 /// The first millisecond of an hour and of two turns, neither of which is the region's.
 const NOW_MS: u64 = 7_200_000;
@@ -59,12 +59,10 @@ fn call(
 
 /// What eu holds takes over what us does.
 fn receive(here: &mut Option<Limiter>, there: Option<Limiter>, now_ms: u64) {
-    let mut there = there.unwrap();
-    let sent = there.held().regional().unwrap().export(None, now_ms);
+    let sent = there.unwrap().regional().unwrap().export(None, now_ms);
     let payload = Payload {
         sender: region("us"),
-        reset_ms: 0,
-        body: sent.unwrap(),
+        copy: sent.unwrap(),
     };
     let setting = Merging {
         now_ms,
@@ -237,9 +235,10 @@ fn a_reset_is_remembered_until_nothing_before_it_counts_anywhere() {
         (end_ms, (0, 0)),
     ] {
         call(&mut state, asked, "us", now_ms);
-        let mut held = state.as_mut().unwrap().held();
-        let regional = held.regional().unwrap();
-        assert_eq!((regional.reset_ms, regional.remembers_ms), remembered);
+        let Some(Form::SharedFixed(shared)) = &state else {
+            panic!("it is of fixed windows");
+        };
+        assert_eq!((shared.reset_ms, shared.remembers_ms), remembered);
     }
 }
 
