@@ -29,7 +29,8 @@
 //!     shadow           form  state
 //!     regional (7)     reset_ms  remembers_ms  algorithm  shared                     see codec/regional.rs
 //! charge       now_ms  [cost(zigzag)]  [log-size]  [count]  limits  [at_ms]  [id  [once]]  [(start_ms  end_ms)*]  [region]  [acts_ms  stamp_ms]
-//! once         ttl_ms  drops  answer  [wait_ms]     but of a lease: answer 1 allowed, 2 to wait, 4 rewinds
+//! once         answer(1)  ttl_ms(4)  drops(2)  [wait_ms]     but of a lease: answer 1 allowed, 2 to wait, 4 rewinds; bytes in brackets,
+//!              the least significant first, as every hit with an id writes them
 //! limit        limit  [refill]  window_ms, or 0 and a calendar window's text ([`Limit::write`])
 //! ```
 //!
@@ -422,9 +423,8 @@ fn write_rare_charge(
         let answer = flag(once.is_allowed, IS_ALLOWED)
             | flag(once.wait_ms.is_some(), IS_TO_WAIT)
             | flag(once.rewinds, REWINDS);
-        for number in [once.ttl_ms.into(), once.drops.into(), answer.into()] {
-            varint::write(out, number);
-        }
+        let word = u64::from(answer) | u64::from(once.ttl_ms) << 8 | u64::from(once.drops) << 40;
+        out.append_word(word, 7);
         if let Some(wait_ms) = once.wait_ms {
             varint::write(out, wait_ms);
         }
@@ -1041,21 +1041,23 @@ impl Source<'_> {
     }
 
     fn once(&mut self, cost: i64) -> Option<Once> {
-        let ttl_ms = self.at_most(MAX_TTL_MS).filter(|ttl_ms| *ttl_ms > 0)?;
-        let drops = self.count(MAX_KNOWN)?;
-        let answer = self.number()?;
-        let has = |flag: u8| answer & u64::from(flag) != 0;
+        let answer = self.byte()?;
+        let ttl_ms = u32::from_le_bytes(self.array()?);
+        let drops = u16::from_le_bytes(self.array()?);
+        let has = |flag: u8| answer & flag != 0;
         let wait_ms = if has(IS_TO_WAIT) {
             Some(self.at_most(duration::MAX_MS)?)
         } else {
             None
         };
-        let is_known =
-            answer <= u64::from(IS_ALLOWED | IS_TO_WAIT | REWINDS) && !(cost != 0 && has(REWINDS));
+        let is_known = answer <= (IS_ALLOWED | IS_TO_WAIT | REWINDS)
+            && !(cost != 0 && has(REWINDS))
+            && (1..=MAX_TTL_MS).contains(&ttl_ms.into())
+            && usize::from(drops) <= MAX_KNOWN;
         is_known.then_some(Once {
             cost,
-            ttl_ms: u32::try_from(ttl_ms).ok()?,
-            drops: u16::try_from(drops).ok()?,
+            ttl_ms,
+            drops,
             is_allowed: has(IS_ALLOWED),
             rewinds: has(REWINDS),
             place: None,

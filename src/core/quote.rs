@@ -206,6 +206,12 @@ pub enum Change {
 }
 
 impl Change {
+    /// Whether there is none.
+    #[inline(always)]
+    pub fn is_none(&self) -> bool {
+        matches!(self, Change::None)
+    }
+
     /// Units that it charges, or gives back.
     pub fn cost(&self) -> i64 {
         match self {
@@ -420,7 +426,7 @@ pub fn commit(
     change: Change,
     now_ms: u64,
 ) -> Result<Option<Limiter>, Error> {
-    if change == Change::None {
+    if change.is_none() {
         return Ok(None);
     }
     match (state, change) {
@@ -458,7 +464,7 @@ fn commit_noted(
 ) -> Result<Option<Limiter>, Error> {
     let mut held = noted.limiter.as_mut().map(Limiter::held);
     let usage = change.of_usage();
-    if usage != Change::None {
+    if !usage.is_none() {
         if let Some(limiter) = commit_usage(held.as_mut(), hit, usage, now_ms)? {
             noted.limiter = Some(limiter);
         }
@@ -1234,7 +1240,7 @@ pub fn apply(
     change: Change,
     now_ms: u64,
 ) -> Result<(), Error> {
-    if change == Change::None {
+    if change.is_none() {
         return Ok(());
     }
     let mut held = state.as_mut().map(Limiter::held);

@@ -48,13 +48,13 @@ impl<'key> Slot<'key> {
     /// Whether a change would have the server make a key, and it would refuse that, for want of memory.
     #[inline(always)]
     pub fn is_refused(&self, call: &Call, change: Change) -> bool {
-        change != Change::None && self.held.is_none() && call.refuses_new_keys()
+        !change.is_none() && self.held.is_none() && call.refuses_new_keys()
     }
 
     /// Makes a change, sees to the TTL, and tells replicas, the AOF, watchers and tracking clients.
     #[inline(always)]
     pub fn commit(&mut self, hit: &Hit, change: Change, now_ms: u64) -> Result<(), Error> {
-        if change == Change::None {
+        if change.is_none() {
             return Ok(());
         }
         if let Some(limiter) = quote::commit(self.held.as_mut(), hit, change, now_ms)? {
@@ -95,7 +95,7 @@ impl<'key> Slot<'key> {
                 .map(|held| shadow::quote(held, hit, now_ms));
             let judged = judged.and_then(Result::ok).unwrap_or_default();
             self.commit_shadow(hit, judged.change, now_ms)?;
-            if let (Some(held), true) = (&self.held, judged.change != Change::None) {
+            if let (Some(held), true) = (&self.held, !judged.change.is_none()) {
                 propagate::shadow(&self.key, held.by_ref(), hit, judged.change, now_ms);
             }
             Ok(judged.denies)
@@ -111,7 +111,7 @@ impl<'key> Slot<'key> {
     }
 
     fn commit_shadow(&mut self, hit: &Hit, change: Change, now_ms: u64) -> Result<(), Error> {
-        let Some(held) = self.held.as_mut().filter(|_| change != Change::None) else {
+        let Some(held) = self.held.as_mut().filter(|_| !change.is_none()) else {
             return Ok(());
         };
         if let Some(limiter) = shadow::commit(held, hit, change, now_ms)? {

@@ -578,11 +578,13 @@ impl Extreme<'_> {
             write_string(&mut self.out, &id);
         }
         if is_once {
-            self.number(MAX_TTL_MS);
-            self.number(MAX_KNOWN as u64);
-            let answer = self.random.below(8);
-            varint::write(&mut self.out, answer);
-            if answer & u64::from(IS_TO_WAIT) != 0 {
+            let answer = u8::try_from(self.random.below(8)).unwrap();
+            let ttl_ms = u32::try_from(self.pick(MAX_TTL_MS)).unwrap_or(u32::MAX);
+            let drops = u16::try_from(self.pick(MAX_KNOWN as u64)).unwrap_or(u16::MAX);
+            self.out.push(answer);
+            self.out.extend(ttl_ms.to_le_bytes());
+            self.out.extend(drops.to_le_bytes());
+            if answer & IS_TO_WAIT != 0 {
                 self.number(duration::MAX_MS);
             }
         }
@@ -739,6 +741,8 @@ enum Part<'a> {
     Byte(u8),
     Number(u64),
     Text(&'a [u8]),
+    /// What is remembered of a hit with an id: its ttl, what it drops, its answer.
+    Remembered(u32, u16, u8),
 }
 
 fn is_read(parts: &[Part]) -> bool {
@@ -748,6 +752,11 @@ fn is_read(parts: &[Part]) -> bool {
             Part::Byte(byte) => out.push(*byte),
             Part::Number(number) => varint::write(&mut out, *number),
             Part::Text(text) => write_string(&mut out, text),
+            Part::Remembered(ttl_ms, drops, answer) => {
+                out.push(*answer);
+                out.extend(ttl_ms.to_le_bytes());
+                out.extend(drops.to_le_bytes());
+            }
         }
     }
     decode(&out).is_some()
@@ -878,7 +887,7 @@ fn states_of_the_second_version_that_no_limiter_writes_are_refused() {
     assert!(!noted(HAS_SHUT, &[9_000, 9_001], None, &[]), "before epoch");
     assert!(!noted(HAS_SHUT, &[9_000, 0], None, &[]), "for no time");
     // Of one id: length, flags, noted, ttl, id.
-    let id = [1, 4, 1, 7, 9, 97];
+    let id = [1, 13, 1, 7, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 97];
     assert!(noted(HAS_IDS | HAS_USAGE, &id, Some(0), fixed));
     assert!(!noted(HAS_IDS, &id, None, &[]), "no usage");
     assert!(!noted(HAS_IDS | HAS_USAGE, &id, Some(3), leases), "leases");
@@ -968,37 +977,35 @@ fn effects_that_no_hit_has_are_refused() {
     assert!(charge(lease | MORE, Some(HAS_ID), &held(b"a")));
     assert!(!charge(lease | MORE, Some(HAS_ID), &held(b"")));
     assert!(!charge(fixed | MORE, Some(HAS_ID), &held(b"a")));
-    let once = |once: &[u64]| {
-        let once = once.iter().map(|number| Number(*number));
-        held(b"a").into_iter().chain(once).collect::<Vec<_>>()
+    let once = |ttl_ms, drops, answer| {
+        let mut parts = held(b"a").to_vec();
+        parts.push(Part::Remembered(ttl_ms, drops, answer));
+        parts
     };
-    assert!(charge(fixed | MORE, Some(HAS_ID), &once(&[1, 0, 1])));
-    assert!(charge(
-        fixed | MORE,
-        Some(HAS_ID),
-        &once(&[MAX_TTL_MS, 4_096, 0])
-    ));
+    let day_ms = u32::try_from(MAX_TTL_MS).unwrap();
+    assert!(charge(fixed | MORE, Some(HAS_ID), &once(1, 0, 1)));
+    assert!(charge(fixed | MORE, Some(HAS_ID), &once(day_ms, 4_096, 0)));
     assert!(
-        !charge(fixed | MORE, Some(HAS_ID), &once(&[0, 0, 1])),
+        !charge(fixed | MORE, Some(HAS_ID), &once(0, 0, 1)),
         "for no time"
     );
-    assert!(!charge(
-        fixed | MORE,
-        Some(HAS_ID),
-        &once(&[MAX_TTL_MS + 1, 0, 1])
-    ));
-    assert!(!charge(fixed | MORE, Some(HAS_ID), &once(&[1, 4_097, 1])));
-    assert!(!charge(fixed | MORE, Some(HAS_ID), &once(&[1, 0, 8])));
+    assert!(!charge(fixed | MORE, Some(HAS_ID), &once(day_ms + 1, 0, 1)));
+    assert!(!charge(fixed | MORE, Some(HAS_ID), &once(1, 4_097, 1)));
+    assert!(!charge(fixed | MORE, Some(HAS_ID), &once(1, 0, 8)));
     assert!(
-        !charge(fixed | MORE, Some(HAS_ID), &once(&[1, 0, 3, 9])),
+        !charge(
+            fixed | MORE,
+            Some(HAS_ID),
+            &[once(1, 0, 3), vec![Number(9)]].concat()
+        ),
         "no bucket"
     );
     assert!(
-        !charge(fixed | MORE, Some(HAS_ID), &once(&[1, 0, 5])),
+        !charge(fixed | MORE, Some(HAS_ID), &once(1, 0, 5)),
         "charged, and moved"
     );
     assert!(
-        !charge(lease | MORE, Some(HAS_ID), &once(&[1, 0, 1])),
+        !charge(lease | MORE, Some(HAS_ID), &once(1, 0, 1)),
         "a lease"
     );
     let cost = |cost: u64| {
@@ -1605,6 +1612,34 @@ fn once_golden() -> Golden {
     ]
 }
 
+/// A key on which limits are tried, and what travels of them.
+fn shadow_golden() -> Golden {
+    let (windows, tried) = (
+        [hour(100)],
+        [hour(3), Limit::window(7, 24 * HOUR_MS).unwrap()],
+    );
+    let mut state = None;
+    hits(&mut state, &Hit::new(Algorithm::Fixed, &windows, 1));
+    let mut state = state.unwrap();
+    let hit = Hit::new(Algorithm::Fixed, &tried, 2);
+    let judged = shadow::quote(&mut state.held(), &hit, NOW_MS).unwrap();
+    let noted = shadow::commit(&mut state.held(), &hit, judged.change, NOW_MS).unwrap();
+    vec![
+        (
+            2,
+            "shadow-state",
+            "a fixed window on which two others are tried",
+            bytes_of(&noted.unwrap()),
+        ),
+        (
+            2,
+            "shadow-charge",
+            "what the two have let through",
+            encode_shadow(&hit, judged.change.cost(), NOW_MS),
+        ),
+    ]
+}
+
 /// `REGENERATE_GOLDEN=1 cargo test --no-default-features golden` writes the files anew: only for a new version.
 #[test]
 fn golden_payloads_are_written_and_read_as_ever() {
@@ -1614,6 +1649,7 @@ fn golden_payloads_are_written_and_read_as_ever() {
         second_effects(),
         regional_golden(),
         once_golden(),
+        shadow_golden(),
     ]
     .concat();
     for (version, name, what, bytes) in payloads {

@@ -2,11 +2,12 @@
 //!
 //! ```text
 //! record    length  flags  noted_ms  ttl_ms  [taken]  [stamp_ms]  [wait_ms]  id        oldest first
+//! bytes     1       1      7         4       varint   varint      varint     the rest
 //!           flags: 1 allowed, 2 taken, 4 stamp_ms, 8 wait_ms. Left out: 1 unit, noted_ms, no RESERVE
 //! ```
 //!
-//! Length and flags are bytes, the id is the rest of the record, and everything else is a canonical varint. Records are kept as
-//! they are saved: an id of 36 bytes takes 47, and 2 more for its mark.
+//! Each hit writes one record and reads the times of another, so what every record has is where it always is, the least
+//! significant byte first. Records are kept as they are saved: an id of 36 bytes takes 49, and 2 more for its mark.
 //!
 //! An id is looked up by its mark, 16 bits of a hash that is seeded anew in each process, and then compared byte by byte: ids
 //! that collide cost a longer look, and are never taken for each other.
@@ -95,24 +96,35 @@ impl Known {
         self.ends_ms() + (self.ttl_ms / 8).max(1_000)
     }
 
-    fn write(&self, id: &[u8], out: &mut Record) {
+    /// Appends a record.
+    #[inline(always)]
+    fn write<const N: usize>(&self, id: &[u8], out: &mut SmallVec<[u8; N]>) {
         let flag = |is: bool, flag: u8| if is { flag } else { 0 };
         let flags = flag(self.is_allowed, IS_ALLOWED)
             | flag(self.taken != 1, HAS_TAKEN)
             | flag(self.stamp_ms != self.noted_ms, HAS_STAMP)
             | flag(self.wait_ms.is_some(), HAS_WAIT);
-        out.clear();
-        out.push(flags);
-        varint::write(out, self.noted_ms);
-        varint::write(out, self.ttl_ms);
+        let mut more = SmallVec::<[u8; 24]>::new();
         if flags & HAS_TAKEN != 0 {
-            varint::write(out, self.taken);
+            varint::write(&mut more, self.taken);
         }
         if flags & HAS_STAMP != 0 {
-            varint::write(out, self.stamp_ms);
+            varint::write(&mut more, self.stamp_ms);
         }
         if let Some(wait_ms) = self.wait_ms {
-            varint::write(out, wait_ms);
+            varint::write(&mut more, wait_ms);
+        }
+        // (No record is longer than a byte can say.)
+        let length = u8::try_from(HEAD + more.len() + id.len()).unwrap_or(0);
+        let head = u128::from(length)
+            | u128::from(flags) << 8
+            | u128::from(self.noted_ms) << 16
+            | u128::from(self.ttl_ms) << 72;
+        let end = out.len() + 1 + HEAD;
+        out.extend_from_slice(&head.to_le_bytes());
+        out.truncate(end);
+        if !more.is_empty() {
+            out.extend_from_slice(&more);
         }
         out.extend_from_slice(id);
     }
@@ -120,18 +132,19 @@ impl Known {
     /// What a record says, and its id; `None` where it is none.
     fn read(record: &[u8]) -> Option<(Self, &[u8])> {
         let mut source = Source(record);
-        let flags = source.byte()?;
-        let noted_ms = source.at_most(MAX_TIME_MS)?;
-        let ttl_ms = source.at_most(MAX_TTL_MS).filter(|ttl_ms| *ttl_ms > 0)?;
+        let Head { flags, times } = Head::read(&mut source)?;
+        let ttl_ms = times.ends_ms - times.noted_ms;
+        let times_are_sound = times.noted_ms <= MAX_TIME_MS && (1..=MAX_TTL_MS).contains(&ttl_ms);
+        times_are_sound.then_some(())?;
         let mut optional = |flag: u8, most: u64, usual: u64| match flags & flag {
             0 => Some(usual),
             _ => source.at_most(most).filter(|said| *said != usual),
         };
         let taken = optional(HAS_TAKEN, MAX_COUNT, 1)?;
-        let stamp_ms = optional(HAS_STAMP, MAX_TIME_MS, noted_ms)?;
+        let stamp_ms = optional(HAS_STAMP, MAX_TIME_MS, times.noted_ms)?;
         let wait_ms = optional(HAS_WAIT, duration::MAX_MS, u64::MAX)?;
         let known = Self {
-            noted_ms,
+            noted_ms: times.noted_ms,
             ttl_ms,
             is_allowed: flags & IS_ALLOWED != 0,
             taken,
@@ -144,8 +157,31 @@ impl Known {
     }
 }
 
-/// A record without its length.
-type Record = SmallVec<[u8; 128]>;
+/// Bytes of what every record begins with, behind its length.
+const HEAD: usize = 1 + 7 + 4;
+
+/// What every record begins with.
+struct Head {
+    flags: u8,
+    times: Times,
+}
+
+impl Head {
+    #[inline(always)]
+    fn read(source: &mut Source) -> Option<Self> {
+        let word: [u8; 8] = source.array()?;
+        let ttl_ms = u32::from_le_bytes(source.array()?);
+        let [flags, ..] = word;
+        let noted_ms = u64::from_le_bytes(word) >> 8;
+        Some(Self {
+            flags,
+            times: Times {
+                noted_ms,
+                ends_ms: noted_ms + u64::from(ttl_ms),
+            },
+        })
+    }
+}
 
 /// The ids that a key remembers: most keys have none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -243,18 +279,19 @@ impl Ids {
         let records = self.0.get_or_insert_default();
         let excess = (records.marks.len() + 1).saturating_sub(MAX_IDS);
         records.drop_oldest(drops.max(excess), Some(known));
-        let mut record = Record::new();
-        known.write(id, &mut record);
-        records.push(&record, mark(id), known);
+        records.push(id, mark(id), known);
     }
 
     /// Drops those at the front that have ended.
     pub fn forget_ended(&mut self, now_ms: u64) {
-        if let Some(records) = &mut self.0 {
-            records.drop_oldest(records.ended_at_front(now_ms), None);
-            if records.marks.is_empty() {
-                self.0 = None;
-            }
+        let Some(records) = &mut self.0 else {
+            return;
+        };
+        let ended = records.ended_at_front(now_ms);
+        if ended == records.marks.len() {
+            self.0 = None;
+        } else if ended > 0 {
+            records.drop_oldest(ended, None);
         }
     }
 
@@ -327,7 +364,7 @@ impl Ids {
             let length = source.byte()?;
             let record = source.take(usize::from(length))?;
             let (known, id) = Known::read(record)?;
-            records.push(record, mark(id), &known);
+            records.push(id, mark(id), &known);
         }
         Some(Self(Some(Box::new(records))))
     }
@@ -338,11 +375,9 @@ impl Ids {
             return;
         };
         let mut renewed = Records::default();
-        let mut record = Record::new();
         for ((known, id), mark) in records.iter().zip(&records.marks) {
             if let Some(known) = renew(known) {
-                known.write(id, &mut record);
-                renewed.push(&record, *mark, &known);
+                renewed.push(id, *mark, &known);
             }
         }
         self.0 = (!renewed.marks.is_empty()).then(|| Box::new(renewed));
@@ -370,12 +405,21 @@ impl Records {
         self.raw().filter_map(Known::read)
     }
 
+    /// The times of each.
+    fn times(&self) -> impl Iterator<Item = Times> + '_ {
+        let heads = self
+            .raw()
+            .filter_map(|record| Head::read(&mut Source(record)));
+        heads.map(|head| head.times)
+    }
+
+    #[inline]
     fn ended_at_front(&self, now_ms: u64) -> usize {
         if self.oldest.ends_ms > now_ms {
             return 0;
         }
-        let has_ended = |(known, _): &(Known, &[u8])| known.ends_ms() <= now_ms;
-        self.iter().take_while(has_ended).count()
+        let has_ended = |times: &Times| times.ends_ms <= now_ms;
+        self.times().take_while(has_ended).count()
     }
 
     /// Whether the next is the last in both ways, as a rule: then nobody need look who was.
@@ -385,18 +429,19 @@ impl Records {
         })
     }
 
-    fn push(&mut self, record: &[u8], mark: u16, known: &Known) {
-        let is_full = self.bytes.len() + 1 + record.len() > self.bytes.capacity();
-        if is_full && self.dead >= self.bytes.len() / 4 {
+    fn push(&mut self, id: &[u8], mark: u16, known: &Known) {
+        let longest = 1 + HEAD + 3 * varint::MAX_BYTES + id.len();
+        let is_full = self.bytes.len() + longest > self.bytes.capacity();
+        if is_full && self.dead > self.bytes.len() / 8 {
             self.bytes.drain(..self.dead);
             self.dead = 0;
         }
-        self.bytes.push(u8::try_from(record.len()).unwrap_or(0)); // no record is longer than a byte can say
-        self.bytes.extend_from_slice(record);
+        known.write(id, &mut self.bytes);
         self.marks.push(mark);
-        self.last = self.last.later(Times::of(known));
+        let times = Times::of(known);
+        self.last = self.last.later(times);
         if self.marks.len() == 1 {
-            self.oldest = Times::of(known);
+            self.oldest = times;
         }
     }
 
@@ -414,11 +459,10 @@ impl Records {
         self.dead += bytes;
         self.marks.drain(..dropped);
         if was_last && !self.is_behind(next) {
-            let times = self.iter().map(|(known, _)| Times::of(&known));
-            self.last = times.fold(Times::default(), Times::later);
+            self.last = self.times().fold(Times::default(), Times::later);
         }
-        let oldest = self.iter().next();
-        self.oldest = oldest.map_or_else(Times::default, |(known, _)| Times::of(&known));
+        let oldest = self.times().next();
+        self.oldest = oldest.unwrap_or_default();
     }
 }
 
@@ -572,8 +616,8 @@ mod tests {
             ids.note(&[number.to_le_bytes(); 4].concat(), &known(5), drops);
         }
         assert_eq!(ids.count(5), 64);
-        // Records of 32 bytes and 6 of head: no more than twice what they take, and the marks.
-        assert!(ids.heap_bytes() < 64 * 2 * 38 + 500, "{}", ids.heap_bytes());
+        // Records of 32 bytes and 13 of head: no more than twice what they take, and the marks.
+        assert!(ids.heap_bytes() < 64 * 2 * 45 + 500, "{}", ids.heap_bytes());
     }
 
     #[test]
@@ -596,17 +640,25 @@ mod tests {
             let bytes = [&[count, length], record].concat();
             Ids::read(&mut Source(&bytes)).is_none()
         };
-        assert!(!refused(1, &[1, 5, 7, b'a']));
-        assert!(refused(0, &[1, 5, 7, b'a'])); // none is not written
-        assert!(refused(1, &[16, 5, 7, b'a'])); // an unknown flag
-        assert!(refused(1, &[1, 5, 0, b'a'])); // forgotten at once
-        assert!(refused(1, &[1, 5, 7])); // no id
-        assert!(refused(1, &[3, 5, 7, 1, b'a'])); // what is left out is said
-        assert!(refused(1, &[5, 5, 7, 5, b'a']));
-        assert!(refused(
-            1,
-            &[&[1, 5, 7][..], &[b'a'; MAX_ID_BYTES + 1]].concat()
-        ));
+        let record = |flags: u8, noted_ms: u64, ttl_ms: u32, rest: &[u8]| {
+            let noted_ms = noted_ms.to_le_bytes();
+            [&[flags][..], &noted_ms[..7], &ttl_ms.to_le_bytes(), rest].concat()
+        };
+        assert!(!refused(1, &record(1, 5, 7, b"a")));
+        assert!(refused(0, &record(1, 5, 7, b"a")), "none is not written");
+        assert!(refused(1, &record(16, 5, 7, b"a")), "an unknown flag");
+        assert!(!refused(1, &record(1, MAX_TIME_MS, 7, b"a")));
+        assert!(refused(1, &record(1, MAX_TIME_MS + 1, 7, b"a")), "too late");
+        assert!(refused(1, &record(1, 5, 0, b"a")), "forgotten at once");
+        assert!(!refused(1, &record(1, 5, 86_400_000, b"a")));
+        assert!(refused(1, &record(1, 5, 86_400_001, b"a")), "for too long");
+        assert!(refused(1, &record(1, 5, 7, b"")), "no id");
+        assert!(
+            refused(1, &record(3, 5, 7, b"\x01a")),
+            "what is left out is said"
+        );
+        assert!(refused(1, &record(5, 5, 7, b"\x05a")));
+        assert!(refused(1, &record(1, 5, 7, &[b'a'; MAX_ID_BYTES + 1])));
     }
 
     #[test]

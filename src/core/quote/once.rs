@@ -66,7 +66,7 @@ pub(super) fn remember(asked: Asked, hit: &Hit, now_ms: u64, quote: &mut Quote) 
         ttl_ms: u32::try_from(hit.rare.ids.ttl_ms).unwrap_or(u32::MAX),
         drops: u16::try_from(drops).unwrap_or(u16::MAX),
         is_allowed: quote.fits,
-        rewinds: quote.change == Change::Rewind,
+        rewinds: matches!(quote.change, Change::Rewind),
         wait_ms,
         place: match quote.change {
             Change::Reserve(place) => Some(place),

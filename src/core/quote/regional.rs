@@ -170,7 +170,7 @@ pub(super) fn commit_regional(
     now_ms: u64,
 ) -> Result<Option<Limiter>, Error> {
     match hit.algorithm {
-        _ if change == Change::None => Ok(None),
+        _ if change.is_none() => Ok(None),
         Algorithm::Fixed => commit_joint::<JointFixed>(state, hit, change, now_ms),
         Algorithm::Sliding => commit_joint::<JointSliding>(state, hit, change, now_ms),
         Algorithm::Bucket => commit_joint::<JointBucket>(state, hit, change, now_ms),

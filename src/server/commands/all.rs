@@ -6,7 +6,7 @@ use super::look_up::{look_up_all, Listed};
 use crate::core::error::Error;
 use crate::core::limit::Algorithm;
 use crate::core::node::stats::Outcome;
-use crate::core::quote::{self, Change, Few, Hit, Nexts, Quote, Rare, Windows};
+use crate::core::quote::{self, Few, Hit, Nexts, Quote, Rare, Windows};
 use crate::core::request::{numkeys, parse_all_into, All, Clause, Options, Verb};
 use crate::server::raw::{now_ms, Args, Call, Keys};
 use crate::server::slot::Slot;
@@ -130,7 +130,7 @@ fn charge(
         };
         let slot = Slot::of(key)?;
         quote::quote(slot.held(), hit, now_ms, others, quoted)?;
-        makes_keys |= slot.held().is_none() && quoted.change != Change::None;
+        makes_keys |= slot.held().is_none() && !quoted.change.is_none();
         Ok(())
     };
     let is_charged = quote::quote_all(ask, hits, is_listed, quotes)?;
@@ -146,7 +146,7 @@ fn charge(
         }
     }
     for (place, (hit, quoted)) in hits.iter().zip(quotes).enumerate() {
-        if quoted.change == Change::None {
+        if quoted.change.is_none() {
             continue;
         }
         // (One that has come to hold something else since is not ours to change.)
@@ -166,7 +166,7 @@ fn try_on(keys: &mut Keys, hits: &[Hit], quotes: &[Quote], now_ms: u64) -> Resul
         let Some(tried) = &hit.rare.tried else {
             continue;
         };
-        if quoted.change == Change::None {
+        if quoted.change.is_none() {
             continue;
         }
         let key = keys.open_to_write(FIRST_KEY + place);
