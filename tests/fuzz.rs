@@ -32,7 +32,7 @@ use ratelimit::core::limiter::regional::{self, Merging, Payload};
 use ratelimit::core::limiter::{noted, Left, Limiter};
 use ratelimit::core::node::deny::{Bounds, Lists, Net, Seed, Until, Value, Values};
 use ratelimit::core::node::ends::Ends;
-use ratelimit::core::node::policy::{self, Policies, Policy, Setting, Temporary};
+use ratelimit::core::node::policy::{self, Policies, Policy, Setting, ShadowPolicy, Temporary};
 use ratelimit::core::node::stats::{self, Outcome, Stats};
 use ratelimit::core::node::{encode_rename, Bounds as NodeBounds, Node, Part, Sender};
 use ratelimit::core::quote::regional::Here;
@@ -1129,10 +1129,12 @@ fn hashing() -> ahash::RandomState {
 
 fn setting(random: &mut Random, algorithm: Algorithm) -> Setting {
     let policy = Policy::new(algorithm, limits(random, algorithm)).expect("valid limits");
-    match random.below(3) {
-        0 => Setting::Temporary(Temporary {
+    let ends = Ends::given(1 + time_ms(random) % MAX_TIME_MS, 1 + time_ms(random));
+    match random.below(4) {
+        0 => Setting::Temporary(Temporary { policy, ends }),
+        1 if algorithm != Algorithm::Lease => Setting::Shadow(ShadowPolicy {
             policy,
-            ends: Ends::given(1 + time_ms(random) % MAX_TIME_MS, 1 + time_ms(random)),
+            ends: random.one_in(2).then_some(ends),
         }),
         _ => Setting::Lasting(policy),
     }
@@ -1142,9 +1144,14 @@ fn setting(random: &mut Random, algorithm: Algorithm) -> Setting {
 fn policies() {
     fuzz("policies", 100_000, |random| {
         let mut policies = Policies::new(100, hashing());
+        let names = [name(random), name(random)];
         for _ in 0..random.below(5) {
             let algorithm = algorithm(random);
-            let (name, setting) = (name(random), setting(random, algorithm));
+            let name = match random.below(3) {
+                place @ 0..=1 => names[place].clone(),
+                _ => name(random),
+            };
+            let setting = setting(random, algorithm);
             // One of another algorithm is refused.
             let _ = policies.set(&name, setting, 0);
         }

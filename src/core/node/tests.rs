@@ -5,7 +5,7 @@ use crate::core::limit::{Limit, Limits};
 use crate::core::random::Random;
 use deny::{Until, Values};
 use ends::Ends;
-use policy::{Policy, Temporary};
+use policy::{Policy, ShadowPolicy, Temporary};
 
 const NOW: u64 = 1_700_000_000_000;
 
@@ -333,4 +333,58 @@ fn a_nodes_memory_grows_by_what_each_of_its_parts_does() {
         assert!(part(&node) > part_before);
         assert_eq!(node.memory_bytes() - all_before, part(&node) - part_before);
     }
+}
+
+/// Policies as an RDB file has them, and one setting as it travels. `REGENERATE_GOLDEN=1` writes the files anew: only for a new
+/// version.
+#[test]
+fn golden_policies_are_written_and_read_as_ever() {
+    let mut node = node();
+    let ends = Ends::given(NOW + 5_000, 60_000);
+    let bucket = Limit::bucket(20, 5, 1_000).unwrap();
+    let bucket = Policy::new(Algorithm::Bucket, Limits::from_iter([bucket])).unwrap();
+    let shadow = Setting::Shadow(ShadowPolicy {
+        policy: policy(2),
+        ends: Some(ends),
+    });
+    for (name, setting) in [
+        (&b"api"[..], Setting::Lasting(policy(5))),
+        (
+            b"api",
+            Setting::Temporary(Temporary {
+                policy: policy(3),
+                ends,
+            }),
+        ),
+        (b"api", shadow.clone()),
+        (b"bursts", Setting::Lasting(bucket)),
+        (
+            b"tried",
+            Setting::Shadow(ShadowPolicy {
+                policy: policy(9),
+                ends: None,
+            }),
+        ),
+    ] {
+        node.policies.set(name, setting, NOW).unwrap();
+    }
+    let written = [
+        ("policies", node.policies.encode(NOW)),
+        ("setting", policy::encode_setting(b"api", &shadow)),
+    ];
+    for (name, bytes) in &written {
+        let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/node-2");
+        let path = golden.join(name).with_extension("hex");
+        let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        if std::env::var_os("REGENERATE_GOLDEN").is_some() {
+            std::fs::write(&path, format!("{digits}\n")).unwrap();
+        }
+        let read = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(read.trim_end(), digits, "{name}");
+    }
+    let mut loaded = self::node();
+    assert!(loaded.policies.load(&written[0].1));
+    assert_eq!(loaded.policies.encode(NOW), written[0].1);
+    let (name, read) = policy::decode_setting(&written[1].1).unwrap();
+    assert_eq!((name, read), (&b"api"[..], shadow));
 }
