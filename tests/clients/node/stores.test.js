@@ -190,8 +190,10 @@ describe("rate-limiter-flexible's API", () => {
     assert.equal((await own.penalty("b", 2)).consumedPoints, 2);
     assert.equal((await own.reward("b", 1)).consumedPoints, 1);
     assert.equal((await own.reward("b", 9)).consumedPoints, 0); // no credit
+    await own.set("b", 2);
+    assert.equal((await own.get("b")).consumedPoints, 2);
     await own.set("b", 3);
-    assert.equal((await own.get("b")).consumedPoints, 3);
+    assert.equal((await own.get("b")).consumedPoints, 4); // more than there are: the next one is rejected
     await assert.rejects(own.consume("b"), (answer) => answer instanceof RateLimiterRes);
     assert.deepEqual([await own.delete("b"), await own.delete("b")], [true, false]);
   });

@@ -62,9 +62,16 @@ export class StoreCore {
     return this.#ask([`RL.${this.#algorithm}`], key, hit);
   }
 
-  /** What is counted; changes nothing. */
-  peek(key: string, hit: Pick<Hit, "limit" | "windowMs">): Promise<Count> {
-    return this.#ask(["RL.PEEK", this.#algorithm], key, { ...hit, cost: 0 });
+  /**
+   * What is counted; changes nothing. Whoever looks before they count asks `hits > limit`, which a denied hit makes true
+   * in the libraries' own stores. Here that one is not counted, so it is true as soon as the next one would be denied;
+   * with a block only once that has begun, or whoever looks first would never begin it.
+   */
+  async peek(key: string, hit: Pick<Hit, "limit" | "windowMs" | "blockMs">): Promise<Count> {
+    const { limit, windowMs, blockMs = 0 } = hit;
+    const look = (cost: number) => this.#ask(["RL.PEEK", this.#algorithm], key, { limit, windowMs, cost });
+    const now = await look(0);
+    return now.allowed && now.remaining === 0 && blockMs === 0 && !now.error ? look(1) : now;
   }
 
   async reset(key: string): Promise<boolean> {

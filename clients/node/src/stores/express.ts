@@ -31,7 +31,7 @@ export class RatelimitStore {
   readonly #own: number | undefined;
   #limit = 0;
   #windowMs = 0;
-  #missing = "RatelimitStore: used before init: pass it to the library as `store`";
+  #refusal: string | undefined = "RatelimitStore: used before init: pass it to the library as `store`";
   #isGivenBack = false;
 
   constructor(options: RatelimitStoreOptions) {
@@ -44,19 +44,27 @@ export class RatelimitStore {
   init(options: LibraryOptions): void {
     const limit = this.#own ?? options.limit ?? options.max;
     if (typeof limit === "function") {
-      // The library logs what is thrown here and goes on: so each hit says it, too.
-      this.#missing = "limit: the library's is a function, and a store is not told what it gave: new RatelimitStore({ client, limit })";
-      throw new TypeError(this.#missing);
+      this.#refuse("limit: the library's is a function, and a store is not told what it gave: new RatelimitStore({ client, limit })");
     }
-    this.#limit = integer("limit", limit, 0);
-    this.#windowMs = integer("windowMs", options.windowMs, 1);
     // The library gives back failed responses, its own 429 included. A hit that was denied has charged nothing, and to
     // give it back would open the limit: so it is charged, too.
-    this.#isGivenBack = options.skipFailedRequests === true || options.skipSuccessfulRequests === true;
+    const isGivenBack = options.skipFailedRequests === true || options.skipSuccessfulRequests === true;
+    const isSame = this.#limit === limit && this.#windowMs === options.windowMs && this.#isGivenBack === isGivenBack;
+    if (this.#windowMs > 0 && !isSame) this.#refuse("RatelimitStore: one store for two limiters that differ: make one for each, with its own prefix");
+    this.#limit = integer("limit", limit, 0);
+    this.#windowMs = integer("windowMs", options.windowMs, 1);
+    this.#isGivenBack = isGivenBack;
+    this.#refusal = undefined;
+  }
+
+  /** The library logs what `init` throws and goes on: so each hit says it, too. */
+  #refuse(why: string): never {
+    this.#refusal = why;
+    throw new TypeError(why);
   }
 
   #hit = (): { limit: number; windowMs: number } => {
-    if (this.#windowMs === 0) throw new TypeError(this.#missing);
+    if (this.#refusal !== undefined) throw new TypeError(this.#refusal);
     return { limit: this.#limit, windowMs: this.#windowMs };
   };
 

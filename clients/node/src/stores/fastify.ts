@@ -1,6 +1,6 @@
 // A store for @fastify/rate-limit 11: app.register(rateLimit, { max: 100, timeWindow: "1m", store: ratelimitStore({ client }) })
 
-import { cannot, StoreCore, type StoreOptions } from "./core.js";
+import { cannot, StoreCore, type Count, type StoreOptions } from "./core.js";
 
 interface Answer {
   readonly current: number;
@@ -52,9 +52,10 @@ export function ratelimitStore(options: StoreOptions): new (libraryOptions: obje
       return new RatelimitStore(options, `${String(routeInfo.method)}${routeInfo.url}:`);
     }
 
-    #tell(count: Promise<{ hits: number; waitMs: number }>, callback: Callback): void {
+    #tell(count: Promise<Count>, callback: Callback): void {
       count.then(
-        ({ hits, waitMs }) => callback(null, { current: hits, ttl: waitMs }),
+        // Where Redis is away nothing is known, so of what is let in nothing is said to be used.
+        ({ error, allowed, hits, waitMs }) => callback(null, { current: error && allowed ? 0 : hits, ttl: waitMs }),
         (error: Error) => callback(error),
       );
     }

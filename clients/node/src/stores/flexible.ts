@@ -67,37 +67,40 @@ export class RateLimiterNative {
     this.#core = new StoreCore("RateLimiterNative", { ...rest, client: storeClient, ...(keyPrefix === "" ? {} : { prefix: keyPrefix }) });
   }
 
-  get #limit(): { limit: number; windowMs: number } {
-    return { limit: this.points, windowMs: Math.round(this.duration * 1000) };
+  get #limit(): { limit: number; windowMs: number; blockMs: number } {
+    return { limit: this.points, windowMs: Math.round(this.duration * 1000), blockMs: this.blockDuration * 1000 };
   }
 
   /** Rejects with a `RateLimiterRes` where it is denied, with an `Error` where Redis is away and `unavailable` is `closed`. */
-  async consume(key: string | number, points = 1): Promise<RateLimiterRes> {
-    const count = await this.#core.hit(String(key), { ...this.#limit, cost: integer("points", points, 0), blockMs: this.blockDuration * 1000 });
-    if (count.error && this.#isClosed) throw count.error;
-    const answer = res(count, points);
+  async consume(key: string | number, points = 1, options?: object): Promise<RateLimiterRes> {
+    oneDuration(options);
+    const count = await this.#core.hit(String(key), { ...this.#limit, cost: integer("points", points, 0) });
+    const answer = this.#res(count, points);
     if (!count.allowed) throw answer;
     return answer;
   }
 
   /** Takes points whether or not there are any. */
-  async penalty(key: string | number, points = 1): Promise<RateLimiterRes> {
-    return res(await this.#core.hit(String(key), { ...this.#limit, cost: integer("points", points, 0), force: true }), points);
+  async penalty(key: string | number, points = 1, options?: object): Promise<RateLimiterRes> {
+    oneDuration(options);
+    return this.#res(await this.#core.hit(String(key), { ...this.#limit, blockMs: 0, cost: integer("points", points, 0), force: true }), points);
   }
 
   /** Gives points back; never more than were consumed. */
-  async reward(key: string | number, points = 1): Promise<RateLimiterRes> {
-    return res(await this.#core.hit(String(key), { ...this.#limit, cost: -integer("points", points, 0) }), 0);
+  async reward(key: string | number, points = 1, options?: object): Promise<RateLimiterRes> {
+    oneDuration(options);
+    return this.#res(await this.#core.hit(String(key), { ...this.#limit, blockMs: 0, cost: -integer("points", points, 0) }), 0);
   }
 
-  /** What is consumed; `null` where nothing is. */
+  /** What is consumed, more than `points` for whoever is out of them, or, with `blockDuration`, blocked; `null` for nothing. */
   async get(key: string | number): Promise<RateLimiterRes | null> {
     const count = await this.#core.peek(String(key), this.#limit);
-    return count.limit === count.remaining && count.allowed ? null : res(count, 0);
+    return count.limit === count.remaining && count.allowed ? null : this.#res(count, 0);
   }
 
   /** As if so many had been consumed now, and nothing before. The duration stays the limiter's. */
-  async set(key: string | number, points: number): Promise<RateLimiterRes> {
+  async set(key: string | number, points: number, secDuration?: number): Promise<RateLimiterRes> {
+    if (secDuration !== undefined && secDuration !== this.duration) throw wrong("secDuration", ONE_DURATION, secDuration);
     await this.#core.reset(String(key));
     return this.penalty(key, points);
   }
@@ -108,18 +111,27 @@ export class RateLimiterNative {
     return new RateLimiterRes(0, await this.#core.block(String(key), ms), this.points + 1, false);
   }
 
+  #res(count: Count, points: number): RateLimiterRes {
+    const { error, allowed, limit, remaining, hits, waitMs } = count;
+    if (error && this.#isClosed) throw error;
+    // Applications compare it with `points`, whatever limit a policy of the server has set.
+    const consumed = error ? 0 : allowed ? hits : Math.max(limit - remaining + points, this.points + 1);
+    return new RateLimiterRes(remaining, waitMs, consumed, allowed && consumed === points);
+  }
+
   /** Whether there was anything. */
   delete(key: string | number): Promise<boolean> {
     return this.#core.reset(String(key));
   }
 }
 
+const ONE_DURATION = "the limiter's: a key has one; make a limiter for another, or block(key, seconds)";
+
+function oneDuration(options: { readonly customDuration?: unknown } = {}): void {
+  if (options.customDuration !== undefined) throw wrong("customDuration", ONE_DURATION, options.customDuration);
+}
+
 function seconds(name: string, value: unknown): number {
   if (typeof value !== "number" || !(value >= 0.001) || value > 3660 * 86_400) throw wrong(name, "a number of seconds, 0.001 to 316224000", value);
   return value;
-}
-
-function res({ limit, remaining, waitMs, allowed, error }: Count, points: number): RateLimiterRes {
-  const consumed = error ? 0 : limit - remaining + (allowed ? 0 : points);
-  return new RateLimiterRes(remaining, waitMs, consumed, allowed && consumed === points);
 }
