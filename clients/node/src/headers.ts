@@ -49,14 +49,13 @@ const append = (given: string | undefined, value: string): string => (given === 
  */
 export function addFields(fields: Fields, verdict: AnyVerdict): void {
   const own = rateLimitHeaders(verdict);
-  for (const list of ["RateLimit-Policy", "RateLimit"]) {
-    const value = own[list];
-    if (value !== undefined) fields.set(list, append(fields.get(list), value));
-    delete own[list];
-  }
   const known = fields.get("X-RateLimit-Remaining");
   const isTighter = known === undefined || verdict.error !== undefined || verdict.remaining < Number(known) || !verdict.allowed;
-  if (isTighter) for (const [name, value] of Object.entries(own)) fields.set(name, value);
+  for (const name in own) {
+    const value = own[name] as string;
+    if (name === "RateLimit-Policy" || name === "RateLimit") fields.set(name, append(fields.get(name), value));
+    else if (isTighter) fields.set(name, value);
+  }
   const exposed = fields.get("Access-Control-Expose-Headers");
   if (!exposed?.includes(EXPOSED)) fields.set("Access-Control-Expose-Headers", append(exposed, EXPOSED));
 }

@@ -103,7 +103,9 @@ async def told_async(reach: Reach, answering: Awaitable[A]) -> A:
 async def ask_async(
     link: AsyncLink, reach: Reach, words: Words, key: str, read: Callable[[Any], A], instead: Instead[A], open: bool, retry: int = 0
 ) -> A:
-    since = perf_counter() if reach.on_hit else 0.0
+    if reach.on_hit is None:
+        return await send_async(link, reach, words, key, read, instead, open, retry)
+    since = perf_counter()
     answer = await send_async(link, reach, words, key, read, instead, open, retry)
     _tell(reach, answer, since)
     return answer

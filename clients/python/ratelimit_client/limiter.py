@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, Literal, NotRequired, TypedDict, TypeVar, Unpack
 
 from ._check import flag, integer, retries
@@ -90,6 +91,8 @@ class _Limiter:
         self.link: Any = self._link_of(client)
         self._blocked = BlockedCache() if blocked_cache is True else blocked_cache or None
         self._command = f"RL.{self.plan.algorithm}"
+        self._words = self.plan.plain_words
+        self._read = partial(verdict, asked=self.plan.plain)
 
     def _cache(self, min: int | None, policy: Names | None) -> BlockedCache | None:
         # A hit that takes what fits, or that goes on another policy, says nothing of the next one and learns nothing from it.
@@ -102,6 +105,27 @@ class _Limiter:
 def _too_long(answer: Verdict, deadline: float) -> bool:
     wait_s = answer.retry_after_ms / 1000
     return answer.allowed or answer.error is not None or wait_s <= 0 or time.monotonic() + wait_s > deadline
+
+
+_ZERO, _ONE = 0, 1
+
+
+def _is_plain(
+    cost: object, min: object, force: object, stamp: object, at: object, id: object, retry: object, policy: object, next: object, deny: object
+) -> bool:
+    """A hit without options: what it says was made with the limiter. What is equal and not the same is checked, as any option."""
+    return (
+        cost is _ONE
+        and min is None
+        and force is False
+        and stamp is False
+        and at is None
+        and id is None
+        and retry is _ZERO
+        and policy is None
+        and next is None
+        and deny is None
+    )
 
 
 class Limiter(_Limiter):
@@ -145,8 +169,11 @@ class Limiter(_Limiter):
         :param retry: send it again, up to so often, where Redis did not answer, within ``timeout_ms``. Only with an ``id``
         :param next: ask when more becomes available. Default: what the limiter says
         """
-        cache = self._cache(min, policy)
         full = self.plan.key(key)
+        if _is_plain(cost, min, force, stamp, at, id, retry, policy, next, deny) and self._blocked is None:
+            reach = self.plan.reach
+            return ask(self.link, reach, [self._command, full, *self._words], full, self._read, unavailable, reach.open)
+        cache = self._cache(min, policy)
         retries(retry, id)
         if cache and id is None and (known := cache.find(full, cost, force)):
             return known
@@ -254,10 +281,6 @@ class Limiter(_Limiter):
         self.link.close()
 
 
-# Of a hit without options.
-_PLAIN = {"cost": 1, "min": None, "force": False, "stamp": False, "at": None, "id": None, "policy": None, "deny": None}
-
-
 class AsyncLimiter(_Limiter):
     """As ``Limiter``, over a client of ``redis.asyncio``.
 
@@ -277,6 +300,12 @@ class AsyncLimiter(_Limiter):
         words, full, asked = self.plan.hit([self._command], key, **options)
         reach = self.plan.reach
         return await send_async(self.link, reach, words, full, lambda reply: verdict(reply, asked), unavailable, reach.open)
+
+    def _plain(self, key: str, full: str) -> Awaitable[Verdict]:
+        reach = self.plan.reach
+        if self._coalescer:
+            return told_async(reach, self._coalescer.hit(key))
+        return ask_async(self.link, reach, [self._command, full, *self._words], full, self._read, unavailable, reach.open)
 
     async def _ask(self, command: Sequence[str], key: str, options: dict[str, Any], retry: int = 0) -> Verdict:
         words, full, asked = self.plan.hit(command, key, **options)
@@ -300,8 +329,11 @@ class AsyncLimiter(_Limiter):
         next: bool | None = None,
         deny: Deny | None = None,
     ) -> Verdict:
-        cache = self._cache(min, policy)
         full = self.plan.key(key)
+        is_plain = _is_plain(cost, min, force, stamp, at, id, retry, policy, next, deny)
+        if is_plain and self._blocked is None:
+            return await self._plain(key, full)
+        cache = self._cache(min, policy)
         retries(retry, id)
         if cache and id is None and (known := cache.find(full, cost, force)):
             return known
@@ -317,10 +349,7 @@ class AsyncLimiter(_Limiter):
             "next": next,
             "deny": deny,
         }
-        if self._coalescer and options == {**_PLAIN, "next": next} and next in (None, self.plan.next):
-            answer = await told_async(self.plan.reach, self._coalescer.hit(key))
-        else:
-            answer = await self._ask([self._command], key, options, retry)
+        answer = await (self._plain(key, full) if is_plain else self._ask([self._command], key, options, retry))
         if cache:
             cache.learn(full, cost, force, since, answer)
         return answer

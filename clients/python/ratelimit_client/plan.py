@@ -126,6 +126,12 @@ class Plan:
         self.policy = policies(policy)
         self.next = flag("next", next)
         self.block = tuple(span(f"block[{i}]", duration) for i, duration in enumerate(several(block)))
+        self._described = self._names(replaced=False)
+        self._replaced = self._names(replaced=True)
+        # Of a hit without options: what stands behind its key, and what its reply is an answer to.
+        next_words: list[str | int] = ["NEXT"] if self.next else []
+        self.plain_words = [*self.limits, *next_words, *self.block_words(), *self._policy_words(None)]
+        self.plain = self.asked(cost=1, min=False, force=False, stamp=False, next=self.next, policy=None, deny=None)
         self.reach = Reach(
             name=self.name,
             timeout_ms=timeout_ms,
@@ -137,6 +143,15 @@ class Plan:
 
     def key(self, key: str) -> str:
         return self.prefix + text("key", key)
+
+    def _names(self, replaced: bool) -> tuple[tuple[str, int | None], ...]:
+        """Of each limit, with its window in seconds, which is not known where a policy has replaced it."""
+        if len(self.windows) == 1:
+            suffixes = [""]
+        else:
+            suffixes = [f"-{i + 1}" if replaced else f"-{window}" for i, window in enumerate(self.windows)]
+        seconds = [None if replaced else _window_seconds(window) for window in self.windows]
+        return tuple((self.name + suffix, each) for suffix, each in zip(suffixes, seconds, strict=True))
 
     def _policy_words(self, policy: Names | None) -> list[str | int]:
         names = self.policy if policy is None else policies(policy)
@@ -209,15 +224,10 @@ class Plan:
         deny: Deny | None,
         id: bool = False,
     ) -> Asked:
-        replaced = bool(self.policy) or policy is not None  # the reply does not tell a policy's window
-
-        def described(index: int, window: str) -> tuple[str, int | None]:
-            suffix = "" if len(self.windows) == 1 else f"-{index + 1}" if replaced else f"-{window}"
-            return self.name + suffix, None if replaced else _window_seconds(window)
-
         return Asked(
             name=self.name,
-            described=tuple(described(i, window) for i, window in enumerate(self.windows)),
+            # The reply does not tell a policy's window.
+            described=self._replaced if self.policy or policy is not None else self._described,
             cost=cost,
             force=force,
             id=id,

@@ -1,7 +1,7 @@
 """What the server answered. The numbers are the ones of the limit that binds; ``limits`` has each one's."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .errors import WrongReplyError
@@ -64,31 +64,43 @@ class Asked:
     next: bool = False
     deny: bool = False
 
-    @property
-    def length(self) -> int:
-        """Each limit has so many numbers."""
-        return 6 if self.next else 5
+    length: int = field(init=False)  # each limit has so many numbers
+    has_more: bool = field(init=False)  # behind its limits' numbers
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "length", 6 if self.next else 5)
+        object.__setattr__(self, "has_more", self.id or self.min or self.stamp or self.deny)
 
 
-def _numbers(reply: Any, length: int) -> dict[str, Any]:
+def _numbers(reply: Any, length: int) -> list[int]:
+    """Of one limit: ``next_after_ms`` is the sixth of them."""
     if not isinstance(reply, list) or len(reply) < length:
         raise WrongReplyError(f"not a reply of RL.*: {reply!r}")
-    try:
-        allowed, limit, remaining, retry_after_ms, reset_after_ms, *following = (int(value) for value in reply[:length])
-    except (TypeError, ValueError):
-        raise WrongReplyError(f"not a reply of RL.*: {reply!r}") from None
-    return {
-        "allowed": allowed == 1,
-        "limit": limit,
-        "remaining": remaining,
-        "retry_after_ms": retry_after_ms,
-        "reset_after_ms": reset_after_ms,
-        "next_after_ms": following[0] if following else None,
-    }
+    numbers = reply[:length]
+    for value in numbers:
+        if type(value) is not int:  # a client may bring texts
+            try:
+                return [int(value) for value in numbers]
+            except (TypeError, ValueError):
+                raise WrongReplyError(f"not a reply of RL.*: {reply!r}") from None
+    return numbers
 
 
 def _denied(value: Any) -> str | None:
     return value.decode(errors="replace") if isinstance(value, bytes) else value
+
+
+def _state(numbers: list[int], name: str, seconds: int | None) -> LimitState:
+    return LimitState(
+        allowed=numbers[0] == 1,
+        limit=numbers[1],
+        remaining=numbers[2],
+        retry_after_ms=numbers[3],
+        reset_after_ms=numbers[4],
+        next_after_ms=numbers[5] if len(numbers) > 5 else None,
+        name=name,
+        window_seconds=seconds,
+    )
 
 
 def _limits(replies: Sequence[Any], asked: Asked) -> tuple[LimitState, ...]:
@@ -96,26 +108,38 @@ def _limits(replies: Sequence[Any], asked: Asked) -> tuple[LimitState, ...]:
     if len(replies) != len(described):  # a policy's: nothing is known of its limits but their order
         count = len(replies)
         described = tuple((asked.name if count == 1 else f"{asked.name}-{i + 1}", None) for i in range(count))
-    return tuple(
-        LimitState(**_numbers(reply, asked.length), name=name, window_seconds=seconds)
-        for reply, (name, seconds) in zip(replies, described, strict=True)
-    )
+    return tuple([_state(_numbers(reply, asked.length), *about) for reply, about in zip(replies, described, strict=True)])
 
 
 def verdict(reply: Any, asked: Asked) -> Verdict:
-    own = _numbers(reply, asked.length)
-    rest = list(reply[asked.length :])
-    if len(rest) < asked.id + asked.min + asked.stamp + asked.deny:
-        raise WrongReplyError(f"not a reply of RL.*: {reply!r}")
-    each = rest.pop(0) if rest and isinstance(rest[0], list) else [reply]
-    denied_value = _denied(rest.pop()) if asked.deny else None
-    repeated = asked.id and int(rest.pop(0)) == 1
-    charged = own["allowed"] or (asked.force and denied_value is None)
+    length = asked.length
+    own = _numbers(reply, length)
+    allowed = own[0] == 1
+    each, denied_value, repeated, charged_at = [reply], None, False, None
+    taken = asked.cost if allowed or asked.force else 0
+    if len(reply) > length or asked.has_more:
+        rest = reply[length:]
+        if len(rest) < asked.id + asked.min + asked.stamp + asked.deny:
+            raise WrongReplyError(f"not a reply of RL.*: {reply!r}")
+        if rest and isinstance(rest[0], list):
+            each = rest.pop(0)
+        denied_value = _denied(rest.pop()) if asked.deny else None
+        repeated = asked.id and int(rest.pop(0)) == 1
+        if asked.min:
+            taken = int(rest.pop(0))
+        elif denied_value is not None and not allowed:
+            taken = 0
+        charged_at = int(rest.pop(0)) if asked.stamp else None
     return Verdict(
-        **own,
+        allowed=allowed,
+        limit=own[1],
+        remaining=own[2],
+        retry_after_ms=own[3],
+        reset_after_ms=own[4],
+        next_after_ms=own[5] if length > 5 else None,
         limits=_limits(each, asked),
-        taken=int(rest.pop(0)) if asked.min else asked.cost if charged else 0,
-        charged_at=int(rest.pop(0)) if asked.stamp else None,
+        taken=taken,
+        charged_at=charged_at,
         repeated=repeated,
         denied_value=denied_value,
     )
@@ -127,11 +151,17 @@ def all_verdict(reply: Any, asked: Sequence[Asked], *, stamp: bool, deny: bool) 
     if len(reply) < length + 2 + stamp + deny or not isinstance(reply[length], list) or len(reply[length]) != len(asked):
         raise WrongReplyError(f"not a reply of RL.*: {reply!r}")
     denied_value = _denied(reply[-1]) if deny else None
-    charged = own["allowed"] or (asked[0].force and denied_value is None)
+    allowed = own[0] == 1
+    charged = allowed or (asked[0].force and denied_value is None)
     keys = (verdict(one, about) for one, about in zip(reply[length], asked, strict=True))
     binding = int(reply[length + 1])
     return AllVerdict(
-        **own,
+        allowed=allowed,
+        limit=own[1],
+        remaining=own[2],
+        retry_after_ms=own[3],
+        reset_after_ms=own[4],
+        next_after_ms=own[5] if length > 5 else None,
         # All or nothing.
         keys=tuple(replace(key, taken=about.cost if charged else 0) for key, about in zip(keys, asked, strict=True)),
         binding=binding - 1 if binding > 0 else None,
