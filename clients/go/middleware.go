@@ -90,4 +90,7 @@ func (s *statusRecorder) Write(body []byte) (int, error) {
 	return s.ResponseWriter.Write(body)
 }
 
+// Note is for frameworks whose handlers write past the writer that they are given: what was answered.
+func (s *statusRecorder) Note(status int) { s.status, s.written = status, true }
+
 func (s *statusRecorder) Unwrap() http.ResponseWriter { return s.ResponseWriter }

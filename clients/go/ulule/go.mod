@@ -1,0 +1,17 @@
+module ratelimit/ulule
+
+go 1.24.0
+
+require (
+	github.com/ulule/limiter/v3 v3.11.2
+	ratelimit v0.0.0
+)
+
+require (
+	github.com/cespare/xxhash/v2 v2.3.0 // indirect
+	github.com/pkg/errors v0.9.1 // indirect
+	github.com/redis/go-redis/v9 v9.19.0 // indirect
+	go.uber.org/atomic v1.11.0 // indirect
+)
+
+replace ratelimit => ../
