@@ -1,6 +1,6 @@
 # Shortcuts: scripts/ is what developers run, ops/ratelimit what operators run.
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo demo-gateway top console exporter regions test check test-clients test-ops test-gateway test-dist matrix cluster soak memcheck mutants build bench profile dist release clean
+.PHONY: help setup run demo demo-gateway top console exporter regions test check test-clients test-ops test-gateway test-dist matrix cluster soak memcheck mutants build bench bench-peers profile dist release clean
 
 help: ## list what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ build: ## build the release module and print its path
 
 bench: ## measure instructions, throughput, latency, memory, growth (QUICK=1, SERVER=valkey-9.1 and others)
 	@scripts/bench
+
+bench-peers: ## measure beside what people would otherwise use, in Node, Python, Go, Java, on the server (QUICK=1, ONLY=)
+	@scripts/bench-peers
 
 profile: ## see where the instructions of a command go
 	@scripts/profile
