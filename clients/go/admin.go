@@ -34,12 +34,15 @@ type Policy struct {
 	Limits    []Limit
 }
 
-// PolicyState is a policy as it is in force.
+// PolicyState is a policy as it is in force, without limits where only a shadow stands.
 type PolicyState struct {
 	Policy
 	// EndsAfter is what is left of a policy with a TTL, and Lasting what is back when it ends; nil where there is nothing.
 	EndsAfter time.Duration
 	Lasting   *Policy
+	// Shadow is one that is tried beside it, and what is left of it: judged and counted, and never binding.
+	Shadow          *Policy
+	ShadowEndsAfter time.Duration
 	// Mismatches is how many hits of another algorithm have passed it over since the server began.
 	Mismatches int64
 }
@@ -59,6 +62,21 @@ func (p Policy) words() ([]any, error) {
 // SetPolicy sets a policy for all clients from the next hit on. With a ttl, such as "1h", it stands in front of the
 // lasting one of that name, which is back when it ends; "" is a lasting one.
 func (a *Admin) SetPolicy(ctx context.Context, name string, policy Policy, ttl string) error {
+	return a.putPolicy(ctx, "SET", name, policy, ttl)
+}
+
+// ShadowPolicy tries a policy beside the one of that name: judged and counted at every hit, and never binding. Not of leases.
+func (a *Admin) ShadowPolicy(ctx context.Context, name string, policy Policy, ttl string) error {
+	return a.putPolicy(ctx, "SHADOW", name, policy, ttl)
+}
+
+// EndShadow reports whether one was tried.
+func (a *Admin) EndShadow(ctx context.Context, name string) (bool, error) {
+	ended, err := a.count(ctx, "RL.POLICY", "SHADOW", name, "OFF")
+	return ended == 1, err
+}
+
+func (a *Admin) putPolicy(ctx context.Context, verb, name string, policy Policy, ttl string) error {
 	words, err := policy.words()
 	if err != nil {
 		return err
@@ -69,7 +87,7 @@ func (a *Admin) SetPolicy(ctx context.Context, name string, policy Policy, ttl s
 		}
 		words = append(words, "TTL", ttl)
 	}
-	_, err = a.each(ctx, append([]any{"RL.POLICY", "SET", name}, words...)...)
+	_, err = a.each(ctx, append([]any{"RL.POLICY", verb, name}, words...)...)
 	return err
 }
 
@@ -195,8 +213,9 @@ func (a *Admin) DropDenyList(ctx context.Context, list string) (bool, error) {
 	return dropped == 1, err
 }
 
-// Counts are what was allowed and denied since the counting began.
-type Counts struct{ Allowed, Denied, DenyListed int64 }
+// Counts are what was allowed and denied since the counting began. ShadowDenied was let through, and a policy that is tried
+// would have denied it.
+type Counts struct{ Allowed, Denied, DenyListed, ShadowDenied int64 }
 
 // Top is one of those that were counted most: at most Error of its Count are not its own.
 type Top struct {
@@ -204,8 +223,8 @@ type Top struct {
 	Count, Error int64
 }
 
-// Hour is what was counted in one.
-type Hour struct {
+// Period is what was counted in an hour, or in a day.
+type Period struct {
 	Start time.Time
 	Counts
 }
@@ -213,8 +232,9 @@ type Hour struct {
 // Statistics are those of a name, or the total, whose lists are of the hits that named no policy.
 type Statistics struct {
 	Counts
-	MostAllowed, MostDenied []Top
-	Hours                   []Hour
+	MostAllowed, MostDenied, MostShadowDenied []Top
+	// The last 8 days by the hour, and the last 90 days.
+	Hours, Days []Period
 	// Of the total alone: each algorithm, the names that have statistics of their own, and the values most deny-listed,
 	// which are told only to who may run RL.DENY ENTRIES.
 	Algorithms     map[Algorithm]Counts

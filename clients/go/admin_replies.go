@@ -70,10 +70,11 @@ func integers(reply any, count int) ([]int64, error) {
 	return found, nil
 }
 
-// readPolicy reads ["fixed", "30", "1d", "TTL", "5000ms", <the lasting one's, or nil>, "MISMATCHES", 1].
+// readPolicy reads ["fixed", "30", "1d", "TTL", "5000ms", <the lasting one's, or nil>, "SHADOW", ["fixed", "20", "1d"],
+// "MISMATCHES", 1]; a shadow's own TTL is followed by nothing, and where only a shadow stands it begins with SHADOW.
 func readPolicy(reply any) (*PolicyState, error) {
 	words, ok := reply.([]any)
-	if !ok || len(words) < 3 {
+	if !ok || len(words) < 2 {
 		return nil, unread(reply)
 	}
 	at := func(i int) string {
@@ -82,12 +83,15 @@ func readPolicy(reply any) (*PolicyState, error) {
 		}
 		return fmt.Sprint(words[i])
 	}
-	state := &PolicyState{Policy: Policy{Algorithm: Algorithm(strings.ToUpper(at(0)))}}
-	step := 2
+	state := &PolicyState{}
+	i, step := 0, 2
+	if at(0) != "SHADOW" {
+		state.Algorithm = Algorithm(strings.ToUpper(at(0)))
+		i = 1
+	}
 	if state.Algorithm == Bucket {
 		step = 3
 	}
-	i := 1
 	for ; at(i) != "" && at(i)[0] >= '0' && at(i)[0] <= '9'; i += step {
 		limit := Limit{Window: at(i + step - 1)}
 		limit.Units, _ = strconv.ParseInt(at(i), 10, 64)
@@ -111,6 +115,12 @@ func readPolicy(reply any) (*PolicyState, error) {
 				}
 				state.Lasting = &lasting.Policy
 			}
+		case "SHADOW":
+			shadow, err := readPolicy(words[i+1])
+			if err != nil {
+				return nil, err
+			}
+			state.Shadow, state.ShadowEndsAfter = &shadow.Policy, shadow.EndsAfter
 		case "MISMATCHES":
 			state.Mismatches, _ = words[i+1].(int64)
 		}
@@ -119,7 +129,7 @@ func readPolicy(reply any) (*PolicyState, error) {
 }
 
 func (c *Counts) add(found map[string]any) {
-	for name, to := range map[string]*int64{"allowed": &c.Allowed, "denied": &c.Denied, "deny_listed": &c.DenyListed} {
+	for name, to := range map[string]*int64{"allowed": &c.Allowed, "denied": &c.Denied, "deny_listed": &c.DenyListed, "shadow_denied": &c.ShadowDenied} {
 		count, _ := found[name].(int64)
 		*to += count
 	}
@@ -141,21 +151,9 @@ func readStatistics(replies []any) (*Statistics, error) {
 		return nil, nil
 	}
 	all := &Statistics{}
-	hours := map[int64]*Counts{}
 	names := map[string]bool{}
 	for _, one := range found {
 		all.add(one)
-		rows, _ := one["hours"].([]any)
-		for _, row := range rows {
-			n, err := integers(row, 4)
-			if err != nil {
-				return nil, err
-			}
-			if hours[n[0]] == nil {
-				hours[n[0]] = &Counts{}
-			}
-			hours[n[0]].add(map[string]any{"allowed": n[1], "denied": n[2], "deny_listed": n[3]})
-		}
 		algorithms, err := pairs(one["algorithms"])
 		if err != nil {
 			return nil, err
@@ -182,11 +180,14 @@ func readStatistics(replies []any) (*Statistics, error) {
 		}
 	}
 	slices.Sort(all.Names)
-	for start, counts := range hours {
-		all.Hours = append(all.Hours, Hour{time.Unix(start, 0), *counts})
+	for name, to := range map[string]*[]Period{"hours": &all.Hours, "days": &all.Days} {
+		periods, err := readPeriods(found, name)
+		if err != nil {
+			return nil, err
+		}
+		*to = periods
 	}
-	slices.SortFunc(all.Hours, func(a, b Hour) int { return a.Start.Compare(b.Start) })
-	for name, to := range map[string]*[]Top{"most_allowed": &all.MostAllowed, "most_denied": &all.MostDenied, "most_deny_listed": &all.MostDenyListed} {
+	for name, to := range map[string]*[]Top{"most_allowed": &all.MostAllowed, "most_denied": &all.MostDenied, "most_shadow_denied": &all.MostShadowDenied, "most_deny_listed": &all.MostDenyListed} {
 		top, err := readTop(found, name)
 		if err != nil {
 			return nil, err
@@ -194,6 +195,31 @@ func readStatistics(replies []any) (*Statistics, error) {
 		*to = top
 	}
 	return all, nil
+}
+
+func readPeriods(found []map[string]any, name string) ([]Period, error) {
+	sums := map[int64]*Counts{}
+	for _, one := range found {
+		rows, _ := one[name].([]any)
+		for _, row := range rows {
+			values, _ := row.([]any)
+			n, err := integers(row, max(4, min(5, len(values)))) // shadow_denied is not in those of 0.1
+			if err != nil {
+				return nil, err
+			}
+			n = append(n, 0)
+			if sums[n[0]] == nil {
+				sums[n[0]] = &Counts{}
+			}
+			sums[n[0]].add(map[string]any{"allowed": n[1], "denied": n[2], "deny_listed": n[3], "shadow_denied": n[4]})
+		}
+	}
+	var periods []Period
+	for start, counts := range sums {
+		periods = append(periods, Period{time.Unix(start, 0), *counts})
+	}
+	slices.SortFunc(periods, func(a, b Period) int { return a.Start.Compare(b.Start) })
+	return periods, nil
 }
 
 func readTop(found []map[string]any, name string) ([]Top, error) {

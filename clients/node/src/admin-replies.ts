@@ -43,25 +43,28 @@ export function mergedTop(lists: readonly unknown[]): Top[] {
   return [...all.values()].sort((a, b) => b.count - a.count);
 }
 
-/** One hour. */
+/** One hour, or one day. */
 export interface Row {
   /** When it began, in Unix seconds. */
   readonly start: number;
   readonly allowed: number;
   readonly denied: number;
   readonly denyListed: number;
+  /** Let through, and a policy that is tried would have denied it. */
+  readonly shadowDenied: number;
 }
 
 export function mergedRows(lists: readonly unknown[]): Row[] {
   const all = new Map<number, Row>();
   for (const item of lists.flatMap(listOf)) {
-    const [start = 0, allowed = 0, denied = 0, denyListed = 0] = listOf(item).map(integerOf);
+    const [start = 0, allowed = 0, denied = 0, denyListed = 0, shadowDenied = 0] = listOf(item).map(integerOf);
     const known = all.get(start);
     all.set(start, {
       start,
       allowed: allowed + (known?.allowed ?? 0),
       denied: denied + (known?.denied ?? 0),
       denyListed: denyListed + (known?.denyListed ?? 0),
+      shadowDenied: shadowDenied + (known?.shadowDenied ?? 0),
     });
   }
   return [...all.values()].sort((a, b) => a.start - b.start);

@@ -28,12 +28,14 @@ export type Policy =
   | { readonly algorithm: "bucket"; readonly limits: OneOrMore<BucketLimit> }
   | { readonly algorithm: "lease"; readonly limits: LeaseLimit };
 
-/** A policy as it is in force. */
-export type PolicyState = Policy & {
+/** A policy as it is in force; without limits where only a shadow stands. */
+export type PolicyState = (Policy | { readonly algorithm?: never; readonly limits?: never }) & {
   /** Of one with a TTL, what is left of it. */
   readonly endsAfterMs?: number;
   /** Of one with a TTL, what is back when it ends; undefined where there is nothing. */
   readonly lasting?: Policy;
+  /** One that is tried beside it: judged and counted, and never binding. */
+  readonly shadow?: Policy & { readonly endsAfterMs?: number };
   /** How many hits of another algorithm have passed it over since the server began. */
   readonly mismatches?: number;
 };
@@ -58,9 +60,30 @@ function policyWords(policy: Policy): string[] {
   return [String(algorithm).toUpperCase(), ...words];
 }
 
-/** `["fixed", "30", "1d", "TTL", "5000ms", <the lasting one's, or null>, "MISMATCHES", 1]` */
+/**
+ * `["fixed", "30", "1d", "TTL", "5000ms", <the lasting one's, or null>, "SHADOW", ["fixed", "20", "1d"], "MISMATCHES", 1]`;
+ * a shadow's own TTL is followed by nothing, and where only a shadow stands it begins with SHADOW.
+ */
 function policyOf(reply: unknown): PolicyState {
   const words = listOf(reply);
+  const state: Record<string, unknown> = {};
+  let next = 0;
+  if (textOf(words[0]) !== "SHADOW") next = readLimits(words, state);
+  for (; next < words.length; next += 2) {
+    const word = textOf(words[next]);
+    const value = words[next + 1];
+    if (word === "TTL") {
+      state["endsAfterMs"] = integerOf(textOf(value).replace(/ms$/, ""));
+      const lasting = words[++next + 1];
+      if (lasting !== null && lasting !== undefined) state["lasting"] = policyOf(lasting);
+    } else if (word === "SHADOW") state["shadow"] = policyOf(value);
+    else if (word === "MISMATCHES") state["mismatches"] = integerOf(value);
+  }
+  return state as unknown as PolicyState;
+}
+
+/** How many words they took. */
+function readLimits(words: readonly unknown[], state: Record<string, unknown>): number {
   const algorithm = oneOf("algorithm", textOf(words[0]), ALGORITHMS);
   const names = FIELDS[algorithm];
   const limits: Record<string, number | string>[] = [];
@@ -69,16 +92,9 @@ function policyOf(reply: unknown): PolicyState {
     const fields = names.map((name, place) => [name, place === names.length - 1 ? textOf(words[next + place]) : integerOf(words[next + place])]);
     limits.push(Object.fromEntries(fields) as Record<string, number | string>);
   }
-  const state: Record<string, unknown> = { algorithm, limits: limits.length === 1 ? limits[0] : limits };
-  for (; next < words.length; next += 2) {
-    const word = textOf(words[next]);
-    if (word === "TTL") {
-      state["endsAfterMs"] = integerOf(textOf(words[next + 1]).replace(/ms$/, ""));
-      const lasting = words[++next + 1];
-      if (lasting !== null && lasting !== undefined) state["lasting"] = policyOf(lasting);
-    } else if (word === "MISMATCHES") state["mismatches"] = integerOf(words[next + 1]);
-  }
-  return state as unknown as PolicyState;
+  state["algorithm"] = algorithm;
+  state["limits"] = limits.length === 1 ? limits[0] : limits;
+  return next;
 }
 
 /** What was allowed and denied since the counting began. */
@@ -86,14 +102,20 @@ export interface Counts {
   readonly allowed: number;
   readonly denied: number;
   readonly denyListed: number;
+  /** Let through, and a policy that is tried would have denied it. */
+  readonly shadowDenied: number;
 }
 
 export interface Statistics extends Counts {
   /** The identifiers that were most allowed and denied; without a name, of the hits that named no policy. */
   readonly mostAllowed: readonly Top[];
   readonly mostDenied: readonly Top[];
-  /** By the hour. */
+  /** Those that a policy which is tried would have denied most. */
+  readonly mostShadowDenied: readonly Top[];
+  /** The last 8 days by the hour. */
   readonly hours: readonly Row[];
+  /** The last 90 days. */
+  readonly days: readonly Row[];
 }
 
 export interface TotalStatistics extends Statistics {
@@ -104,7 +126,7 @@ export interface TotalStatistics extends Statistics {
   readonly mostDenyListed: readonly Top[];
 }
 
-const COUNTS = { allowed: "allowed", denied: "denied", deny_listed: "denyListed" } as const;
+const COUNTS = { allowed: "allowed", denied: "denied", deny_listed: "denyListed", shadow_denied: "shadowDenied" } as const;
 
 function countsOf(replies: readonly Map<string, unknown>[]): Counts {
   const sum = (name: string) => replies.reduce((sum, reply) => sum + integerOf(reply.get(name) ?? 0), 0);
@@ -113,7 +135,14 @@ function countsOf(replies: readonly Map<string, unknown>[]): Counts {
 
 function statisticsOf(replies: readonly Map<string, unknown>[]): Statistics {
   const each = (name: string) => replies.map((reply) => reply.get(name) ?? []);
-  return { ...countsOf(replies), mostAllowed: mergedTop(each("most_allowed")), mostDenied: mergedTop(each("most_denied")), hours: mergedRows(each("hours")) };
+  return {
+    ...countsOf(replies),
+    mostAllowed: mergedTop(each("most_allowed")),
+    mostDenied: mergedTop(each("most_denied")),
+    mostShadowDenied: mergedTop(each("most_shadow_denied")),
+    hours: mergedRows(each("hours")),
+    days: mergedRows(each("days")),
+  };
 }
 
 /** What a key holds of one limit. */
@@ -172,13 +201,19 @@ export class Admin {
   /** The largest count that a primary answers: all of them hold the same. */
   readonly #most = (replies: readonly unknown[]): number => Math.max(...replies.map(integerOf));
 
+  #put(verb: "SET" | "SHADOW", name: string, policy: Policy, options: { readonly ttl?: Duration }): Promise<void> {
+    const { ttl } = members("options of a policy", options, ["ttl"]);
+    return this.#each(["RL.POLICY", verb, text("name", name), ...policyWords(policy), ...(ttl === undefined ? [] : ["TTL", span("ttl", ttl)])], () => undefined);
+  }
+
   /** RL.POLICY */
   readonly policies = {
     /** For all clients from the next hit on. With a ttl it stands in front of the lasting one, which is back when it ends. */
-    set: async (name: string, policy: Policy, options: { readonly ttl?: Duration } = {}): Promise<void> => {
-      const { ttl } = members("options of a policy", options, ["ttl"]);
-      return this.#each(["RL.POLICY", "SET", text("name", name), ...policyWords(policy), ...(ttl === undefined ? [] : ["TTL", span("ttl", ttl)])], () => undefined);
-    },
+    set: async (name: string, policy: Policy, options: { readonly ttl?: Duration } = {}): Promise<void> => this.#put("SET", name, policy, options),
+    /** Tries a policy beside the one of that name: judged and counted at every hit, and never binding. Not of leases. */
+    shadow: async (name: string, policy: Policy, options: { readonly ttl?: Duration } = {}): Promise<void> => this.#put("SHADOW", name, policy, options),
+    /** Whether one was tried. */
+    endShadow: async (name: string): Promise<boolean> => this.#each(["RL.POLICY", "SHADOW", text("name", name), "OFF"], (replies) => this.#most(replies) === 1),
     get: async (name: string): Promise<PolicyState | undefined> =>
       this.#each(["RL.POLICY", "GET", text("name", name)], ([reply]) => (reply === null || reply === undefined ? undefined : policyOf(reply))),
     /** How many there were. */

@@ -224,11 +224,19 @@ def _policy(reply: Any) -> Policy:
     )
 
 
-def set_policy(
-    name: str, algorithm: PolicyAlgorithm, limits: PolicyLimit | Sequence[PolicyLimit], ttl: str | None
+def put_policy(
+    verb: Literal["SET", "SHADOW"],
+    name: str,
+    algorithm: PolicyAlgorithm,
+    limits: PolicyLimit | Sequence[PolicyLimit],
+    ttl: str | None,
 ) -> Call[None]:
     known = one_of("algorithm", algorithm, ALGORITHMS)
-    return Call(["RL.POLICY", "SET", text("name", name), known.upper(), *_limit_words(known, limits), *_ttl(ttl)], _nothing)
+    return Call(["RL.POLICY", verb, text("name", name), known.upper(), *_limit_words(known, limits), *_ttl(ttl)], _nothing)
+
+
+def end_shadow(name: str) -> Call[bool]:
+    return Call(["RL.POLICY", "SHADOW", text("name", name), "OFF"], lambda replies: _most(replies) == 1)
 
 
 def get_policy(name: str) -> Call[Policy | None]:
@@ -300,6 +308,7 @@ def _rows(kind: Callable[..., Row], lists: Iterable[Any]) -> tuple[Row, ...]:
     found: dict[int, list[int]] = {}
     for row in (row for one in lists for row in _list(one)):
         start, *counts = map(_int, row[:5])
+        counts += [0] * (4 - len(counts))  # shadow_denied is not in those of 0.1
         found[start] = [a + b for a, b in zip(found.get(start, [0, 0, 0, 0]), counts, strict=True)]
     return tuple(kind(start, *counts) for start, counts in sorted(found.items()))
 

@@ -75,7 +75,22 @@ class Admin:
 
         :param ttl: stand in front of the lasting policy, which is back when it ends
         """
-        self._ask(_admin.set_policy(name, algorithm, limits, ttl))
+        self._ask(_admin.put_policy("SET", name, algorithm, limits, ttl))
+
+    def shadow_policy(
+        self,
+        name: str,
+        algorithm: PolicyAlgorithm,
+        limits: PolicyLimit | Sequence[PolicyLimit],
+        *,
+        ttl: str | None = None,
+    ) -> None:
+        """Tries a policy beside the one of that name: judged and counted at every hit, and never binding. Not of leases."""
+        self._ask(_admin.put_policy("SHADOW", name, algorithm, limits, ttl))
+
+    def end_shadow(self, name: str) -> bool:
+        """Whether one was tried."""
+        return self._ask(_admin.end_shadow(name))
 
     def get_policy(self, name: str) -> Policy | None:
         return self._ask(_admin.get_policy(name))
@@ -156,7 +171,20 @@ class AsyncAdmin:
         *,
         ttl: str | None = None,
     ) -> None:
-        await self._ask(_admin.set_policy(name, algorithm, limits, ttl))
+        await self._ask(_admin.put_policy("SET", name, algorithm, limits, ttl))
+
+    async def shadow_policy(
+        self,
+        name: str,
+        algorithm: PolicyAlgorithm,
+        limits: PolicyLimit | Sequence[PolicyLimit],
+        *,
+        ttl: str | None = None,
+    ) -> None:
+        await self._ask(_admin.put_policy("SHADOW", name, algorithm, limits, ttl))
+
+    async def end_shadow(self, name: str) -> bool:
+        return await self._ask(_admin.end_shadow(name))
 
     async def get_policy(self, name: str) -> Policy | None:
         return await self._ask(_admin.get_policy(name))

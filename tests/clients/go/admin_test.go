@@ -21,6 +21,7 @@ func TestAdministration(t *testing.T) {
 			own := fmt.Sprintf("go-admin:%s:%d", kind, time.Now().UnixNano())
 			admin := limits(t, client).Admin(time.Minute)
 			t.Run("policies", func(t *testing.T) { policies(t, admin, client, own, kind == "cluster") })
+			t.Run("policies that are tried", func(t *testing.T) { shadows(t, admin, client, own+":tried") })
 			t.Run("deny lists", func(t *testing.T) { denyLists(t, admin, client, own) })
 			t.Run("statistics", func(t *testing.T) { statistics(t, admin, client, own) })
 			t.Run("what a key holds", func(t *testing.T) { keyInfo(t, admin, client, own) })
@@ -79,6 +80,52 @@ func policies(t *testing.T, admin *ratelimit.Admin, client redis.UniversalClient
 		if err := admin.SetPolicy(background, own, wrong, ""); err == nil || !strings.HasPrefix(err.Error(), "ratelimit: ") {
 			t.Errorf("%+v: %v", wrong, err)
 		}
+	}
+}
+
+func shadows(t *testing.T, admin *ratelimit.Admin, client redis.UniversalClient, name string) {
+	hour := func(units int64) ratelimit.Policy {
+		return ratelimit.Policy{Algorithm: ratelimit.Sliding, Limits: []ratelimit.Limit{{Units: units, Window: "1h"}}}
+	}
+	first, second, binding := hour(2), hour(1), hour(3)
+	if err := admin.ShadowPolicy(background, name, first, "1h"); err != nil {
+		t.Fatal(err)
+	}
+	alone := must(admin.Policies(background))[name]
+	equal(t, alone.Policy, ratelimit.Policy{})
+	equal(t, *alone.Shadow, first)
+	if alone.ShadowEndsAfter < 59*time.Minute || alone.ShadowEndsAfter > time.Hour {
+		t.Errorf("%+v", alone)
+	}
+	if err := admin.SetPolicy(background, name, binding, ""); err != nil {
+		t.Fatal(err)
+	}
+	if err := admin.ShadowPolicy(background, name, second, ""); err != nil {
+		t.Fatal(err)
+	}
+	equal(t, *must(admin.Policy(background, name)), ratelimit.PolicyState{Policy: binding, Shadow: &second})
+	api := limiter(t, client, ratelimit.Options{Policies: []string{name}})
+	for _, key := range []string{"a", "b", "c", "d"} {
+		for range 3 {
+			equal(t, api.Hit(background, name+key).Allowed, true)
+		}
+	}
+	found := must(admin.Statistics(background, name))
+	equal(t, found.Counts, ratelimit.Counts{Allowed: 12, ShadowDenied: 8})
+	equal(t, len(found.MostShadowDenied), 4)
+	equal(t, found.MostShadowDenied[0], ratelimit.Top{ID: name + "a", Count: 2})
+	for _, periods := range [][]ratelimit.Period{found.Hours, found.Days} {
+		var sum ratelimit.Counts
+		for _, one := range periods {
+			sum.Allowed += one.Allowed
+			sum.ShadowDenied += one.ShadowDenied
+		}
+		equal(t, sum, ratelimit.Counts{Allowed: 12, ShadowDenied: 8})
+	}
+	equal(t, []bool{must(admin.EndShadow(background, name)), must(admin.EndShadow(background, name))}, []bool{true, false})
+	equal(t, must(admin.DeletePolicies(background, name)), int64(1))
+	if err := admin.ShadowPolicy(background, name, ratelimit.Policy{Algorithm: ratelimit.Leases, Limits: []ratelimit.Limit{{Units: 3, Window: "30s"}}}, ""); err == nil {
+		t.Error("a shadow of leases")
 	}
 }
 

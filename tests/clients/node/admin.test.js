@@ -53,6 +53,33 @@ for (const [name, open] of Object.entries(clients)) {
       await assert.rejects(admin.policies.set("p", { algorithm: "sliding", limits: { limit: 1, window: "1mo" } }), /policy\.limits\[0\]\.window/);
     });
 
+    it("policies that are tried", async () => {
+      const [tried, first, second] = [3, 2, 1].map((limit) => ({ algorithm: "sliding", limits: { limit, window: "1h" } }));
+      const policy = `${own}:tried`;
+      await admin.statistics.reset(policy);
+      await admin.policies.shadow(policy, first, { ttl: "1h" });
+      const { shadow, ...alone } = await admin.policies.get(policy);
+      assert.deepEqual(alone, {});
+      const { endsAfterMs, ...rest } = shadow;
+      assert.ok(endsAfterMs > 3_500_000 && endsAfterMs <= 3_600_000);
+      assert.deepEqual(rest, first);
+      assert.deepEqual((await admin.policies.list()).get(policy).shadow.limits, first.limits);
+      await admin.policies.set(policy, tried);
+      await admin.policies.shadow(policy, second);
+      assert.deepEqual(await admin.policies.get(policy), { ...tried, shadow: second });
+      const api = limiter({ prefix: policy, policy });
+      for (const key of ["a", "b", "c", "d"]) for (let hit = 0; hit < 3; hit++) assert.equal((await api.hit(key)).allowed, true);
+      const { allowed, denied, shadowDenied, mostShadowDenied, hours, days } = await admin.statistics.get(policy);
+      assert.deepEqual([allowed, denied, shadowDenied], [12, 0, 8]);
+      assert.deepEqual(mostShadowDenied.map(({ id, count }) => [id, count]).sort(), ["a", "b", "c", "d"].map((key) => [`${policy}:${key}`, 2]));
+      for (const rows of [hours, days]) assert.deepEqual([rows.reduce((sum, row) => sum + row.allowed, 0), rows.reduce((sum, row) => sum + row.shadowDenied, 0)], [12, 8]);
+      assert.ok((await admin.statistics.total()).algorithms.sliding.shadowDenied >= 8);
+      assert.deepEqual([await admin.policies.endShadow(policy), await admin.policies.endShadow(policy)], [true, false]);
+      assert.deepEqual(await admin.policies.get(policy), tried);
+      assert.equal(await admin.policies.delete(policy), 1);
+      await assert.rejects(admin.policies.shadow(policy, { algorithm: "lease", limits: { limit: 3, ttl: "30s" } }), { name: "RefusedError" });
+    });
+
     it("deny lists", async () => {
       await admin.denyLists.drop(own);
       assert.equal(await admin.denyLists.add(own, ["192.0.2.0/24", "eve"]), 2);

@@ -98,12 +98,12 @@ class AdminTest(unittest.TestCase):
 
     def test_shadows(self):
         for own, client, admin in self.kinds():
-            self.command(client, "RL.POLICY", "SHADOW", own, "SLIDING", 2, "1h", "TTL", "1h")
+            admin.shadow_policy(own, "sliding", Window(2, "1h"), ttl="1h")
             for alone in (admin.get_policy(own), admin.policies()[own]):
                 self.assertEqual((alone.algorithm, alone.limits, alone.lasting), (None, (), None))
                 self.assertEqual((alone.shadow.algorithm, alone.shadow.limits), ("sliding", (Window(2, "1h"),)))
                 self.assertTrue(3_500_000 < alone.shadow.ends_after_ms <= 3_600_000)
-            self.command(client, "RL.POLICY", "SHADOW", own, "SLIDING", 2, "1h")
+            admin.shadow_policy(own, "sliding", Window(2, "1h"))
             admin.set_policy(own, "sliding", Window(9, "1h"))
             admin.set_policy(own, "sliding", Window(5, "1h"), ttl="1h")
             policy = admin.get_policy(own)
@@ -119,8 +119,9 @@ class AdminTest(unittest.TestCase):
                 self.assertEqual((sum(row.allowed for row in rows), sum(row.shadow_denied for row in rows)), (6, 2))
             self.assertEqual({row.start % 86_400 for row in found.days}, {0})
             self.assertGreaterEqual(admin.total_statistics().algorithms["sliding"].shadow_denied, 2)
+            self.assertEqual((admin.end_shadow(own), admin.end_shadow(own)), (True, False))
+            self.assertIsNone(admin.get_policy(own).shadow)
             admin.delete_policies(own)
-            self.command(client, "RL.POLICY", "SHADOW", own, "OFF")
             self.assertIsNone(admin.get_policy(own))
 
     def test_deny_lists(self):
