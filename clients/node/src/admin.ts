@@ -164,6 +164,8 @@ export interface KeyInfo {
   readonly leases?: readonly { readonly id: string; readonly cost: number; readonly endsAfterMs: number }[];
   /** Shut until then, for the nth time. */
   readonly block?: { readonly leftMs: number; readonly nth?: number };
+  /** Shut by RL.BLOCK until then. */
+  readonly blockByOrder?: { readonly leftMs: number };
 }
 
 const camel = (name: string): string => name.replace(/_(.)/g, (_, letter: string) => letter.toUpperCase());
@@ -172,7 +174,7 @@ const camel = (name: string): string => name.replace(/_(.)/g, (_, letter: string
 function objectOf(value: unknown, lists: readonly string[] = []): Record<string, unknown> {
   const pairs = [...entriesOf(value)].map(([name, one]): [string, unknown] => {
     if (lists.includes(name)) return [camel(name), listOf(one).map((item) => objectOf(item))];
-    return [camel(name), name === "block" ? objectOf(one) : one instanceof Uint8Array ? textOf(one) : one];
+    return [camel(name), name === "block" || name === "block_by_order" ? objectOf(one) : one instanceof Uint8Array ? textOf(one) : one];
   });
   return Object.fromEntries(pairs);
 }

@@ -124,6 +124,8 @@ for (const [name, open] of Object.entries(clients)) {
       assert.ok(info.limits[0].resetAfterMs > 3_500_000);
       await limiter({ prefix: own, block: "1h", limits: { limit: 1, window: "1h" } }).hit("info");
       assert.ok((await admin.info(`${own}:info`)).block.leftMs > 3_500_000);
+      await limiter({ prefix: own, block: "1h", limits: { limit: 1, window: "1h" } }).block("info", "2h");
+      assert.ok((await admin.info(`${own}:info`)).blockByOrder.leftMs > 7_100_000);
       const { id } = await createLeaser({ client, prefix: own, limit: 2, ttl: "10m", timeoutMs: 60_000 }).acquire("leased");
       const { limits, leases } = await admin.info(`${own}:leased`);
       assert.deepEqual([limits[0].ttl, leases.map((lease) => [lease.id, lease.cost])], ["10m", [[id, 1]]]);
