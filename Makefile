@@ -1,6 +1,6 @@
 # Shortcuts: scripts/ is what developers run, ops/ratelimit what operators run.
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo demo-gateway top console exporter regions test check test-clients test-ops test-gateway test-dist matrix cluster soak memcheck mutants build bench bench-peers profile dist release clean
+.PHONY: help setup run demo demo-gateway top console exporter regions test check test-clients test-litellm test-ops test-gateway test-dist matrix cluster soak memcheck mutants build bench bench-peers profile dist release clean
 
 help: ## list what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ check: ## the quick answer: format, lints, core (scripts/check: all of its rando
 
 test-clients: ## real clients, the packages of clients/, and the Next.js example (part of test)
 	@scripts/test-clients
+
+test-litellm: ## LiteLLM's real proxy with the Python package's hook (installs for minutes)
+	@scripts/test-litellm
 
 matrix: ## the server tests on every server version
 	@scripts/matrix
