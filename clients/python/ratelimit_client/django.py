@@ -1,21 +1,31 @@
-"""A decorator for Django's views, sync with a ``Limiter`` and async with an ``AsyncLimiter``.
+"""For Django: a decorator for views, and a middleware for a whole site. Sync with a ``Limiter``, async with an ``AsyncLimiter``.
 
 >>> @rate_limited(login, caller, skip_successful_requests=True)
 ... def sign_in(request): ...
+
+>>> MIDDLEWARE = ["ratelimit_client.django.RateLimitMiddleware", ...]  # settings.py
+>>> RATELIMIT_MIDDLEWARE = {"limit": "mysite.limits.limit"}
 """
 
 from collections.abc import Callable
 from functools import wraps
-from inspect import iscoroutinefunction
 from typing import Any
 
-from django.core.exceptions import BadRequest, PermissionDenied, SuspiciousOperation  # type: ignore[import-untyped,unused-ignore]
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
+from django.conf import settings  # type: ignore[import-untyped,unused-ignore]
+from django.core.exceptions import (  # type: ignore[import-untyped,unused-ignore]
+    BadRequest,
+    ImproperlyConfigured,
+    PermissionDenied,
+    SuspiciousOperation,
+)
 from django.http import Http404, HttpRequest, HttpResponse  # type: ignore[import-untyped,unused-ignore]
+from django.utils.module_loading import import_string  # type: ignore[import-untyped,unused-ignore]
 
 from ._check import wrong
 from .headers import fields_to_set
 from .limiter import AsyncLimiter, Limiter
-from .middleware import Counted, Handler, Rules, given_back, hit_of, hit_of_async
+from .middleware import AnyVerdict, Counted, Handler, Limited, Rules, given_back, hit_of, hit_of_async
 
 View = Callable[..., Any]
 _STATUS: dict[type[Exception], int] = {Http404: 404, PermissionDenied: 403, SuspiciousOperation: 400, BadRequest: 400}
@@ -24,6 +34,20 @@ _STATUS: dict[type[Exception], int] = {Http404: 404, PermissionDenied: 403, Susp
 def _status_of(error: Exception) -> int:
     """What Django answers where a view raises."""
     return next((status for kind, status in _STATUS.items() if isinstance(error, kind)), 500)
+
+
+def _refused(rules: Rules[HttpRequest], request: HttpRequest, verdict: AnyVerdict) -> HttpResponse | None:
+    request.rate_limit = verdict
+    if verdict.allowed:
+        return None
+    status, fields, body = rules.refuse(verdict)
+    return HttpResponse(body, status=status, headers=dict(fields))
+
+
+def _with_fields(response: HttpResponse, verdict: AnyVerdict) -> HttpResponse:
+    for name, value in fields_to_set(response.items(), verdict).items():
+        response[name] = value
+    return response
 
 
 def rate_limited(
@@ -48,18 +72,6 @@ def rate_limited(
         handler=handler,
     )
 
-    def refused(request: HttpRequest, limited: Counted) -> HttpResponse | None:
-        verdict = request.rate_limit = limited.verdict
-        if verdict.allowed:
-            return None
-        status, fields, body = rules.refuse(verdict)
-        return HttpResponse(body, status=status, headers=dict(fields))
-
-    def with_fields(response: HttpResponse, limited: Counted) -> HttpResponse:
-        for name, value in fields_to_set(response.items(), limited.verdict).items():
-            response[name] = value
-        return response
-
     def decorate(view: View) -> View:
         if iscoroutinefunction(view) != isinstance(limiter, AsyncLimiter):
             kind = "an async view needs an AsyncLimiter, another one a Limiter"
@@ -70,7 +82,7 @@ def rate_limited(
             if rules.is_skipped(request.method, request):
                 return view(request, *args, **kwargs)
             limited = hit_of(limiter, key(request), cost=cost)  # type: ignore[arg-type]  # checked above
-            if (refusal := refused(request, limited)) is not None:
+            if (refusal := _refused(rules, request, limited.verdict)) is not None:
                 return refusal
             try:
                 response = view(request, *args, **kwargs)
@@ -80,14 +92,14 @@ def rate_limited(
                 raise
             if rules.is_uncounted(response.status_code):
                 limited.give_back()
-            return with_fields(response, limited)
+            return _with_fields(response, limited.verdict)
 
         @wraps(view)
         async def limited_async_view(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
             if rules.is_skipped(request.method, request):
                 return await view(request, *args, **kwargs)
             limited = await hit_of_async(limiter, key(request), cost=cost)  # type: ignore[arg-type]
-            if (refusal := refused(request, limited)) is not None:
+            if (refusal := _refused(rules, request, limited.verdict)) is not None:
                 return refusal
             try:
                 response = await view(request, *args, **kwargs)
@@ -97,8 +109,73 @@ def rate_limited(
                 raise
             if rules.is_uncounted(response.status_code):
                 await given_back(limited)
-            return with_fields(response, limited)
+            return _with_fields(response, limited.verdict)
 
         return limited_async_view if iscoroutinefunction(view) else limited_view
 
     return decorate
+
+
+class RateLimitMiddleware:
+    """Limits all requests of a site, as its setting says: ``RATELIMIT_MIDDLEWARE = {"limit": ..., "skip": ...}``.
+
+    ``limit`` is a function, or its dotted name, that is given the request and answers a verdict, ``hit_of(limiter, key)``, or
+    None of a request that is not limited. Under ASGI it may be async. The other options are those of ``rate_limited``;
+    ``skip`` and ``handler`` may be dotted names, too. ``request.rate_limit`` is the verdict.
+    """
+
+    sync_capable = async_capable = True
+
+    def __init__(self, get_response: Callable[[HttpRequest], Any]):
+        options = dict(getattr(settings, "RATELIMIT_MIDDLEWARE", None) or {})
+        for name in ("limit", "skip", "handler"):
+            if isinstance(options.get(name), str):
+                options[name] = import_string(options[name])
+        self._limit = options.pop("limit", None)
+        if not callable(self._limit):
+            raise ImproperlyConfigured("RATELIMIT_MIDDLEWARE: expected limit, a function that is given the request, or its dotted name")
+        try:
+            self._rules: Rules[HttpRequest] = Rules(**options)
+        except TypeError as error:
+            raise ImproperlyConfigured(f"RATELIMIT_MIDDLEWARE: {error}") from error
+        self._get_response = get_response
+        self._is_async = iscoroutinefunction(get_response)
+        if self._is_async:
+            markcoroutinefunction(self)
+            self._limit = self._limit if iscoroutinefunction(self._limit) else sync_to_async(self._limit)
+        elif iscoroutinefunction(self._limit):
+            raise ImproperlyConfigured("RATELIMIT_MIDDLEWARE: limit is async, and the site is not served by ASGI")
+
+    def __call__(self, request: HttpRequest) -> Any:
+        if self._is_async:
+            return self._answer(request)
+        if self._rules.is_skipped(request.method, request) or (limited := self._limit(request)) is None:
+            return self._get_response(request)
+        verdict = self._rules.verdict_of(limited)
+        if (refusal := _refused(self._rules, request, verdict)) is not None:
+            return refusal
+        response = self._get_response(request)
+        if self._gives_back(limited, response):
+            limited.give_back()
+        return _with_fields(response, verdict)
+
+    async def _answer(self, request: HttpRequest) -> HttpResponse:
+        if self._rules.is_skipped(request.method, request) or (limited := await self._limit(request)) is None:
+            return await self._get_response(request)
+        verdict = self._rules.verdict_of(limited)
+        if (refusal := _refused(self._rules, request, verdict)) is not None:
+            return refusal
+        response = await self._get_response(request)
+        if self._gives_back(limited, response):
+            await _given_back_async(limited)
+        return _with_fields(response, verdict)
+
+    def _gives_back(self, limited: Limited, response: HttpResponse) -> bool:
+        return isinstance(limited, Counted) and self._rules.is_uncounted(response.status_code)
+
+
+async def _given_back_async(limited: Counted) -> None:
+    if iscoroutinefunction(limited.give_back):
+        await limited.give_back()
+    else:
+        await sync_to_async(limited.give_back)()

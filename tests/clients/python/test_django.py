@@ -14,12 +14,12 @@ if not django.conf.settings.configured:
     django.conf.settings.configure(ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"], SECRET_KEY="tests", DEBUG=False)
     django.setup()
 
-from django.core.exceptions import PermissionDenied  # noqa: E402
+from django.core.exceptions import ImproperlyConfigured, PermissionDenied  # noqa: E402
 from django.http import Http404, HttpResponse  # noqa: E402
-from django.test import AsyncClient, Client  # noqa: E402
+from django.test import AsyncClient, Client, override_settings  # noqa: E402
 from django.urls import path  # noqa: E402
-from ratelimit_client import AsyncLimiter, Limiter, Window, problem  # noqa: E402
-from ratelimit_client.django import rate_limited  # noqa: E402
+from ratelimit_client import AsyncLimiter, Limiter, Window, hit_of, hit_of_async, problem  # noqa: E402
+from ratelimit_client.django import RateLimitMiddleware, rate_limited  # noqa: E402
 
 RAISES = {404: Http404, 403: PermissionDenied}
 urlpatterns = []
@@ -99,6 +99,69 @@ class Decorator(unittest.TestCase):
             rate_limited(limiter, lambda _request: "k")(view)
         with self.assertRaisesRegex(TypeError, "^limiter: expected"):
             rate_limited(None, lambda _request: "k")
+
+
+class Middleware(unittest.TestCase):
+    """A site of Django's own handlers, sync and async, with the middleware before everything."""
+
+    def sites(self, limit, **options):
+        for kind in ("sync", "async", "sync limit in an async site"):
+            given = {"prefix": f"django-site-{time.time_ns()}", "name": "web", "algorithm": "sliding", "limits": Window(limit, "1h"), "timeout_ms": 60_000}
+            if kind == "async":
+                limiter = AsyncLimiter(redis.asyncio.Redis(port=PORT), **given)
+
+                async def limit_of(request, limiter=limiter):
+                    who = request.GET.get("who", "k")
+                    return None if who == "nobody" else await hit_of_async(limiter, who)
+
+            else:
+                limiter = Limiter(redis.Redis(port=PORT), **given)
+                self.addCleanup(limiter.close)
+
+                def limit_of(request, limiter=limiter):
+                    who = request.GET.get("who", "k")
+                    return None if who == "nobody" else hit_of(limiter, who)
+
+            urlpatterns.append(path(f"{(name := f'site-{time.time_ns()}')}/<int:status>", answer))
+            settings = {
+                "MIDDLEWARE": ["ratelimit_client.django.RateLimitMiddleware"],
+                "RATELIMIT_MIDDLEWARE": {"limit": limit_of, **options},
+            }
+            with self.subTest(kind), override_settings(**settings):
+                django.urls.clear_url_caches()
+                if kind == "sync":
+                    client = Client(raise_request_exception=False)
+                    yield lambda status=200, query="", method="get": getattr(client, method)(f"/{name}/{status}{query}")
+                else:
+                    runner = asyncio.Runner()
+                    self.addCleanup(runner.close)
+                    runner.get_loop().set_debug(False)
+                    client = AsyncClient(raise_request_exception=False)
+                    yield lambda status=200, query="", method="get": runner.run(getattr(client, method)(f"/{name}/{status}{query}"))
+
+    def test_a_whole_site_with_fields_and_who_is_not_limited(self):
+        for ask in self.sites(2):
+            answers = [ask(), ask(404), ask()]
+            self.assertEqual([one.status_code for one in answers], [200, 404, 429])
+            self.assertEqual(answers[0].content, b"remaining 1")
+            self.assertRegex(answers[1]["RateLimit"], r'^"web";r=0;t=\d+$')
+            self.assertIn("Retry-After", answers[2])
+            self.assertEqual([ask(query="?who=nobody").status_code, ask(method="options").status_code, ask(query="?who=bob").status_code], [200] * 3)
+
+    def test_only_what_failed_counts(self):
+        for ask in self.sites(1, skip_successful_requests=True):
+            self.assertEqual([ask(status).status_code for status in (200, 200, 302, 404, 200)], [200, 200, 302, 404, 429])
+
+    def test_options_by_their_names_and_mistakes(self):
+        for ask in self.sites(0, handler="ratelimit_client.problem"):
+            self.assertEqual(ask()["Content-Type"], "application/problem+json")
+
+        async def limit(_request):
+            return None
+
+        for wrong in (None, {}, {"limit": 5}, {"limit": "no.such.name"}, {"limit": limit}, {"limit": print, "skipp": print}, {"limit": print, "skip": 5}):
+            with override_settings(RATELIMIT_MIDDLEWARE=wrong), self.assertRaises((ImproperlyConfigured, ImportError)):
+                RateLimitMiddleware(lambda _request: HttpResponse())
 
 
 if __name__ == "__main__":
