@@ -21,11 +21,12 @@ django.conf.settings.configure(
         "UNAUTHENTICATED_USER": None,
         "NUM_PROXIES": 1,
         "DEFAULT_THROTTLE_CLASSES": ["ratelimit_client.drf.AnonRateThrottle", "ratelimit_client.drf.ScopedRateThrottle"],
-        "DEFAULT_THROTTLE_RATES": {"anon": "5/day", "upload": "2/hour"},
+        "DEFAULT_THROTTLE_RATES": {"anon": "5/day", "upload": "2/hour", "second": "1/second"},
     },
 )
 django.setup()
 
+import ratelimit_client.drf  # noqa: E402
 from rest_framework.response import Response  # noqa: E402
 from rest_framework.views import APIView  # noqa: E402
 
@@ -42,5 +43,13 @@ class Upload(APIView):
         return Response({"text": "uploaded"})
 
 
-urlpatterns = [django.urls.path("", Hello.as_view()), django.urls.path("upload", Upload.as_view())]
+class Second(APIView):
+    throttle_classes = [ratelimit_client.drf.ScopedRateThrottle]
+    throttle_scope = "second"
+
+    def get(self, request):
+        return Response({"text": "once a second"})
+
+
+urlpatterns = [django.urls.path("second", Second.as_view()), django.urls.path("", Hello.as_view()), django.urls.path("upload", Upload.as_view())]
 app = django.core.wsgi.get_wsgi_application()
