@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 import unittest
 from pathlib import Path
@@ -78,10 +79,9 @@ class Storage(unittest.TestCase):
                 self.assertEqual((run(storage.get("k0")), other.get("k") > 0), (0, True))
                 self.assertEqual((run(storage.clear("k0")), run(storage.check())), (None, True))
 
-    def test_by_sentinel_with_credentials_over_tls_and_a_socket(self):
+    def test_by_sentinel_and_with_credentials(self):
         sentinel = free_port()
-        directory = Path(DOWNLOADS) / f"sentinel-{sentinel}"
-        directory.mkdir(parents=True)
+        directory = Path(self.enterContext(tempfile.TemporaryDirectory()))
         (directory / "conf").write_text(
             f"port {sentinel}\nbind 127.0.0.1\ndir {directory}\nsentinel monitor mymaster 127.0.0.1 {PORT} 1\n", "utf-8"
         )
@@ -99,8 +99,34 @@ class Storage(unittest.TestCase):
             self.addCleanup(redis.Redis(port=PORT).execute_command, "ACL", "DELUSER", "limits-user")
         for storage, run in self.both(f"ratelimit://limits-user:p%40ss%2Fword@127.0.0.1:{PORT}/0"):
             self.assertTrue(run(storage.check()))
-        # What is no TLS is not spoken to.
-        self.assertFalse(storage_from_string(f"ratelimits://127.0.0.1:{PORT}").check())
+
+    def test_over_tls_and_by_a_socket(self):
+        directory = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        words = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+        files = ["-keyout", "key", "-out", "certificate", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+        subprocess.run(["openssl", *words, *files], cwd=directory, check=True, capture_output=True)
+        with redis.Redis(port=PORT, protocol=2, decode_responses=True) as server:
+            modules = server.execute_command("MODULE", "LIST")
+        module = next(path for one in modules if (path := dict(zip(one[::2], one[1::2], strict=True))["path"]))
+        port = free_port()
+        options = {"--port": 0, "--tls-port": port, "--tls-auth-clients": "no", "--loadmodule": module, "--dir": directory, "--bind": "127.0.0.1", "--unixsocket": directory / "socket"}
+        files = {"--tls-cert-file": directory / "certificate", "--tls-key-file": directory / "key", "--tls-ca-cert-file": directory / "certificate"}
+        command = [SERVER, *(str(word) for option in {**options, **files}.items() for word in option), "--save", ""]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        until = time.monotonic() + 60
+        both = self.both(f"ratelimits://localhost:{port}", ssl_ca_certs=str(directory / "certificate"))
+        for storage, run in (*both, *self.both(f"ratelimit+unix://{directory}/socket")):
+            while not run(storage.check()):
+                self.assertLess(time.monotonic(), until)
+                time.sleep(0.05)
+            key = str(time.time_ns())
+            self.assertEqual([run(storage.acquire_entry(key, 2, 3600)) for _ in range(3)], [True, True, False])
+        # A certificate that nobody vouches for, and what is no TLS, are not spoken to.
+        for uri in (f"ratelimits://localhost:{port}", f"ratelimits://127.0.0.1:{PORT}"):
+            for storage, run in self.both(uri):
+                self.assertFalse(run(storage.check()))
 
     def test_mistakes(self):
         for uri, options in (
