@@ -2,15 +2,23 @@
 // the order of the hits, and nobody is let in whom single commands would not have let in.
 
 import { afterReading } from "./deadline.js";
-import type { LimitState, Verdict } from "./verdict.js";
+import type { LimitState, Verdict, Writable } from "./verdict.js";
 
 /** Asks for so many at once: what fits of them, at least one. */
 type Ask = (key: string, count: number) => Promise<Verdict>;
 
 /** The verdict of a hit that others of the same command came after: so many more were left. */
 function earlier(last: Verdict, later: number): Verdict {
-  const before = <T extends LimitState | Verdict>(one: T): T => ({ ...one, remaining: Math.min(one.limit, one.remaining + later) });
-  return { ...before(last), limits: last.limits.map(before), taken: 1 };
+  const verdict = before(last, later);
+  verdict.limits = last.limits.map((one) => before(one, later));
+  verdict.taken = 1;
+  return verdict;
+}
+
+function before<T extends LimitState | Verdict>(one: T, later: number): Writable<T> {
+  const copy: Writable<T> = { ...one };
+  copy.remaining = Math.min(one.limit, one.remaining + later);
+  return copy;
 }
 
 export class Coalescer {

@@ -136,6 +136,7 @@ export interface Plan {
   readonly prefix: string | undefined;
   readonly name: string;
   readonly windows: readonly string[];
+  readonly names: { readonly own: readonly Described[]; readonly replaced: readonly Described[] };
   readonly next: boolean;
 }
 
@@ -162,6 +163,7 @@ export function plan(options: LimiterOptions): Plan {
     algorithm: algorithm.toUpperCase() as Plan["algorithm"],
     limits,
     windows,
+    names: { own: namesOf(name, windows, false), replaced: namesOf(name, windows, true) },
     prefix,
     name,
     policy: policies(options.policy),
@@ -225,15 +227,16 @@ function policies(given: OneOrMore<string> | undefined): readonly string[] {
   return names.map((name, index) => text(`policy[${index}]`, name));
 }
 
-/** The names of the limits for HTTP's fields. */
-export function described({ name, windows, policy }: Pick<Plan, "name" | "windows" | "policy">, hit: HitOptions): readonly Described[] {
-  const replaced = policy.length > 0 || hit.policy !== undefined; // the reply does not tell a policy's window
-  return windows.map((window, index) => {
-    const seconds = replaced ? undefined : windowSeconds(window);
-    const own = windows.length === 1 ? name : replaced ? `${name}-${index + 1}` : `${name}-${window}`;
+/** The names of the limits for HTTP's fields. The reply does not tell the window of a policy that has replaced them. */
+const namesOf = (name: string, windows: readonly string[], isReplaced: boolean): readonly Described[] =>
+  windows.map((window, index) => {
+    const seconds = isReplaced ? undefined : windowSeconds(window);
+    const own = windows.length === 1 ? name : isReplaced ? `${name}-${index + 1}` : `${name}-${window}`;
     return { name: own, ...(seconds === undefined ? {} : { windowSeconds: seconds }) };
   });
-}
+
+export const described = ({ policy, names }: Plan, hit: HitOptions): readonly Described[] =>
+  policy.length > 0 || hit.policy !== undefined ? names.replaced : names.own;
 
 export const fullKey = ({ prefix }: Plan, key: unknown): string =>
   prefix === undefined ? text("key", key) : `${prefix}:${text("key", key)}`;

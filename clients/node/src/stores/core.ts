@@ -3,7 +3,7 @@
 
 import { integer, members, oneOf, text } from "../check.js";
 import { CONNECTION, metered, reach, told, type ConnectionOptions, type Reach } from "../options.js";
-import { integerOf, unavailable, verdict, type Described, type Verdict, type Writable } from "../verdict.js";
+import { integerOf, unavailable, verdict, type Verdict, type Writable } from "../verdict.js";
 
 export interface StoreOptions extends ConnectionOptions {
   /** Default `sliding`: in no window more than the limit. `fixed` windows begin with the clock's. */
@@ -36,6 +36,13 @@ export interface Count extends Verdict {
   readonly waitMs: number;
 }
 
+/** What a hit says behind its key, and how its reply is read. The same for one hit after the other, so it is kept. */
+interface Asking extends Required<Hit> {
+  readonly words: readonly string[];
+  readonly read: (reply: unknown) => Count;
+  readonly failed: (error: Error) => Count;
+}
+
 const failing = (error: Error): never => {
   throw error;
 };
@@ -46,7 +53,7 @@ export class StoreCore {
   readonly #prefix: string;
   readonly #policy: readonly string[];
   readonly #name: string;
-  readonly #described: readonly Described[];
+  #last: Asking | undefined;
 
   constructor(name: string, options: StoreOptions, known: readonly string[] = STORE) {
     members(name, options, known);
@@ -54,7 +61,6 @@ export class StoreCore {
     this.#prefix = options.prefix === undefined ? "" : `${text("prefix", options.prefix)}:`;
     this.#policy = options.policy === undefined ? [] : ["POLICY", text("policy", options.policy)];
     this.#name = options.prefix ?? name;
-    this.#described = [{ name: this.#name }];
     this.#reach = reach(options, true, this.#name);
   }
 
@@ -85,11 +91,18 @@ export class StoreCore {
     return this.#reach.connection.ask(["RL.BLOCK", full, `${ms}ms`], full, this.#reach.timeoutMs, integerOf, failing);
   }
 
-  #ask(command: readonly string[], key: string, { limit, windowMs, cost = 1, force = false, blockMs = 0 }: Hit): Promise<Count> {
+  #ask(command: readonly string[], key: string, hit: Hit): Promise<Count> {
     const full = this.#prefix + text("key", key);
-    const args = [
-      ...command,
-      full,
+    const { cost, words, read, failed } = this.#asking(hit);
+    const { connection, timeoutMs } = this.#reach;
+    const answer = connection.ask([...command, full, ...words], full, timeoutMs, read, failed);
+    return cost > 0 && command.length === 1 ? metered(this.#reach, this.#name, answer) : answer;
+  }
+
+  #asking({ limit, windowMs, cost = 1, force = false, blockMs = 0 }: Hit): Asking {
+    const last = this.#last;
+    if (last?.limit === limit && last.windowMs === windowMs && last.cost === cost && last.force === force && last.blockMs === blockMs) return last;
+    const words = [
       String(integer("limit", limit, 0)),
       `${integer("window in ms", windowMs, 1)}ms`,
       ...(cost === 1 ? [] : ["COST", String(integer("cost", cost))]),
@@ -97,9 +110,9 @@ export class StoreCore {
       ...(blockMs > 0 ? ["BLOCK", `${Math.ceil(blockMs)}ms`] : []),
       ...this.#policy,
     ];
-    const asked = { described: this.#described, name: this.#name, cost, force };
+    const asked = { described: [{ name: this.#name }], name: this.#name, cost, force };
     const counted = (answer: Verdict): Count => {
-      const count = answer as Writable<Count>; // this call's own
+      const count = answer as Writable<Count>; // this hit's own
       const { allowed, error, retryAfterMs, resetAfterMs } = answer;
       if (error) count.limit = limit;
       const used = error ? 1 : count.limit - count.remaining;
@@ -107,10 +120,9 @@ export class StoreCore {
       count.waitMs = allowed ? resetAfterMs : retryAfterMs < 0 ? windowMs : retryAfterMs;
       return count;
     };
-    const { connection, timeoutMs, open } = this.#reach;
-    const failed = (error: Error) => counted(unavailable(told(this.#reach, error), open));
-    const answer = connection.ask(args, full, timeoutMs, (reply) => counted(verdict(reply, asked)), failed);
-    return cost > 0 && command.length === 1 ? metered(this.#reach, this.#name, answer) : answer;
+    const read = (reply: unknown) => counted(verdict(reply, asked));
+    const failed = (error: Error) => counted(unavailable(told(this.#reach, error), this.#reach.open));
+    return (this.#last = { limit, windowMs, cost, force, blockMs, words, read, failed });
   }
 }
 

@@ -69,7 +69,8 @@ export class RatelimitStore {
   };
 
   async increment(key: string): Promise<ClientInfo> {
-    const count = await this.#core.hit(key, { ...this.#hit(), force: this.#isGivenBack });
+    const { limit, windowMs } = this.#hit();
+    const count = await this.#core.hit(key, { limit, windowMs, force: this.#isGivenBack });
     // The library compares with its own limit, which is not known here where the store has another.
     return info(!count.allowed && this.#own !== undefined ? { ...count, hits: Number.MAX_SAFE_INTEGER } : count);
   }

@@ -6,7 +6,7 @@
 import { integer, members, wrong } from "../check.js";
 import { CONNECTION, type ConnectionOptions } from "../options.js";
 import type { Client } from "../client.js";
-import { cannot, StoreCore, type Count } from "./core.js";
+import { cannot, StoreCore, type Count, type Hit } from "./core.js";
 
 export interface RateLimiterOptions extends Omit<ConnectionOptions, "client"> {
   /** A client as `createLimiter` takes it. */
@@ -67,14 +67,15 @@ export class RateLimiterNative {
     this.#core = new StoreCore("RateLimiterNative", { ...rest, client: storeClient, ...(keyPrefix === "" ? {} : { prefix: keyPrefix }) });
   }
 
-  get #limit(): { limit: number; windowMs: number; blockMs: number } {
-    return { limit: this.points, windowMs: Math.round(this.duration * 1000), blockMs: this.blockDuration * 1000 };
+  /** Written out: to copy an object and add to it takes longer than all the rest of a hit. */
+  #hit(cost: number, blockSeconds = 0, force = false): Required<Hit> {
+    return { limit: this.points, windowMs: Math.round(this.duration * 1000), cost, force, blockMs: blockSeconds * 1000 };
   }
 
   /** Rejects with a `RateLimiterRes` where it is denied, with an `Error` where Redis is away and `unavailable` is `closed`. */
   async consume(key: string | number, points = 1, options?: object): Promise<RateLimiterRes> {
     oneDuration(options);
-    const count = await this.#core.hit(String(key), { ...this.#limit, cost: integer("points", points, 0) });
+    const count = await this.#core.hit(String(key), this.#hit(integer("points", points, 0), this.blockDuration));
     const answer = this.#res(count, points);
     if (!count.allowed) throw answer;
     return answer;
@@ -83,18 +84,18 @@ export class RateLimiterNative {
   /** Takes points whether or not there are any. */
   async penalty(key: string | number, points = 1, options?: object): Promise<RateLimiterRes> {
     oneDuration(options);
-    return this.#res(await this.#core.hit(String(key), { ...this.#limit, blockMs: 0, cost: integer("points", points, 0), force: true }), points);
+    return this.#res(await this.#core.hit(String(key), this.#hit(integer("points", points, 0), 0, true)), points);
   }
 
   /** Gives points back; never more than were consumed. */
   async reward(key: string | number, points = 1, options?: object): Promise<RateLimiterRes> {
     oneDuration(options);
-    return this.#res(await this.#core.hit(String(key), { ...this.#limit, blockMs: 0, cost: -integer("points", points, 0) }), 0);
+    return this.#res(await this.#core.hit(String(key), this.#hit(-integer("points", points, 0))), 0);
   }
 
   /** What is consumed, more than `points` for whoever is out of them, or, with `blockDuration`, blocked; `null` for nothing. */
   async get(key: string | number): Promise<RateLimiterRes | null> {
-    const count = await this.#core.peek(String(key), this.#limit);
+    const count = await this.#core.peek(String(key), this.#hit(0, this.blockDuration));
     return count.limit === count.remaining && count.allowed ? null : this.#res(count, 0);
   }
 
