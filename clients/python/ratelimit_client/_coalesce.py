@@ -6,22 +6,38 @@ What is granted is handed out in the order of the hits, and nobody is let in who
 import asyncio
 import weakref
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
-from typing import TypeVar
 
 from .verdict import LimitState, Verdict
 
-N = TypeVar("N", Verdict, LimitState)
 Hits = list["asyncio.Future[Verdict]"]
 
 
 def _earlier(last: Verdict, later: int) -> Verdict:
     """The verdict of a hit that others of the same command came after: so many more were left."""
-
-    def before(one: N) -> N:
-        return replace(one, remaining=min(one.limit, one.remaining + later))
-
-    return replace(before(last), limits=tuple(before(one) for one in last.limits), taken=1)
+    return Verdict(
+        allowed=True,
+        limit=last.limit,
+        remaining=min(last.limit, last.remaining + later),
+        retry_after_ms=last.retry_after_ms,
+        reset_after_ms=last.reset_after_ms,
+        next_after_ms=last.next_after_ms,
+        limits=tuple(
+            [
+                LimitState(
+                    allowed=one.allowed,
+                    limit=one.limit,
+                    remaining=min(one.limit, one.remaining + later),
+                    retry_after_ms=one.retry_after_ms,
+                    reset_after_ms=one.reset_after_ms,
+                    next_after_ms=one.next_after_ms,
+                    name=one.name,
+                    window_seconds=one.window_seconds,
+                )
+                for one in last.limits
+            ]
+        ),
+        taken=1,
+    )
 
 
 class Coalescer:
