@@ -56,7 +56,7 @@ build: ## build the release module and print its path
 bench: ## measure instructions, throughput, latency, memory, growth (QUICK=1, SERVER=valkey-9.1 and others)
 	@scripts/bench
 
-bench-peers: ## measure beside what people would otherwise use, in Node, Python, Go, Java, on the server (QUICK=1, ONLY=)
+bench-peers: ## measure beside what people would otherwise use, in each language, at Envoy, on the server (QUICK=1, ONLY=)
 	@scripts/bench-peers
 
 profile: ## see where the instructions of a command go

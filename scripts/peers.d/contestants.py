@@ -31,6 +31,7 @@ class Group:
     load: Load = Load()
     client: str = "client CPU"  # whose CPU the worker tells; "": nobody's of interest
     warm: int = 200  # hits before anything is measured
+    window_ms: int = 2000  # of what is admitted when hits crowd around the end of one
 
 
 SLIDING, FIXED, COUNTER, BUCKET = "sliding, exact", "fixed", "sliding, an estimate", "bucket"
@@ -102,6 +103,16 @@ GROUPS = (
         Row("throttled", PEER, "throttled", BUCKET),
         Row("ulule/limiter", PEER, "ulule", FIXED),
     )),
+    Group("One hot key, asyncio", "A hundred callers of one key: redis-py's pool has no more connections.", "python", (
+        Row("bare `RL.SLIDING`", BARE, "asyncio bare", SLIDING),
+        Row("ratelimit-client, `coalesce`", OURS, "asyncio coalesced", SLIDING),
+        Row("limits, fixed window", PEER, "asyncio limits fixed window", FIXED),
+    ), load=Load(at_once=100, keys=1)),
+    Group("One hot key, Go", "Two hundred callers of one key, over go-redis.", "go", (
+        Row("bare `RL.SLIDING`", BARE, "bare", SLIDING),
+        Row("ratelimit, `Coalesce`", OURS, "coalesced", SLIDING),
+        Row("redis_rate", PEER, "redis_rate", BUCKET),
+    ), load=Load(at_once=200, keys=1)),
     Group("Java, Lettuce", "Fifty threads, one connection.", "java", (
         Row("bare `RL.SLIDING`", BARE, "lettuce bare", SLIDING),
         Row("ratelimit-client", OURS, "lettuce package", SLIDING),
@@ -111,6 +122,11 @@ GROUPS = (
         Row("bare `RL.SLIDING`", BARE, "jedis bare", SLIDING),
         Row("ratelimit-client", OURS, "jedis package", SLIDING),
     ), warm=20_000),
+    Group("Envoy's rate limit service", "Fifty calls by gRPC under way, one descriptor each; CPU of the gateway.", "gateway", (
+        Row("ratelimit-gateway, fixed", OURS, "ratelimit-gateway fixed", FIXED),
+        Row("ratelimit-gateway, sliding", OURS, "ratelimit-gateway sliding", SLIDING),
+        Row("envoyproxy/ratelimit", PEER, "envoyproxy-ratelimit", FIXED),
+    ), window_ms=1000, client="the gateway's"),
     Group("Server alone", "One connection, one command after the other: what the server does for a hit.", "python", (
         Row("`RL.FIXED`", OURS, "server RL.FIXED", FIXED),
         Row("`RL.SLIDING`", OURS, "server RL.SLIDING", SLIDING),

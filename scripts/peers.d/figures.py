@@ -21,7 +21,7 @@ def bursts(window_ms, limit):
     the clock ends, and many when the next one has begun. `ms after the begin of a window, how many`.
     """
     half = limit + limit // 2
-    return [[window_ms // 100, 1], [window_ms * 17 // 20, half], [window_ms * 23 // 20, half]]
+    return [[window_ms // 100, 1], [window_ms * 7 // 10, half], [window_ms * 6 // 5, half]]
 
 
 def per_hit(sample, before, after):

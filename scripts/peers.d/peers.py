@@ -5,6 +5,7 @@ where scripts/bench-peers installed the workers, and where the page goes.
 import json
 import os
 import pathlib
+import signal
 import sys
 import time
 
@@ -25,7 +26,7 @@ ROUNDS = 3 if QUICK else 9
 SECONDS = 0.2 if QUICK else 0.5  # of a sample
 COUNTED = (100, 400) if QUICK else (300, 1500)  # hits under callgrind, whose difference counts
 TRIAL, TRIAL_KEYS = 4000, 200  # 20 hits a key, of a limit that lasts for longer than they take
-LIMIT, WINDOW_MS = 100, 2000
+LIMIT = 100
 
 
 def say(text):
@@ -112,12 +113,13 @@ class Contest:
     def burst(self):
         """All rows at once: they have their own keys, and the clock is one."""
         limiting = {row: worker for row, worker in self.workers.items() if row.algorithm}
-        begin = (int(time.time() * 1000 + 700) // WINDOW_MS + 1) * WINDOW_MS
+        window_ms = self.group.window_ms
+        begin = (int(time.time() * 1000 + 700) // window_ms + 1) * window_ms
         for number, worker in enumerate(limiting.values()):
-            worker.ask(op="burst", begin_ms=begin, bursts=figures.bursts(WINDOW_MS, LIMIT), limit=LIMIT, window_ms=WINDOW_MS, key=f"burst:{number}")
+            worker.ask(op="burst", begin_ms=begin, bursts=figures.bursts(window_ms, LIMIT), limit=LIMIT, window_ms=window_ms, key=f"burst:{number}")
         for row, worker in limiting.items():
             answer = worker.answer()
-            self.found[row] |= {"admitted": figures.most_within(answer["admitted"], WINDOW_MS), "errors": answer["failed"]}
+            self.found[row] |= {"admitted": figures.most_within(answer["admitted"], window_ms), "errors": answer["failed"]}
 
     def instructions(self, row):
         if not row.algorithm or "instructions" in self.left_out():
@@ -142,6 +144,7 @@ class Contest:
 
 def main(module, cell, target, out):
     installed = json.loads((pathlib.Path(target) / "installed.json").read_text())
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # so that servers and workers end, too
     modules = {"ratelimit": (module, "--ratelimit.cl-throttle", "yes"), "redis-cell": None if installed["cell"] else (cell,)}
     servers, counted = {}, {}
 
