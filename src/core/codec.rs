@@ -44,8 +44,8 @@
 //!
 //! Whoever sends bytes may send any bytes: every number is checked against the bound that its type promises.
 
-use super::algorithm::bucket::{Bucket, Stamped};
-use super::algorithm::fixed::{Dated, Fixed};
+use super::algorithm::bucket::{Bucket, Since, SinceMs, Stamped};
+use super::algorithm::fixed::{Fixed, WindowEnd};
 use super::algorithm::lease::{Lease, Leases, MAX_ID_BYTES, MAX_LEASES};
 use super::algorithm::log::{Log, DEFAULT_ENTRIES, MAX_ENTRIES, MIN_ENTRIES};
 use super::algorithm::meter::{Meter, Place};
@@ -682,44 +682,34 @@ fn write_limit<M: Meter>(meter: &M, out: &mut Vec<u8>) {
     }
 }
 
-impl Encoding for Fixed {
+impl<E: WindowEnd> Encoding for Fixed<E> {
     fn write(&self, out: &mut Vec<u8>) {
         write_limit(self, out);
         varint::write(out, self.start_ms);
+        if !E::IS_ALIGNED {
+            varint::write(out, self.end.ms(self.start_ms, self.span));
+        }
         varint::write(out, self.used);
     }
 
     fn read(source: &mut Source) -> Option<Self> {
         let limit = Limit::read(Algorithm::Fixed, source)?;
-        let window_ms = limit.span().plain_ms()?;
-        let start_ms = source.at_most(MAX_TIME_MS)?;
-        let used = source.at_most(MAX_COUNT)?;
+        let plain_ms = limit.span().plain_ms();
+        let window = if E::IS_ALIGNED {
+            let start_ms = source.at_most(MAX_TIME_MS)?;
+            Window {
+                start_ms,
+                end_ms: start_ms + plain_ms?,
+            }
+        } else {
+            source.window()?
+        };
         let mut fixed = Self::unused(&limit, 0);
-        fixed.start_ms = start_ms;
-        fixed.used = used;
-        start_ms.is_multiple_of(window_ms).then_some(fixed)
-    }
-}
-
-impl Encoding for Dated {
-    fn write(&self, out: &mut Vec<u8>) {
-        write_limit(self, out);
-        for number in [self.fixed.start_ms, self.end_ms, self.fixed.used] {
-            varint::write(out, number);
-        }
-    }
-
-    fn read(source: &mut Source) -> Option<Self> {
-        let limit = Limit::read(Algorithm::Fixed, source)?;
-        let Window { start_ms, end_ms } = source.window()?;
-        let mut dated = Self::unused(&limit, 0);
-        dated.fixed.start_ms = start_ms;
-        dated.end_ms = end_ms;
-        dated.fixed.used = source.at_most(MAX_COUNT)?;
-        let is_sound = limit.span().plain_ms().is_none_or(|window_ms| {
-            start_ms.is_multiple_of(window_ms) && end_ms - start_ms == window_ms
-        });
-        is_sound.then_some(dated)
+        (fixed.start_ms, fixed.end) = (window.start_ms, E::of(window));
+        fixed.used = source.at_most(MAX_COUNT)?;
+        let is_aligned =
+            |ms: u64| window.start_ms.is_multiple_of(ms) && window.end_ms - window.start_ms == ms;
+        plain_ms.is_none_or(is_aligned).then_some(fixed)
     }
 }
 
@@ -753,12 +743,31 @@ impl Encoding for Sliding {
     }
 }
 
-impl Encoding for Bucket {
+impl Encoding for () {
+    fn write(&self, _out: &mut Vec<u8>) {}
+
+    fn read(_source: &mut Source) -> Option<Self> {
+        Some(())
+    }
+}
+
+impl Encoding for SinceMs {
+    fn write(&self, out: &mut Vec<u8>) {
+        varint::write(out, self.0);
+    }
+
+    fn read(source: &mut Source) -> Option<Self> {
+        source.at_most(MAX_TIME_MS).map(SinceMs)
+    }
+}
+
+impl<S: Since + Encoding> Encoding for Bucket<S> {
     fn write(&self, out: &mut Vec<u8>) {
         write_limit(self, out);
         for number in [self.tokens, self.fraction, self.at_ms] {
             varint::write(out, number);
         }
+        self.since.write(out);
     }
 
     fn read(source: &mut Source) -> Option<Self> {
@@ -767,27 +776,15 @@ impl Encoding for Bucket {
         bucket.tokens = source.at_most(MAX_COUNT)?;
         bucket.fraction = source.at_most(limit.window_ms() - 1)?;
         bucket.at_ms = source.at_most(MAX_TIME_MS)?;
+        bucket.since = S::read(source)?;
         let whole = bucket.tokens < MAX_COUNT || bucket.fraction == 0;
         whole.then_some(bucket)
     }
 }
 
-impl Encoding for Stamped {
-    fn write(&self, out: &mut Vec<u8>) {
-        self.bucket.write(out);
-        varint::write(out, self.since_ms);
-    }
-
-    fn read(source: &mut Source) -> Option<Self> {
-        let bucket = Bucket::read(source)?;
-        let since_ms = source.at_most(MAX_TIME_MS)?;
-        Some(Self { bucket, since_ms })
-    }
-}
-
 impl Encoding for Reserved {
     fn write(&self, out: &mut Vec<u8>) {
-        self.stamped.write(out);
+        self.bucket.write(out);
         let (tokens, fraction) = self.promised;
         for number in [tokens, fraction, self.ahead_ms, self.stamp_ms, self.last] {
             varint::write(out, number);
@@ -803,7 +800,7 @@ impl Encoding for Reserved {
         reserved.stamp_ms = source.at_most(MAX_TIME_MS)?;
         reserved.last = source.at_most(MAX_COUNT)?;
         let is_promised = reserved.promised() > 0 || reserved.last > 0;
-        let is_sound = reserved.promised() <= reserved.stamped.bucket.level_then()
+        let is_sound = reserved.promised() <= reserved.bucket.level_then()
             && (reserved.ahead_ms > 0 || !is_promised);
         is_sound.then_some(reserved)
     }

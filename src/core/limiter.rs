@@ -327,10 +327,10 @@ meter_forms! {
     Bucket: Bucket(MaybePacked<Bucket>), |_, _| None;
     Leases: Lease(Meters<Leases>), |_, _| None;
     Dated: Dated(Meters<Dated>), |limiter, _| {
-        Some(Fixed::of(limiter)?.map(|fixed| Dated::from(fixed)))
+        Some(<Fixed>::of(limiter)?.map(|fixed| Dated::from(fixed)))
     };
     Stamped: Stamped(Meters<Stamped>), |limiter, origin| {
-        Some(Bucket::of(limiter)?.map(|bucket| Stamped::begin(bucket, origin.began_ms)))
+        Some(<Bucket>::of(limiter)?.map(|bucket| bucket.stamped(origin.began_ms)))
     };
     Reserved: Reserved(Meters<Reserved>), |limiter, origin| {
         let stamped = match limiter {
@@ -536,7 +536,7 @@ mod tests {
             length_ms: 4_000,
             strikes: NonZero::<u32>::MIN,
         };
-        let mut noted = Noted::of(Some(Fixed::wrap(Meters::empty())));
+        let mut noted = Noted::of(Some(<Fixed>::wrap(Meters::empty())));
         noted.notes.block = Some(block);
         assert_eq!(Limiter::Noted(Box::new(noted)).expires_ms(), 10_000);
     }

@@ -38,7 +38,7 @@
 //! use ratelimit::core::{calendar::Window, limit::Limit};
 //! let limit = &Limit::bucket(10, 1, 1_000).unwrap(); // 10 tokens, 1 a second
 //! let at = |now_ms| Ask { limit, now_ms, window: Window::default(), id: b"" };
-//! let mut bucket = Bucket::unused(limit, 0);
+//! let mut bucket: Bucket = Bucket::unused(limit, 0);
 //! bucket.charge(&at(5_000), 10, 5_000);
 //! assert_eq!(bucket.used(&at(5_999)), 10); // 9.001 tokens are still out
 //! assert_eq!(bucket.used(&at(6_000)), 9);
@@ -50,10 +50,11 @@ use super::meter::{Ask, Meter};
 use crate::core::calendar::Window;
 use crate::core::limit::{Algorithm, Limit, MAX_COUNT, MAX_TIME_MS};
 use crate::core::span::Span;
+use std::fmt::Debug;
 
 /// Tokens taken from one bucket and not yet regained.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Bucket {
+pub struct Bucket<S: Since = ()> {
     pub(in crate::core) capacity: u64,
     pub(in crate::core) refill: u64,
     pub(in crate::core) interval: Span,
@@ -62,9 +63,68 @@ pub struct Bucket {
     /// `v mod I`.
     pub(in crate::core) fraction: u64,
     pub(in crate::core) at_ms: u64,
+    /// Since when it has not been full.
+    pub(in crate::core) since: S,
+}
+
+/// A bucket that notes since when it has not been full.
+pub type Stamped = Bucket<SinceMs>;
+
+/// Since when a bucket has not been full, as far as anybody has noted.
+pub trait Since: Copy + Debug + Eq + 'static {
+    /// Of a bucket of which nothing is used.
+    const UNUSED: Self;
+
+    /// Whether what was charged at `at_ms` has not been forgiven since.
+    fn is_owed(self, at_ms: u64, now_ms: u64) -> bool;
+
+    /// Notes a charge, of a bucket that was full until then or was not.
+    fn note(&mut self, was_full: bool, now_ms: u64);
+}
+
+/// Nobody has noted anything.
+impl Since for () {
+    const UNUSED: Self = ();
+
+    #[inline(always)]
+    fn is_owed(self, at_ms: u64, now_ms: u64) -> bool {
+        at_ms >= now_ms
+    }
+
+    #[inline(always)]
+    fn note(&mut self, _was_full: bool, _now_ms: u64) {}
+}
+
+/// Since then, in Unix milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SinceMs(pub u64);
+
+impl Since for SinceMs {
+    const UNUSED: Self = Self(0);
+
+    fn is_owed(self, at_ms: u64, now_ms: u64) -> bool {
+        at_ms >= self.0.min(now_ms) // the clock may have stepped back
+    }
+
+    fn note(&mut self, was_full: bool, now_ms: u64) {
+        self.0 = if was_full { now_ms } else { self.0.min(now_ms) };
+    }
 }
 
 impl Bucket {
+    /// The same, of which nobody has noted anything until now.
+    pub(in crate::core) fn stamped(&self, now_ms: u64) -> Stamped {
+        Bucket {
+            capacity: self.capacity,
+            refill: self.refill,
+            interval: self.interval,
+            tokens: self.tokens,
+            fraction: self.fraction,
+            at_ms: self.at_ms,
+            since: SinceMs(now_ms),
+        }
+    }
+
     /// One that takes `left_ms` to be full.
     pub(in crate::core) fn filling(limit: &Limit, left_ms: u64, now_ms: u64) -> Self {
         let mut bucket = Self {
@@ -75,7 +135,9 @@ impl Bucket {
         (bucket.tokens, bucket.fraction) = bucket.split(level.min(bucket.units(MAX_COUNT)));
         bucket
     }
+}
 
+impl<S: Since> Bucket<S> {
     fn rate(&self, limit: &Limit) -> u64 {
         self.refill.max(limit.refill())
     }
@@ -140,7 +202,7 @@ fn narrow(value: u128) -> u64 {
     u64::try_from(value).unwrap_or(u64::MAX)
 }
 
-impl Meter for Bucket {
+impl<S: Since> Meter for Bucket<S> {
     const ALGORITHM: Algorithm = Algorithm::Bucket;
 
     fn unused(limit: &Limit, _log_size: u16) -> Self {
@@ -151,6 +213,7 @@ impl Meter for Bucket {
             tokens: 0,
             fraction: 0,
             at_ms: 0,
+            since: S::UNUSED,
         }
     }
 
@@ -184,10 +247,10 @@ impl Meter for Bucket {
     }
 
     fn refundable(&self, ask: &Ask, at_ms: u64) -> u64 {
-        if at_ms >= ask.now_ms {
+        if self.since.is_owed(at_ms, ask.now_ms) {
             self.used(ask)
         } else {
-            0 // since when it has not been full, nobody has noted
+            0
         }
     }
 
@@ -197,7 +260,7 @@ impl Meter for Bucket {
         let amount = self.units(cost.unsigned_abs());
         let charged = if cost >= 0 {
             level + amount
-        } else if at_ms >= ask.now_ms {
+        } else if self.since.is_owed(at_ms, ask.now_ms) {
             level.saturating_sub(amount)
         } else {
             level
@@ -206,6 +269,7 @@ impl Meter for Bucket {
         self.capacity = ask.limit.limit();
         self.refill = ask.limit.refill();
         self.at_ms = ask.now_ms;
+        self.since.note(level == 0, ask.now_ms);
     }
 
     fn is_unused(&self, now_ms: u64) -> bool {
@@ -223,90 +287,6 @@ impl Meter for Bucket {
 
     fn rewind(&mut self, now_ms: u64, _window: Option<Window>) {
         self.at_ms = now_ms;
-    }
-}
-
-/// A bucket that notes since when it has not been full.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stamped {
-    pub(in crate::core) bucket: Bucket,
-    /// It has not been full since then, as far as anybody has noted.
-    pub(in crate::core) since_ms: u64,
-}
-
-impl Stamped {
-    /// A bucket of which nobody has noted anything until now.
-    pub(in crate::core) fn begin(bucket: &Bucket, now_ms: u64) -> Self {
-        Self {
-            bucket: bucket.clone(),
-            since_ms: now_ms,
-        }
-    }
-}
-
-impl Meter for Stamped {
-    const ALGORITHM: Algorithm = Algorithm::Bucket;
-
-    fn unused(limit: &Limit, log_size: u16) -> Self {
-        Self {
-            bucket: Bucket::unused(limit, log_size),
-            since_ms: 0,
-        }
-    }
-
-    fn span(&self) -> Span {
-        self.bucket.interval
-    }
-
-    fn limit(&self) -> Option<Limit> {
-        self.bucket.limit()
-    }
-
-    fn used(&self, ask: &Ask) -> u64 {
-        self.bucket.used(ask)
-    }
-
-    fn wait(&self, ask: &Ask, target: u64) -> u64 {
-        self.bucket.wait(ask, target)
-    }
-
-    fn reset_after(this: Option<&Self>, ask: &Ask, cost: u64) -> u64 {
-        Bucket::reset_after(this.map(|stamped| &stamped.bucket), ask, cost)
-    }
-
-    fn refundable(&self, ask: &Ask, at_ms: u64) -> u64 {
-        if at_ms >= self.since_ms.min(ask.now_ms) {
-            self.bucket.used(ask)
-        } else {
-            0
-        }
-    }
-
-    fn charge(&mut self, ask: &Ask, cost: i64, at_ms: u64) {
-        let is_full = self.bucket.used(ask) == 0;
-        self.since_ms = self.since_ms.min(ask.now_ms); // the clock may have stepped back
-        let is_forgiven = cost < 0 && at_ms < self.since_ms;
-        let cost = if is_forgiven { 0 } else { cost };
-        self.bucket.charge(ask, cost, ask.now_ms);
-        if is_full {
-            self.since_ms = ask.now_ms;
-        }
-    }
-
-    fn is_unused(&self, now_ms: u64) -> bool {
-        self.bucket.is_unused(now_ms)
-    }
-
-    fn charged_ms(&self) -> u64 {
-        self.bucket.charged_ms()
-    }
-
-    fn unused_at_ms(&self) -> u64 {
-        self.bucket.unused_at_ms()
-    }
-
-    fn rewind(&mut self, now_ms: u64, window: Option<Window>) {
-        self.bucket.rewind(now_ms, window);
-        self.since_ms = self.since_ms.min(now_ms);
+        self.since.note(false, now_ms);
     }
 }

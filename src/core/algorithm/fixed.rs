@@ -38,7 +38,7 @@
 //! use ratelimit::core::{calendar::Window, limit::Limit};
 //! let limit = &Limit::window(5, 60_000).unwrap();
 //! let at = |now_ms| Ask { limit, now_ms, window: Window::default(), id: b"" };
-//! let mut fixed = Fixed::unused(limit, 0);
+//! let mut fixed: Fixed = Fixed::unused(limit, 0);
 //! fixed.charge(&at(90_000), 5, 90_000); // 30 s into the second minute
 //! assert_eq!(fixed.used(&at(119_999)), 5);
 //! assert_eq!(fixed.wait(&at(90_000), 4), 30_000);
@@ -49,22 +49,66 @@ use super::meter::{Ask, Meter};
 use crate::core::calendar::Window;
 use crate::core::limit::{Algorithm, Limit};
 use crate::core::span::Span;
+use std::fmt::Debug;
 
-/// Usage within one window that is aligned to the Unix epoch.
+/// Usage within one window.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fixed {
+pub struct Fixed<E: WindowEnd = Aligned> {
     pub(in crate::core) span: Span,
     pub(in crate::core) limit: u64,
     pub(in crate::core) start_ms: u64,
     pub(in crate::core) used: u64,
+    /// Of the window that was last charged.
+    pub(in crate::core) end: E,
 }
 
-/// Usage within one window that may be the calendar's.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Dated {
-    pub(in crate::core) fixed: Fixed,
-    /// The end of the window that was last charged.
-    pub(in crate::core) end_ms: u64,
+/// One whose window may be the calendar's, or one that began with its first charge.
+pub type Dated = Fixed<EndMs>;
+
+/// Where a window ends.
+pub trait WindowEnd: Copy + Debug + Eq + 'static {
+    /// Whether all windows are aligned to the Unix epoch, so that this need not be kept.
+    const IS_ALIGNED: bool;
+
+    /// Of a window.
+    fn of(window: Window) -> Self;
+
+    /// The end of a window that starts then.
+    fn ms(self, start_ms: u64, span: Span) -> u64;
+}
+
+/// A whole window behind its start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Aligned;
+
+/// Where it was said to, in Unix milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EndMs(pub u64);
+
+impl WindowEnd for Aligned {
+    const IS_ALIGNED: bool = true;
+
+    #[inline(always)]
+    fn of(_window: Window) -> Self {
+        Aligned
+    }
+
+    #[inline(always)]
+    fn ms(self, start_ms: u64, span: Span) -> u64 {
+        start_ms + span.ms()
+    }
+}
+
+impl WindowEnd for EndMs {
+    const IS_ALIGNED: bool = false;
+
+    fn of(window: Window) -> Self {
+        Self(window.end_ms)
+    }
+
+    fn ms(self, _start_ms: u64, _span: Span) -> u64 {
+        self.0
+    }
 }
 
 /// The plain window of `span_ms` that `now_ms` lies in.
@@ -102,21 +146,80 @@ pub(super) fn counts_ms(current: Window, span: Span, at_ms: u64, now_ms: u64) ->
     }
 }
 
-impl Fixed {
+impl From<&Fixed> for Dated {
+    fn from(fixed: &Fixed) -> Self {
+        Self {
+            span: fixed.span,
+            limit: fixed.limit,
+            start_ms: fixed.start_ms,
+            used: fixed.used,
+            end: EndMs::of(fixed.charged()),
+        }
+    }
+}
+
+impl<E: WindowEnd> Fixed<E> {
     #[inline(always)]
-    fn binding(&self, now_ms: u64) -> Window {
-        let span_ms = self.span.ms();
-        let charged = Window {
+    fn charged(&self) -> Window {
+        Window {
             start_ms: self.start_ms,
-            end_ms: self.start_ms + span_ms,
-        };
-        binding(charged, self.used, aligned(span_ms, now_ms))
+            end_ms: self.end.ms(self.start_ms, self.span),
+        }
+    }
+
+    /// What is counted now: of a window that is over, nothing. (One that was moved to the present may end within the
+    /// calendar's own; of an aligned one, the start says it.)
+    #[inline(always)]
+    fn counted(&self, now_ms: u64) -> u64 {
+        if E::IS_ALIGNED || self.charged().end_ms > now_ms {
+            self.used
+        } else {
+            0
+        }
+    }
+
+    /// Whether something is used of a window that has begun and is not over. (One of which nothing is used is nobody's.)
+    fn is_in_force(&self, now_ms: u64) -> bool {
+        self.used > 0 && self.charged().contains(now_ms)
+    }
+
+    /// Whether it began with its first charge, which lies ahead of the clock: it is moved to the present.
+    #[inline(always)]
+    fn is_first_ahead(&self, now_ms: u64) -> bool {
+        let may_be = !E::IS_ALIGNED && self.span.first_ms().is_some();
+        may_be && self.used > 0 && self.start_ms > now_ms
+    }
+
+    /// The window in force: one that has begun ends when it was said to.
+    #[inline(always)]
+    fn current(this: Option<&Self>, ask: &Ask) -> Window {
+        let span = ask.limit.span();
+        if E::IS_ALIGNED {
+            return aligned(span.ms(), ask.now_ms);
+        }
+        match (this, span.plain_ms()) {
+            (_, Some(span_ms)) => aligned(span_ms, ask.now_ms),
+            (Some(fixed), None) if fixed.is_in_force(ask.now_ms) => fixed.charged(),
+            (Some(fixed), None) if fixed.is_first_ahead(ask.now_ms) => fixed.now(ask.now_ms, None),
+            (_, None) => ask.window,
+        }
     }
 
     #[inline(always)]
-    fn used_in(&self, binds: Window) -> u64 {
+    fn binding(this: Option<&Self>, ask: &Ask) -> Window {
+        let current = Self::current(this, ask);
+        match this {
+            Some(fixed) if !fixed.is_first_ahead(ask.now_ms) => {
+                binding(fixed.charged(), fixed.counted(ask.now_ms), current)
+            }
+            _ => current,
+        }
+    }
+
+    #[inline(always)]
+    fn used_in(&self, binds: Window, now_ms: u64) -> u64 {
         if self.start_ms >= binds.start_ms {
-            self.used
+            self.counted(now_ms)
         } else {
             0
         }
@@ -124,37 +227,26 @@ impl Fixed {
 
     #[inline(always)]
     fn wait_in(&self, binds: Window, target: u64, now_ms: u64) -> u64 {
-        if self.used_in(binds) <= target {
+        if self.used_in(binds, now_ms) <= target {
             0
         } else {
             binds.end_ms.saturating_sub(now_ms)
         }
     }
 
-    fn refundable_in(&self, binds: Window, current: Window, at_ms: u64) -> u64 {
-        if at_ms >= current.start_ms {
-            self.used_in(binds)
-        } else {
-            0
-        }
-    }
-
-    #[inline(always)]
-    fn charge_in(&mut self, binds: Window, since_ms: u64, ask: &Ask, cost: i64, at_ms: u64) {
-        let is_due = at_ms >= ask.now_ms // the usual case, and the rest of the hot path need not be read
-            || at_ms >= since_ms;
-        let used = self.used_in(binds);
-        self.used = if is_due {
-            used.saturating_add_signed(cost)
-        } else {
-            used
-        };
-        self.start_ms = binds.start_ms;
-        self.limit = ask.limit.limit();
+    /// The window now: the aligned one, the one that the calendar says, or, where nobody asks it as nobody names the window,
+    /// one as long as the last that begins now, as of one that begins with its first charge.
+    fn now(&self, now_ms: u64, window: Option<Window>) -> Window {
+        let named = self.span.plain_ms().map(|ms| aligned(ms, now_ms));
+        let window = window.filter(|_| self.span.first_ms().is_none());
+        named.or(window).unwrap_or(Window {
+            start_ms: now_ms,
+            end_ms: now_ms + self.span_ms(),
+        })
     }
 }
 
-impl Meter for Fixed {
+impl<E: WindowEnd> Meter for Fixed<E> {
     const ALGORITHM: Algorithm = Algorithm::Fixed;
 
     fn unused(limit: &Limit, _log_size: u16) -> Self {
@@ -163,6 +255,11 @@ impl Meter for Fixed {
             limit: limit.limit(),
             start_ms: 0,
             used: 0,
+            // Of a calendar window, the calendar was not asked; but an end lies behind its start, or no file would be read.
+            end: E::of(Window {
+                start_ms: 0,
+                end_ms: limit.window_ms().max(1),
+            }),
         }
     }
 
@@ -176,221 +273,81 @@ impl Meter for Fixed {
 
     #[inline(always)]
     fn used(&self, ask: &Ask) -> u64 {
-        self.used_in(self.binding(ask.now_ms))
+        self.used_in(Self::binding(Some(self), ask), ask.now_ms)
     }
 
     #[inline(always)]
     fn wait(&self, ask: &Ask, target: u64) -> u64 {
-        self.wait_in(self.binding(ask.now_ms), target, ask.now_ms)
+        self.wait_in(Self::binding(Some(self), ask), target, ask.now_ms)
     }
 
     #[inline(always)]
     fn wait_and_reset(&self, ask: &Ask, target: u64) -> (u64, u64) {
-        let binds = self.binding(ask.now_ms);
+        let binds = Self::binding(Some(self), ask);
         let wait = |target| self.wait_in(binds, target, ask.now_ms);
         (wait(target), wait(0))
     }
 
     #[inline(always)]
     fn reset_after(this: Option<&Self>, ask: &Ask, _cost: u64) -> u64 {
-        let binds = match this {
-            Some(fixed) => fixed.binding(ask.now_ms),
-            None => aligned(ask.limit.span().ms(), ask.now_ms),
-        };
-        binds.end_ms - ask.now_ms
-    }
-
-    fn refundable(&self, ask: &Ask, at_ms: u64) -> u64 {
-        let current = aligned(self.span.ms(), ask.now_ms);
-        self.refundable_in(self.binding(ask.now_ms), current, at_ms)
-    }
-
-    fn counts_ms(_this: Option<&Self>, ask: &Ask, at_ms: u64) -> u64 {
-        let span = ask.limit.span();
-        counts_ms(aligned(span.ms(), ask.now_ms), span, at_ms, ask.now_ms)
-    }
-
-    #[inline(always)]
-    fn charge(&mut self, ask: &Ask, cost: i64, at_ms: u64) {
-        let current = aligned(self.span.ms(), ask.now_ms);
-        let binds = self.binding(ask.now_ms);
-        self.charge_in(binds, current.start_ms, ask, cost, at_ms);
-    }
-
-    fn is_unused(&self, now_ms: u64) -> bool {
-        self.used_in(self.binding(now_ms)) == 0
-    }
-
-    fn charged_ms(&self) -> u64 {
-        self.start_ms
-    }
-
-    fn unused_at_ms(&self) -> u64 {
-        self.start_ms + if self.used > 0 { self.span.ms() } else { 0 }
-    }
-
-    #[inline(always)]
-    fn is_ahead(&self, now_ms: u64, _window: Option<Window>) -> bool {
-        // Starts are whole windows apart, so this says "later than the next one".
-        self.start_ms > now_ms + self.span.ms() && self.used > 0
-    }
-
-    fn rewind(&mut self, now_ms: u64, _window: Option<Window>) {
-        self.start_ms = aligned(self.span.ms(), now_ms).start_ms;
-    }
-}
-
-impl From<&Fixed> for Dated {
-    fn from(fixed: &Fixed) -> Self {
-        Self {
-            end_ms: fixed.start_ms + fixed.span.ms(),
-            fixed: fixed.clone(),
-        }
-    }
-}
-
-impl Dated {
-    fn charged(&self) -> Window {
-        Window {
-            start_ms: self.fixed.start_ms,
-            end_ms: self.end_ms,
-        }
-    }
-
-    /// Whether something is used of a window that has begun and is not over. (One of which nothing is used is nobody's.)
-    fn is_in_force(&self, now_ms: u64) -> bool {
-        self.fixed.used > 0 && self.charged().contains(now_ms)
-    }
-
-    /// The window in force: one that has begun ends when it was said to.
-    fn current(this: Option<&Self>, ask: &Ask) -> Window {
-        match (this, ask.limit.span().plain_ms()) {
-            (_, Some(span_ms)) => aligned(span_ms, ask.now_ms),
-            (Some(dated), None) if dated.is_in_force(ask.now_ms) => dated.charged(),
-            (Some(dated), None) if dated.is_first_ahead(ask.now_ms) => dated.now(ask.now_ms, None),
-            (_, None) => ask.window,
-        }
-    }
-
-    /// Whether it began with its first charge, which lies ahead of the clock: it is moved to the present.
-    fn is_first_ahead(&self, now_ms: u64) -> bool {
-        let is_first = self.fixed.span.first_ms().is_some();
-        is_first && self.fixed.used > 0 && self.fixed.start_ms > now_ms
-    }
-
-    fn binding(this: Option<&Self>, ask: &Ask) -> Window {
-        let current = Self::current(this, ask);
-        let kept = this.filter(|dated| !dated.is_first_ahead(ask.now_ms));
-        kept.map_or(current, |dated| {
-            binding(dated.charged(), dated.at(ask.now_ms).used, current)
-        })
-    }
-
-    /// What is counted now: of a window that is over, nothing. (One that was moved to the present may end within the
-    /// calendar's own.)
-    fn at(&self, now_ms: u64) -> Fixed {
-        let used = if self.end_ms > now_ms {
-            self.fixed.used
-        } else {
-            0
-        };
-        Fixed {
-            used,
-            ..self.fixed.clone()
-        }
-    }
-
-    /// The window now: the aligned one, the one that the calendar says, or, where nobody asks it as nobody names the window,
-    /// one as long as the last that begins now, as of one that begins with its first charge.
-    fn now(&self, now_ms: u64, window: Option<Window>) -> Window {
-        let span = self.fixed.span;
-        let named = span.plain_ms().map(|ms| aligned(ms, now_ms));
-        let window = window.filter(|_| span.first_ms().is_none());
-        named.or(window).unwrap_or(Window {
-            start_ms: now_ms,
-            end_ms: now_ms + (self.end_ms - self.fixed.start_ms),
-        })
-    }
-}
-
-impl Meter for Dated {
-    const ALGORITHM: Algorithm = Algorithm::Fixed;
-
-    fn unused(limit: &Limit, log_size: u16) -> Self {
-        Self {
-            fixed: Fixed::unused(limit, log_size),
-            // Of a calendar window, the calendar was not asked; but an end lies behind its start, or no file would be read.
-            end_ms: limit.window_ms().max(1),
-        }
-    }
-
-    fn span(&self) -> Span {
-        self.fixed.span
-    }
-
-    fn limit(&self) -> Option<Limit> {
-        self.fixed.limit()
-    }
-
-    fn used(&self, ask: &Ask) -> u64 {
-        self.at(ask.now_ms).used_in(Self::binding(Some(self), ask))
-    }
-
-    fn wait(&self, ask: &Ask, target: u64) -> u64 {
-        let binds = Self::binding(Some(self), ask);
-        self.at(ask.now_ms).wait_in(binds, target, ask.now_ms)
-    }
-
-    fn reset_after(this: Option<&Self>, ask: &Ask, _cost: u64) -> u64 {
         Self::binding(this, ask).end_ms.saturating_sub(ask.now_ms)
     }
 
     fn refundable(&self, ask: &Ask, at_ms: u64) -> u64 {
-        let (current, binds) = (
-            Self::current(Some(self), ask),
-            Self::binding(Some(self), ask),
-        );
-        self.at(ask.now_ms).refundable_in(binds, current, at_ms)
+        if at_ms >= Self::current(Some(self), ask).start_ms {
+            self.used(ask)
+        } else {
+            0
+        }
     }
 
     fn counts_ms(this: Option<&Self>, ask: &Ask, at_ms: u64) -> u64 {
         let span = ask.limit.span();
-        match span.first_ms() {
-            Some(ms) => at_ms.saturating_add(ms).saturating_sub(ask.now_ms),
-            None => {
-                let mut current = Self::current(this, ask);
-                let binds = Self::binding(this, ask);
-                // One that stays ahead may begin within the calendar's own, where it was moved.
-                if binds.contains(at_ms) && at_ms > ask.now_ms {
-                    return binds.end_ms - ask.now_ms;
-                }
-                if binds.start_ms > ask.now_ms && at_ms < binds.start_ms {
-                    current.end_ms = current.end_ms.min(binds.start_ms);
-                }
-                counts_ms(current, span, at_ms, ask.now_ms)
+        if let Some(ms) = span.first_ms() {
+            return at_ms.saturating_add(ms).saturating_sub(ask.now_ms);
+        }
+        let mut current = Self::current(this, ask);
+        if !E::IS_ALIGNED {
+            let binds = Self::binding(this, ask);
+            // One that stays ahead may begin within the calendar's own, where it was moved.
+            if binds.contains(at_ms) && at_ms > ask.now_ms {
+                return binds.end_ms - ask.now_ms;
+            }
+            if binds.start_ms > ask.now_ms && at_ms < binds.start_ms {
+                current.end_ms = current.end_ms.min(binds.start_ms);
             }
         }
+        counts_ms(current, span, at_ms, ask.now_ms)
     }
 
+    #[inline(always)]
     fn charge(&mut self, ask: &Ask, cost: i64, at_ms: u64) {
-        let (current, binds) = (
-            Self::current(Some(self), ask),
-            Self::binding(Some(self), ask),
-        );
-        let since_ms = match self.fixed.span.first_ms() {
-            Some(ms) if cost > 0 => ask.now_ms.saturating_sub(ms - 1),
-            _ => current.start_ms,
+        let binds = Self::binding(Some(self), ask);
+        let since_ms = match self.span.first_ms() {
+            Some(ms) if !E::IS_ALIGNED && cost > 0 => ask.now_ms.saturating_sub(ms - 1),
+            _ => Self::current(Some(self), ask).start_ms,
         };
-        self.fixed = self.at(ask.now_ms);
-        self.fixed.charge_in(binds, since_ms, ask, cost, at_ms);
-        self.end_ms = binds.end_ms;
+        let is_due = at_ms >= ask.now_ms // the usual case, and the rest of the hot path need not be read
+            || at_ms >= since_ms;
+        let used = self.used_in(binds, ask.now_ms);
+        self.used = if is_due {
+            used.saturating_add_signed(cost)
+        } else {
+            used
+        };
+        self.start_ms = binds.start_ms;
+        self.end = E::of(binds);
+        self.limit = ask.limit.limit();
     }
 
     fn is_unused(&self, now_ms: u64) -> bool {
-        self.fixed.used == 0 || self.end_ms <= now_ms
+        self.used == 0 || self.charged().end_ms <= now_ms
     }
 
     fn known_window(&self, now_ms: u64) -> Window {
+        if E::IS_ALIGNED {
+            return Window::default(); // nobody asks for it
+        }
         let Window { start_ms, end_ms } = self.charged();
         if self.is_ahead(now_ms, None) {
             self.now(now_ms, None)
@@ -408,32 +365,36 @@ impl Meter for Dated {
     }
 
     fn charged_ms(&self) -> u64 {
-        self.fixed.start_ms
+        self.start_ms
     }
 
     fn unused_at_ms(&self) -> u64 {
-        if self.fixed.used > 0 {
-            self.end_ms
+        if self.used > 0 {
+            self.charged().end_ms
         } else {
-            self.fixed.start_ms
+            self.start_ms
         }
     }
 
     fn span_ms(&self) -> u64 {
-        self.end_ms - self.fixed.start_ms
+        self.charged().end_ms - self.start_ms
     }
 
+    #[inline(always)]
     fn is_ahead(&self, now_ms: u64, window: Option<Window>) -> bool {
-        let latest_ms = match self.fixed.span.first_ms() {
-            Some(_) => now_ms,
-            None => self.now(now_ms, window).end_ms,
+        let latest_ms = if E::IS_ALIGNED {
+            now_ms + self.span.ms() // starts are whole windows apart, so this says "later than the next one"
+        } else if self.span.first_ms().is_some() {
+            now_ms
+        } else {
+            self.now(now_ms, window).end_ms
         };
-        self.fixed.used > 0 && self.fixed.start_ms > latest_ms
+        self.start_ms > latest_ms && self.used > 0
     }
 
     fn rewind(&mut self, now_ms: u64, window: Option<Window>) {
         let now = self.now(now_ms, window);
-        self.fixed.start_ms = now.start_ms;
-        self.end_ms = now.end_ms;
+        self.start_ms = now.start_ms;
+        self.end = E::of(now);
     }
 }

@@ -31,7 +31,7 @@
 //!
 //! A key has this form from its first place on that has to be waited for.
 
-use super::bucket::{divide_up, Bucket, Stamped};
+use super::bucket::{divide_up, Since, SinceMs, Stamped};
 use super::meter::{Ask, Meter, Place};
 use crate::core::calendar::Window;
 use crate::core::limit::{Algorithm, Limit, MAX_COUNT, MAX_TIME_MS};
@@ -40,7 +40,7 @@ use crate::core::span::Span;
 /// A bucket that keeps what it has promised.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reserved {
-    pub(in crate::core) stamped: Stamped,
+    pub(in crate::core) bucket: Stamped,
     /// `p` at the time of the last charge: whole tokens, and units over them.
     pub(in crate::core) promised: (u64, u64),
     /// `a`.
@@ -61,9 +61,9 @@ struct Standing {
 
 impl Reserved {
     /// A bucket in which nobody has a place.
-    pub(in crate::core) fn begin(stamped: Stamped) -> Self {
+    pub(in crate::core) fn begin(bucket: Stamped) -> Self {
         Self {
-            stamped,
+            bucket,
             promised: (0, 0),
             ahead_ms: 0,
             stamp_ms: 0,
@@ -71,33 +71,29 @@ impl Reserved {
         }
     }
 
-    fn bucket(&self) -> &Bucket {
-        &self.stamped.bucket
-    }
-
     /// As several regions share it: see [`super::joint::bucket`].
     pub(in crate::core) fn as_of_regions(&self, now_ms: u64) -> Stamped {
-        let at_ms = self.bucket().at_ms;
+        let at_ms = self.bucket.at_ms;
         let ends_ms = (at_ms + self.ahead_ms).min(MAX_TIME_MS);
-        let mut stamped = self.stamped.clone();
+        let mut bucket = self.bucket.clone();
         if self.reserved_ms(now_ms) > 0 && ends_ms > at_ms {
-            stamped.since_ms = ends_ms;
+            bucket.since = SinceMs(ends_ms);
         }
-        stamped
+        bucket
     }
 
     /// `p` at the time of the last charge.
     pub(in crate::core) fn promised(&self) -> u128 {
-        self.bucket().units(self.promised.0) + u128::from(self.promised.1)
+        self.bucket.units(self.promised.0) + u128::from(self.promised.1)
     }
 
     /// The rate behind the last place.
     fn rate(&self, limit: &Limit) -> u64 {
-        self.bucket().refill.max(limit.refill())
+        self.bucket.refill.max(limit.refill())
     }
 
     fn standing(&self, ask: &Ask) -> Standing {
-        let bucket = self.bucket();
+        let bucket = &self.bucket;
         let passed_ms = ask.now_ms.saturating_sub(bucket.at_ms);
         let ahead_ms = self.ahead_ms.saturating_sub(passed_ms);
         let theirs_ms = passed_ms.min(self.ahead_ms);
@@ -116,7 +112,7 @@ impl Reserved {
 
     /// Makes it what it is said to be now.
     fn put(&mut self, standing: Standing, ask: &Ask) {
-        let bucket = &mut self.stamped.bucket;
+        let bucket = &mut self.bucket;
         let level = standing.level.min(bucket.units(MAX_COUNT));
         bucket.set_level(level, ask.now_ms);
         bucket.capacity = ask.limit.limit();
@@ -127,19 +123,9 @@ impl Reserved {
         }
     }
 
-    /// Notes since when it has not been full.
-    fn note(&mut self, standing: &Standing, now_ms: u64) {
-        let since_ms = self.stamped.since_ms.min(now_ms); // the clock may have stepped back
-        self.stamped.since_ms = if standing.level == 0 {
-            now_ms
-        } else {
-            since_ms
-        };
-    }
-
     /// Units that must drain until no more than `target` tokens are used, and how long that takes.
     fn until(&self, standing: &Standing, ask: &Ask, target: u64) -> (u128, u64) {
-        let bucket = self.bucket();
+        let bucket = &self.bucket;
         let excess = standing.level.saturating_sub(bucket.units(target));
         let theirs = u128::from(standing.ahead_ms) * u128::from(bucket.refill);
         let wait_ms = match excess.checked_sub(theirs) {
@@ -160,11 +146,11 @@ impl Meter for Reserved {
     }
 
     fn span(&self) -> Span {
-        self.bucket().interval
+        self.bucket.interval
     }
 
     fn limit(&self) -> Option<Limit> {
-        self.bucket().limit()
+        self.bucket.limit()
     }
 
     fn used(&self, ask: &Ask) -> u64 {
@@ -182,19 +168,19 @@ impl Meter for Reserved {
     }
 
     fn refundable(&self, ask: &Ask, at_ms: u64) -> u64 {
-        if at_ms < self.stamped.since_ms.min(ask.now_ms) {
+        if !self.bucket.since.is_owed(at_ms, ask.now_ms) {
             return 0;
         }
         let standing = self.standing(ask);
         let last = if at_ms == self.stamp_ms { self.last } else { 0 };
-        let kept = standing.promised.saturating_sub(self.bucket().units(last));
+        let kept = standing.promised.saturating_sub(self.bucket.units(last));
         divide_up(standing.level - kept, self.span().ms())
     }
 
     fn charge(&mut self, ask: &Ask, cost: i64, at_ms: u64) {
         let mut standing = self.standing(ask);
-        self.note(&standing, ask.now_ms);
-        let bucket = &self.stamped.bucket;
+        self.bucket.since.note(standing.level == 0, ask.now_ms);
+        let bucket = &self.bucket;
         let amount = bucket.units(cost.unsigned_abs());
         let is_ahead = standing.ahead_ms > 0;
         if cost >= 0 {
@@ -206,7 +192,7 @@ impl Meter for Reserved {
             if ask.now_ms == self.stamp_ms {
                 self.last = 0; // whoever has this stamp, too, is not to give that place back
             }
-        } else if at_ms >= self.stamped.since_ms {
+        } else if at_ms >= self.bucket.since.0 {
             if is_ahead && at_ms == self.stamp_ms {
                 let last = bucket.units(self.last).min(amount);
                 standing.promised = standing.promised.saturating_sub(last);
@@ -216,7 +202,7 @@ impl Meter for Reserved {
             standing.level = left.max(standing.promised);
         }
         self.put(standing, ask);
-        let refill = &mut self.stamped.bucket.refill;
+        let refill = &mut self.bucket.refill;
         *refill = if is_ahead {
             ask.limit.refill().min(*refill)
         } else {
@@ -226,11 +212,11 @@ impl Meter for Reserved {
 
     fn reserve(&mut self, ask: &Ask, place: &Place) {
         let mut standing = self.standing(ask);
-        self.note(&standing, ask.now_ms);
+        self.bucket.since.note(standing.level == 0, ask.now_ms);
         let wait_ms = place.acts_ms.saturating_sub(ask.now_ms);
         let target = ask.limit.limit().saturating_sub(place.cost);
         let own_ms = self.until(&standing, ask, target).1;
-        let (refill, ahead_ms) = (self.bucket().refill, standing.ahead_ms);
+        let (refill, ahead_ms) = (self.bucket.refill, standing.ahead_ms);
         let rate = self.rate(ask.limit);
         let is_behind = wait_ms >= ahead_ms;
         if is_behind && rate > refill {
@@ -240,11 +226,11 @@ impl Meter for Reserved {
             standing.level = say(standing.level);
             standing.promised = say(standing.promised);
         }
-        self.stamped.bucket.refill = match ask.limit.refill() {
+        self.bucket.refill = match ask.limit.refill() {
             lower if lower < refill || is_behind => lower,
             _ => refill,
         };
-        let bucket = self.bucket();
+        let bucket = &self.bucket;
         let turn = if own_ms >= wait_ms {
             standing.level.saturating_sub(bucket.units(target))
         } else {
@@ -265,27 +251,27 @@ impl Meter for Reserved {
     }
 
     fn is_unused(&self, now_ms: u64) -> bool {
-        self.stamped.is_unused(now_ms)
+        self.bucket.is_unused(now_ms)
     }
 
     fn charged_ms(&self) -> u64 {
-        self.stamped.charged_ms()
+        self.bucket.charged_ms()
     }
 
     fn stamped_ms(&self) -> u64 {
-        self.stamped.charged_ms().max(self.stamp_ms)
+        self.bucket.charged_ms().max(self.stamp_ms)
     }
 
     fn reserved_ms(&self, now_ms: u64) -> u64 {
-        let passed_ms = now_ms.saturating_sub(self.bucket().at_ms);
+        let passed_ms = now_ms.saturating_sub(self.bucket.at_ms);
         self.ahead_ms.saturating_sub(passed_ms)
     }
 
     fn unused_at_ms(&self) -> u64 {
-        self.stamped.unused_at_ms()
+        self.bucket.unused_at_ms()
     }
 
     fn rewind(&mut self, now_ms: u64, window: Option<Window>) {
-        self.stamped.rewind(now_ms, window);
+        self.bucket.rewind(now_ms, window);
     }
 }

@@ -198,21 +198,21 @@ impl Encoding for JointSliding {
 
 impl Encoding for JointBucket {
     fn write(&self, out: &mut Vec<u8>) {
-        self.stamped.write(out);
+        self.bucket.write(out);
         write_parts(&self.parts, out, |part, out| {
             part.counter.write(out);
         });
     }
 
     fn read(source: &mut Source) -> Option<Self> {
-        let stamped = Stamped::read(source)?;
+        let bucket = Stamped::read(source)?;
         let parts = read_parts(source, |source, origin| {
             Some(BucketPart {
                 origin,
                 counter: Counter::read(source)?,
             })
         })?;
-        Some(Self { stamped, parts })
+        Some(Self { bucket, parts })
     }
 }
 

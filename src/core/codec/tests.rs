@@ -1,6 +1,7 @@
 mod charges;
 
 use super::*;
+use crate::core::algorithm::fixed::Dated;
 use crate::core::limiter::regional::{self as regional_form};
 use crate::core::limiter::MeterForm;
 use crate::core::oracle::{self, Step};
@@ -1705,9 +1706,9 @@ fn a_window_that_is_longer_than_any_calendar_s_is_refused() {
     let span = Span::parse(b"3660d@Asia/Almaty").unwrap();
     for (length_ms, is_read) in [(longest_ms, true), (longest_ms + 1, false)] {
         let mut dated = Dated::unused(&Limit::spanning(5, span).unwrap(), 0);
-        dated.fixed.start_ms = NOW_MS;
-        dated.end_ms = NOW_MS + length_ms;
-        dated.fixed.used = 1;
+        dated.start_ms = NOW_MS;
+        dated.end.0 = NOW_MS + length_ms;
+        dated.used = 1;
         let meters = Meters(SmallVec::from_elem(dated, 1));
         let bytes = encode_state(Dated::wrap(meters).by_ref());
         assert_eq!(decode_state(&bytes).is_some(), is_read, "{length_ms}");

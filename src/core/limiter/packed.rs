@@ -12,7 +12,7 @@
 
 use super::{Meters, Store};
 use crate::core::algorithm::bucket::Bucket;
-use crate::core::algorithm::fixed::Fixed;
+use crate::core::algorithm::fixed::{Aligned, Fixed};
 use crate::core::algorithm::log::Log;
 use crate::core::algorithm::meter::{spilled_bytes, Allocations, Meter};
 use crate::core::algorithm::sliding::Sliding;
@@ -134,6 +134,7 @@ impl Pack for Fixed {
             limit,
             start_ms: packed.1,
             used: packed.high(),
+            end: Aligned,
         }
     }
 }
@@ -166,6 +167,7 @@ impl Pack for Bucket {
             tokens: level / interval_ms,
             fraction: level % interval_ms,
             at_ms: packed.1 & ((1 << AT) - 1),
+            since: (),
         }
     }
 }

@@ -108,13 +108,13 @@ impl JointFixed {
     /// The meters of a limiter of one region, as an origin's.
     pub(super) fn upgrade_from(limiter: LimiterRef, origin: Origin) -> Option<Meters<Self>> {
         let fixed = |dated: &Dated| JointFixed {
-            span: dated.fixed.span,
-            limit: dated.fixed.limit,
+            span: dated.span,
+            limit: dated.limit,
             parts: own(FixedPart {
                 origin,
-                start_ms: dated.fixed.start_ms,
-                end_ms: dated.end_ms,
-                counter: Counter::of(dated.fixed.used),
+                start_ms: dated.start_ms,
+                end_ms: dated.end.0,
+                counter: Counter::of(dated.used),
             }),
         };
         match limiter {
@@ -148,10 +148,10 @@ impl JointBucket {
     /// As [`JointFixed::upgrade_from`].
     pub(super) fn upgrade_from(limiter: LimiterRef, origin: Origin) -> Option<Meters<Self>> {
         let now_ms = origin.began_ms;
-        let bucket = |stamped: Stamped| {
-            let charged = stamped.bucket.tokens + u64::from(stamped.bucket.fraction > 0);
+        let joint = |bucket: Stamped| {
+            let charged = bucket.tokens + u64::from(bucket.fraction > 0);
             JointBucket {
-                stamped,
+                bucket,
                 parts: own(BucketPart {
                     origin,
                     counter: Counter::of(charged),
@@ -159,9 +159,9 @@ impl JointBucket {
             }
         };
         match limiter {
-            Form::Bucket(store) => Some(store.map(|meter| bucket(Stamped::begin(meter, now_ms)))),
-            Form::Stamped(store) => Some(store.map(|meter| bucket(meter.clone()))),
-            Form::Reserved(store) => Some(store.map(|meter| bucket(meter.as_of_regions(now_ms)))),
+            Form::Bucket(store) => Some(store.map(|meter| joint(meter.stamped(now_ms)))),
+            Form::Stamped(store) => Some(store.map(|meter| joint(meter.clone()))),
+            Form::Reserved(store) => Some(store.map(|meter| joint(meter.as_of_regions(now_ms)))),
             _ => None,
         }
     }

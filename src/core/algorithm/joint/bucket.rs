@@ -37,7 +37,7 @@
 //!
 //! The own part says what to send; the level is everybody's, so a copy has all parts, always.
 
-use super::super::bucket::{Bucket, Stamped};
+use super::super::bucket::{SinceMs, Stamped};
 use super::super::meter::{spilled_bytes, Allocations, Ask, Meter, Place};
 use super::counter::Counter;
 use super::{Joint, Part, Parts, Received};
@@ -56,7 +56,7 @@ pub struct BucketPart {
 /// Tokens taken by several regions and not yet regained.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JointBucket {
-    pub(in crate::core) stamped: Stamped,
+    pub(in crate::core) bucket: Stamped,
     pub(in crate::core) parts: Parts<BucketPart>,
 }
 
@@ -100,17 +100,13 @@ fn more(these: &Parts<BucketPart>, those: &Parts<BucketPart>) -> (u128, u128) {
 }
 
 impl JointBucket {
-    fn bucket(&self) -> &Bucket {
-        &self.stamped.bucket
-    }
-
     fn interval_ms(&self) -> u128 {
-        u128::from(self.bucket().interval.ms())
+        u128::from(self.bucket.interval.ms())
     }
 
     /// The level at its own rate, in units of `1 / I` token.
     fn level(&self, now_ms: u64) -> u128 {
-        self.bucket().drained(now_ms, self.bucket().refill)
+        self.bucket.drained(now_ms, self.bucket.refill)
     }
 
     fn taken(&self) -> u128 {
@@ -121,16 +117,16 @@ impl JointBucket {
     /// When the last act of those who wait for their turn here is due, where any are ahead. (A bucket cannot have been full
     /// until later than its last charge, so a `since` that is later says this.)
     fn ends_ms(&self, now_ms: u64) -> Option<u64> {
-        let (since_ms, at_ms) = (self.stamped.since_ms, self.bucket().at_ms);
+        let (since_ms, at_ms) = (self.bucket.since.0, self.bucket.at_ms);
         let moved_ms = at_ms.saturating_sub(now_ms); // the clock may have stepped back
         (since_ms > at_ms.max(now_ms)).then(|| since_ms - moved_ms)
     }
 
     fn set_level(&mut self, level: u128, now_ms: u64) {
         let most = u128::from(MAX_COUNT) * self.interval_ms();
-        let since_ms = self.stamped.since_ms.min(now_ms);
-        self.stamped.since_ms = self.ends_ms(now_ms).unwrap_or(since_ms);
-        self.stamped.bucket.set_level(level.min(most), now_ms);
+        let since_ms = self.bucket.since.0.min(now_ms);
+        self.bucket.since.0 = self.ends_ms(now_ms).unwrap_or(since_ms);
+        self.bucket.set_level(level.min(most), now_ms);
     }
 }
 
@@ -139,50 +135,50 @@ impl Meter for JointBucket {
 
     fn unused(limit: &Limit, log_size: u16) -> Self {
         Self {
-            stamped: Stamped::unused(limit, log_size),
+            bucket: Stamped::unused(limit, log_size),
             parts: Parts::none(),
         }
     }
 
     fn span(&self) -> Span {
-        self.bucket().interval
+        self.bucket.interval
     }
 
     fn limit(&self) -> Option<Limit> {
-        self.bucket().limit()
+        self.bucket.limit()
     }
 
     fn used(&self, ask: &Ask) -> u64 {
-        self.stamped.used(ask)
+        self.bucket.used(ask)
     }
 
     fn wait(&self, ask: &Ask, target: u64) -> u64 {
-        self.stamped.wait(ask, target)
+        self.bucket.wait(ask, target)
     }
 
     fn reset_after(this: Option<&Self>, ask: &Ask, cost: u64) -> u64 {
-        Stamped::reset_after(this.map(|joint| &joint.stamped), ask, cost)
+        Stamped::reset_after(this.map(|joint| &joint.bucket), ask, cost)
     }
 
     fn refundable(&self, ask: &Ask, at_ms: u64) -> u64 {
         match self.ends_ms(ask.now_ms) {
             Some(_) => 0,
-            None => self.stamped.refundable(ask, at_ms),
+            None => self.bucket.refundable(ask, at_ms),
         }
     }
 
     fn charge(&mut self, ask: &Ask, cost: i64, at_ms: u64) {
         let drained = |joint: &Self| {
-            let rate = joint.bucket().refill.max(ask.limit.refill());
-            joint.bucket().drained(ask.now_ms, rate)
+            let rate = joint.bucket.refill.max(ask.limit.refill());
+            joint.bucket.drained(ask.now_ms, rate)
         };
         let before = drained(self);
         let ends_ms = self.ends_ms(ask.now_ms);
         let is_theirs = cost < 0 && ends_ms.is_some();
         let cost = if is_theirs { 0 } else { cost };
-        self.stamped.charge(ask, cost, at_ms);
+        self.bucket.charge(ask, cost, at_ms);
         if let Some(ends_ms) = ends_ms {
-            self.stamped.since_ms = ends_ms;
+            self.bucket.since.0 = ends_ms;
         }
         if before == 0 {
             let own = self.parts.own;
@@ -205,21 +201,21 @@ impl Meter for JointBucket {
     fn reserve(&mut self, ask: &Ask, place: &Place) {
         self.charge(ask, place.cost.cast_signed(), u64::MAX);
         if place.acts_ms > ask.now_ms {
-            let since_ms = self.stamped.since_ms.max(place.acts_ms);
-            self.stamped.since_ms = since_ms.min(MAX_TIME_MS);
+            let since_ms = self.bucket.since.0.max(place.acts_ms);
+            self.bucket.since.0 = since_ms.min(MAX_TIME_MS);
         }
     }
 
     fn is_unused(&self, now_ms: u64) -> bool {
-        self.stamped.is_unused(now_ms)
+        self.bucket.is_unused(now_ms)
     }
 
     fn charged_ms(&self) -> u64 {
-        self.stamped.charged_ms()
+        self.bucket.charged_ms()
     }
 
     fn unused_at_ms(&self) -> u64 {
-        self.stamped.unused_at_ms()
+        self.bucket.unused_at_ms()
     }
 
     fn reserved_ms(&self, now_ms: u64) -> u64 {
@@ -228,9 +224,9 @@ impl Meter for JointBucket {
 
     fn rewind(&mut self, now_ms: u64, window: Option<Window>) {
         let ends_ms = self.ends_ms(now_ms);
-        self.stamped.rewind(now_ms, window);
+        self.bucket.rewind(now_ms, window);
         if let Some(ends_ms) = ends_ms {
-            self.stamped.since_ms = ends_ms;
+            self.bucket.since.0 = ends_ms;
         }
     }
 
@@ -256,15 +252,15 @@ impl Joint for JointBucket {
 
     fn merge(&mut self, copy: &Self, debt_ms: u64, now_ms: u64) -> Received {
         let mut received = Received::default();
-        let rate = self.bucket().refill;
-        let (mine, theirs) = (self.level(now_ms), copy.bucket().drained(now_ms, rate));
+        let rate = self.bucket.refill;
+        let (mine, theirs) = (self.level(now_ms), copy.bucket.drained(now_ms, rate));
         let add = |level: u128, (charged, given): (u128, u128)| {
             let level = level.saturating_add(charged * self.interval_ms());
             level.saturating_sub(given * self.interval_ms())
         };
         let news = add(mine, more(&copy.parts, &self.parts));
         let olds = add(theirs, more(&self.parts, &copy.parts));
-        let capacity = u128::from(self.bucket().capacity) * self.interval_ms();
+        let capacity = u128::from(self.bucket.capacity) * self.interval_ms();
         let most = capacity + capacity.max(u128::from(rate) * u128::from(debt_ms));
         let level = news.min(olds).min(most.max(mine).max(theirs));
         for part in &copy.parts.list {
@@ -273,7 +269,7 @@ impl Joint for JointBucket {
         received.news |= level != mine;
         if received.news {
             if mine == 0 {
-                self.stamped.since_ms = now_ms;
+                self.bucket.since.0 = now_ms;
             }
             self.set_level(level, now_ms);
         }
@@ -293,7 +289,7 @@ impl Joint for JointBucket {
         let mut copy = self.clone();
         copy.parts.own = None;
         copy.parts.list.retain(|part| part.origin.region.is_named());
-        copy.stamped.since_ms = 0;
+        copy.bucket.since = SinceMs(0);
         (!copy.parts.list.is_empty()).then_some(copy)
     }
 
@@ -315,8 +311,8 @@ impl Joint for JointBucket {
     }
 
     fn forgets_ms(&self, reset_ms: u64) -> u64 {
-        let rate = u128::from(self.bucket().refill.max(1));
-        let full_ms = u128::from(self.bucket().capacity) * self.interval_ms() / rate;
+        let rate = u128::from(self.bucket.refill.max(1));
+        let full_ms = u128::from(self.bucket.capacity) * self.interval_ms() / rate;
         let ms = u64::try_from(2 * full_ms + 10_000).unwrap_or(MAX_TIME_MS);
         self.unused_at_ms()
             .max(reset_ms.saturating_add(ms))

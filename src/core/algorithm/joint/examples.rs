@@ -265,10 +265,7 @@ fn taken_by_regions(parts: &[(Origin, u64)], level: u64, now_ms: u64) -> JointBu
         let (origin, counter) = (*origin, Counter::of(*charged));
         joint.parts.insert(BucketPart { origin, counter });
     }
-    joint
-        .stamped
-        .bucket
-        .set_level(u128::from(level) * 1_000, now_ms);
+    joint.bucket.set_level(u128::from(level) * 1_000, now_ms);
     joint
 }
 

@@ -175,10 +175,7 @@ impl Exact {
 }
 
 fn level(joint: &JointBucket, now_ms: u64) -> u128 {
-    joint
-        .stamped
-        .bucket
-        .drained(now_ms, joint.stamped.bucket.refill)
+    joint.bucket.drained(now_ms, joint.bucket.refill)
 }
 
 fn some_bucket(random: &mut Random) -> Limit {
@@ -313,10 +310,9 @@ fn merging_is_idempotent_commutative_and_associative() {
                 });
             }
             joint
-                .stamped
                 .bucket
                 .set_level(1 + u128::from(random.below(500)), now_ms);
-            joint.stamped.since_ms = 0;
+            joint.bucket.since.0 = 0;
             joint
         };
         let merged = |a: &JointBucket, b: &JointBucket| {

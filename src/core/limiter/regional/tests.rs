@@ -311,7 +311,7 @@ fn a_blocked_key_says_what_regions_share_of_it() {
     }
     assert!(limiter(false).regional().is_some());
     assert!(blocked(limiter(false)).regional().is_some());
-    let plain = || Fixed::wrap(Meters::empty());
+    let plain = || <Fixed>::wrap(Meters::empty());
     for other in [plain(), blocked(plain())] {
         assert!(other.regional().is_none() && !other.is_renewed());
     }
