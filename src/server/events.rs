@@ -36,7 +36,9 @@ fn on_loading(context: &Context, event: LoadingSubevent) {
         LoadingSubevent::Ended => {
             // What was loaded from an RDB file replicas and the AOF may lack: DEBUG RELOAD does not rewrite the AOF, and
             // replicas may follow a restarted primary from where they were.
-            if RELOADS.swap(false, Ordering::Relaxed) && Call::of(context).is_primary() {
+            // SAFETY: this is the handler.
+            let call = unsafe { Call::of(context) };
+            if RELOADS.swap(false, Ordering::Relaxed) && call.is_primary() {
                 registry::node(|node| node.stats.write_anew());
             }
         }
@@ -73,5 +75,6 @@ fn on_tick(context: &Context, _ticks_a_second: u64) {
     registry::node(|node| node.deny.sweep(now_ms(), SWEEP_SLOTS));
     policy::end_due(now_ms());
     regions::check_names();
-    journal::tick(&Call::of(context));
+    // SAFETY: this is the handler.
+    journal::tick(&unsafe { Call::of(context) });
 }

@@ -23,8 +23,9 @@ impl<'key> Slot<'key> {
     #[inline(always)]
     pub fn of(key: Key<'key>) -> Result<Self, Error> {
         let held = match key.value(data_type::handle()) {
-            // SAFETY: the server keeps only what `into_raw` made under this type; a command opens a key once, and a slot
-            // gives up what it borrows before it has the server free it.
+            // SAFETY: the server keeps only what `into_raw` made under this type. As long as the key is borrowed no other is
+            // open (see `Keys`), it is the slot's own, and this one lends what it holds for no longer than it is itself
+            // borrowed: so nobody has it when the slot has the server free it.
             Some(value) => Some(unsafe { data_type::held(value) }),
             None => match key.holds() {
                 None => None,
@@ -41,8 +42,8 @@ impl<'key> Slot<'key> {
     }
 
     /// As [`Slot::held`], to change it.
-    pub fn held_mut(&mut self) -> Option<&mut LimiterMut<'key>> {
-        self.held.as_mut()
+    pub fn held_mut(&mut self) -> Option<LimiterMut<'_>> {
+        self.held.as_mut().map(LimiterMut::held)
     }
 
     /// Whether a change would have the server make a key, and it would refuse that, for want of memory.

@@ -214,6 +214,16 @@ macro_rules! define {
             }
         }
 
+        impl LimiterMut<'_> {
+            /// Itself, to change, for a shorter time.
+            pub fn held(&mut self) -> LimiterMut<'_> {
+                match self {
+                    $(Form::$form(state) => Form::$form(&mut **state),)*
+                    $(Form::$headed(state) => Form::$headed(&mut **state),)*
+                }
+            }
+        }
+
         impl<H: Hold> Debug for Form<H> {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 match self {

@@ -35,7 +35,7 @@ pub fn block(call: &Call, keys: &mut Keys) -> Result<(), Error> {
 impl Slot<'_> {
     /// Shuts the key for so long from then on; 0 lifts whatever block there is. Whether that has changed anything.
     pub fn order(&mut self, length_ms: u64, now_ms: u64) -> bool {
-        let left = noted::order(self.held_mut(), length_ms, now_ms);
+        let left = noted::order(self.held_mut().as_mut(), length_ms, now_ms);
         let is_changed = left.is_some();
         if let Some(left) = left {
             self.leave(left);

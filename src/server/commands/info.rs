@@ -10,7 +10,7 @@ use crate::server::slot::Slot;
 pub fn info(call: &Call, keys: &mut Keys) -> Result<(), Error> {
     let mut slot = keys.open_to_read(KEY).map(Slot::of).transpose()?;
     match slot.as_mut().and_then(Slot::held_mut) {
-        Some(held) => reply::limiter(call, held, now_ms()),
+        Some(mut held) => reply::limiter(call, &mut held, now_ms()),
         None => call.reply_null(),
     }
     Ok(())

@@ -40,7 +40,7 @@ pub fn release(call: &Call, keys: &mut Keys) -> Result<(), Error> {
 impl Slot<'_> {
     /// Gives leases back; a key whose last lease is gone goes with it. How many of these ids held anything.
     pub fn release(&mut self, ids: &[&[u8]], now_ms: u64) -> Result<usize, Error> {
-        let Some(held) = self.held_mut() else {
+        let Some(mut held) = self.held_mut() else {
             return Ok(0);
         };
         let asked = Algorithm::Lease;

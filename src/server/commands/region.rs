@@ -6,7 +6,6 @@ use crate::core::codec;
 use crate::core::error::Error;
 use crate::core::limit::MAX_TIME_MS;
 use crate::core::limiter::regional::{self, Merging, Payload, Regional};
-use crate::core::limiter::LimiterMut;
 use crate::core::region::origin::Region;
 use crate::core::region::ring::{Cursor, Place};
 use crate::core::request;
@@ -337,7 +336,7 @@ impl Slot<'_> {
         setting: Merging,
         own: Region,
     ) -> Result<bool, Error> {
-        let (limiter, received) = regional::merge(self.held_mut(), payload, setting, own)?;
+        let (limiter, received) = regional::merge(self.held_mut().as_mut(), payload, setting, own)?;
         if let Some(limiter) = limiter {
             self.put(limiter);
         }
@@ -352,7 +351,7 @@ impl Slot<'_> {
     pub fn reset(&mut self, reset_ms: u64, now_ms: u64) {
         let left = self
             .held_mut()
-            .map(|held: &mut LimiterMut| regional::reset(held, reset_ms, now_ms));
+            .map(|mut held| regional::reset(&mut held, reset_ms, now_ms));
         if let Some(left) = left {
             self.leave(left);
         }

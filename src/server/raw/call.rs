@@ -37,9 +37,11 @@ impl<'a> Call<'a> {
         Call { ctx, argv }
     }
 
-    /// The callback to which the crate has passed `context`: a handler of an event. (Nothing in this wing makes a context
-    /// of its own.)
-    pub fn of(context: &'a Context) -> Self {
+    /// A handler of an event, which has neither arguments nor a reply.
+    ///
+    /// # Safety
+    /// 1. `context` is what the crate has passed to the handler. (It lets anybody make one, of nothing.)
+    pub unsafe fn of(context: &'a Context) -> Self {
         let ctx = context.ctx;
         Call { ctx, argv: &[] }
     }

@@ -95,6 +95,8 @@ pub unsafe fn relocate<T>(
     ctx: *mut raw::RedisModuleDefragCtx,
     allocation: NonNull<T>,
 ) -> Option<NonNull<T>> {
+    // What the server's allocator promises whatever the size: it is not told what an allocation is for.
+    const { assert!(align_of::<T>() <= align_of::<u64>()) };
     let relocate = function!(RedisModule_DefragAlloc);
     // SAFETY: by 1 and 2.
     let moved = unsafe { relocate(ctx, allocation.as_ptr().cast::<c_void>()) };

@@ -81,7 +81,8 @@ static CHECKS: AtomicBool = AtomicBool::new(false);
 /// Whether the server has come so far as to run it.
 static RAN: AtomicBool = AtomicBool::new(false);
 
-/// Valkey 9 migrates slots atomically only where every module says that it can; other servers do not know the option.
+/// Valkey 9 migrates slots atomically only where every module says that it can. On another server, the bit may come to mean
+/// something else.
 const HANDLE_ATOMIC_SLOT_MIGRATION: c_int = 1 << 5;
 
 impl<'a> Loading<'a> {
@@ -110,11 +111,17 @@ impl<'a> Loading<'a> {
     /// is signalled as such, so that a denied hit leaves a WATCH alone; and a slot may be moved with its keys, as each key's
     /// state and effects are all there is to move.
     pub fn set_options(&self) {
-        self.context().set_module_options(
-            ModuleOptions::HANDLE_IO_ERRORS
-                | ModuleOptions::NO_IMPLICIT_SIGNAL_MODIFIED
-                | ModuleOptions::from_bits_retain(HANDLE_ATOMIC_SLOT_MIGRATION),
-        );
+        let mut options =
+            ModuleOptions::HANDLE_IO_ERRORS | ModuleOptions::NO_IMPLICIT_SIGNAL_MODIFIED;
+        if self.is_valkey() {
+            options |= ModuleOptions::from_bits_retain(HANDLE_ATOMIC_SLOT_MIGRATION);
+        }
+        self.context().set_module_options(options);
+    }
+
+    fn is_valkey(&self) -> bool {
+        let server = self.context().server_info("server");
+        server.field("valkey_version").is_some()
     }
 
     /// Adds a setting, an integer from `least` to `most`, which the server keeps in `value`.
