@@ -1,16 +1,17 @@
 //! `RL.ALL`, `RL.PEEKALL`: one decision over several keys. All are quoted; if all let the call through, or it is forced, all
 //! are charged, else none is. A clause that says SHADOW decides nothing: it is charged where the others are and it fits.
 
-use super::hit::{tried, DENIED, SHADOW_DENIED};
+use super::hit::{DENIED, SHADOW_DENIED};
 use super::look_up::{look_up_all, Listed};
+use super::options::{rare, HitWindows};
 use crate::core::error::Error;
 use crate::core::limit::Algorithm;
 use crate::core::node::stats::Outcome;
-use crate::core::quote::{self, Few, Hit, Nexts, Quote, Rare, Windows};
-use crate::core::request::{numkeys, parse_all_into, All, Clause, Options, Verb};
+use crate::core::quote::{self, Few, Hit, Nexts, Quote, Rare};
+use crate::core::request::{numkeys, parse_all_into, All, Clause, Verb};
 use crate::server::raw::{now_ms, Args, Call, Keys};
 use crate::server::slot::Slot;
-use crate::server::{config, regions, registry, reply, zones};
+use crate::server::{config, registry, reply};
 
 const NUMKEYS: usize = 1;
 const FIRST_KEY: usize = 2;
@@ -43,12 +44,13 @@ fn decide(call: &Call, keys: &mut Keys, verb: Verb) -> Result<(), Error> {
     } else {
         None
     };
-    let mut windows: Few<[Windows; 3]> = Few::new();
+    let mut windows: Few<HitWindows> = Few::new();
     let mut rares: Few<Rare> = Few::new();
     if all.clauses.iter().any(is_rare) || config::REGION.is_set() {
-        read_windows(&all, now_ms, &mut windows)?;
-        let clauses = all.clauses.iter().zip(&mut windows);
-        rares.extend(clauses.map(|(clause, windows)| rare(clause, windows, &all.options, now_ms)));
+        windows.resize_with(all.clauses.len(), HitWindows::default);
+        for ((algorithm, clause), windows) in all.clauses.iter().zip(&mut windows) {
+            rares.push(rare(*algorithm, clause, &all.options, now_ms, windows)?);
+        }
     }
     let mut hits: Few<Hit> = Few::new();
     for (index, (algorithm, clause)) in all.clauses.iter().enumerate() {
@@ -219,44 +221,6 @@ fn is_rare((algorithm, clause): &(Algorithm, Clause)) -> bool {
 fn needs_look_up(all: &All) -> bool {
     let mut clauses = all.clauses.iter();
     all.options.deny.is_some() || clauses.any(|(_, clause)| !clause.policies.is_empty())
-}
-
-#[cold]
-fn read_windows(all: &All, now_ms: u64, out: &mut Few<[Windows; 3]>) -> Result<(), Error> {
-    for (_, clause) in &all.clauses {
-        let (mut windows, mut at_windows) = (Windows::new(), Windows::new());
-        zones::windows(&clause.limits, now_ms, all.options.at_ms, &mut windows)?;
-        if let Some(at_ms) = all.options.later_ms(now_ms).filter(|_| !windows.is_empty()) {
-            zones::windows_at(&clause.limits, at_ms, &mut at_windows);
-        }
-        out.push([windows, at_windows, Windows::new()]);
-    }
-    Ok(())
-}
-
-/// What few hits say, of one clause.
-fn rare<'a>(
-    (algorithm, clause): &'a (Algorithm, Clause),
-    [windows, at_windows, tried_windows]: &'a mut [Windows; 3],
-    options: &Options<'a>,
-    now_ms: u64,
-) -> Rare<'a> {
-    Rare {
-        windows,
-        at_windows,
-        at_ms: options.at_ms,
-        stamp: options.stamp && *algorithm == Algorithm::Bucket,
-        block_ms: &clause.block_ms,
-        is_shadow: clause.is_shadow,
-        tried: tried(clause, options, now_ms, tried_windows),
-        id: match algorithm {
-            Algorithm::Lease => clause.id,
-            _ => options.id,
-        },
-        ids: config::ids(),
-        here: regions::here(*algorithm, now_ms),
-        ..Rare::NONE
-    }
 }
 
 /// What all keys have answered.

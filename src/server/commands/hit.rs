@@ -1,16 +1,16 @@
 //! `RL.FIXED`, `RL.SLIDING`, `RL.BUCKET`, `RL.LEASE`: the hot path.
 
 use super::look_up::{look_up, Listed};
+use super::options::{rare, HitWindows};
 use super::KEY;
 use crate::core::error::Error;
 use crate::core::limit::Algorithm;
 use crate::core::node::stats::Outcome;
-use crate::core::quote::shadow::Tried;
-use crate::core::quote::{self, Change, Hit, Nexts, Quote, Rare, Windows};
-use crate::core::request::{self, Clause, Options, Request, Verb};
+use crate::core::quote::{self, Change, Hit, Nexts, Quote, Rare};
+use crate::core::request::{self, Request, Verb};
 use crate::server::raw::{now_ms, Args, Call, Keys};
 use crate::server::slot::Slot;
-use crate::server::{config, regions, registry, reply, zones};
+use crate::server::{config, registry, reply};
 use std::ffi::CStr;
 
 /// The keyspace event of a hit that is denied.
@@ -81,46 +81,9 @@ fn rare_hit(
     now_ms: u64,
 ) -> Result<(), Error> {
     let Request { clause, options } = request;
-    let (mut windows, mut at_windows) = (Windows::new(), Windows::new());
-    if clause.is_rare {
-        zones::windows(&clause.limits, now_ms, options.at_ms, &mut windows)?;
-    }
-    if let Some(at_ms) = options.later_ms(now_ms).filter(|_| !windows.is_empty()) {
-        zones::windows_at(&clause.limits, at_ms, &mut at_windows);
-    }
-    let mut tried_windows = Windows::new();
-    let rare = Rare {
-        windows: &windows,
-        at_windows: &at_windows,
-        at_ms: options.at_ms,
-        stamp: options.stamp && algorithm == Algorithm::Bucket,
-        min: clause.min,
-        reserve_ms: clause.reserve_ms,
-        block_ms: &clause.block_ms,
-        is_shadow: false,
-        tried: tried(clause, options, now_ms, &mut tried_windows),
-        id: match algorithm {
-            Algorithm::Lease => clause.id,
-            _ => options.id,
-        },
-        ids: config::ids(),
-        drops_unnamed: false,
-        here: regions::here(algorithm, now_ms),
-    };
+    let mut windows = HitWindows::default();
+    let rare = rare(algorithm, clause, options, now_ms, &mut windows)?;
     run::<true>(call, keys, algorithm, request, &rare, listed, now_ms)
-}
-
-/// The limits that a policy has tried on the key. Where this node cannot say when their windows begin, none are: that stops no
-/// hit.
-pub fn tried<'a>(
-    clause: &'a Clause,
-    options: &Options,
-    now_ms: u64,
-    windows: &'a mut Windows,
-) -> Option<Tried<'a>> {
-    let limits = clause.tried.as_deref()?;
-    zones::windows(limits, now_ms, options.at_ms, windows).ok()?;
-    Some(Tried { limits, windows })
 }
 
 #[inline(always)]

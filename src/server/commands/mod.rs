@@ -9,6 +9,7 @@ mod info;
 mod lease;
 mod look_up;
 mod node;
+mod options;
 mod peek;
 pub mod policy;
 #[cfg(feature = "probe")]

@@ -1,13 +1,14 @@
 //! `RL.PEEK`: what the command would answer now. Reads, and leaves no trace.
 
 use super::look_up::{look_up, Listed};
+use super::options::{rare, HitWindows};
 use crate::core::error::Error;
 use crate::core::limit::Algorithm;
-use crate::core::quote::{self, Change, Hit, Nexts, Quote, Rare, Windows};
+use crate::core::quote::{self, Change, Hit, Nexts, Quote, Rare};
 use crate::core::request::{self, Request, Verb};
 use crate::server::raw::{now_ms, Args, Call, Keys};
 use crate::server::slot::Slot;
-use crate::server::{config, regions, reply, zones};
+use crate::server::{config, reply};
 
 /// Which argument the key is.
 const KEY: usize = 2;
@@ -53,17 +54,9 @@ fn ask(call: &Call, keys: &mut Keys, algorithm: Algorithm) -> Result<(), Error> 
             now_ms,
         );
     }
-    let clause = &request.clause;
-    let mut windows = Windows::new();
-    zones::windows(&clause.limits, now_ms, None, &mut windows)?;
-    let rare = Rare {
-        windows: &windows,
-        min: clause.min,
-        block_ms: &clause.block_ms,
-        id: clause.id,
-        here: regions::here(algorithm, now_ms),
-        ..Rare::NONE
-    };
+    let mut windows = HitWindows::default();
+    let Request { clause, options } = &request;
+    let rare = rare(algorithm, clause, options, now_ms, &mut windows)?;
     answer(
         call,
         keys,
