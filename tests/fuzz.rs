@@ -35,9 +35,9 @@ use ratelimit::core::node::ends::Ends;
 use ratelimit::core::node::policy::{self, Policies, Policy, Setting, ShadowPolicy, Temporary};
 use ratelimit::core::node::stats::{self, Outcome, Stats};
 use ratelimit::core::node::{encode_rename, Bounds as NodeBounds, Node, Part, Sender};
-use ratelimit::core::quote::regional::Here;
+use ratelimit::core::quote::regional::LocalRegion;
 use ratelimit::core::quote::shadow;
-use ratelimit::core::quote::{self, Change, Hit, Once, Quote, Rare, Windows};
+use ratelimit::core::quote::{self, Change, Hit, HitOptions, Once, Quote, Windows};
 use ratelimit::core::region::origin::Region;
 use ratelimit::core::request::{self, Clause, Options, Request, Verb};
 use ratelimit::core::span::Span;
@@ -290,7 +290,7 @@ impl Call {
             cost: self.cost,
             force: self.force,
             log_size: self.log_size,
-            rare: &Rare {
+            options: &HitOptions {
                 windows: &self.windows,
                 at_windows: &[],
                 at_ms: self.at_ms,
@@ -428,7 +428,7 @@ fn assert_state_holds(random: &mut Random, state: &Limiter) {
 
 /// What RL.APPLY makes of a charge.
 fn apply(state: &mut Option<Limiter>, charge: &Charge) -> Result<(), Error> {
-    let rare = charge.rare();
+    let rare = charge.options();
     let hit = charge.hit(&rare);
     quote::peek(state.as_mut(), &hit, charge.now_ms)?;
     quote::apply(state, &hit, charge.change(), charge.now_ms)
@@ -458,7 +458,7 @@ fn regional_state(random: &mut Random, algorithm: Algorithm, now_ms: u64) -> Opt
     let limits = limits(random, algorithm);
     let mut state = None;
     for _ in 0..1 + random.below(5) {
-        let here = Some(Here {
+        let here = Some(LocalRegion {
             region: region(random),
             term: if random.one_in(3) { u64::MAX } else { 0 },
             due: 0,
@@ -467,13 +467,13 @@ fn regional_state(random: &mut Random, algorithm: Algorithm, now_ms: u64) -> Opt
         let windows = Call::new(random, algorithm, limits.clone(), now_ms)
             .windows
             .clone();
-        let rare = Rare {
+        let rare = HitOptions {
             windows: &windows,
             here,
-            ..Rare::NONE
+            ..HitOptions::NONE
         };
         let mut hit = Hit::new(algorithm, &limits, cost(random) % 100);
-        (hit.force, hit.rare) = (true, &rare);
+        (hit.force, hit.options) = (true, &rare);
         let _ = quote::hit(&mut state, &hit, now_ms);
     }
     state
@@ -591,7 +591,7 @@ fn payloads() {
             }
             Some(Effect::Charge(charge)) => {
                 if !charge.drops_unnamed {
-                    let (rare, change) = (charge.rare(), charge.change());
+                    let (rare, change) = (charge.options(), charge.change());
                     let (hit, now_ms) = (charge.hit(&rare), charge.now_ms);
                     let is_renewed = charge.here.is_some_and(|here| here.term > 0);
                     let again = codec::encode_change(&hit, change, now_ms, is_renewed);
@@ -609,7 +609,7 @@ fn payloads() {
                 }
             }
             Some(Effect::Shadow(charge)) => {
-                let rare = charge.rare();
+                let rare = charge.options();
                 let (hit, now_ms) = (charge.hit(&rare), charge.now_ms);
                 let again = codec::encode_shadow(&hit, charge.cost, now_ms);
                 assert_eq!(again, payload, "a shadow's charge has one encoding");

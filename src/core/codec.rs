@@ -64,8 +64,8 @@ use super::limiter::ids::{Bounds, MAX_IDS as MAX_KNOWN, MAX_TTL_MS};
 use super::limiter::packed::{MaybePacked, Pack};
 use super::limiter::regional::{Merging, Payload};
 use super::limiter::{Form, Ids, Limiter, LimiterRef, Meters, Noted, Notes, Shadow, Store};
-use super::quote::regional::Here;
-use super::quote::{Change, Hit, Once, Rare, Windows};
+use super::quote::regional::LocalRegion;
+use super::quote::{Change, Hit, HitOptions, Once, Windows};
 use super::region::origin::Region;
 use super::span::MAX_TEXT_BYTES;
 use arrayvec::ArrayVec;
@@ -142,13 +142,15 @@ impl EffectBytes {
     /// place of the one of a run before.
     #[inline(always)]
     pub fn charge(&mut self, hit: &Hit, cost: i64, now_ms: u64, is_renewed: bool) {
-        let rare = hit.rare;
-        let is_usual = rare.windows.is_empty() && rare.at_ms.is_none() && !rare.stamp;
-        match rare.here {
-            None if is_usual && rare.id.is_empty() => write_charge(hit, cost, now_ms, None, self),
+        let options = hit.options;
+        let is_usual = options.windows.is_empty() && options.at_ms.is_none() && !options.stamp;
+        match options.here {
+            None if is_usual && options.id.is_empty() => {
+                write_charge(hit, cost, now_ms, None, self)
+            }
             None if is_usual => {
                 write_charge(hit, cost, now_ms, Some(HAS_ID), self);
-                write_string(self, rare.id);
+                write_string(self, options.id);
             }
             Some(here) if is_usual => {
                 let more = HAS_REGION | if is_renewed { IS_RENEWED } else { 0 };
@@ -274,15 +276,15 @@ pub struct Charge {
     /// Whether the windows that it does not name are dropped.
     pub drops_unnamed: bool,
     /// Whose it is, where several regions share limits.
-    pub here: Option<Here>,
+    pub here: Option<LocalRegion>,
     /// The place that it was reserved.
     pub place: Option<Place>,
 }
 
 impl Charge {
     /// What few hits say, of the hit that it was.
-    pub fn rare(&self) -> Rare<'_> {
-        Rare {
+    pub fn options(&self) -> HitOptions<'_> {
+        HitOptions {
             windows: &self.windows,
             at_ms: self.at_ms,
             stamp: self.stamp,
@@ -290,19 +292,19 @@ impl Charge {
             ids: Bounds::NONE,
             drops_unnamed: self.drops_unnamed,
             here: self.here,
-            ..Rare::NONE
+            ..HitOptions::NONE
         }
     }
 
     /// The hit that it was.
-    pub fn hit<'a>(&'a self, rare: &'a Rare<'a>) -> Hit<'a> {
+    pub fn hit<'a>(&'a self, options: &'a HitOptions<'a>) -> Hit<'a> {
         Hit {
             algorithm: self.algorithm,
             limits: &self.limits,
             cost: self.cost,
             force: true,
             log_size: self.log_size,
-            rare,
+            options,
         }
     }
 
@@ -402,22 +404,22 @@ fn write_rare_charge(
     is_renewed: bool,
     out: &mut EffectBytes,
 ) {
-    let rare = hit.rare;
+    let options = hit.options;
     let has_id = hit.algorithm == Algorithm::Lease || once.is_some();
     let flag = |is: bool, flag: u8| if is { flag } else { 0 };
-    let more = flag(rare.stamp, IS_STAMPED)
-        | flag(rare.at_ms.is_some(), HAS_TIME)
+    let more = flag(options.stamp, IS_STAMPED)
+        | flag(options.at_ms.is_some(), HAS_TIME)
         | flag(has_id, HAS_ID)
-        | flag(!rare.windows.is_empty(), HAS_WINDOWS)
-        | flag(rare.here.is_some(), HAS_REGION)
-        | flag(rare.here.is_some() && is_renewed, IS_RENEWED)
+        | flag(!options.windows.is_empty(), HAS_WINDOWS)
+        | flag(options.here.is_some(), HAS_REGION)
+        | flag(options.here.is_some() && is_renewed, IS_RENEWED)
         | flag(place.is_some(), HAS_PLACE);
     write_charge(hit, cost, now_ms, Some(more), out);
-    if let Some(at_ms) = rare.at_ms {
+    if let Some(at_ms) = options.at_ms {
         varint::write(out, at_ms);
     }
     if has_id {
-        write_string(out, rare.id);
+        write_string(out, options.id);
     }
     if let Some(once) = once {
         let answer = flag(once.is_allowed, IS_ALLOWED)
@@ -429,11 +431,11 @@ fn write_rare_charge(
             varint::write(out, wait_ms);
         }
     }
-    for (_, window) in dated(hit.limits, rare.windows) {
+    for (_, window) in dated(hit.limits, options.windows) {
         varint::write(out, window.start_ms);
         varint::write(out, window.end_ms);
     }
-    if let Some(here) = rare.here {
+    if let Some(here) = options.here {
         here.region.write(out);
     }
     if let Some(place) = place {
@@ -1132,7 +1134,7 @@ impl Source<'_> {
         if has(HAS_REGION) {
             let region = Region::read(self).filter(|region| region.is_named())?;
             let term = if has(IS_RENEWED) { u64::MAX } else { 0 };
-            charge.here = Some(Here {
+            charge.here = Some(LocalRegion {
                 region,
                 term,
                 due: 0,

@@ -28,7 +28,7 @@ const MASK: u64 = (1 << BITS) - 1;
 pub type Numbers = (u64, u64, Span);
 
 /// Limits by number, and numbers by limit.
-pub struct Table {
+pub struct LimitInterner {
     /// A row is written once, before anybody has its number, and never again.
     rows: [[AtomicU64; 3]; MAX_NUMBERED + 1],
     given: LazyLock<Mutex<HashMap<Numbers, u64, RandomState>>>,
@@ -37,9 +37,9 @@ pub struct Table {
 }
 
 /// This node's.
-pub static TABLE: Table = Table::new();
+pub static INTERNER: LimitInterner = LimitInterner::new();
 
-impl Table {
+impl LimitInterner {
     pub(super) const fn new() -> Self {
         Self {
             rows: [const { [const { AtomicU64::new(0) }; 3] }; MAX_NUMBERED + 1],
@@ -110,7 +110,7 @@ impl Table {
 mod tests {
     use super::*;
 
-    static LIMITS: Table = Table::new();
+    static LIMITS: LimitInterner = LimitInterner::new();
 
     #[test]
     fn a_limit_has_one_number_and_a_number_one_limit() {
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn a_full_table_gives_no_number_and_keeps_those_that_it_gave() {
-        static FULL: Table = Table::new();
+        static FULL: LimitInterner = LimitInterner::new();
         let limit = |units: u64| (units, units, Span::plain(1_000).unwrap());
         for number in 1..=MAX_NUMBERED as u64 {
             assert_eq!(FULL.number(limit(number), 0), Some(number));

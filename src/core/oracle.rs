@@ -22,8 +22,8 @@ use super::limit::{Algorithm, Limit, Limits, MAX_COUNT, MAX_LIMITS, MAX_TIME_MS,
 use super::limiter::block::Block;
 use super::limiter::ids::{self, Known};
 use super::limiter::{noted, Left, Limiter};
-use super::quote::regional::Here;
-use super::quote::{self, Change, Hit, Once, Quote, Rare, Windows};
+use super::quote::regional::LocalRegion;
+use super::quote::{self, Change, Hit, HitOptions, Once, Quote, Windows};
 use super::random::{rounds, Random};
 use super::region::origin::Region;
 use super::span::{Span, Unit};
@@ -73,7 +73,7 @@ impl Step {
             cost: self.cost,
             force: self.force,
             log_size: self.log_size,
-            rare: &Rare {
+            options: &HitOptions {
                 windows: &self.windows,
                 at_windows: &self.at_windows,
                 at_ms: self.at_ms,
@@ -86,7 +86,7 @@ impl Step {
                 id: &self.id,
                 ids: self.ids,
                 drops_unnamed: false,
-                here: self.region.map(|region| Here {
+                here: self.region.map(|region| LocalRegion {
                     region,
                     term: 0,
                     due: 0,
@@ -1799,8 +1799,8 @@ pub fn replicate(
             let Some(Effect::Charge(charge)) = codec::decode(&sent) else {
                 return Err(format!("{sent:?} is no charge"));
             };
-            let rare = charge.rare();
-            let hit = charge.hit(&rare);
+            let options = charge.options();
+            let hit = charge.hit(&options);
             let again = codec::encode_change(&hit, charge.change(), charge.now_ms, false);
             if *again != *sent {
                 return Err(format!("{sent:?} is written again as {:?}", &*again));
@@ -2371,10 +2371,10 @@ mod several {
 
     /// What RL.ALL does, but for opening keys and telling anybody.
     fn quote_all(states: &mut [Option<Limiter>], call: &Call) -> Result<Quotes, Error> {
-        let rares: Vec<Rare> = call
+        let all_options: Vec<HitOptions> = call
             .steps
             .iter()
-            .map(|(_, step)| Rare {
+            .map(|(_, step)| HitOptions {
                 windows: &step.windows,
                 at_windows: &step.at_windows,
                 at_ms: step.at_ms,
@@ -2383,20 +2383,20 @@ mod several {
                 is_shadow: step.is_shadow,
                 id: &step.id,
                 ids: step.ids,
-                ..Rare::NONE
+                ..HitOptions::NONE
             })
             .collect();
         let hits: Vec<Hit> = call
             .steps
             .iter()
-            .zip(&rares)
-            .map(|((_, step), rare)| Hit {
+            .zip(&all_options)
+            .map(|((_, step), options)| Hit {
                 algorithm: step.algorithm,
                 limits: &step.limits,
                 cost: step.cost,
                 force: step.force,
                 log_size: step.log_size,
-                rare,
+                options,
             })
             .collect();
         let mut owned: Vec<Option<Limiter>> = call
@@ -2418,7 +2418,7 @@ mod several {
                 quoted,
             )
         };
-        let mut quotes = quote::Few::new();
+        let mut quotes = quote::PerKey::new();
         quote::quote_all(ask, &hits, call.is_listed, &mut quotes)?;
         let binds = quote::binding(&quotes, &hits);
         Ok((quotes.into_vec(), binds))

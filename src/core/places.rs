@@ -5,7 +5,7 @@
 
 use super::limit::{Algorithm, Limit, Limits};
 use super::limiter::Limiter;
-use super::quote::{self, Change, Hit, Quote, Rare};
+use super::quote::{self, Change, Hit, HitOptions, Quote};
 use super::random::{rounds, Random};
 use std::collections::BTreeMap;
 
@@ -81,10 +81,10 @@ impl History {
         limits
     }
 
-    fn call(&mut self, limits: Limits, cost: i64, force: bool, rare: &Rare) -> Quote {
+    fn call(&mut self, limits: Limits, cost: i64, force: bool, options: &HitOptions) -> Quote {
         let hit = Hit {
             force,
-            rare,
+            options,
             ..Hit::new(Algorithm::Bucket, &limits, cost)
         };
         let quote = quote::hit(&mut self.state, &hit, self.now_ms).unwrap();
@@ -102,14 +102,14 @@ impl History {
             7..=8 => (false, false),
             _ => (false, true),
         };
-        let rare = Rare {
+        let options = HitOptions {
             reserve_ms: is_place.then_some(1_000_000),
             stamp: true,
-            ..Rare::NONE
+            ..HitOptions::NONE
         };
         let before = self.state.as_ref().map(|state| state.limits());
         let limits = self.any_limits();
-        let quote = self.call(limits, cost.cast_signed(), force, &rare);
+        let quote = self.call(limits, cost.cast_signed(), force, &options);
         if !quote.fits && !force {
             return;
         }
@@ -146,14 +146,14 @@ impl History {
             true => act.cost,
             false => self.random.from(1, act.cost),
         };
-        let rare = Rare {
+        let options = HitOptions {
             at_ms: self.random.percent(80).then_some(act.stamp_ms),
-            ..Rare::NONE
+            ..HitOptions::NONE
         };
         // Of the limits that it was charged to, at what they are now.
         let is_of = |limit: &&Limit| act.limits.iter().any(|of| of.span() == limit.span());
         let limits = self.limits.iter().filter(is_of).copied().collect();
-        self.call(limits, -cost.cast_signed(), false, &rare);
+        self.call(limits, -cost.cast_signed(), false, &options);
         if act.is_place && act.at_ms > true_ms {
             self.acts[place].cost -= cost;
         } else {

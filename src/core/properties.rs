@@ -8,7 +8,7 @@ use super::duration;
 use super::limit::{Algorithm, Limit, Limits, MAX_COUNT, MAX_TIME_MS};
 use super::limiter::Limiter;
 use super::oracle::{self, for_traces, with_log_size, Step};
-use super::quote::{self, Change, Hit, Rare};
+use super::quote::{self, Change, Hit, HitOptions};
 use super::random::Random;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -370,13 +370,13 @@ fn a_key_of_another_algorithm_is_refused_and_left_alone() {
                     _ => Limit::window(5, 1_000).unwrap(),
                 }];
                 for stamp in [false, true] {
-                    let rare = Rare {
+                    let options = HitOptions {
                         stamp: stamp && asked == Algorithm::Bucket,
                         id: b"id",
-                        ..Rare::NONE
+                        ..HitOptions::NONE
                     };
                     let mut hit = Hit::new(asked, &limits, 1);
-                    hit.rare = &rare;
+                    hit.options = &options;
                     let now_ms = steps[0].now_ms;
                     let peeked = quote::peek(state.as_mut(), &hit, now_ms);
                     let done = quote::hit(&mut state, &hit, now_ms);
@@ -722,15 +722,15 @@ fn settles(algorithm: Algorithm, seed: u64) {
     let mut all: Vec<Settlement> = Vec::new();
     let mut given_back = 0_u128; // since that oracle's bucket was full last
     let hit = |state: &mut Option<Limiter>, cost, force, at_ms, now_ms| {
-        let rare = Rare {
+        let options = HitOptions {
             at_ms,
             stamp: algorithm == Algorithm::Bucket,
-            ..Rare::NONE
+            ..HitOptions::NONE
         };
         let hit = Hit {
             force,
             log_size,
-            rare: &rare,
+            options: &options,
             ..Hit::new(algorithm, &limits, cost)
         };
         quote::hit(state, &hit, now_ms).unwrap()
@@ -807,15 +807,15 @@ fn those_who_wait_for_their_turn_take_no_more_than_capacity_and_refill() {
             };
             let share = random.from(1, 8);
             let cost = random.from(1, 1 + capacity / share);
-            let rare = Rare {
+            let options = HitOptions {
                 reserve_ms: Some(1 + random.magnitude(30 * interval_ms)),
-                ..Rare::NONE
+                ..HitOptions::NONE
             };
             let hit = Hit {
-                rare: if random.percent(85) {
-                    &rare
+                options: if random.percent(85) {
+                    &options
                 } else {
-                    &Rare::NONE
+                    &HitOptions::NONE
                 },
                 ..Hit::new(Algorithm::Bucket, &limits, cost.cast_signed())
             };
@@ -843,12 +843,12 @@ fn those_who_wait_for_their_turn_take_no_more_than_capacity_and_refill() {
                     assert!(is_sound, "seed {seed}: {cost} at {acts_ms} after {acts:?}");
                     let is_early = wait_ms > 0 && acts_ms > last_ms && fits(acts_ms - 1);
                     assert!(!is_early, "seed {seed}: {cost} may act before {acts_ms}");
-                    let reserve_ms = hit.rare.reserve_ms.unwrap_or(0);
+                    let reserve_ms = hit.options.reserve_ms.unwrap_or(0);
                     assert!(wait_ms <= reserve_ms, "seed {seed}");
                     acts.push((acts_ms, cost));
                 }
                 (false, Retry::After(wait_ms)) => {
-                    let reserve_ms = hit.rare.reserve_ms.unwrap_or(0);
+                    let reserve_ms = hit.options.reserve_ms.unwrap_or(0);
                     assert!(wait_ms > 0);
                     assert!(fits_in((now_ms + wait_ms + reserve_ms).max(last_ms), 1));
                     let before_ms = now_ms + wait_ms + reserve_ms - 1;

@@ -31,7 +31,7 @@ use super::limiter::{
     Form, Limiter, LimiterMut, LimiterRef, MeterForm, Meters, Noted, Notes, Store,
 };
 use arrayvec::ArrayVec;
-use regional::{commit_regional, quote_regional, Here};
+use regional::{commit_regional, quote_regional, LocalRegion};
 use shadow::Tried;
 use smallvec::SmallVec;
 use std::num::NonZero;
@@ -56,12 +56,12 @@ pub struct Hit<'a> {
     /// The log size of a sliding limiter that this hit creates.
     pub log_size: u16,
     /// What few hits ask for.
-    pub rare: &'a Rare<'a>,
+    pub options: &'a HitOptions<'a>,
 }
 
 /// What few hits ask for.
 #[derive(Clone, Copy, Debug)]
-pub struct Rare<'a> {
+pub struct HitOptions<'a> {
     /// Where there is a calendar window: for each limit its window now, of which only the calendar's say anything.
     pub windows: &'a [Window],
     /// The same at `at_ms`, where that lies later than now: only the answer needs them.
@@ -87,10 +87,10 @@ pub struct Rare<'a> {
     /// Windows that the hit does not name are dropped, used or not: the effects of the first version do that.
     pub drops_unnamed: bool,
     /// Where several regions share limits: which this one is.
-    pub here: Option<Here>,
+    pub here: Option<LocalRegion>,
 }
 
-impl<'a> Rare<'a> {
+impl<'a> HitOptions<'a> {
     /// None of it.
     pub const NONE: Self = Self {
         windows: &[],
@@ -124,7 +124,7 @@ impl<'a> Hit<'a> {
             cost,
             force: false,
             log_size: super::algorithm::log::DEFAULT_ENTRIES,
-            rare: &Rare::NONE,
+            options: &HitOptions::NONE,
         }
     }
 
@@ -140,8 +140,8 @@ impl<'a> Hit<'a> {
     fn ask<'b>(&'b self, index: usize, limit: &'b Limit, now_ms: u64) -> Ask<'b> {
         Ask {
             limit,
-            window: self.rare.windows.get(index).copied().unwrap_or_default(),
-            id: self.rare.id,
+            window: self.options.windows.get(index).copied().unwrap_or_default(),
+            id: self.options.id,
             now_ms,
         }
     }
@@ -149,13 +149,13 @@ impl<'a> Hit<'a> {
     /// Whether it is charged once.
     #[inline(always)]
     fn is_once(&self) -> bool {
-        self.algorithm != Algorithm::Lease && !self.rare.id.is_empty()
+        self.algorithm != Algorithm::Lease && !self.options.id.is_empty()
     }
 
     /// When it counts as charged.
     #[inline(always)]
     fn at_ms(&self) -> u64 {
-        self.rare.at_ms.unwrap_or(u64::MAX)
+        self.options.at_ms.unwrap_or(u64::MAX)
     }
 }
 
@@ -235,7 +235,7 @@ trait Take: Meter {
 
 impl<M: Meter> Take for M {}
 
-/// Answers a hit on what a key holds; `None` is an absent key. `others` says whether everything else that the hit asks lets
+/// Answers a hit on what a key holds; `None` is an absent key. `rest_allows` says whether everything else that the hit asks lets
 /// it through: other keys, the deny list. The quote is written to where the caller wants it, as it is too large to hand
 /// around; it is a default one, or one that is done with.
 ///
@@ -246,23 +246,23 @@ pub fn quote(
     state: Option<LimiterRef<'_>>,
     hit: &Hit,
     now_ms: u64,
-    others: bool,
+    rest_allows: bool,
     quote: &mut Quote,
 ) -> Result<(), Error> {
     if let Some(Form::Noted(noted)) = state {
-        return quote_noted(noted, hit, now_ms, others, quote);
+        return quote_noted(noted, hit, now_ms, rest_allows, quote);
     }
     let asked = Asked {
         state,
         notes: None,
-        others,
+        rest_allows,
     };
     quote_usage(asked, hit, now_ms, quote)
 }
 
 #[inline(always)]
 fn quote_usage(asked: Asked, hit: &Hit, now_ms: u64, quote: &mut Quote) -> Result<(), Error> {
-    if hit.rare.here.is_some() || asked.state.is_some_and(|held| held.is_shared()) {
+    if hit.options.here.is_some() || asked.state.is_some_and(|held| held.is_shared()) {
         quote_regional(asked, hit, now_ms, quote)?;
     } else {
         quote_form(asked, hit, now_ms, quote)?;
@@ -278,18 +278,18 @@ fn quote_noted(
     noted: &Noted,
     hit: &Hit,
     now_ms: u64,
-    others: bool,
+    rest_allows: bool,
     quote: &mut Quote,
 ) -> Result<(), Error> {
     let state = noted.limiter.as_ref().map(Form::by_ref);
     let asked = Asked {
         state,
         notes: Some(&noted.notes),
-        others,
+        rest_allows,
     };
     // (An effect names no bounds. It was no repeat where it was made, and what it charges is judged, whoever made it up.)
-    if hit.is_once() && hit.rare.ids.most > 0 {
-        if let Some(known) = noted.notes.ids.find(hit.rare.id, now_ms) {
+    if hit.is_once() && hit.options.ids.most > 0 {
+        if let Some(known) = noted.notes.ids.find(hit.options.id, now_ms) {
             return once::repeat(state, &known, hit, now_ms, quote);
         }
     }
@@ -297,7 +297,7 @@ fn quote_noted(
 }
 
 /// As many keys as most calls have on the stack, more on the heap.
-pub type Few<T> = SmallVec<[T; 5]>;
+pub type PerKey<T> = SmallVec<[T; 5]>;
 
 /// Answers a call of several keys, a hit each: first as if all the others let the call through; where one does not, those
 /// that do once more: nothing is charged, or, where the call is forced, what is charged has to be waited for, too. A shadow
@@ -313,7 +313,7 @@ pub fn quote_all(
     mut quote: impl FnMut(usize, &Hit, bool, &mut Quote) -> Result<(), Error>,
     hits: &[Hit],
     is_listed: bool,
-    quotes: &mut Few<Quote>,
+    quotes: &mut PerKey<Quote>,
 ) -> Result<bool, Error> {
     quotes.extend(hits.iter().map(|_| Quote::default()));
     for (index, (hit, quoted)) in hits.iter().zip(&mut *quotes).enumerate() {
@@ -340,7 +340,7 @@ pub fn quote_all(
 #[inline(always)]
 pub fn all_fit(quotes: &[Quote], hits: &[Hit]) -> bool {
     let mut keys = quotes.iter().zip(hits);
-    keys.all(|(quoted, hit)| quoted.lets_through() || hit.rare.is_shadow)
+    keys.all(|(quoted, hit)| quoted.lets_through() || hit.options.is_shadow)
 }
 
 /// The limit that binds of several keys', and the place of its key. Denied: the longest wait, of the keys that deny, or that a
@@ -350,7 +350,7 @@ pub fn binding(quotes: &[Quote], hits: &[Hit]) -> Option<(usize, Verdict)> {
     let is_repeat = is_repeat(quotes, hits);
     let keys = quotes.iter().zip(hits).enumerate();
     let keys = keys.filter(|(_, (quoted, hit))| {
-        !hit.rare.is_shadow && (is_repeat || quoted.repeats.is_none())
+        !hit.options.is_shadow && (is_repeat || quoted.repeats.is_none())
     });
     let is_denied = keys.clone().any(|(_, (quoted, _))| !quoted.fits);
     let bindings = keys.filter_map(|(place, (quoted, hit))| {
@@ -375,7 +375,7 @@ pub fn binding(quotes: &[Quote], hits: &[Hit]) -> Option<(usize, Verdict)> {
 
 /// Whether every key that takes the call's id, and binds, has had the hit.
 pub fn is_repeat(quotes: &[Quote], hits: &[Hit]) -> bool {
-    let takes_it = |(_, hit): &(&Quote, &Hit)| hit.is_once() && !hit.rare.is_shadow;
+    let takes_it = |(_, hit): &(&Quote, &Hit)| hit.is_once() && !hit.options.is_shadow;
     let mut taking = quotes.iter().zip(hits).filter(takes_it);
     let has_had = |(quoted, _): (&Quote, &Hit)| quoted.repeats.is_some();
     taking.next().is_some_and(has_had) && taking.all(has_had)
@@ -399,7 +399,7 @@ fn quote_form(asked: Asked, hit: &Hit, now_ms: u64, out: &mut Quote) -> Result<(
 fn quote_wide_bucket(asked: Asked, hit: &Hit, now_ms: u64, out: &mut Quote) -> Result<(), Error> {
     match asked.state {
         Some(Form::Reserved(_)) => asked.quote::<Reserved>(hit, now_ms, out),
-        _ if hit.rare.reserve_ms.is_some() => asked.quote::<Reserved>(hit, now_ms, out),
+        _ if hit.options.reserve_ms.is_some() => asked.quote::<Reserved>(hit, now_ms, out),
         _ => asked.quote::<Stamped>(hit, now_ms, out),
     }
 }
@@ -408,10 +408,12 @@ fn quote_wide_bucket(asked: Asked, hit: &Hit, now_ms: u64, out: &mut Quote) -> R
 #[inline(always)]
 fn needs_upgrade(hit: &Hit, state: Option<LimiterRef>) -> bool {
     match hit.algorithm {
-        Algorithm::Fixed => !hit.rare.windows.is_empty() || matches!(state, Some(Form::Dated(_))),
+        Algorithm::Fixed => {
+            !hit.options.windows.is_empty() || matches!(state, Some(Form::Dated(_)))
+        }
         Algorithm::Bucket => {
             let is_plain = matches!(state, None | Some(Form::Bucket(_)));
-            !is_plain || hit.rare.stamp || hit.rare.reserve_ms.is_some()
+            !is_plain || hit.options.stamp || hit.options.reserve_ms.is_some()
         }
         Algorithm::Sliding | Algorithm::Lease => false,
     }
@@ -492,7 +494,7 @@ fn commit_usage(
         // The key has gone since, and with it what was to be changed.
         None if !matches!(change, Change::Charge(_) | Change::Reserve(_)) => Ok(None),
         Some(ref held) if held.is_shared() => commit_regional(state, hit, change, now_ms),
-        _ if hit.rare.here.is_some() => commit_regional(state, hit, change, now_ms),
+        _ if hit.options.here.is_some() => commit_regional(state, hit, change, now_ms),
         _ => commit_meters(state, hit, change, now_ms),
     }
 }
@@ -530,7 +532,7 @@ fn commit_wide_bucket(
             commit_form::<Reserved>(state, hit, change, now_ms)
         }
         (Some(Form::Stamped(_)), _) => commit_form::<Stamped>(state, hit, change, now_ms),
-        _ if hit.rare.stamp => commit_form::<Stamped>(state, hit, change, now_ms),
+        _ if hit.options.stamp => commit_form::<Stamped>(state, hit, change, now_ms),
         _ => commit_form::<Bucket>(state, hit, change, now_ms),
     }
 }
@@ -578,14 +580,14 @@ fn other_algorithm<M: Meter>(held: LimiterRef) -> Error {
 struct Asked<'a> {
     state: Option<LimiterRef<'a>>,
     notes: Option<&'a Notes>,
-    others: bool,
+    rest_allows: bool,
 }
 
 impl Asked<'_> {
     #[inline(always)]
     fn quote<M: MeterForm>(&self, hit: &Hit, now_ms: u64, quote: &mut Quote) -> Result<(), Error> {
         let Some(held) = self.state else {
-            return Meters::<M>::quote(&[], self.notes, self.others, hit, now_ms, quote);
+            return Meters::<M>::quote(&[], self.notes, self.rest_allows, hit, now_ms, quote);
         };
         if let Some(store) = M::of(held) {
             if let (Some(meter), [limit]) = (store.one(), hit.limits) {
@@ -598,11 +600,18 @@ impl Asked<'_> {
                     return self.quote_one(meter, limit, hit, now_ms, quote);
                 }
             }
-            return Meters::quote(meters, self.notes, self.others, hit, now_ms, quote);
+            return Meters::quote(meters, self.notes, self.rest_allows, hit, now_ms, quote);
         }
         let upgraded = M::upgrade(held, hit.origin(now_ms));
         let upgraded = upgraded.ok_or_else(|| other_algorithm::<M>(held))?;
-        Meters::quote(&upgraded.0, self.notes, self.others, hit, now_ms, quote)
+        Meters::quote(
+            &upgraded.0,
+            self.notes,
+            self.rest_allows,
+            hit,
+            now_ms,
+            quote,
+        )
     }
 
     /// The usual key and hit have one window: this is compiled for them, each loop being one round.
@@ -617,7 +626,7 @@ impl Asked<'_> {
     ) -> Result<(), Error> {
         let (meters, limits) = (std::slice::from_ref(meter), std::slice::from_ref(limit));
         let hit = &Hit { limits, ..*hit };
-        Meters::quote(meters, self.notes, self.others, hit, now_ms, quote)
+        Meters::quote(meters, self.notes, self.rest_allows, hit, now_ms, quote)
     }
 }
 
@@ -626,18 +635,18 @@ impl<M: Meter> Meters<M> {
     pub(super) fn quote(
         meters: &[M],
         notes: Option<&Notes>,
-        others: bool,
+        rest_allows: bool,
         hit: &Hit,
         now_ms: u64,
         quote: &mut Quote,
     ) -> Result<(), Error> {
-        let own = Self::measure(meters, hit, others, now_ms, quote)?;
+        let own = Self::measure(meters, hit, rest_allows, now_ms, quote)?;
         let mut needed = hit.cost.unsigned_abs(); // what has to fit
         if !quote.fits && hit.cost > 0 {
-            if let Some(min) = hit.rare.min {
+            if let Some(min) = hit.options.min {
                 needed = min;
                 Self::take_part(meters, hit, min, now_ms, quote);
-            } else if let (Some(reserve_ms), true) = (hit.rare.reserve_ms, others) {
+            } else if let (Some(reserve_ms), true) = (hit.options.reserve_ms, rest_allows) {
                 Self::reserve(meters, hit, reserve_ms, now_ms, quote)?;
             }
         }
@@ -650,17 +659,17 @@ impl<M: Meter> Meters<M> {
         if shut_ms > 0 {
             quote.fits = false;
         }
-        let lets_through = quote.fits && others;
+        let lets_through = quote.fits && rest_allows;
         if !(lets_through || hit.force) {
             quote.taken = 0;
         }
         quote.change = Change::None;
         if quote.taken != 0 && Self::is_changed(meters, hit, now_ms, quote) {
             quote.change = Change::Charge(quote.taken);
-            if hit.rare.reserve_ms.is_some() && hit.cost > 0 {
+            if hit.options.reserve_ms.is_some() && hit.cost > 0 {
                 Self::take_place(meters, hit, now_ms, quote);
             }
-            Self::judge_after(meters, hit, own, others, now_ms, quote);
+            Self::judge_after(meters, hit, own, rest_allows, now_ms, quote);
         } else {
             quote.taken = 0;
             let is_ahead = Self::is_ahead(meters, hit, now_ms);
@@ -669,17 +678,17 @@ impl<M: Meter> Meters<M> {
             }
             Self::judge_before(meters, hit, needed, now_ms, quote);
         }
-        if hit.rare.reserve_ms.is_some() && hit.cost > 0 {
+        if hit.options.reserve_ms.is_some() && hit.cost > 0 {
             Self::judge_turns(meters, hit, now_ms, quote);
         }
-        if hit.rare.at_ms.is_some() && !lets_through {
+        if hit.options.at_ms.is_some() && !lets_through {
             Self::judge_late(meters, hit, now_ms, quote);
         }
         if shut_ms > 0 {
             Self::shut(shut_ms, quote);
-        } else if !(quote.fits || hit.force || hit.rare.block_ms.is_empty())
+        } else if !(quote.fits || hit.force || hit.options.block_ms.is_empty())
             && hit.cost > 0
-            && others
+            && rest_allows
         {
             Self::start_block(meters, notes, hit, needed, now_ms, quote);
         }
@@ -692,7 +701,7 @@ impl<M: Meter> Meters<M> {
     fn measure(
         meters: &[M],
         hit: &Hit,
-        others: bool,
+        rest_allows: bool,
         now_ms: u64,
         quote: &mut Quote,
     ) -> Result<u64, Error> {
@@ -713,14 +722,15 @@ impl<M: Meter> Meters<M> {
                 None => 0,
             };
             let after = used.saturating_sub(own).saturating_add(cost);
-            let is_late = hit.rare.at_ms.is_some() && Self::counts_ms(meter, &ask, index, hit) == 0;
+            let is_late =
+                hit.options.at_ms.is_some() && Self::counts_ms(meter, &ask, index, hit) == 0;
             // What is given back always fits, or a debt could never be reduced; so does what is renewed, and what would
             // not be counted.
             fits &= hit.cost < 0 || after <= limit.limit() || (cost > 0 && cost <= own) || is_late;
             if hit.force && hit.cost > 0 && after > MAX_COUNT && !is_late {
                 return Err(Error::Overflow);
             }
-            if hit.cost > 0 && others && meter.is_some_and(|meter| meter.is_full(&ask)) {
+            if hit.cost > 0 && rest_allows && meter.is_some_and(|meter| meter.is_full(&ask)) {
                 return Err(Error::TooManyLeases);
             }
             is_in_order &= meter.is_some();
@@ -756,12 +766,12 @@ impl<M: Meter> Meters<M> {
     /// For how many milliseconds more the hit counts, by a limit: 0 where it no longer does.
     #[cold]
     fn counts_ms(meter: Option<&M>, ask: &Ask, index: usize, hit: &Hit) -> u64 {
-        let counts_ms = match hit.rare.at_ms {
+        let counts_ms = match hit.options.at_ms {
             None => u64::MAX,
             Some(0) => 0, // the stamp of a hit that was denied
             Some(at_ms) => M::counts_ms(meter, ask, at_ms),
         };
-        match hit.rare.at_windows.get(index) {
+        match hit.options.at_windows.get(index) {
             Some(later) if counts_ms == u64::MAX && later.end_ms > 0 => later.end_ms - ask.now_ms,
             _ => counts_ms,
         }
@@ -822,7 +832,7 @@ impl<M: Meter> Meters<M> {
         let stamped_ms = meters.iter().map(M::stamped_ms).max();
         let free_ms = stamped_ms.map_or(0, |stamped_ms| stamped_ms + 1);
         let stamp_ms = free_ms.max(now_ms).min(MAX_TIME_MS);
-        if wait_ms > 0 || (hit.rare.stamp && stamp_ms > now_ms) {
+        if wait_ms > 0 || (hit.options.stamp && stamp_ms > now_ms) {
             quote.change = Change::Reserve(Place {
                 cost: hit.cost.unsigned_abs(),
                 acts_ms: now_ms + wait_ms,
@@ -847,7 +857,7 @@ impl<M: Meter> Meters<M> {
         let late_ms = if quote.fits {
             0
         } else {
-            hit.rare.reserve_ms.unwrap_or(0)
+            hit.options.reserve_ms.unwrap_or(0)
         };
         let verdicts = hit.limits.iter().zip(&mut quote.decision.verdicts);
         for (index, (limit, verdict)) in verdicts.enumerate() {
@@ -878,7 +888,7 @@ impl<M: Meter> Meters<M> {
     #[inline(always)]
     fn is_changed(meters: &[M], hit: &Hit, now_ms: u64, quote: &Quote) -> bool {
         let at_ms = hit.at_ms();
-        if hit.rare.at_ms.is_none() {
+        if hit.options.at_ms.is_none() {
             return hit.cost > 0
                 || quote
                     .decision
@@ -924,16 +934,16 @@ impl<M: Meter> Meters<M> {
         meters: &[M],
         hit: &Hit,
         own: u64,
-        others: bool,
+        rest_allows: bool,
         now_ms: u64,
         quote: &mut Quote,
     ) {
-        if hit.rare.at_ms.is_some()
+        if hit.options.at_ms.is_some()
             || quote.taken < 0
-            || hit.rare.reserve_ms.is_some()
-            || !(quote.fits && others)
+            || hit.options.reserve_ms.is_some()
+            || !(quote.fits && rest_allows)
         {
-            return Self::judge_clones(meters, hit, others, now_ms, quote);
+            return Self::judge_clones(meters, hit, rest_allows, now_ms, quote);
         }
         let cost = quote.taken.unsigned_abs();
         let verdicts = hit.limits.iter().zip(&mut quote.decision.verdicts);
@@ -947,8 +957,8 @@ impl<M: Meter> Meters<M> {
 
     /// The same, of a hit whose effect is not known without making it.
     #[cold]
-    fn judge_clones(meters: &[M], hit: &Hit, others: bool, now_ms: u64, quote: &mut Quote) {
-        let fits = quote.fits && others || hit.cost < 0;
+    fn judge_clones(meters: &[M], hit: &Hit, rest_allows: bool, now_ms: u64, quote: &mut Quote) {
+        let fits = quote.fits && rest_allows || hit.cost < 0;
         let verdicts = hit.limits.iter().zip(&mut quote.decision.verdicts);
         for (index, (limit, verdict)) in verdicts.enumerate() {
             let ask = hit.ask(index, limit, now_ms);
@@ -997,7 +1007,11 @@ impl<M: Meter> Meters<M> {
         let passed = before.map_or(0, |block| block.strikes.get());
         let strikes = NonZero::<u32>::MIN.saturating_add(passed);
         let nth = usize::try_from(passed).unwrap_or(usize::MAX);
-        let length_ms = hit.rare.block_ms.get(nth).or(hit.rare.block_ms.last());
+        let length_ms = hit
+            .options
+            .block_ms
+            .get(nth)
+            .or(hit.options.block_ms.last());
         let length_ms = length_ms.copied().unwrap_or(0);
         let mut emptied = 0;
         let verdicts = hit.limits.iter().zip(&mut quote.decision.verdicts);
@@ -1036,7 +1050,7 @@ impl<M: Meter> Meters<M> {
     /// The calendar's window of a meter now, where the hit names it.
     #[inline(always)]
     fn window_of(meter: &M, hit: &Hit) -> Option<Window> {
-        let windows = hit.rare.windows.iter();
+        let windows = hit.options.windows.iter();
         let mut named = hit.limits.iter().zip(windows);
         named
             .find(|(limit, _)| meter.is_for(limit))
@@ -1099,7 +1113,7 @@ impl<M: Meter> Meters<M> {
             at.map_or_else(|| M::unused(limit, log_size), |at| old.remove(at))
         };
         self.0 = hit.limits.iter().map(&mut take).collect();
-        if !hit.rare.drops_unnamed {
+        if !hit.options.drops_unnamed {
             let mut rest = Self(old);
             rest.0.retain(|meter| !meter.is_unused(now_ms));
             rest.rewind(hit, now_ms);
@@ -1185,21 +1199,21 @@ pub fn nexts(
             nexts.push(Retry::After(0));
             continue;
         }
-        let window = hit.rare.windows.get(index).copied();
+        let window = hit.options.windows.get(index).copied();
         let windows: Windows = window.into_iter().collect();
-        let rare = Rare {
+        let options = HitOptions {
             windows: &windows,
-            here: hit.rare.here.map(|here| Here {
+            here: hit.options.here.map(|here| LocalRegion {
                 share: None,
                 ..here
             }),
-            ..Rare::NONE
+            ..HitOptions::NONE
         };
         let probe = Hit {
             limits: std::slice::from_ref(limit),
             cost: i64::try_from(verdict.remaining() + 1).unwrap_or(i64::MAX),
             force: false,
-            rare: &rare,
+            options: &options,
             ..*hit
         };
         quote(held, &probe, now_ms, false, &mut probed)?;

@@ -114,7 +114,7 @@ pub enum Verb {
 
 /// Where an option stands.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum Scope {
     /// In a command of one key.
     Single,
     /// In a clause of several, which others follow.
@@ -218,7 +218,7 @@ pub fn parse_into<'a>(
     let mut reader = Reader {
         algorithm,
         verb,
-        place: Place::Single,
+        scope: Scope::Single,
         words: &mut words,
         clause,
         options,
@@ -289,15 +289,15 @@ pub fn parse_all_into<'a>(
             break; // one has just been added
         };
         limits_of(algorithm, &mut words, clause)?;
-        let place = if left == 0 {
-            Place::LastClause
+        let scope = if left == 0 {
+            Scope::LastClause
         } else {
-            Place::Clause
+            Scope::Clause
         };
         let mut reader = Reader {
             algorithm,
             verb,
-            place,
+            scope,
             words: &mut words,
             clause,
             options,
@@ -438,7 +438,7 @@ impl Seen {
 struct Reader<'r, 'a> {
     algorithm: Algorithm,
     verb: Verb,
-    place: Place,
+    scope: Scope,
     words: &'r mut Words<'a>,
     clause: &'r mut Clause<'a>,
     options: &'r mut Options<'a>,
@@ -450,14 +450,14 @@ impl<'a> Reader<'_, 'a> {
     #[inline(always)]
     fn option(&mut self, word: &'a [u8]) -> Result<(), Error> {
         let Self {
-            place,
+            scope,
             words,
             clause,
             options,
             seen,
             ..
         } = self;
-        let place = *place;
+        let scope = *scope;
         words.next("an option")?;
         let at = words.last();
         let is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
@@ -467,7 +467,7 @@ impl<'a> Reader<'_, 'a> {
             clause.cost = integer(value)
                 .filter(|value| value.unsigned_abs() <= MAX_COUNT)
                 .ok_or(Error::Cost { at: words.last() })?;
-            in_clause(place, options, at, "COST")
+            in_clause(scope, options, at, "COST")
         } else if is("POLICY") {
             let name = name(words, "policy")?;
             if clause.policies.len() == MAX_NAMES {
@@ -478,7 +478,7 @@ impl<'a> Reader<'_, 'a> {
                 });
             }
             clause.policies.push(name);
-            in_clause(place, options, at, "POLICY")
+            in_clause(scope, options, at, "POLICY")
         } else if is("DENY") {
             let list = name(words, "deny list")?;
             let values = words.args;
@@ -486,7 +486,7 @@ impl<'a> Reader<'_, 'a> {
             at_most_words(values, words.last(), "values")?;
             words.args = &[];
             options.deny = Some(Deny { list, values });
-            in_call(place, at, "DENY")
+            in_call(scope, at, "DENY")
         } else {
             seen.is_any_rare = true;
             self.rare_option(word)
@@ -498,13 +498,13 @@ impl<'a> Reader<'_, 'a> {
         let Self {
             algorithm,
             verb,
-            place,
+            scope,
             words,
             clause,
             options,
             seen,
         } = self;
-        let (algorithm, verb, place) = (*algorithm, *verb, *place);
+        let (algorithm, verb, scope) = (*algorithm, *verb, *scope);
         clause.is_rare = true;
         let at = words.last();
         let is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
@@ -520,7 +520,7 @@ impl<'a> Reader<'_, 'a> {
             once(&mut seen.force, at, "FORCE")?;
             charges("FORCE")?;
             options.force = true;
-            return in_call(place, at, "FORCE");
+            return in_call(scope, at, "FORCE");
         }
         if is("AT") {
             once(&mut seen.at, at, "AT")?;
@@ -529,12 +529,12 @@ impl<'a> Reader<'_, 'a> {
                 .and_then(|at_ms| u64::try_from(at_ms).ok())
                 .filter(|at_ms| *at_ms <= MAX_TIME_MS);
             options.at_ms = Some(at_ms.ok_or(Error::At { at: words.last() })?);
-            return in_call(place, at, "AT");
+            return in_call(scope, at, "AT");
         }
         if is("STAMP") {
             once(&mut seen.stamp, at, "STAMP")?;
             charges("STAMP")?;
-            if algorithm == Algorithm::Lease && place == Place::Single {
+            if algorithm == Algorithm::Lease && scope == Scope::Single {
                 return Err(Error::Conflict {
                     at,
                     option: "STAMP",
@@ -542,21 +542,21 @@ impl<'a> Reader<'_, 'a> {
                 });
             }
             options.stamp = true;
-            return in_call(place, at, "STAMP");
+            return in_call(scope, at, "STAMP");
         }
         if is("NEXT") {
             once(&mut seen.next, at, "NEXT")?;
             options.next = true;
-            return in_call(place, at, "NEXT");
+            return in_call(scope, at, "NEXT");
         }
         if is("ID") {
             once(&mut seen.id, at, "ID")?;
             charges("ID")?;
-            if algorithm == Algorithm::Lease && place == Place::Single {
+            if algorithm == Algorithm::Lease && scope == Scope::Single {
                 return Err(lease_with_id(at));
             }
             options.id = id(words, "the hit's id")?;
-            return in_call(place, at, "ID");
+            return in_call(scope, at, "ID");
         }
         if is("BLOCK") {
             once(&mut seen.block, at, "BLOCK")?;
@@ -570,11 +570,11 @@ impl<'a> Reader<'_, 'a> {
                 }
                 clause.block_ms.push(duration_of(words, "duration")?);
                 if !words.goes_on() {
-                    return in_clause(place, options, at, "BLOCK");
+                    return in_clause(scope, options, at, "BLOCK");
                 }
             }
         }
-        if place == Place::Single && is("MIN") {
+        if scope == Scope::Single && is("MIN") {
             once(&mut seen.min, at, "MIN")?;
             let min = integer(words.next("the least to take")?)
                 .and_then(|min| u64::try_from(min).ok())
@@ -582,16 +582,16 @@ impl<'a> Reader<'_, 'a> {
             clause.min = Some(min.ok_or(Error::Min { at: words.last() })?);
             return Ok(());
         }
-        if place == Place::Single && is("RESERVE") {
+        if scope == Scope::Single && is("RESERVE") {
             once(&mut seen.reserve, at, "RESERVE")?;
             charges("RESERVE")?;
             clause.reserve_ms = Some(duration_of(words, "max-wait")?);
             return Ok(());
         }
-        if place != Place::Single && is("SHADOW") {
+        if scope != Scope::Single && is("SHADOW") {
             once(&mut seen.shadow, at, "SHADOW")?;
             clause.is_shadow = true;
-            return in_clause(place, options, at, "SHADOW");
+            return in_clause(scope, options, at, "SHADOW");
         }
         if is("SHADOW") {
             return Err(Error::Conflict {
@@ -600,8 +600,8 @@ impl<'a> Reader<'_, 'a> {
                 with: "one key, whose answer it would be: it stands in a clause of RL.ALL",
             });
         }
-        Err(match (is("MIN") || is("RESERVE"), place) {
-            (true, Place::Clause | Place::LastClause) => {
+        Err(match (is("MIN") || is("RESERVE"), scope) {
+            (true, Scope::Clause | Scope::LastClause) => {
                 let option = if is("MIN") { "MIN" } else { "RESERVE" };
                 Error::Conflict {
                     at,
@@ -624,20 +624,20 @@ fn once(seen: &mut usize, at: usize, option: &'static str) -> Result<(), Error> 
 
 /// An option of one clause stands before those of the call.
 fn in_clause(
-    place: Place,
+    scope: Scope,
     options: &Options,
     at: usize,
     option: &'static str,
 ) -> Result<(), Error> {
-    if place == Place::LastClause && *options != Options::default() {
+    if scope == Scope::LastClause && *options != Options::default() {
         return Err(Error::ClauseOption { at, option });
     }
     Ok(())
 }
 
 /// An option of the call stands behind the last clause.
-fn in_call(place: Place, at: usize, option: &'static str) -> Result<(), Error> {
-    if place == Place::Clause {
+fn in_call(scope: Scope, at: usize, option: &'static str) -> Result<(), Error> {
+    if scope == Scope::Clause {
         return Err(Error::CallOption { at, option });
     }
     Ok(())

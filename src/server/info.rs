@@ -39,7 +39,7 @@ fn info(ctx: &InfoContext, _for_crash_report: bool) -> RedisResult<()> {
             ("deny_entries", deny.len()),
             ("names", stats.names_len()),
             ("memory_bytes", node.memory_bytes()),
-            ("limits", numbered::TABLE.count()),
+            ("limits", numbered::INTERNER.count()),
             ("limits_max", numbered::MAX_NUMBERED),
         ] {
             general.push((name.to_owned(), value.to_string()));

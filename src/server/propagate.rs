@@ -53,7 +53,7 @@ pub fn commit(key: &Key, held: LimiterRef, hit: &Hit, change: Change, now_ms: u6
     match change {
         Change::None => return,
         Change::Charge(cost) => {
-            let is_renewed = hit.rare.here.is_some() && held.is_renewed();
+            let is_renewed = hit.options.here.is_some() && held.is_renewed();
             let mut bytes = EffectBytes::default();
             bytes.charge(hit, cost, now_ms, is_renewed);
             key.replicate(APPLY, &bytes);
@@ -66,7 +66,7 @@ pub fn commit(key: &Key, held: LimiterRef, hit: &Hit, change: Change, now_ms: u6
 
 #[cold]
 fn commit_place(key: &Key, held: LimiterRef, hit: &Hit, change: Change, now_ms: u64) {
-    let is_renewed = hit.rare.here.is_some() && held.is_renewed();
+    let is_renewed = hit.options.here.is_some() && held.is_renewed();
     let bytes = codec::encode_change(hit, change, now_ms, is_renewed);
     key.replicate(APPLY, &bytes);
 }

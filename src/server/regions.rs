@@ -5,7 +5,7 @@ use super::config;
 use super::raw::{is_main_thread, random_seeds, warning, Key};
 use crate::core::limit::Algorithm;
 use crate::core::limiter::regional::Local;
-use crate::core::quote::regional::Here;
+use crate::core::quote::regional::LocalRegion;
 use crate::core::region::origin::Region;
 use crate::core::region::peers::Peers;
 use crate::core::region::ring::Ring;
@@ -80,10 +80,10 @@ pub fn check_names() {
 }
 
 /// Which region this one is, for a hit; `None` where none is set, and for leases, which regions do not share.
-pub fn here(algorithm: Algorithm, now_ms: u64) -> Option<Here> {
+pub fn here(algorithm: Algorithm, now_ms: u64) -> Option<LocalRegion> {
     let region = config::REGION.get()?;
     (algorithm != Algorithm::Lease).then(|| {
-        with(|regions| Here {
+        with(|regions| LocalRegion {
             region,
             term: regions.ring.term(),
             due: regions.ring.due(),

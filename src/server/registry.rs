@@ -14,11 +14,11 @@ pub struct Registry {
     /// Policies, deny lists and statistics.
     pub node: Node,
     /// What was told lately, and what is to come.
-    pub told: Told,
+    pub told: ReplicationState,
 }
 
 /// What replicas and the AOF were told lately, and what is to come.
-pub struct Told {
+pub struct ReplicationState {
     /// When the last record was sent.
     pub at_ms: u64,
     /// Whether a file has been begun that has nothing of the node yet.
@@ -27,7 +27,7 @@ pub struct Told {
     pub was_primary: bool,
 }
 
-impl Default for Told {
+impl Default for ReplicationState {
     fn default() -> Self {
         Self {
             at_ms: 0,
@@ -91,7 +91,7 @@ impl Registry {
     fn new() -> Self {
         Self {
             node: new_node(),
-            told: Told::default(),
+            told: ReplicationState::default(),
         }
     }
 

@@ -158,7 +158,7 @@ pub fn all(
         call.reply_count(stamps.max().unwrap_or(0));
     } else if options.stamp {
         let clauses = hits.iter().zip(quotes);
-        let mut binding = clauses.filter(|(hit, _)| !hit.rare.is_shadow);
+        let mut binding = clauses.filter(|(hit, _)| !hit.options.is_shadow);
         let mut firsts = binding.clone().filter(|(_, quote)| quote.repeats.is_none());
         let is_charged = listed.is_none() && firsts.any(|(_, quote)| quote.taken > 0);
         let is_settled =

@@ -65,7 +65,7 @@ impl<'key> Slot<'key> {
         if let Some(held) = &self.held {
             propagate::commit(&self.key, held.by_ref(), hit, change, now_ms);
         }
-        if let Some(here) = hit.rare.here {
+        if let Some(here) = hit.options.here {
             let regional = self.held.as_ref().and_then(Form::regional);
             if regional.is_some_and(|regional| regional.local().entry < here.due) {
                 self.note_change(now_ms);

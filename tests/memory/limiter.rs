@@ -5,8 +5,8 @@ use ratelimit::core::algorithm::meter::Allocations;
 use ratelimit::core::calendar::Window;
 use ratelimit::core::limit::{Algorithm, Limit};
 use ratelimit::core::limiter::{Block, Limiter, Noted};
-use ratelimit::core::quote::regional::Here;
-use ratelimit::core::quote::{self, Hit, Quote, Rare};
+use ratelimit::core::quote::regional::LocalRegion;
+use ratelimit::core::quote::{self, Hit, HitOptions, Quote};
 use ratelimit::core::region::origin::Region;
 use ratelimit::core::span::Span;
 use smallvec::{Array, SmallVec};
@@ -148,14 +148,14 @@ fn a_limiter_knows_its_memory_and_shows_its_vectors() {
     let names: Vec<String> = (0..150).map(|number| format!("{number:036}")).collect();
     let once: Vec<_> = names
         .iter()
-        .map(|id| Rare {
+        .map(|id| HitOptions {
             id: id.as_bytes(),
-            ..Rare::NONE
+            ..HitOptions::NONE
         })
         .collect();
     for count in [1, 2, 64, 150] {
-        let hits = once.iter().take(count).map(|rare| Hit {
-            rare,
+        let hits = once.iter().take(count).map(|options| Hit {
+            options,
             ..Hit::new(Algorithm::Fixed, &one, 1)
         });
         let make = || made_by(hits.clone());
@@ -164,14 +164,14 @@ fn a_limiter_knows_its_memory_and_shows_its_vectors() {
     }
     // Each region has a part of its own.
     let regions: Vec<_> = (0..5)
-        .map(|number| Rare {
-            here: Some(Here {
+        .map(|number| HitOptions {
+            here: Some(LocalRegion {
                 region: Region::parse(format!("r{number}").as_bytes()).expect("a name"),
                 term: 0,
                 due: 0,
                 share: None,
             }),
-            ..Rare::NONE
+            ..HitOptions::NONE
         })
         .collect();
     for (algorithm, limits) in [
@@ -181,7 +181,7 @@ fn a_limiter_knows_its_memory_and_shows_its_vectors() {
     ] {
         for count in [1, 5] {
             let hits = (0..200).map(|hit| Hit {
-                rare: &regions[hit * count / 200],
+                options: &regions[hit * count / 200],
                 ..Hit::new(algorithm, limits, 1)
             });
             assert_known(&format!("{count} regions, {algorithm:?}"), || {
@@ -189,26 +189,26 @@ fn a_limiter_knows_its_memory_and_shows_its_vectors() {
             });
         }
     }
-    let stamp = Rare {
+    let stamp = HitOptions {
         stamp: true,
-        ..Rare::NONE
+        ..HitOptions::NONE
     };
     let stamped = || {
         made_by([Hit {
-            rare: &stamp,
+            options: &stamp,
             ..Hit::new(Algorithm::Bucket, &five_buckets, 1)
         }])
     };
     assert_known("stamped", stamped);
-    let reserve = Rare {
+    let reserve = HitOptions {
         reserve_ms: Some(1_000_000_000),
-        ..Rare::NONE
+        ..HitOptions::NONE
     };
     for buckets in [&five_buckets[..1], &five_buckets[..]] {
         let most = buckets.iter().map(Limit::limit).min().unwrap_or(1);
         let reserved = || {
             let hit = Hit {
-                rare: &reserve,
+                options: &reserve,
                 ..Hit::new(Algorithm::Bucket, buckets, most.cast_signed())
             };
             let state = made_by([hit, hit]);
@@ -225,12 +225,12 @@ fn a_limiter_knows_its_memory_and_shows_its_vectors() {
         start_ms: 1,
         end_ms: 2_000_000,
     }; 5];
-    let rare = Rare {
+    let options = HitOptions {
         windows: &windows,
-        ..Rare::NONE
+        ..HitOptions::NONE
     };
     let hit = Hit {
-        rare: &rare,
+        options: &options,
         ..Hit::new(Algorithm::Fixed, &dated, 1)
     };
     assert_known("calendar windows", || made_by([hit]));
@@ -241,9 +241,15 @@ fn a_limiter_knows_its_memory_and_shows_its_vectors() {
     };
     for (length, count) in [(4, 1), (4, 2), (40, 1), (40, 3), (4, 5), (64, 300)] {
         let ids = ids(length, count);
-        let rares: Vec<_> = ids.iter().map(|id| Rare { id, ..Rare::NONE }).collect();
-        let hits = rares.iter().map(|rare| Hit {
-            rare,
+        let all_options: Vec<_> = ids
+            .iter()
+            .map(|id| HitOptions {
+                id,
+                ..HitOptions::NONE
+            })
+            .collect();
+        let hits = all_options.iter().map(|options| Hit {
+            options,
             ..Hit::new(Algorithm::Lease, &one, 1)
         });
         assert_known(&format!("{count} leases of {length} bytes"), || {

@@ -4,7 +4,7 @@ use crate::counting;
 use ratelimit::core::limit::{Algorithm, Limit, Limits};
 use ratelimit::core::node::ends::Ends;
 use ratelimit::core::node::policy::{Policies, Policy, Setting, Temporary};
-use ratelimit::core::node::stats::{Bounds, Outcome, Slot, Stats};
+use ratelimit::core::node::stats::{Bounds, NameSlot, Outcome, Stats};
 
 const HOUR_MS: u64 = 3_600_000;
 const OUTCOMES: [Outcome; 4] = [
@@ -115,7 +115,7 @@ fn a_few_statistics_know_their_memory_to_the_byte() {
 fn a_tracked_identifier_allocates_nothing() {
     let mut stats = Stats::new(Bounds::default(), hashing());
     let identifiers: Vec<Vec<u8>> = (0..64).map(|length| vec![b'x'; 2 + 5 * length]).collect();
-    let mut slot = Slot::default();
+    let mut slot = NameSlot::default();
     let mut hit = |stats: &mut Stats, identifier: &[u8]| {
         slot = stats.renew(slot, b"login", |_| true);
         for outcome in OUTCOMES {

@@ -12,7 +12,7 @@ use ratelimit::core::decision::{Retry, Verdict};
 use ratelimit::core::duration;
 use ratelimit::core::limit::{Algorithm, Limit, Limits};
 use ratelimit::core::limiter::Limiter;
-use ratelimit::core::quote::{self, Hit, Quote, Rare};
+use ratelimit::core::quote::{self, Hit, HitOptions, Quote};
 
 const CALLS: usize = 100_000;
 /// Calls that are sent at once, at one time.
@@ -299,26 +299,26 @@ impl Model {
                 Some((*value, *found.iter().max()?))
             })
         });
-        let rares: Vec<Rare> = call
+        let all_options: Vec<HitOptions> = call
             .clauses
             .iter()
-            .map(|clause| Rare {
+            .map(|clause| HitOptions {
                 at_ms: call.at_ms,
                 stamp: call.stamp && clause.algorithm == Algorithm::Bucket,
                 block_ms: &clause.block_ms,
                 is_shadow: clause.is_shadow,
                 id: clause.id.as_bytes(),
-                ..Rare::NONE
+                ..HitOptions::NONE
             })
             .collect();
         let hits: Vec<Hit> = call
             .clauses
             .iter()
-            .zip(&rares)
+            .zip(&all_options)
             .zip(&in_force)
-            .map(|((clause, rare), limits)| Hit {
+            .map(|((clause, options), limits)| Hit {
                 force: call.force,
-                rare,
+                options,
                 ..Hit::new(clause.algorithm, limits, clause.cost)
             })
             .collect();
@@ -331,7 +331,7 @@ impl Model {
             .iter_mut()
             .map(|limiter| limiter.as_mut().map(Limiter::held))
             .collect();
-        let mut quotes = quote::Few::new();
+        let mut quotes = quote::PerKey::new();
         let ask = |place: usize, hit: &Hit, others: bool, quoted: &mut Quote| {
             quote::quote(
                 held[place].as_ref().map(|held| held.by_ref()),
@@ -353,7 +353,7 @@ impl Model {
         reply.push(Reply::Int(if listed.is_some() { 0 } else { number }));
         if call.stamp {
             let clauses = hits.iter().zip(&quotes);
-            let mut binding = clauses.filter(|(hit, _)| !hit.rare.is_shadow);
+            let mut binding = clauses.filter(|(hit, _)| !hit.options.is_shadow);
             let is_charged =
                 listed.is_none() && binding.clone().any(|(_, quoted)| quoted.taken > 0);
             let settles = |(hit, quoted): (&Hit, &Quote)| hit.cost <= 0 && quoted.fits;

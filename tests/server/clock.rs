@@ -10,7 +10,7 @@ use ratelimit::core::decision::{Retry, Verdict};
 use ratelimit::core::duration::Human;
 use ratelimit::core::limit::{Algorithm, Limit, Limits};
 use ratelimit::core::limiter::Limiter;
-use ratelimit::core::quote::{self, Change, Hit, Quote, Rare, Windows};
+use ratelimit::core::quote::{self, Change, Hit, HitOptions, Quote, Windows};
 use ratelimit::core::span::Span;
 
 const SECOND_MS: u64 = 1_000;
@@ -301,7 +301,7 @@ fn a_server_answers_what_the_core_decides_however_the_clock_jumps() {
             let at_windows = later_ms.map(|at_ms| windows(&asked_limits, at_ms));
             let at_windows = at_windows.unwrap_or_default();
             let windows = windows(&asked_limits, now_ms);
-            let rare = Rare {
+            let options = HitOptions {
                 windows: &windows,
                 at_windows: &at_windows,
                 at_ms: asked.at_ms,
@@ -310,9 +310,9 @@ fn a_server_answers_what_the_core_decides_however_the_clock_jumps() {
                 reserve_ms: asked.reserve_ms,
                 block_ms: &asked.block_ms,
                 id: asked.id.as_bytes(),
-                ..Rare::NONE
+                ..HitOptions::NONE
             };
-            hit.rare = &rare;
+            hit.options = &options;
             let line = asked.line(&key, &hit);
             story += &format!("at {now_ms}: {line}\n");
             let decided = if asked.is_peek {

@@ -77,12 +77,12 @@ impl Lease {
 
 /// Where a lease is, or was: then, the next place that is vacant.
 #[derive(Clone, Debug)]
-enum Place {
+enum Entry {
     Held(Lease),
     Vacant(u16),
 }
 
-const _: () = assert!(size_of::<Place>() == size_of::<Lease>());
+const _: () = assert!(size_of::<Entry>() == size_of::<Lease>());
 
 /// No place: there are [`MAX_LEASES`] at the most.
 const NOWHERE: u16 = u16::MAX;
@@ -99,7 +99,7 @@ pub struct Leases {
     held: u64,
     /// No lease that is held was given later.
     given_by_ms: u64,
-    places: SmallVec<[Place; 1]>,
+    places: SmallVec<[Entry; 1]>,
     /// From the hashes of ids to places.
     index: HashTable<u16>,
     /// In force from [`Leases::first`] on. Of each lease its own; the first and the last are some lease's.
@@ -150,7 +150,7 @@ impl Leases {
 
     fn at(&self, at: u16) -> Option<&Lease> {
         match self.places.get(usize::from(at)) {
-            Some(Place::Held(lease)) => Some(lease),
+            Some(Entry::Held(lease)) => Some(lease),
             _ => None,
         }
     }
@@ -158,8 +158,8 @@ impl Leases {
     /// In no order.
     fn leases(&self) -> impl Iterator<Item = &Lease> {
         self.places.iter().filter_map(|place| match place {
-            Place::Held(lease) => Some(lease),
-            Place::Vacant(_) => None,
+            Entry::Held(lease) => Some(lease),
+            Entry::Vacant(_) => None,
         })
     }
 
@@ -209,7 +209,7 @@ impl Leases {
         let places = &self.places;
         self.index
             .insert_unique(hashed, at, |at| match places.get(usize::from(*at)) {
-                Some(Place::Held(lease)) => hash(&lease.id),
+                Some(Entry::Held(lease)) => hash(&lease.id),
                 _ => 0, // no vacant place is in it
             });
         self.note_end((ends_ms, at));
@@ -220,15 +220,15 @@ impl Leases {
         let at = self.vacant;
         match self.places.get_mut(usize::from(at)) {
             Some(place) => {
-                if let Place::Vacant(next) = *place {
+                if let Entry::Vacant(next) = *place {
                     self.vacant = next;
                 }
-                *place = Place::Held(lease);
+                *place = Entry::Held(lease);
                 at
             }
             None => {
                 let at = self.places.len();
-                self.places.push(Place::Held(lease));
+                self.places.push(Entry::Held(lease));
                 u16::try_from(at).unwrap_or(NOWHERE)
             }
         }
@@ -236,7 +236,7 @@ impl Leases {
 
     /// Gives the lease at a place other units and another end.
     fn renew(&mut self, at: u16, cost: NonZero<u64>, now_ms: u64, ttl_ms: u64) {
-        let Some(Place::Held(lease)) = self.places.get_mut(usize::from(at)) else {
+        let Some(Entry::Held(lease)) = self.places.get_mut(usize::from(at)) else {
             return;
         };
         self.held = self.held - lease.cost.get() + cost.get();
@@ -247,11 +247,11 @@ impl Leases {
 
     /// Takes out the lease at a place.
     fn remove(&mut self, at: u16) {
-        let Some(place @ Place::Held(_)) = self.places.get_mut(usize::from(at)) else {
+        let Some(place @ Entry::Held(_)) = self.places.get_mut(usize::from(at)) else {
             return;
         };
-        let vacant = Place::Vacant(std::mem::replace(&mut self.vacant, at));
-        if let Place::Held(lease) = std::mem::replace(place, vacant) {
+        let vacant = Entry::Vacant(std::mem::replace(&mut self.vacant, at));
+        if let Entry::Held(lease) = std::mem::replace(place, vacant) {
             self.held -= lease.cost.get();
             if let Ok(entry) = self.index.find_entry(hash(&lease.id), |other| *other == at) {
                 entry.remove();
@@ -483,7 +483,7 @@ impl Meter for Leases {
         let mut ends = std::mem::take(&mut self.ends);
         ends.clear();
         for (place, at) in self.places.iter_mut().zip(0..) {
-            if let Place::Held(lease) = place {
+            if let Entry::Held(lease) = place {
                 lease.ends_ms = lease.ends_from(now_ms);
                 ends.push((lease.ends_ms, at));
             }
@@ -509,7 +509,7 @@ impl Meter for Leases {
 
     fn visit_allocations(&mut self, visitor: &mut impl Allocations) {
         for place in &mut self.places {
-            if let Place::Held(lease) = place {
+            if let Entry::Held(lease) = place {
                 visitor.visit(&mut lease.id);
             }
         }

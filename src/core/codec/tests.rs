@@ -67,8 +67,8 @@ fn charge_of(step: &Step) -> Vec<u8> {
 
 /// The bytes of a charge of the second version that was read.
 fn written_again(charge: &Charge) -> Vec<u8> {
-    let rare = charge.rare();
-    let hit = charge.hit(&rare);
+    let options = charge.options();
+    let hit = charge.hit(&options);
     let is_renewed = charge.here.is_some_and(|here| here.term > 0);
     encode_change(&hit, charge.change(), charge.now_ms, is_renewed).to_vec()
 }
@@ -140,8 +140,8 @@ fn use_accepted(random: &mut Random, bytes: &[u8]) -> bool {
             (Some(limiter), limits)
         }
         Some(Effect::Charge(charge)) => {
-            let rare = charge.rare();
-            let hit = charge.hit(&rare);
+            let options = charge.options();
+            let hit = charge.hit(&options);
             let again = match bytes[0] {
                 VERSION_1 => first_charge(&hit, charge.cost, charge.now_ms),
                 _ => written_again(&charge),
@@ -155,8 +155,8 @@ fn use_accepted(random: &mut Random, bytes: &[u8]) -> bool {
             (state, charge.limits.clone())
         }
         Some(Effect::Shadow(charge)) => {
-            let rare = charge.rare();
-            let hit = charge.hit(&rare);
+            let options = charge.options();
+            let hit = charge.hit(&options);
             assert_eq!(encode_shadow(&hit, charge.cost, charge.now_ms), bytes);
             let mut state = reachable(random, charge.algorithm).0;
             if let Some(limiter) = &mut state {
@@ -297,8 +297,8 @@ fn a_charge_of_the_first_version_drops_the_windows_that_it_does_not_name() {
         let Some(Effect::Charge(charge)) = decode(&sent) else {
             panic!("{sent:?}");
         };
-        let rare = charge.rare();
-        quote::apply(&mut state, &charge.hit(&rare), charge.change(), 1_000).unwrap();
+        let options = charge.options();
+        quote::apply(&mut state, &charge.hit(&options), charge.change(), 1_000).unwrap();
         assert_eq!(state.as_mut().unwrap().held().limits().as_slice(), limits);
     }
     let hit = Hit::new(Algorithm::Fixed, std::slice::from_ref(&hour), 2);
@@ -907,12 +907,12 @@ fn a_window_that_its_zone_makes_longer_than_any_is_read_back() {
         start_ms: NOW_MS,
         end_ms: NOW_MS + duration::MAX_MS + HOUR_MS,
     }];
-    let rare = Rare {
+    let options = HitOptions {
         windows: &windows,
-        ..Rare::NONE
+        ..HitOptions::NONE
     };
     let hit = Hit {
-        rare: &rare,
+        options: &options,
         ..Hit::new(Algorithm::Fixed, &limits, 1)
     };
     let sent = encode_charge(&hit, 1, NOW_MS);
@@ -1185,35 +1185,35 @@ fn second_states() -> Golden {
         ("\0\u{ff}", 1, 500),
     ] {
         let limits = [Limit::window(10, ttl_ms).unwrap()];
-        let rare = Rare {
+        let options = HitOptions {
             id: id.as_bytes(),
-            ..Rare::NONE
+            ..HitOptions::NONE
         };
         let mut hit = Hit::new(Algorithm::Lease, &limits, cost);
-        hit.rare = &rare;
+        hit.options = &options;
         quote::hit(&mut leases, &hit, NOW_MS).unwrap();
     }
     let span = Span::parse(b"1mo@15,Europe/Berlin").unwrap();
     let dated = [Limit::spanning(1_000, span).unwrap(), day(100)];
     let windows = [november(), Window::default()];
-    let in_november = Rare {
+    let in_november = HitOptions {
         windows: &windows,
-        ..Rare::NONE
+        ..HitOptions::NONE
     };
     let mut calendar = Hit::new(Algorithm::Fixed, &dated, 1);
-    calendar.rare = &in_november;
+    calendar.options = &in_november;
     let buckets = buckets();
     let mut stamped = Hit::new(Algorithm::Bucket, &buckets, 1);
-    stamped.rare = &STAMPED;
+    stamped.options = &STAMPED;
     let blocked = |hit: &Hit, times: u64| {
         let mut state = None;
         for time in 0..times {
             let mut over = *hit;
-            let rare = Rare {
+            let options = HitOptions {
                 block_ms: &[900_000, HOUR_MS],
-                ..*hit.rare
+                ..*hit.options
             };
-            over.rare = &rare;
+            over.options = &options;
             hits(&mut state, hit);
             over.cost = hit.limits[0].limit().cast_signed();
             quote::hit(&mut state, &over, NOW_MS + 3_000 + time * 900_000).unwrap();
@@ -1293,9 +1293,9 @@ fn second_states() -> Golden {
     ]
 }
 
-const STAMPED: Rare<'static> = Rare {
+const STAMPED: HitOptions<'static> = HitOptions {
     stamp: true,
-    ..Rare::NONE
+    ..HitOptions::NONE
 };
 
 /// From the 15th of October to the 15th of November 2023 in Berlin, across the end of summer time.
@@ -1312,34 +1312,34 @@ fn second_effects() -> Golden {
     let buckets = buckets();
     let span = Span::parse(b"1mo@15,Europe/Berlin").unwrap();
     let dated = [day(100), Limit::spanning(1_000, span).unwrap()];
-    let rares = [
-        Rare {
+    let all_options = [
+        HitOptions {
             at_ms: Some(NOW_MS - 5_000),
-            ..Rare::NONE
+            ..HitOptions::NONE
         },
-        Rare {
+        HitOptions {
             at_ms: Some(NOW_MS - 5_000),
             ..STAMPED
         },
-        Rare {
+        HitOptions {
             id: b"req-77",
-            ..Rare::NONE
+            ..HitOptions::NONE
         },
-        Rare {
+        HitOptions {
             windows: &[Window::default(), november()],
             at_ms: Some(NOW_MS - 1),
-            ..Rare::NONE
+            ..HitOptions::NONE
         },
     ];
-    let with = |algorithm, limits, rare| Hit {
-        rare,
+    let with = |algorithm, limits, options| Hit {
+        options,
         ..Hit::new(algorithm, limits, 1)
     };
-    let at = with(Algorithm::Sliding, &windows[..1], &rares[0]);
+    let at = with(Algorithm::Sliding, &windows[..1], &all_options[0]);
     let stamped = with(Algorithm::Bucket, &buckets[..1], &STAMPED);
-    let settled = with(Algorithm::Bucket, &buckets, &rares[1]);
-    let lease = with(Algorithm::Lease, &windows[..1], &rares[2]);
-    let month = with(Algorithm::Fixed, &dated, &rares[3]);
+    let settled = with(Algorithm::Bucket, &buckets, &all_options[1]);
+    let lease = with(Algorithm::Lease, &windows[..1], &all_options[2]);
+    let month = with(Algorithm::Fixed, &dated, &all_options[3]);
     let of = |hit: &Hit, cost: i64| encode_charge(hit, cost, NOW_MS).to_vec();
     let sized = Hit {
         log_size: 8,
@@ -1407,8 +1407,8 @@ fn second_effects() -> Golden {
     ]
 }
 
-fn here(name: &str, term: u64) -> Option<Here> {
-    Some(Here {
+fn here(name: &str, term: u64) -> Option<LocalRegion> {
+    Some(LocalRegion {
         region: Region::parse(name.as_bytes()).unwrap(),
         term,
         due: 0,
@@ -1419,11 +1419,14 @@ fn here(name: &str, term: u64) -> Option<Here> {
 /// What region us holds after eu, another run of eu's, and us itself have charged, and what they have sent of it.
 fn regional(hit: &Hit) -> (Limiter, Vec<u8>) {
     let charge = |state: &mut Option<Limiter>, here, cost, now_ms| {
-        let rare = Rare { here, ..*hit.rare };
+        let options = HitOptions {
+            here,
+            ..*hit.options
+        };
         let hit = Hit {
             cost,
             force: true,
-            rare: &rare,
+            options: &options,
             ..*hit
         };
         quote::hit(state, &hit, now_ms).unwrap();
@@ -1462,33 +1465,33 @@ fn regional_golden() -> Golden {
     let span = Span::parse(b"1mo@15,Europe/Berlin").unwrap();
     let dated = [Limit::spanning(1_000, span).unwrap(), day(100)];
     let november = [november(), Window::default()];
-    let calendar = Rare {
+    let calendar = HitOptions {
         windows: &november,
-        ..Rare::NONE
+        ..HitOptions::NONE
     };
     let fixed = regional(&Hit::new(Algorithm::Fixed, &windows, 1));
     let sliding = regional(&Hit::new(Algorithm::Sliding, &windows, 1));
     let bucket = regional(&Hit::new(Algorithm::Bucket, &buckets, 1));
     let month = Hit {
-        rare: &calendar,
+        options: &calendar,
         ..Hit::new(Algorithm::Fixed, &dated, 1)
     };
     let month_state = regional(&month).0;
-    let rare = Rare {
+    let options = HitOptions {
         here: here("eu", 0),
-        ..Rare::NONE
+        ..HitOptions::NONE
     };
     let charge = Hit {
-        rare: &rare,
+        options: &options,
         ..Hit::new(Algorithm::Sliding, &windows, 1)
     };
-    let rare = Rare {
+    let options = HitOptions {
         here: here("eu", 0),
         at_ms: Some(NOW_MS - 1),
         ..calendar
     };
     let month = Hit {
-        rare: &rare,
+        options: &options,
         ..month
     };
     let own = Region::parse(b"us").unwrap();
@@ -1565,25 +1568,25 @@ fn hex_of(version: u8, name: &str) -> PathBuf {
 /// What a key remembers of hits with an id, and what travels of one.
 fn once_golden() -> Golden {
     let buckets = buckets();
-    let once = |id| Rare {
+    let once = |id| HitOptions {
         id,
         stamp: true,
         reserve_ms: Some(HOUR_MS),
-        ..Rare::NONE
+        ..HitOptions::NONE
     };
-    let rares = [once(b"req-77"), once(b"\0\xff")];
-    let [first, second] = [&rares[0], &rares[1]].map(|rare| Hit {
-        rare,
+    let all_options = [once(b"req-77"), once(b"\0\xff")];
+    let [first, second] = [&all_options[0], &all_options[1]].map(|options| Hit {
+        options,
         ..Hit::new(Algorithm::Bucket, &buckets, 7)
     });
-    let refund = Rare {
+    let refund = HitOptions {
         id: b"req-77-done",
         at_ms: Some(NOW_MS - 5_000),
-        ..Rare::NONE
+        ..HitOptions::NONE
     };
     let windows = [hour(100)];
     let refund = Hit {
-        rare: &refund,
+        options: &refund,
         ..Hit::new(Algorithm::Fixed, &windows, -7)
     };
     let mut state = None;
@@ -1674,10 +1677,10 @@ fn golden_payloads_are_written_and_read_as_ever() {
             Effect::State(limiter) => bytes_of(&limiter),
             Effect::Charge(charge) if version == 1 => {
                 assert!(charge.drops_unnamed);
-                first_charge(&charge.hit(&charge.rare()), charge.cost, charge.now_ms)
+                first_charge(&charge.hit(&charge.options()), charge.cost, charge.now_ms)
             }
             Effect::Shadow(charge) => {
-                encode_shadow(&charge.hit(&charge.rare()), charge.cost, charge.now_ms)
+                encode_shadow(&charge.hit(&charge.options()), charge.cost, charge.now_ms)
             }
             Effect::Merge {
                 setting,

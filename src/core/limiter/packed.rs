@@ -16,7 +16,7 @@ use crate::core::algorithm::fixed::{Aligned, Fixed};
 use crate::core::algorithm::log::Log;
 use crate::core::algorithm::meter::{spilled_bytes, Allocations, Meter};
 use crate::core::algorithm::sliding::Sliding;
-use crate::core::numbered::{Numbers, Table, BITS, TABLE};
+use crate::core::numbered::{LimitInterner, Numbers, BITS, INTERNER};
 use smallvec::SmallVec;
 use std::fmt::Debug;
 use std::num::NonZeroU64;
@@ -78,7 +78,7 @@ impl Packed {
     /// `None` where `high` takes more than its 50 bits, or the limit has no number. `before`: what was kept before.
     #[inline(always)]
     fn new(
-        table: &Table,
+        table: &LimitInterner,
         limit: Numbers,
         high: u64,
         low: u64,
@@ -105,10 +105,10 @@ pub trait Pack: Meter {
     type Packed: Copy + Debug;
 
     /// `None` where it does not fit. `before` is what was kept before, of the same limit as a rule.
-    fn pack(&self, table: &Table, before: Option<Self::Packed>) -> Option<Self::Packed>;
+    fn pack(&self, table: &LimitInterner, before: Option<Self::Packed>) -> Option<Self::Packed>;
 
     /// The inverse.
-    fn unpack(table: &Table, packed: Self::Packed) -> Self;
+    fn unpack(table: &LimitInterner, packed: Self::Packed) -> Self;
 
     /// Whether to repack one that was too large: it leaves room for the next charge.
     #[inline(always)]
@@ -121,13 +121,13 @@ impl Pack for Fixed {
     type Packed = Packed;
 
     #[inline(always)]
-    fn pack(&self, table: &Table, before: Option<Packed>) -> Option<Packed> {
+    fn pack(&self, table: &LimitInterner, before: Option<Packed>) -> Option<Packed> {
         let limit = (self.limit, self.limit, self.span);
         Packed::new(table, limit, self.used, self.start_ms, before)
     }
 
     #[inline(always)]
-    fn unpack(table: &Table, packed: Packed) -> Self {
+    fn unpack(table: &LimitInterner, packed: Packed) -> Self {
         let (limit, _, span) = table.numbers(packed.0.get());
         Self {
             span,
@@ -143,7 +143,7 @@ impl Pack for Bucket {
     type Packed = Packed;
 
     #[inline(always)]
-    fn pack(&self, table: &Table, before: Option<Packed>) -> Option<Packed> {
+    fn pack(&self, table: &LimitInterner, before: Option<Packed>) -> Option<Packed> {
         let limit = (self.capacity, self.refill, self.interval);
         let level = self
             .tokens
@@ -156,7 +156,7 @@ impl Pack for Bucket {
     }
 
     #[inline(always)]
-    fn unpack(table: &Table, packed: Packed) -> Self {
+    fn unpack(table: &LimitInterner, packed: Packed) -> Self {
         let (capacity, refill, interval) = table.numbers(packed.0.get());
         let level = packed.high() | packed.1 >> AT << LOW.count_ones();
         let interval_ms = interval.ms().max(1); // no interval is 0
@@ -176,7 +176,7 @@ impl Pack for Sliding {
     type Packed = PackedLog;
 
     #[inline(always)]
-    fn pack(&self, table: &Table, before: Option<PackedLog>) -> Option<PackedLog> {
+    fn pack(&self, table: &LimitInterner, before: Option<PackedLog>) -> Option<PackedLog> {
         let log = &self.log;
         let length = log.bytes.len();
         let span_ms = log.last_ms.checked_sub(log.origin_ms)?;
@@ -198,7 +198,7 @@ impl Pack for Sliding {
     }
 
     #[inline(always)]
-    fn unpack(table: &Table, packed: PackedLog) -> Self {
+    fn unpack(table: &LimitInterner, packed: PackedLog) -> Self {
         let PackedLog(head, word, bytes) = packed;
         let (limit, _, span) = table.numbers(head.0.get());
         let mut room = [0; 16];
@@ -263,7 +263,7 @@ impl<M: Pack> MaybePacked<M> {
     #[inline(always)]
     fn packed(meters: &[M]) -> Option<Self> {
         match meters {
-            [meter] => meter.pack(&TABLE, None).map(MaybePacked::One),
+            [meter] => meter.pack(&INTERNER, None).map(MaybePacked::One),
             _ => None,
         }
     }
@@ -280,7 +280,7 @@ impl<M: Pack + Debug + Eq + 'static> Store for MaybePacked<M> {
     #[inline(always)]
     fn view(&self) -> impl Deref<Target = [M]> {
         match self {
-            MaybePacked::One(packed) => View::One(M::unpack(&TABLE, *packed)),
+            MaybePacked::One(packed) => View::One(M::unpack(&INTERNER, *packed)),
             MaybePacked::Many(meters) => View::Many(&meters.0),
         }
     }
@@ -288,7 +288,7 @@ impl<M: Pack + Debug + Eq + 'static> Store for MaybePacked<M> {
     #[inline(always)]
     fn one(&self) -> Option<M> {
         match self {
-            MaybePacked::One(packed) => Some(M::unpack(&TABLE, *packed)),
+            MaybePacked::One(packed) => Some(M::unpack(&INTERNER, *packed)),
             MaybePacked::Many(_) => None,
         }
     }
@@ -298,7 +298,7 @@ impl<M: Pack + Debug + Eq + 'static> Store for MaybePacked<M> {
         let MaybePacked::One(before) = self else {
             return;
         };
-        match meter.pack(&TABLE, Some(*before)) {
+        match meter.pack(&INTERNER, Some(*before)) {
             Some(packed) => *before = packed,
             None => *self = Self::spread(meter),
         }
@@ -308,7 +308,7 @@ impl<M: Pack + Debug + Eq + 'static> Store for MaybePacked<M> {
         loop {
             match self {
                 MaybePacked::Many(meters) => return meters,
-                MaybePacked::One(packed) => *self = Self::spread(M::unpack(&TABLE, *packed)),
+                MaybePacked::One(packed) => *self = Self::spread(M::unpack(&INTERNER, *packed)),
             }
         }
     }
@@ -346,7 +346,7 @@ mod tests {
     use crate::core::calendar::Window;
     use crate::core::limit::{Limit, MAX_COUNT};
 
-    static LIMITS: Table = Table::new();
+    static LIMITS: LimitInterner = LimitInterner::new();
 
     /// Whether a meter is packed; if so, it is unpacked as it was.
     fn is_packed<M: Pack<Packed: PartialEq> + Debug + Eq>(meter: &M) -> bool {

@@ -13,7 +13,7 @@ use crate::core::algorithm::sliding::Sliding;
 use crate::core::error::Error;
 use crate::core::limit::{Limit, MAX_TIME_MS, MAX_WINDOWS};
 use crate::core::region::origin::{Origin, Region};
-use crate::core::region::share::Marks;
+use crate::core::region::share::RecentCharges;
 use std::fmt::Debug;
 use std::ops::Deref;
 
@@ -36,7 +36,7 @@ pub struct Local {
     /// Of the key's last entry in the ring of changes; 0 where it has none.
     pub entry: u64,
     /// What was charged here lately.
-    pub marks: Marks,
+    pub marks: RecentCharges,
     /// Whether the last charge began a new origin because the one there was is of another run.
     pub renewed: bool,
 }
@@ -352,7 +352,7 @@ impl<J: SharedForm> Shared<J> {
     /// Of a key that is new here.
     pub(in crate::core) fn begin(now_ms: u64) -> Self {
         let mut shared = Self::of(Meters::empty());
-        shared.local.marks = Marks::begin(now_ms);
+        shared.local.marks = RecentCharges::begin(now_ms);
         shared
     }
 

@@ -10,7 +10,7 @@
 //! serves both.
 
 use super::ends::Ends;
-use super::stats::Slot;
+use super::stats::NameSlot;
 use crate::core::bytes::source::Source;
 use crate::core::bytes::varint;
 use crate::core::bytes::varint::write_string;
@@ -191,7 +191,7 @@ pub struct Ended {
 #[derive(Debug, Default)]
 struct Entry {
     held: Held,
-    slot: Slot,
+    slot: NameSlot,
     /// Calls of another algorithm that have passed it over since the server started.
     mismatches: u64,
 }
@@ -445,8 +445,8 @@ impl Policies {
         self.entries.get(name).map_or(0, |entry| entry.mismatches)
     }
 
-    /// The place where the [`Slot`] of a policy's name is kept, stale at first: see [`super::stats::Stats::renew`].
-    pub fn slot(&mut self, name: &[u8]) -> Option<&mut Slot> {
+    /// The place where the [`NameSlot`] of a policy's name is kept, stale at first: see [`super::stats::Stats::renew`].
+    pub fn slot(&mut self, name: &[u8]) -> Option<&mut NameSlot> {
         self.entries.get_mut(name).map(|entry| &mut entry.slot)
     }
 

@@ -1,11 +1,11 @@
 //! A hit with an id: the first is remembered, and a repeat is answered from what is.
 
-use super::{Asked, Change, Hit, Place, Quote, Rare};
+use super::{Asked, Change, Hit, HitOptions, Place, Quote};
 use crate::core::decision::Retry;
 use crate::core::error::Error;
 use crate::core::limiter::ids::Known;
 use crate::core::limiter::{LimiterRef, Noted};
-use crate::core::quote::regional::Here;
+use crate::core::quote::regional::LocalRegion;
 
 /// What is remembered of a hit, and what makes room for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +47,7 @@ impl Change {
 pub(super) fn remember(asked: Asked, hit: &Hit, now_ms: u64, quote: &mut Quote) {
     let finds_nothing = hit.cost < 0
         && hit.at_ms() > 0 // AT 0 never gives back
-        && (asked.others || hit.force)
+        && (asked.rest_allows || hit.force)
         && asked.state.is_some();
     let cost = match quote.change {
         Change::Charge(_) | Change::Reserve(_) => quote.change.cost(),
@@ -55,15 +55,15 @@ pub(super) fn remember(asked: Asked, hit: &Hit, now_ms: u64, quote: &mut Quote) 
         _ => return,
     };
     let wait_ms = match quote.decision.longest_wait() {
-        Retry::After(ms) if hit.rare.reserve_ms.is_some() && cost > 0 => Some(ms),
+        Retry::After(ms) if hit.options.reserve_ms.is_some() && cost > 0 => Some(ms),
         _ => None,
     };
     let drops = asked
         .notes
-        .map_or(0, |notes| notes.ids.drops(hit.rare.ids.most, now_ms));
+        .map_or(0, |notes| notes.ids.drops(hit.options.ids.most, now_ms));
     quote.change = Change::Once(Once {
         cost,
-        ttl_ms: u32::try_from(hit.rare.ids.ttl_ms).unwrap_or(u32::MAX),
+        ttl_ms: u32::try_from(hit.options.ids.ttl_ms).unwrap_or(u32::MAX),
         drops: u16::try_from(drops).unwrap_or(u16::MAX),
         is_allowed: quote.fits,
         rewinds: matches!(quote.change, Change::Rewind),
@@ -80,7 +80,7 @@ pub(super) fn remember(asked: Asked, hit: &Hit, now_ms: u64, quote: &mut Quote) 
 pub(super) fn note(noted: &mut Noted, hit: &Hit, change: Change, now_ms: u64) {
     let ids = &mut noted.notes.ids;
     if let Change::Once(once) = change {
-        let at_ms = hit.rare.at_ms.map(|at_ms| at_ms.min(now_ms));
+        let at_ms = hit.options.at_ms.map(|at_ms| at_ms.min(now_ms));
         let stamp_ms = at_ms.or((once.cost > 0).then_some(now_ms));
         let known = Known {
             noted_ms: now_ms,
@@ -93,9 +93,9 @@ pub(super) fn note(noted: &mut Noted, hit: &Hit, change: Change, now_ms: u64) {
             wait_ms: once.wait_ms,
         };
         ids.forget_ended(now_ms);
-        ids.note(hit.rare.id, &known, usize::from(once.drops));
+        ids.note(hit.options.id, &known, usize::from(once.drops));
     }
-    if let (..0, Some(at_ms)) = (change.cost(), hit.rare.at_ms) {
+    if let (..0, Some(at_ms)) = (change.cost(), hit.options.at_ms) {
         let given_back = change.cost().unsigned_abs();
         ids.forget(|known| {
             known.wait_ms.is_some() && known.stamp_ms == at_ms && known.taken <= given_back
@@ -116,20 +116,20 @@ pub(super) fn repeat(
     let asked = Asked {
         state,
         notes: None,
-        others: false,
+        rest_allows: false,
     };
-    let rare = Rare {
-        windows: hit.rare.windows,
-        here: hit.rare.here.map(|here| Here {
+    let options = HitOptions {
+        windows: hit.options.windows,
+        here: hit.options.here.map(|here| LocalRegion {
             share: None,
             ..here
         }),
-        ..Rare::NONE
+        ..HitOptions::NONE
     };
     let probe = Hit {
         cost: hit.cost.max(0),
         force: false,
-        rare: &rare,
+        options: &options,
         ..*hit
     };
     super::quote_usage(asked, &probe, now_ms, quote)?;

@@ -1,6 +1,6 @@
 //! A hit on a limiter that several regions share: the same quote on what all have used, and the share rule.
 
-use super::{Asked, Change, Hit, Quote, Rare, Take};
+use super::{Asked, Change, Hit, HitOptions, Quote, Take};
 use crate::core::algorithm::joint::bucket::JointBucket;
 use crate::core::algorithm::joint::fixed::JointFixed;
 use crate::core::algorithm::joint::sliding::JointSliding;
@@ -11,12 +11,12 @@ use crate::core::limiter::regional::{Shared, SharedForm};
 use crate::core::limiter::Store;
 use crate::core::limiter::{Limiter, LimiterMut, Meters, Notes};
 use crate::core::region::origin::{Origin, Region};
-use crate::core::region::share::{Marks, Share};
+use crate::core::region::share::{RecentCharges, Share};
 use arrayvec::ArrayVec;
 
 /// Which of several regions this one is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Here {
+pub struct LocalRegion {
     /// Its name.
     pub region: Region,
     /// A key whose last entry in the ring of changes is below this was not charged by this server since it has been a primary:
@@ -31,7 +31,7 @@ pub struct Here {
 impl Hit<'_> {
     /// Of what a key has held so far, where that is to be a region's from now on.
     pub(super) fn origin(&self, now_ms: u64) -> Origin {
-        let here = self.rare.here;
+        let here = self.options.here;
         Origin {
             region: here.map_or(Region::UNNAMED, |here| here.region),
             began_ms: now_ms,
@@ -78,12 +78,12 @@ fn quote_joint<J: SharedForm>(
     if let ([meter], [limit]) = (&**meters, hit.limits) {
         asked.quote_one(meter, limit, hit, now_ms, out)?;
     } else {
-        Meters::quote(meters, asked.notes, asked.others, hit, now_ms, out)?;
+        Meters::quote(meters, asked.notes, asked.rest_allows, hit, now_ms, out)?;
     }
-    let rare = hit.rare;
+    let options = hit.options;
     // A turn that is reserved is the region's own, and a settlement is of what was let through before.
-    let is_shared = hit.cost > 0 && rare.at_ms.is_none() && rare.reserve_ms.is_none();
-    let share = rare.here.and_then(|here| here.share);
+    let is_shared = hit.cost > 0 && options.at_ms.is_none() && options.reserve_ms.is_none();
+    let share = options.here.and_then(|here| here.share);
     let Some(share) = share.filter(|_| is_shared && out.fits) else {
         return Ok(());
     };
@@ -96,7 +96,15 @@ fn quote_joint<J: SharedForm>(
     if out.taken == hit.cost && share.has_room(&out.decision.verdicts, recent, cost, now_ms) {
         return Ok(());
     }
-    hold(meters, asked.notes, asked.others, hit, recent, now_ms, out)
+    hold(
+        meters,
+        asked.notes,
+        asked.rest_allows,
+        hit,
+        recent,
+        now_ms,
+        out,
+    )
 }
 
 /// The share rule, looked at closely: of what was charged lately, some may not count any more. What it holds is quoted anew.
@@ -104,21 +112,21 @@ fn quote_joint<J: SharedForm>(
 fn hold<J: SharedForm>(
     meters: &[J],
     notes: Option<&Notes>,
-    others: bool,
+    rest_allows: bool,
     hit: &Hit,
     recent: u64,
     now_ms: u64,
     out: &mut Quote,
 ) -> Result<(), Error> {
     let Some((region, share)) = hit
-        .rare
+        .options
         .here
         .and_then(|here| Some((here.region, here.share?)))
     else {
         return Ok(());
     };
     let cost = hit.cost.unsigned_abs();
-    let needed = hit.rare.min.unwrap_or(cost);
+    let needed = hit.options.min.unwrap_or(cost);
     // What it has room for, and when to come back where that is too little.
     let room = |(index, limit): (usize, &Limit)| {
         let ask = hit.ask(index, limit, now_ms);
@@ -138,17 +146,17 @@ fn hold<J: SharedForm>(
     if least >= cost {
         return Ok(());
     }
-    if let Some(min) = hit.rare.min.filter(|min| *min <= least) {
-        let rare = Rare {
+    if let Some(min) = hit.options.min.filter(|min| *min <= least) {
+        let options = HitOptions {
             min: Some(min),
-            ..*hit.rare
+            ..*hit.options
         };
         let part = Hit {
             cost: i64::try_from(least).unwrap_or(i64::MAX),
-            rare: &rare,
+            options: &options,
             ..*hit
         };
-        return Meters::quote(meters, notes, others, &part, now_ms, out);
+        return Meters::quote(meters, notes, rest_allows, &part, now_ms, out);
     }
     Meters::quote(meters, notes, false, hit, now_ms, out)?;
     out.fits = false;
@@ -188,8 +196,8 @@ fn commit_joint<J: SharedForm>(
         None => Shared::<J>::begin(now_ms),
         Some(held) => {
             if let Some(shared) = J::of_mut(held) {
-                let is_stale = |here: Here| shared.local.entry < here.term;
-                shared.local.renewed = hit.rare.here.is_some_and(is_stale);
+                let is_stale = |here: LocalRegion| shared.local.entry < here.term;
+                shared.local.renewed = hit.options.here.is_some_and(is_stale);
                 shared.change(hit, change, now_ms);
                 return Ok(None);
             }
@@ -208,7 +216,7 @@ impl<J: SharedForm> Shared<J> {
             for meter in &mut self.meters.0 {
                 meter.parts_mut().own = None;
             }
-            self.local.marks = Marks::default();
+            self.local.marks = RecentCharges::default();
         }
         match change {
             Change::None | Change::Once(_) => {} // see `Change::of_usage`
@@ -234,7 +242,7 @@ impl<J: SharedForm> Shared<J> {
             }
             meter.take(&hit.ask(index, limit, now_ms), change, hit.at_ms());
         }
-        let share = hit.rare.here.and_then(|here| here.share);
+        let share = hit.options.here.and_then(|here| here.share);
         let acknowledged_ms = share.map_or(0, |share| share.acknowledged_ms);
         let marks = &mut self.local.marks;
         marks.charge(change.cost(), acknowledged_ms, now_ms);

@@ -9,7 +9,7 @@
 //!
 //! What the key uses is neither read nor changed.
 
-use super::{Change, Hit, Rare};
+use super::{Change, Hit, HitOptions};
 use crate::core::calendar::Window;
 use crate::core::error::Error;
 use crate::core::limit::Limit;
@@ -36,18 +36,18 @@ pub struct Judged {
 impl Tried<'_> {
     /// What is asked of them by a hit that charges so much.
     pub fn hit<R>(&self, hit: &Hit, taken: i64, then: impl FnOnce(&Hit) -> R) -> R {
-        let rare = Rare {
+        let options = HitOptions {
             windows: self.windows,
-            at_ms: hit.rare.at_ms,
-            stamp: hit.rare.stamp,
-            min: hit.rare.min,
-            reserve_ms: hit.rare.reserve_ms,
-            ..Rare::NONE
+            at_ms: hit.options.at_ms,
+            stamp: hit.options.stamp,
+            min: hit.options.min,
+            reserve_ms: hit.options.reserve_ms,
+            ..HitOptions::NONE
         };
         then(&Hit {
             limits: self.limits,
             cost: taken,
-            rare: &rare,
+            options: &options,
             ..*hit
         })
     }

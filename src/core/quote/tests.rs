@@ -12,7 +12,7 @@ mod ids;
 struct Key {
     state: Option<Limiter>,
     windows: Vec<Window>,
-    here: Option<Here>,
+    here: Option<LocalRegion>,
     ids: Option<Bounds>,
 }
 
@@ -22,7 +22,7 @@ impl Key {
         let algorithm = Algorithm::parse(words[0]).unwrap();
         let request = request::parse(algorithm, Verb::Charge, &words[1..], 2)?;
         let (clause, options) = (&request.clause, &request.options);
-        let rare = Rare {
+        let rare = HitOptions {
             at_windows: &[],
             windows: &self.windows,
             at_ms: options.at_ms,
@@ -42,7 +42,7 @@ impl Key {
         };
         let asked = Hit {
             force: options.force,
-            rare: &rare,
+            options: &rare,
             ..Hit::new(algorithm, &clause.limits, clause.cost)
         };
         let quoted = hit(&mut self.state, &asked, now_ms)?;
@@ -236,7 +236,7 @@ fn what_is_reserved_may_be_as_much_as_there_can_be() {
 #[test]
 fn a_block_of_what_regions_share_holds_also_for_who_is_none_of_them() {
     let mut key = Key {
-        here: Some(Here {
+        here: Some(LocalRegion {
             region: Region::parse(b"eu").unwrap(),
             term: 0,
             due: 0,
@@ -440,12 +440,12 @@ fn a_key_has_4096_leases_and_no_more() {
     let mut hit_id = |now_ms: u64, id: u64, cost: i64| {
         let limits = [Limit::window(100_000, 10 * S).unwrap()];
         let id = id.to_be_bytes();
-        let rare = Rare {
+        let rare = HitOptions {
             id: &id,
-            ..Rare::NONE
+            ..HitOptions::NONE
         };
         let asked = Hit {
-            rare: &rare,
+            options: &rare,
             ..Hit::new(Algorithm::Lease, &limits, cost)
         };
         hit(&mut key.state, &asked, now_ms).map(|quoted| quoted.fits)

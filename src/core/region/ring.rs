@@ -142,36 +142,40 @@ impl Ring {
     }
 
     /// Where a reader is, from its cursor; one that is of no use begins a pass.
-    pub fn place(&mut self, cursor: Cursor) -> Place {
+    pub fn place(&mut self, cursor: Cursor) -> Position {
         let (run, place) = match cursor {
             Cursor::Begin => (self.run, None),
             Cursor::At { run, place } => (run, Some(place)),
         };
         match place.filter(|_| run == self.run) {
-            Some(Place::Changes { from }) if self.from(from).is_some() => Place::Changes { from },
-            Some(Place::Pass { scan, from }) if from <= self.next() => Place::Pass { scan, from },
+            Some(Position::Changes { from }) if self.from(from).is_some() => {
+                Position::Changes { from }
+            }
+            Some(Position::Pass { scan, from }) if from <= self.next() => {
+                Position::Pass { scan, from }
+            }
             _ => {
                 // What is behind its beginning it gets from the pass, as it is when the pass comes by; what is charged after
                 // that it gets by an entry, which must then be a new one.
                 let from = self.next();
                 self.hand(from);
-                Place::Pass { scan: 0, from }
+                Position::Pass { scan: 0, from }
             }
         }
     }
 
     /// The cursor of a place.
-    pub fn cursor(&self, place: Place) -> String {
+    pub fn cursor(&self, place: Position) -> String {
         match place {
-            Place::Changes { from } => format!("{:016x}-{from:x}", self.run),
-            Place::Pass { scan, from } => format!("{:016x}-{from:x}-{scan:x}", self.run),
+            Position::Changes { from } => format!("{:016x}-{from:x}", self.run),
+            Position::Pass { scan, from } => format!("{:016x}-{from:x}-{scan:x}", self.run),
         }
     }
 }
 
 /// Where a reader is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum Position {
     /// It goes on with this entry.
     Changes {
         /// Its number.
@@ -196,7 +200,7 @@ pub enum Cursor {
         /// Of which run.
         run: u64,
         /// Where.
-        place: Place,
+        place: Position,
     },
 }
 
@@ -213,8 +217,8 @@ impl Cursor {
         });
         let (run, from) = (numbers.next()??, numbers.next()??);
         let place = match numbers.next() {
-            None => Place::Changes { from },
-            Some(scan) => Place::Pass { scan: scan?, from },
+            None => Position::Changes { from },
+            Some(scan) => Position::Pass { scan: scan?, from },
         };
         numbers.next().is_none().then_some(Self::At { run, place })
     }
@@ -254,7 +258,7 @@ mod tests {
         let mut ring = Ring::new(7);
         let number = ring.append(b"a", 0, 1, 100);
         assert!(number >= ring.due());
-        let Place::Pass { from, .. } = ring.place(Cursor::Begin) else {
+        let Position::Pass { from, .. } = ring.place(Cursor::Begin) else {
             panic!("a new reader begins with a pass");
         };
         assert!(number < ring.due()); // the reader will not come to its entry
@@ -270,9 +274,9 @@ mod tests {
         assert_eq!(ring.due(), 3, "its entry is gone");
         let late = Cursor::At {
             run: 7,
-            place: Place::Changes { from: 1 },
+            place: Position::Changes { from: 1 },
         };
-        assert_eq!(ring.place(late), Place::Pass { scan: 0, from: 5 });
+        assert_eq!(ring.place(late), Position::Pass { scan: 0, from: 5 });
         assert_eq!(ring.lost(), 2);
         ring.append(&[b'x'; 10_000], 0, 10, 2);
         assert!(ring.entries.len() < 2, "long names take the place of more");
@@ -297,8 +301,8 @@ mod tests {
         let mut ring = Ring::new(0xfeed);
         ring.append(b"a", 0, 10, 100);
         for place in [
-            Place::Changes { from: 2 },
-            Place::Pass {
+            Position::Changes { from: 2 },
+            Position::Pass {
                 scan: u64::MAX,
                 from: 1,
             },
@@ -307,14 +311,17 @@ mod tests {
             let cursor = Cursor::parse(text.as_bytes()).unwrap();
             assert_eq!(ring.place(cursor), place);
             let elsewhere = Ring::new(1).place(cursor);
-            assert_eq!(elsewhere, Place::Pass { scan: 0, from: 1 });
+            assert_eq!(elsewhere, Position::Pass { scan: 0, from: 1 });
         }
-        assert_eq!(ring.place(Cursor::Begin), Place::Pass { scan: 0, from: 2 });
+        assert_eq!(
+            ring.place(Cursor::Begin),
+            Position::Pass { scan: 0, from: 2 }
+        );
         for never in ["feed-99", "feed-3-5"] {
             let never = Cursor::parse(never.as_bytes()).unwrap();
-            assert_eq!(ring.place(never), Place::Pass { scan: 0, from: 2 });
+            assert_eq!(ring.place(never), Position::Pass { scan: 0, from: 2 });
         }
-        let scanning = Place::Pass { scan: 5, from: 2 };
+        let scanning = Position::Pass { scan: 5, from: 2 };
         let cursor = Cursor::parse(b"feed-2-5").unwrap();
         assert_eq!(
             ring.place(cursor),

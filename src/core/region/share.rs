@@ -112,7 +112,7 @@ const MARKS: usize = 4;
 /// What this region had charged to a key by a few moments. It is no part of the state: a decision of the primary alone stands
 /// on it.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Marks {
+pub struct RecentCharges {
     /// Units that were charged, less those that were given back.
     charged: u64,
     /// When that was last.
@@ -131,7 +131,7 @@ struct Mark {
     charged: u64,
 }
 
-impl Marks {
+impl RecentCharges {
     /// Of a key that is new. (Of any other, by default, nothing is known: everything may be recent.)
     pub fn begin(now_ms: u64) -> Self {
         let mut marks = Self {

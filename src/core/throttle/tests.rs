@@ -1,5 +1,5 @@
 use super::super::limiter::Limiter;
-use super::super::quote::{self, Hit, Quote, Rare};
+use super::super::quote::{self, Hit, HitOptions, Quote};
 use super::super::random::Random;
 use super::*;
 use crate::core::limit::Algorithm;
@@ -13,7 +13,7 @@ fn read(line: &str) -> Result<Throttle, Error> {
 fn throttle(state: &mut Option<Limiter>, line: &str, now_ms: u64) -> [i64; 5] {
     let asked = read(line).unwrap();
     let hit = Hit {
-        rare: &Rare::NONE,
+        options: &HitOptions::NONE,
         ..Hit::new(
             Algorithm::Bucket,
             std::slice::from_ref(&asked.limit),

@@ -7,7 +7,7 @@ use super::options::{rare, HitWindows};
 use crate::core::error::Error;
 use crate::core::limit::Algorithm;
 use crate::core::node::stats::Outcome;
-use crate::core::quote::{self, Few, Hit, Nexts, Quote, Rare};
+use crate::core::quote::{self, Hit, HitOptions, Nexts, PerKey, Quote};
 use crate::core::request::{numkeys, parse_all_into, All, Clause, Verb};
 use crate::server::raw::{now_ms, Args, Call, Keys};
 use crate::server::slot::Slot;
@@ -44,15 +44,15 @@ fn decide(call: &Call, keys: &mut Keys, verb: Verb) -> Result<(), Error> {
     } else {
         None
     };
-    let mut windows: Few<HitWindows> = Few::new();
-    let mut rares: Few<Rare> = Few::new();
+    let mut windows: PerKey<HitWindows> = PerKey::new();
+    let mut rares: PerKey<HitOptions> = PerKey::new();
     if all.clauses.iter().any(is_rare) || config::REGION.is_set() {
         windows.resize_with(all.clauses.len(), HitWindows::default);
         for ((algorithm, clause), windows) in all.clauses.iter().zip(&mut windows) {
             rares.push(rare(*algorithm, clause, &all.options, now_ms, windows)?);
         }
     }
-    let mut hits: Few<Hit> = Few::new();
+    let mut hits: PerKey<Hit> = PerKey::new();
     for (index, (algorithm, clause)) in all.clauses.iter().enumerate() {
         hits.push(Hit {
             algorithm: *algorithm,
@@ -60,12 +60,12 @@ fn decide(call: &Call, keys: &mut Keys, verb: Verb) -> Result<(), Error> {
             cost: clause.cost,
             force: all.options.force,
             log_size: config::sliding_entries(),
-            rare: rares.get(index).unwrap_or(&Rare::NONE),
+            options: rares.get(index).unwrap_or(&HitOptions::NONE),
         });
     }
-    let mut quotes: Few<Quote> = Few::new();
+    let mut quotes: PerKey<Quote> = PerKey::new();
     let mut would_deny = 0;
-    let mut nexts: Few<Nexts> = Few::new();
+    let mut nexts: PerKey<Nexts> = PerKey::new();
     let asked = Asked {
         hits: &hits,
         is_listed: listed.is_some(),
@@ -116,8 +116,8 @@ fn charge(
     call: &Call,
     keys: &mut Keys,
     asked: Asked,
-    quotes: &mut Few<Quote>,
-    nexts: &mut Few<Nexts>,
+    quotes: &mut PerKey<Quote>,
+    nexts: &mut PerKey<Nexts>,
 ) -> Result<(), Error> {
     let Asked {
         hits,
@@ -126,12 +126,12 @@ fn charge(
         now_ms,
     } = asked;
     let mut makes_keys = false;
-    let ask = |place: usize, hit: &Hit, others: bool, quoted: &mut Quote| {
+    let ask = |place: usize, hit: &Hit, rest_allows: bool, quoted: &mut Quote| {
         let Some(key) = keys.open_to_write(FIRST_KEY + place) else {
             return Ok(()); // the grammar sees to it that there is a key
         };
         let slot = Slot::of(key)?;
-        quote::quote(slot.held(), hit, now_ms, others, quoted)?;
+        quote::quote(slot.held(), hit, now_ms, rest_allows, quoted)?;
         makes_keys |= slot.held().is_none() && !quoted.change.is_none();
         Ok(())
     };
@@ -165,7 +165,7 @@ fn charge(
 fn try_on(keys: &mut Keys, hits: &[Hit], quotes: &[Quote], now_ms: u64) -> Result<u16, Error> {
     let mut would_deny = 0;
     for (place, (hit, quoted)) in hits.iter().zip(quotes).enumerate() {
-        let Some(tried) = &hit.rare.tried else {
+        let Some(tried) = &hit.options.tried else {
             continue;
         };
         if quoted.change.is_none() {
@@ -185,8 +185,8 @@ fn try_on(keys: &mut Keys, hits: &[Hit], quotes: &[Quote], now_ms: u64) -> Resul
 fn peek(
     keys: &mut Keys,
     asked: Asked,
-    quotes: &mut Few<Quote>,
-    nexts: &mut Few<Nexts>,
+    quotes: &mut PerKey<Quote>,
+    nexts: &mut PerKey<Nexts>,
 ) -> Result<(), Error> {
     let Asked {
         hits,
@@ -194,11 +194,11 @@ fn peek(
         is_next,
         now_ms,
     } = asked;
-    let ask = |place: usize, hit: &Hit, others: bool, quoted: &mut Quote| {
+    let ask = |place: usize, hit: &Hit, rest_allows: bool, quoted: &mut Quote| {
         let key = keys.open_to_read(FIRST_KEY + place);
         let slot = key.map(Slot::of).transpose()?;
         let held = slot.as_ref().and_then(Slot::held);
-        quote::quote(held, hit, now_ms, others, quoted)
+        quote::quote(held, hit, now_ms, rest_allows, quoted)
     };
     quote::quote_all(ask, hits, is_listed, quotes)?;
     if is_next {
@@ -256,7 +256,7 @@ fn tell(keys: &mut Keys, answered: Answered, all: &All, listed: Option<&Listed>,
         None => None,
     };
     for (place, (quote, hit)) in quotes.iter().zip(hits).enumerate() {
-        let is_shadow = hit.rare.is_shadow;
+        let is_shadow = hit.options.is_shadow;
         if let Some(Outcome::Denied | Outcome::DenyListed) = outcome(quote, is_shadow) {
             keys.notify(FIRST_KEY + place, DENIED);
         }

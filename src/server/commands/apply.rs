@@ -23,12 +23,16 @@ pub fn apply(call: &Call, keys: &mut Keys) -> Result<(), Error> {
             slot.note_change(now_ms());
         }
         Effect::Charge(charge) => {
-            slot.apply(&charge.hit(&charge.rare()), charge.change(), charge.now_ms)?;
+            slot.apply(
+                &charge.hit(&charge.options()),
+                charge.change(),
+                charge.now_ms,
+            )?;
             slot.note_change(charge.now_ms);
         }
         Effect::Shadow(charge) => {
-            let rare = charge.rare();
-            slot.apply_shadow(&charge.hit(&rare), charge.change(), charge.now_ms)?;
+            let options = charge.options();
+            slot.apply_shadow(&charge.hit(&options), charge.change(), charge.now_ms)?;
         }
         Effect::Merge {
             setting,

@@ -6,7 +6,7 @@ use super::KEY;
 use crate::core::error::Error;
 use crate::core::limit::Algorithm;
 use crate::core::node::stats::Outcome;
-use crate::core::quote::{self, Change, Hit, Nexts, Quote, Rare};
+use crate::core::quote::{self, Change, Hit, HitOptions, Nexts, Quote};
 use crate::core::request::{self, Request, Verb};
 use crate::server::raw::{now_ms, Args, Call, Keys};
 use crate::server::slot::Slot;
@@ -54,10 +54,10 @@ fn hit(call: &Call, keys: &mut Keys, algorithm: Algorithm) -> Result<(), Error> 
     if request.clause.is_rare || config::REGION.is_set() {
         return rare_hit(call, keys, algorithm, &request, listed.as_ref(), now_ms);
     }
-    let lease = Rare::of(request.clause.id);
+    let lease = HitOptions::of(request.clause.id);
     let rare = match algorithm {
         Algorithm::Lease => &lease,
-        _ => &Rare::NONE,
+        _ => &HitOptions::NONE,
     };
     run::<false>(
         call,
@@ -92,7 +92,7 @@ fn run<const IS_RARE: bool>(
     keys: &mut Keys,
     algorithm: Algorithm,
     request: &Request,
-    rare: &Rare,
+    rare: &HitOptions,
     listed: Option<&Listed>,
     now_ms: u64,
 ) -> Result<(), Error> {
@@ -107,7 +107,7 @@ fn run<const IS_RARE: bool>(
         cost: clause.cost,
         force: options.force,
         log_size: config::sliding_entries(),
-        rare,
+        options: rare,
     };
     let mut quote = Quote::default();
     let mut nexts = Nexts::new();

@@ -3,7 +3,7 @@
 use crate::core::error::Error;
 use crate::core::limit::Algorithm;
 use crate::core::quote::shadow::Tried;
-use crate::core::quote::{Rare, Windows};
+use crate::core::quote::{HitOptions, Windows};
 use crate::core::request::{Clause, Options};
 use crate::server::{config, regions, zones};
 
@@ -21,7 +21,7 @@ pub fn rare<'a>(
     options: &Options<'a>,
     now_ms: u64,
     [windows, at_windows, tried_windows]: &'a mut HitWindows,
-) -> Result<Rare<'a>, Error> {
+) -> Result<HitOptions<'a>, Error> {
     let at_ms = options.at_ms;
     zones::windows(&clause.limits, now_ms, at_ms, windows)?;
     if let Some(at_ms) = options.later_ms(now_ms).filter(|_| !windows.is_empty()) {
@@ -33,7 +33,7 @@ pub fn rare<'a>(
         let windows = &*tried_windows;
         Some(Tried { limits, windows })
     });
-    Ok(Rare {
+    Ok(HitOptions {
         windows,
         at_windows,
         at_ms,

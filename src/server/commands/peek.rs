@@ -4,7 +4,7 @@ use super::look_up::{look_up, Listed};
 use super::options::{rare, HitWindows};
 use crate::core::error::Error;
 use crate::core::limit::Algorithm;
-use crate::core::quote::{self, Change, Hit, Nexts, Quote, Rare};
+use crate::core::quote::{self, Change, Hit, HitOptions, Nexts, Quote};
 use crate::core::request::{self, Request, Verb};
 use crate::server::raw::{now_ms, Args, Call, Keys};
 use crate::server::slot::Slot;
@@ -39,10 +39,10 @@ fn ask(call: &Call, keys: &mut Keys, algorithm: Algorithm) -> Result<(), Error> 
     let Request { clause, options } = &mut request;
     let listed = look_up(algorithm, clause, options.deny, now_ms)?;
     if !request.clause.is_rare && !config::REGION.is_set() {
-        let lease = Rare::of(request.clause.id);
+        let lease = HitOptions::of(request.clause.id);
         let rare = match algorithm {
             Algorithm::Lease => &lease,
-            _ => &Rare::NONE,
+            _ => &HitOptions::NONE,
         };
         return answer(
             call,
@@ -74,7 +74,7 @@ fn answer(
     keys: &mut Keys,
     algorithm: Algorithm,
     request: &Request,
-    rare: &Rare,
+    rare: &HitOptions,
     listed: Option<&Listed>,
     now_ms: u64,
 ) -> Result<(), Error> {
@@ -84,7 +84,7 @@ fn answer(
         cost: request.clause.cost,
         force: false,
         log_size: config::sliding_entries(),
-        rare,
+        options: rare,
     };
     let slot = match keys.open_to_read(KEY) {
         Some(key) => Some(Slot::of(key)?),

@@ -7,7 +7,7 @@ use crate::core::error::Error;
 use crate::core::limit::MAX_TIME_MS;
 use crate::core::limiter::regional::{self, Merging, Payload, Regional};
 use crate::core::region::origin::Region;
-use crate::core::region::ring::{Cursor, Place};
+use crate::core::region::ring::{Cursor, Position};
 use crate::core::request;
 use crate::server::propagate::APPLY;
 use crate::server::raw::{now_ms, warning, Call, Key, Keys, User};
@@ -51,8 +51,8 @@ pub fn changes(call: &Call, keys: &mut Keys) -> Result<(), Error> {
         withheld: 0,
     };
     let (next, until_ms) = match regions::with(|regions| regions.ring.place(cursor)) {
-        Place::Changes { from } => changed(&mut sent, from, count),
-        Place::Pass { scan, from } => pass(&mut sent, scan, from, count),
+        Position::Changes { from } => changed(&mut sent, from, count),
+        Position::Pass { scan, from } => pass(&mut sent, scan, from, count),
     };
     call.reply_array(4);
     let next = regions::with(|regions| regions.ring.cursor(next));
@@ -100,7 +100,7 @@ impl Sent<'_, '_> {
 }
 
 /// What has changed from an entry on.
-fn changed(sent: &mut Sent, from: u64, count: usize) -> (Place, u64) {
+fn changed(sent: &mut Sent, from: u64, count: usize) -> (Position, u64) {
     let (own, now_ms) = (sent.own, sent.now_ms);
     let database = sent.call.database();
     let quiet = config::region_quiet();
@@ -127,22 +127,22 @@ fn changed(sent: &mut Sent, from: u64, count: usize) -> (Place, u64) {
             regional.local().entry == *number && regional.has_used(own, quiet, now_ms)
         });
     }
-    (Place::Changes { from: next }, until_ms)
+    (Position::Changes { from: next }, until_ms)
 }
 
 /// A part of a pass over all keys.
-fn pass(sent: &mut Sent, scan: u64, from: u64, count: usize) -> (Place, u64) {
+fn pass(sent: &mut Sent, scan: u64, from: u64, count: usize) -> (Position, u64) {
     let Some((scan, names)) = sent.call.scan(scan, count, "ratelimit") else {
-        return (Place::Pass { scan, from }, 0); // the server is loading, say: later
+        return (Position::Pass { scan, from }, 0); // the server is loading, say: later
     };
     for name in names {
         sent.add(&name, None, |_| true);
     }
     if scan != 0 {
-        return (Place::Pass { scan, from }, 0);
+        return (Position::Pass { scan, from }, 0);
     }
     let until_ms = regions::with(|regions| regions.ring.complete_until_ms(from, sent.now_ms));
-    (Place::Changes { from }, until_ms)
+    (Position::Changes { from }, until_ms)
 }
 
 /// What a key holds for other regions: a region's own part, or all.

@@ -1,6 +1,6 @@
 //! The setting `id-ttl`: for how long the id of a hit is remembered, as a duration.
 
-use super::text::Told;
+use super::text::LastTold;
 use crate::core::duration::{self, Human};
 use crate::core::limiter::ids::{DEFAULT_TTL_MS, MAX_TTL_MS, MIN_TTL_MS};
 use redis_module::configuration::{ConfigurationContext, ConfigurationValue};
@@ -18,13 +18,13 @@ const EXPECTED: &str = "id-ttl is a duration from 1s to 1d, as 10m";
 /// See the module.
 pub struct IdTtl {
     ms: AtomicU64,
-    told: Told,
+    told: LastTold,
 }
 
 /// See the module.
 pub static ID_TTL: IdTtl = IdTtl {
     ms: AtomicU64::new(DEFAULT_TTL_MS),
-    told: Told::nothing(),
+    told: LastTold::nothing(),
 };
 
 impl IdTtl {

@@ -1,6 +1,6 @@
 //! Settings of regions: this server's own name, the names that are known, and how the share rule holds hits.
 
-use super::text::{TextSetting, Told};
+use super::text::{LastTold, TextSetting};
 use crate::core::region::origin::Region;
 use crate::core::region::peers::{Known, Sharing, MAX_KNOWN};
 use crate::server::raw::Loading;
@@ -44,13 +44,13 @@ pub fn set(name: &[u8], value: &[u8]) -> Option<Result<(), String>> {
 /// The setting `region`: this server's region, as a number; 0 where it has none.
 pub struct RegionSetting {
     number: AtomicU64,
-    told: Told,
+    told: LastTold,
 }
 
 /// See [`RegionSetting`].
 pub static REGION: RegionSetting = RegionSetting {
     number: AtomicU64::new(0),
-    told: Told::nothing(),
+    told: LastTold::nothing(),
 };
 
 const REGION_EXPECTED: &str = "a region is from 1 to 8 bytes of a-z, 0-9 and -, or nothing";

@@ -13,7 +13,7 @@ pub struct TextSetting {
     /// What CONFIG GET shows of a text that somebody sets; the error says what was expected.
     check: fn(&[u8]) -> Result<String, String>,
     text: Mutex<String>,
-    told: Told,
+    told: LastTold,
 }
 
 impl TextSetting {
@@ -23,7 +23,7 @@ impl TextSetting {
             name,
             check,
             text: Mutex::new(String::new()),
-            told: Told::nothing(),
+            told: LastTold::nothing(),
         }
     }
 
@@ -53,9 +53,9 @@ impl ConfigurationValue<RedisString> for TextSetting {
 
 /// What a text setting was told to the server last. The server takes what it is told for ours and does not free it, so it is
 /// told the same string while the text is the same: who watches all settings would otherwise leave one behind each time.
-pub struct Told(AtomicPtr<RedisModuleString>);
+pub struct LastTold(AtomicPtr<RedisModuleString>);
 
-impl Told {
+impl LastTold {
     /// To begin with.
     pub const fn nothing() -> Self {
         Self(AtomicPtr::new(std::ptr::null_mut()))

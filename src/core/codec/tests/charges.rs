@@ -4,31 +4,31 @@ use super::*;
 
 #[test]
 fn a_charge_of_a_new_origin_is_read_back_whatever_else_it_says() {
-    let shared = Rare {
+    let shared = HitOptions {
         here: here("eu", u64::MAX),
         at_ms: Some(NOW_MS - 1),
-        ..Rare::NONE
+        ..HitOptions::NONE
     };
-    let stamped = Rare {
+    let stamped = HitOptions {
         stamp: true,
         ..shared
     };
     let november = [november()];
-    let dated = Rare {
+    let dated = HitOptions {
         windows: &november,
         ..shared
     };
     let month = Span::parse(b"1mo@15,Europe/Berlin").unwrap();
     let month = Limit::spanning(1_000, month).unwrap();
     let [bucket, _] = buckets();
-    for (algorithm, limit, rare) in [
+    for (algorithm, limit, options) in [
         (Algorithm::Sliding, hour(100), shared),
         (Algorithm::Bucket, bucket, stamped),
         (Algorithm::Fixed, month, dated),
     ] {
         let limits = [limit];
         let hit = Hit {
-            rare: &rare,
+            options: &options,
             ..Hit::new(algorithm, &limits, 1)
         };
         let bytes = encode_change(&hit, Change::Charge(2), NOW_MS, true);
@@ -36,8 +36,8 @@ fn a_charge_of_a_new_origin_is_read_back_whatever_else_it_says() {
             panic!("{algorithm:?} is not read back");
         };
         assert_eq!((charge.cost, charge.now_ms), (2, NOW_MS));
-        let read = charge.rare();
-        assert_eq!((read.here, read.at_ms), (rare.here, rare.at_ms));
-        assert_eq!((read.stamp, read.windows), (rare.stamp, rare.windows));
+        let read = charge.options();
+        assert_eq!((read.here, read.at_ms), (options.here, options.at_ms));
+        assert_eq!((read.stamp, read.windows), (options.stamp, options.windows));
     }
 }

@@ -6,7 +6,7 @@ use crate::core::error::Error;
 /// The most values that are protected.
 const MAX_PROTECTED: usize = 1_000;
 
-/// Values that are never denied. Few, so they are gone through one by one, and only when a list has a match.
+/// Values that are never denied. PerKey, so they are gone through one by one, and only when a list has a match.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Never {
     v4: Vec<(Net<u32>, usize)>,

@@ -93,7 +93,7 @@ impl Default for Bounds {
 ///
 /// A reset, a load and new bounds make every slot stale. A default one is stale from the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Slot {
+pub struct NameSlot {
     /// [`Stats::epoch`] when it was handed out.
     epoch: u64,
     index: usize,
@@ -196,13 +196,13 @@ impl IdentifierLists {
 ///
 /// ```
 /// use ratelimit::core::limit::Algorithm;
-/// use ratelimit::core::node::stats::{Bounds, Outcome, Slot, Stats};
+/// use ratelimit::core::node::stats::{Bounds, Outcome, NameSlot, Stats};
 ///
 /// let mut stats = Stats::new(Bounds::default(), ahash::RandomState::with_seeds(1, 2, 3, 4));
 /// let now_ms = 1_700_000_000_000;
 /// stats.count_unnamed(|| b"user:7", Algorithm::Fixed, Outcome::Allowed, now_ms);
 ///
-/// let slot = stats.renew(Slot::default(), b"login", |_| true);
+/// let slot = stats.renew(NameSlot::default(), b"login", |_| true);
 /// stats.count_named(slot, b"user:7", Algorithm::Bucket, Outcome::Denied, now_ms);
 ///
 /// assert_eq!(stats.total().allowed, 1);
@@ -297,7 +297,7 @@ impl Stats {
     #[inline]
     pub fn count_named(
         &mut self,
-        slot: Slot,
+        slot: NameSlot,
         identifier: &[u8],
         algorithm: Algorithm,
         outcome: Outcome,
@@ -334,7 +334,12 @@ impl Stats {
     /// gets, beside the policy, and gives it back for the next hit. `is_policy` tells of a name whether there is such a
     /// policy.
     #[inline]
-    pub fn renew(&mut self, slot: Slot, name: &[u8], is_policy: impl Fn(&[u8]) -> bool) -> Slot {
+    pub fn renew(
+        &mut self,
+        slot: NameSlot,
+        name: &[u8],
+        is_policy: impl Fn(&[u8]) -> bool,
+    ) -> NameSlot {
         if slot.epoch == self.epoch {
             slot
         } else {
@@ -343,7 +348,7 @@ impl Stats {
     }
 
     #[cold]
-    fn policy_slot(&mut self, name: &[u8], is_policy: impl Fn(&[u8]) -> bool) -> Slot {
+    fn policy_slot(&mut self, name: &[u8], is_policy: impl Fn(&[u8]) -> bool) -> NameSlot {
         let own = self.name(name);
         let is_new = own.is_none_or(|named| !named.is_policy);
         let no_place = own.is_none() && self.names_apart() >= MOST_NAMES;
@@ -366,7 +371,7 @@ impl Stats {
             self.policy_names += usize::from(!named.is_policy);
             named.is_policy = true;
         }
-        Slot {
+        NameSlot {
             epoch: self.epoch,
             index,
         }
@@ -374,12 +379,12 @@ impl Stats {
 
     /// The slot of a name that is no policy's: one hash look-up. A new name is entered; past the bound, and for a name that
     /// no policy can have (none, or more than [`MAX_NAME_BYTES`] bytes), it is that of `other`.
-    pub fn slot(&mut self, name: &[u8]) -> Slot {
+    pub fn slot(&mut self, name: &[u8]) -> NameSlot {
         let index = match self.names.get(name) {
             Some(index) => *index,
             None => self.enter(name),
         };
-        Slot {
+        NameSlot {
             epoch: self.epoch,
             index,
         }

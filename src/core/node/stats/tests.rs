@@ -75,7 +75,7 @@ fn counts_are_those_of_an_exact_model() {
     let mut stats = stats(10, 8);
     let mut totals = [Counts::default(); Algorithm::ALL.len()];
     let mut names: BTreeMap<Vec<u8>, Counts> = BTreeMap::new();
-    let mut cached: BTreeMap<Vec<u8>, Slot> = BTreeMap::new();
+    let mut cached: BTreeMap<Vec<u8>, NameSlot> = BTreeMap::new();
     let add = |counts: &mut Counts, outcome| match outcome {
         Outcome::Allowed => counts.allowed += 1,
         Outcome::Denied => counts.denied += 1,
@@ -588,14 +588,14 @@ fn a_policys_name_has_a_place_of_its_own() {
     let other = stats.slot(OTHER);
     for index in 0..50 {
         let name = format!("policy {index}");
-        let slot = stats.renew(Slot::default(), name.as_bytes(), is_policy);
+        let slot = stats.renew(NameSlot::default(), name.as_bytes(), is_policy);
         assert_ne!(slot, other);
         assert!(stats.name(name.as_bytes()).is_some());
     }
     assert_eq!(stats.names_len(), 61);
     // A name that was there before its policy was makes room for another.
     assert_eq!(stats.slot(b"made up too"), other);
-    stats.renew(Slot::default(), b"made up 3", |_| true);
+    stats.renew(NameSlot::default(), b"made up 3", |_| true);
     assert_ne!(stats.slot(b"made up too"), other);
     assert_eq!(stats.slot(b"made up and more"), other);
     // After a load it is as before, once it is said which names are policies'.
@@ -616,7 +616,7 @@ fn names_of_policies_that_are_gone_make_room() {
     for index in 0..MAX_POLICY_NAMES + 100 {
         let name = format!("{index}");
         let is_policy = |other: &[u8]| other == name.as_bytes();
-        stats.renew(Slot::default(), name.as_bytes(), is_policy);
+        stats.renew(NameSlot::default(), name.as_bytes(), is_policy);
         assert!(stats.name(name.as_bytes()).is_some());
     }
     assert_eq!(stats.names_len(), MAX_POLICY_NAMES);
@@ -632,7 +632,7 @@ fn names_of_policies_that_are_gone_make_room() {
     }
     stats.policy_names = 0;
     assert_eq!(stats.names_apart(), MOST_NAMES);
-    stats.renew(Slot::default(), b"new", |name| name == b"new");
+    stats.renew(NameSlot::default(), b"new", |name| name == b"new");
     assert!(stats.name(b"new").is_some());
     let bytes = stats.encode();
     assert!(stats.load(&bytes));
@@ -644,21 +644,21 @@ fn one_policy_more_than_there_may_be_takes_the_place_of_one_that_is_gone() {
     let mut stats = stats(10, 8);
     stats.slot(b"made up");
     for index in 0..MAX_POLICY_NAMES {
-        stats.renew(Slot::default(), format!("{index}").as_bytes(), |_| true);
+        stats.renew(NameSlot::default(), format!("{index}").as_bytes(), |_| true);
     }
     let others = stats.slot(OTHER);
     let names = stats.names_len();
     let all_are = |name: &[u8]| name != b"made up";
-    assert_eq!(stats.renew(Slot::default(), b"new", all_are), others);
+    assert_eq!(stats.renew(NameSlot::default(), b"new", all_are), others);
     assert_eq!(stats.names_len(), names);
     // One that is there has its own, whoever else is gone.
     let but_5 = |name: &[u8]| all_are(name) && name != b"5";
-    let own = stats.renew(Slot::default(), b"7", but_5);
+    let own = stats.renew(NameSlot::default(), b"7", but_5);
     assert_ne!(own, others);
     assert_eq!(own, stats.slot(b"7"));
     assert_eq!(stats.names_len(), names);
     // The one that is gone makes room, and nobody else does.
-    let new = stats.renew(Slot::default(), b"new", but_5);
+    let new = stats.renew(NameSlot::default(), b"new", but_5);
     assert_ne!(new, stats.slot(OTHER));
     assert_eq!(stats.names_len(), names);
     assert!(stats.name(b"5").is_none());
@@ -669,7 +669,7 @@ fn one_policy_more_than_there_may_be_takes_the_place_of_one_that_is_gone() {
 fn a_policy_of_a_name_that_there_cannot_be_is_another() {
     let mut stats = stats(10, 8);
     for name in [b"".as_slice(), &[b'x'; MAX_NAME_BYTES + 1]] {
-        let slot = stats.renew(Slot::default(), name, |_| true);
+        let slot = stats.renew(NameSlot::default(), name, |_| true);
         assert_eq!(slot, stats.slot(OTHER));
     }
     assert_eq!(stats.names(), [OTHER]);

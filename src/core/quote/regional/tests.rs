@@ -1,6 +1,6 @@
 //! The share rule on a key, and a reset that is over, by example.
 
-use super::super::{hit, Rare};
+use super::super::{hit, HitOptions};
 use super::*;
 use crate::core::limit::Limit;
 use crate::core::limiter::regional::{merge, reset, Merging, Payload};
@@ -24,8 +24,8 @@ fn region(name: &str) -> Region {
 }
 
 /// A region; eu is the one that has a share.
-fn here(name: &str) -> Here {
-    Here {
+fn here(name: &str) -> LocalRegion {
+    LocalRegion {
         region: region(name),
         term: 0,
         due: 0,
@@ -40,12 +40,12 @@ fn call(
     name: &str,
     now_ms: u64,
 ) -> (bool, i64, Vec<Retry>) {
-    let rare = Rare {
+    let options = HitOptions {
         here: Some(here(name)),
-        ..*asked.rare
+        ..*asked.options
     };
     let asked = Hit {
-        rare: &rare,
+        options: &options,
         ..asked
     };
     let quoted = hit(state, &asked, now_ms).unwrap();
@@ -105,12 +105,12 @@ fn a_region_may_use_its_share_and_no_more_until_it_is_acknowledged() {
 fn a_part_is_taken_of_a_share() {
     let limits = [Limit::window(100, HOUR_MS).unwrap()];
     let taken = |min| {
-        let rare = Rare {
+        let options = HitOptions {
             min: Some(min),
-            ..Rare::NONE
+            ..HitOptions::NONE
         };
         let asked = Hit {
-            rare: &rare,
+            options: &options,
             ..Hit::new(Algorithm::Fixed, &limits, 60)
         };
         call(&mut None, asked, "eu", NOW_MS)
@@ -124,20 +124,20 @@ fn a_part_is_taken_of_a_share() {
 fn a_settlement_and_a_reserved_turn_are_not_held_by_a_share() {
     let windows = [Limit::window(100, HOUR_MS).unwrap()];
     let buckets = [Limit::bucket(100, 1, 1_000).unwrap()];
-    let settled = Rare {
+    let settled = HitOptions {
         at_ms: Some(NOW_MS),
-        ..Rare::NONE
+        ..HitOptions::NONE
     };
-    let reserved = Rare {
+    let reserved = HitOptions {
         reserve_ms: Some(1_000),
-        ..Rare::NONE
+        ..HitOptions::NONE
     };
-    for (algorithm, limits, rare) in [
+    for (algorithm, limits, options) in [
         (Algorithm::Fixed, &windows, &settled),
         (Algorithm::Bucket, &buckets, &reserved),
     ] {
         let asked = Hit {
-            rare,
+            options,
             ..Hit::new(algorithm, limits, 60)
         };
         assert!(call(&mut None, asked, "eu", NOW_MS).0, "{algorithm:?}");
@@ -151,9 +151,12 @@ fn only_a_limit_whose_share_is_too_small_holds_a_hit() {
     let hour = |limit| Limit::window(limit, HOUR_MS).unwrap();
     let limits = [hour(22), Limit::window(20, 60_000).unwrap()];
     for (cost, min) in [(11, None), (15, Some(11))] {
-        let rare = Rare { min, ..Rare::NONE };
+        let options = HitOptions {
+            min,
+            ..HitOptions::NONE
+        };
         let asked = Hit {
-            rare: &rare,
+            options: &options,
             ..Hit::new(Algorithm::Fixed, &limits, cost)
         };
         let held = call(&mut None, asked, "eu", NOW_MS);
@@ -199,12 +202,12 @@ fn a_share_holds_a_hit_that_others_deny_too() {
     let mut state = None;
     let full = Hit::new(Algorithm::Fixed, &limits, 50);
     assert!(call(&mut state, full, "eu", NOW_MS).0);
-    let rare = Rare {
+    let options = HitOptions {
         here: Some(here("eu")),
-        ..Rare::NONE
+        ..HitOptions::NONE
     };
     let asked = Hit {
-        rare: &rare,
+        options: &options,
         ..Hit::new(Algorithm::Fixed, &limits, 1)
     };
     let held = state.as_mut().map(Limiter::held);
@@ -245,17 +248,17 @@ fn a_reset_is_remembered_until_nothing_before_it_counts_anywhere() {
 #[test]
 fn no_change_makes_no_key() {
     let limits = [Limit::window(100, HOUR_MS).unwrap()];
-    let rare = Rare {
-        here: Some(Here {
+    let options = HitOptions {
+        here: Some(LocalRegion {
             region: region("eu"),
             term: 0,
             due: 0,
             share: None,
         }),
-        ..Rare::NONE
+        ..HitOptions::NONE
     };
     let asked = Hit {
-        rare: &rare,
+        options: &options,
         ..Hit::new(Algorithm::Fixed, &limits, 1)
     };
     let made = super::super::commit(None, &asked, Change::None, NOW_MS);

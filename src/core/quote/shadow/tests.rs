@@ -52,8 +52,8 @@ fn apply(replica: &mut Option<Limiter>, sent: &[u8]) {
         panic!("{sent:?} is no shadow's charge");
     };
     let held = &mut replica.as_mut().unwrap().held();
-    let rare = charge.rare();
-    let hit = charge.hit(&rare);
+    let options = charge.options();
+    let hit = charge.hit(&options);
     quote(held, &hit, charge.now_ms).unwrap();
     if let Some(noted) = commit(held, &hit, charge.change(), charge.now_ms).unwrap() {
         *replica = Some(noted);

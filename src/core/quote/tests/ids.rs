@@ -153,21 +153,21 @@ fn a_key_without_ids_is_of_its_plain_form_again() {
 fn a_key_that_has_had_the_call_does_not_bind_it() {
     let (mut one, mut other) = (Key::default(), Key::default());
     let hour = [Limit::window(9, 3_600 * S).unwrap()];
-    let id = Rare {
+    let id = HitOptions {
         id: b"a",
-        ..Rare::NONE
+        ..HitOptions::NONE
     };
     let hit = Hit {
-        rare: &id,
+        options: &id,
         ..Hit::new(Algorithm::Fixed, &hour, 3)
     };
     assert!(one.fits(0, "FIXED 9 1h COST 8 ID a"));
     let call = |one: &mut Key, other: &mut Key| {
-        let mut quotes = Few::new();
+        let mut quotes = PerKey::new();
         let states = [one.state.clone(), other.state.clone()];
-        let ask = |place: usize, hit: &Hit, others: bool, quoted: &mut Quote| {
+        let ask = |place: usize, hit: &Hit, rest_allows: bool, quoted: &mut Quote| {
             let held = states[place].as_ref().map(|limiter| limiter.by_ref());
-            quote(held, hit, 0, others, quoted)
+            quote(held, hit, 0, rest_allows, quoted)
         };
         let hits = [hit, hit];
         let is_charged = quote_all(ask, &hits, false, &mut quotes).unwrap();

@@ -40,7 +40,7 @@ struct Player {
     /// Of each other's, as far as it has learnt.
     known: [u64; NAMES.len()],
     peers: Peers,
-    marks: Marks,
+    marks: RecentCharges,
 }
 
 /// What one tells another: what it has used, until when that is complete, and until when it has heard the other.
@@ -104,7 +104,7 @@ fn players(random: &mut Random, regions: usize, now_ms: u64) -> Vec<Player> {
             used: 0,
             known: [0; NAMES.len()],
             peers: Peers::default(),
-            marks: Marks::begin(now_ms),
+            marks: RecentCharges::begin(now_ms),
         })
         .collect();
     // All hear each other before anything is used.
@@ -308,10 +308,10 @@ fn whoever_waits_for_a_turn_is_told_when_it_begins() {
 
 #[test]
 fn what_is_recent_is_what_was_charged_since_the_later_mark_that_is_acknowledged() {
-    let recent = |marks: &Marks, times_ms: &[u64]| -> Vec<u64> {
+    let recent = |marks: &RecentCharges, times_ms: &[u64]| -> Vec<u64> {
         times_ms.iter().map(|at_ms| marks.recent(*at_ms)).collect()
     };
-    let mut marks = Marks::begin(1_000);
+    let mut marks = RecentCharges::begin(1_000);
     marks.charge(5, 0, 1_000);
     assert_eq!(recent(&marks, &[999, 1_000]), [5, 0]);
     marks.charge(3, 1_000, 2_000); // the first mark is acknowledged: another one takes its place
@@ -319,7 +319,7 @@ fn what_is_recent_is_what_was_charged_since_the_later_mark_that_is_acknowledged(
     marks.charge(2, 1_999, 2_500); // the second is not
     assert_eq!(recent(&marks, &[1_999, 2_000, 2_499, 2_500]), [10, 5, 5, 0]);
     // Of a key of which nothing was known, until two marks are acknowledged.
-    let mut marks = Marks::default();
+    let mut marks = RecentCharges::default();
     marks.charge(4, 0, 1_000);
     marks.charge(1, 500, 1_200);
     assert_eq!(recent(&marks, &[999, 1_000, 1_200]), [u64::MAX, 5, 0]);
@@ -333,7 +333,7 @@ fn what_is_recent_is_never_understated() {
     let mut random = Random(3);
     for _ in 0..3_000 {
         let mut now_ms = 1_000;
-        let mut marks = Marks::begin(now_ms);
+        let mut marks = RecentCharges::begin(now_ms);
         let mut log: Vec<(u64, i64)> = Vec::new();
         let mut acknowledged_ms = 0;
         for _ in 0..random.below(60) {
@@ -369,13 +369,13 @@ fn what_is_recent_is_never_understated() {
         assert!(marks.recent(now_ms) >= 7);
         assert_eq!(marks.recent(now_ms + 1), 0);
     }
-    assert_eq!(Marks::default().recent(u64::MAX - 1), u64::MAX);
+    assert_eq!(RecentCharges::default().recent(u64::MAX - 1), u64::MAX);
 }
 
 #[test]
 fn what_is_recent_is_overstated_by_a_third_at_the_most() {
     // Each is acknowledged after 300 ms, but those of a time in which none is.
-    let mut marks = Marks::begin(0);
+    let mut marks = RecentCharges::begin(0);
     for now_ms in 1..9_000_u64 {
         let acknowledged_ms = match now_ms {
             4_000..7_000 => 3_700,
@@ -393,7 +393,7 @@ fn what_is_recent_is_overstated_by_a_third_at_the_most() {
 
 #[test]
 fn a_clock_that_steps_back_leaves_no_moment_ahead() {
-    let mut marks = Marks::begin(9_000);
+    let mut marks = RecentCharges::begin(9_000);
     for now_ms in [9_000, 9_100, 100, 200, 300, 400] {
         marks.charge(1, 0, now_ms);
     }
@@ -405,7 +405,7 @@ fn a_clock_that_steps_back_leaves_no_moment_ahead() {
 
 #[test]
 fn more_than_can_be_counted_may_all_be_recent() {
-    let mut marks = Marks::begin(10);
+    let mut marks = RecentCharges::begin(10);
     marks.charge(i64::MAX, 0, 10);
     marks.charge(i64::MAX, 0, 11);
     marks.charge(2, 0, 12);
