@@ -425,6 +425,13 @@ impl<H: Hold> Form<H> {
     }
 }
 
+impl Limiter {
+    /// As [`Form::regional`], to change it.
+    pub fn regional_mut(&mut self) -> Option<&mut dyn Regional> {
+        each!(self, state => state.regional_mut())
+    }
+}
+
 impl LimiterMut<'_> {
     /// As [`Form::regional`], to change it.
     pub fn regional_mut(&mut self) -> Option<&mut dyn Regional> {

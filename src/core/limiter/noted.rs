@@ -4,7 +4,6 @@
 //! none is one of the other forms, and pays for none of this.
 
 use super::block::{Block, Shut};
-use super::form::{each, each_form};
 use super::regional::Regional;
 use super::{Form, Ids, Left, Limiter, LimiterMut, Readings, Shadow, State};
 use crate::core::algorithm::meter::Allocations;
@@ -198,6 +197,6 @@ impl State for Noted {
     }
 
     fn regional_mut(&mut self) -> Option<&mut dyn Regional> {
-        each!(self.limiter.as_mut()?, state => state.regional_mut())
+        self.limiter.as_mut()?.regional_mut()
     }
 }
