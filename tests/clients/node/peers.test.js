@@ -431,10 +431,13 @@ describe("rate-limiter-flexible: what its tests for Redis ask", () => {
 
   // As its guide protects a login: look, try the password, count what failed. Who is over must show in the look.
   for (const more of [{}, { blockDuration: 600 }, { policy: "lower" }, { policy: "higher" }]) {
-    it(`a login that looks before it counts: it is denied, with ${JSON.stringify(more)}`, async () => {
+    it(`a login that looks before it counts: it is denied, with ${JSON.stringify(more)}`, async (t) => {
       const own = limiter({ points: 5, ...more, ...(more.policy && { policy: `peers-${more.policy}` }) });
       const limit = { lower: 3, higher: 8 }[more.policy] ?? 5;
-      if (more.policy) await client.sendCommand(["RL.POLICY", "SET", `peers-${more.policy}`, "SLIDING", `${limit}`, "1m"]);
+      if (more.policy) {
+        await client.sendCommand(["RL.POLICY", "SET", `peers-${more.policy}`, "SLIDING", `${limit}`, "1m"]);
+        t.after(() => client.sendCommand(["RL.POLICY", "DEL", `peers-${more.policy}`]));
+      }
       let guesses = 0;
       for (let i = 0; i < 20; i++) {
         const look = await own.get("k");
