@@ -161,16 +161,33 @@ impl EffectBytes {
         }
     }
 
+    /// Appends whatever charges.
+    pub fn change(&mut self, hit: &Hit, change: Change, now_ms: u64, is_renewed: bool) {
+        match change {
+            Change::Reserve(place) => self.reserve(hit, &place, now_ms, is_renewed),
+            Change::Once(once) => self.once(hit, &once, now_ms, is_renewed),
+            _ => self.charge(hit, change.cost(), now_ms, is_renewed),
+        }
+    }
+
     /// Appends a charge of a place that is reserved.
     #[cold]
-    pub fn reserve(&mut self, hit: &Hit, place: &Place, now_ms: u64, is_renewed: bool) {
+    fn reserve(&mut self, hit: &Hit, place: &Place, now_ms: u64, is_renewed: bool) {
         let cost = place.cost.cast_signed();
         write_rare_charge(hit, cost, Some(place), None, now_ms, is_renewed, self);
     }
 
     /// Appends a charge of a hit with an id.
     #[cold]
-    pub fn once(&mut self, hit: &Hit, once: &Once, now_ms: u64, is_renewed: bool) {
+    fn once(&mut self, hit: &Hit, once: &Once, now_ms: u64, is_renewed: bool) {
+        let rare = hit.options;
+        let is_usual = rare.windows.is_empty() && rare.at_ms.is_none() && !rare.stamp;
+        if is_usual && rare.here.is_none() && once.place.is_none() {
+            write_charge(hit, once.cost, now_ms, Some(HAS_ID), self);
+            write_string(self, rare.id);
+            write_once(once, self);
+            return;
+        }
         let place = once.place.as_ref();
         write_rare_charge(hit, once.cost, place, Some(once), now_ms, is_renewed, self);
     }
@@ -357,11 +374,7 @@ pub fn encode_charge(hit: &Hit, cost: i64, now_ms: u64) -> EffectBytes {
 /// The same of whatever charges; it may have begun a new origin in the place of another run's.
 pub fn encode_change(hit: &Hit, change: Change, now_ms: u64, is_renewed: bool) -> EffectBytes {
     let mut out = EffectBytes::default();
-    match change {
-        Change::Reserve(place) => out.reserve(hit, &place, now_ms, is_renewed),
-        Change::Once(once) => out.once(hit, &once, now_ms, is_renewed),
-        _ => out.charge(hit, change.cost(), now_ms, is_renewed),
-    }
+    out.change(hit, change, now_ms, is_renewed);
     out
 }
 
@@ -422,14 +435,7 @@ fn write_rare_charge(
         write_string(out, options.id);
     }
     if let Some(once) = once {
-        let answer = flag(once.is_allowed, IS_ALLOWED)
-            | flag(once.wait_ms.is_some(), IS_TO_WAIT)
-            | flag(once.rewinds, REWINDS);
-        let word = u64::from(answer) | u64::from(once.ttl_ms) << 8 | u64::from(once.drops) << 40;
-        out.append_word(word, 7);
-        if let Some(wait_ms) = once.wait_ms {
-            varint::write(out, wait_ms);
-        }
+        write_once(once, out);
     }
     for (_, window) in dated(hit.limits, options.windows) {
         varint::write(out, window.start_ms);
@@ -441,6 +447,19 @@ fn write_rare_charge(
     if let Some(place) = place {
         varint::write(out, place.acts_ms);
         varint::write(out, place.stamp_ms);
+    }
+}
+
+#[inline(always)]
+fn write_once(once: &Once, out: &mut EffectBytes) {
+    let flag = |is: bool, flag: u8| if is { flag } else { 0 };
+    let answer = flag(once.is_allowed, IS_ALLOWED)
+        | flag(once.wait_ms.is_some(), IS_TO_WAIT)
+        | flag(once.rewinds, REWINDS);
+    let word = u64::from(answer) | u64::from(once.ttl_ms) << 8 | u64::from(once.drops) << 40;
+    out.append_word(word, 7);
+    if let Some(wait_ms) = once.wait_ms {
+        varint::write(out, wait_ms);
     }
 }
 

@@ -488,7 +488,6 @@ impl<'a> Reader<'_, 'a> {
             options.deny = Some(Deny { list, values });
             in_call(scope, at, "DENY")
         } else {
-            seen.is_any_rare = true;
             self.rare_option(word)
         }
     }
@@ -516,6 +515,16 @@ impl<'a> Reader<'_, 'a> {
                 with: "a peek, which charges nothing",
             }),
         };
+        if is("ID") {
+            once(&mut seen.id, at, "ID")?;
+            charges("ID")?;
+            if algorithm == Algorithm::Lease && scope == Scope::Single {
+                return Err(lease_with_id(at));
+            }
+            options.id = id(words, "the hit's id")?;
+            return in_call(scope, at, "ID");
+        }
+        seen.is_any_rare = true;
         if is("FORCE") {
             once(&mut seen.force, at, "FORCE")?;
             charges("FORCE")?;
@@ -548,15 +557,6 @@ impl<'a> Reader<'_, 'a> {
             once(&mut seen.next, at, "NEXT")?;
             options.next = true;
             return in_call(scope, at, "NEXT");
-        }
-        if is("ID") {
-            once(&mut seen.id, at, "ID")?;
-            charges("ID")?;
-            if algorithm == Algorithm::Lease && scope == Scope::Single {
-                return Err(lease_with_id(at));
-            }
-            options.id = id(words, "the hit's id")?;
-            return in_call(scope, at, "ID");
         }
         if is("BLOCK") {
             once(&mut seen.block, at, "BLOCK")?;

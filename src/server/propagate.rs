@@ -67,6 +67,7 @@ pub fn commit(key: &Key, held: LimiterRef, hit: &Hit, change: Change, now_ms: u6
 #[cold]
 fn commit_place(key: &Key, held: LimiterRef, hit: &Hit, change: Change, now_ms: u64) {
     let is_renewed = hit.options.here.is_some() && held.is_renewed();
-    let bytes = codec::encode_change(hit, change, now_ms, is_renewed);
+    let mut bytes = EffectBytes::default();
+    bytes.change(hit, change, now_ms, is_renewed);
     key.replicate(APPLY, &bytes);
 }

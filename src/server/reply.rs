@@ -35,14 +35,14 @@ fn rare_quote(
     extras: usize,
 ) {
     let Request { clause, options } = request;
-    let asked = [!options.id.is_empty(), clause.min.is_some(), options.stamp];
-    let extras = extras + asked.into_iter().filter(|is| *is).count();
+    let (has_id, has_min) = (!options.id.is_empty(), clause.min.is_some());
+    let extras = extras + usize::from(has_id) + usize::from(has_min) + usize::from(options.stamp);
     let nexts = options.next.then_some(nexts);
     decision(call, &quote.decision, nexts, extras);
-    if !options.id.is_empty() {
+    if has_id {
         call.reply_integer(i64::from(quote.repeats.is_some()));
     }
-    if clause.min.is_some() {
+    if has_min {
         call.reply_count(u64::try_from(quote.taken).unwrap_or(0));
     }
     if options.stamp {

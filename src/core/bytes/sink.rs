@@ -1,5 +1,6 @@
 //! Where bytes are written to.
 
+use arrayvec::ArrayVec;
 use smallvec::SmallVec;
 
 /// Something that bytes are appended to.
@@ -44,6 +45,19 @@ impl<const N: usize> Sink for SmallVec<[u8; N]> {
     }
 }
 
+/// Whoever writes to it sees to it that there is room.
+impl<const N: usize> Sink for ArrayVec<u8, N> {
+    #[inline]
+    fn push(&mut self, byte: u8) {
+        let _ = self.try_push(byte);
+    }
+
+    #[inline]
+    fn append(&mut self, bytes: &[u8]) {
+        let _ = self.try_extend_from_slice(bytes);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,5 +75,6 @@ mod tests {
         let expected = b"\x01abc\x01\x02\x03".as_slice();
         assert_eq!(filled::<Vec<u8>>(), expected);
         assert_eq!(filled::<SmallVec<[u8; 4]>>().as_slice(), expected);
+        assert_eq!(filled::<ArrayVec<u8, 7>>().as_slice(), expected);
     }
 }

@@ -22,6 +22,7 @@ use crate::core::bytes::varint;
 use crate::core::duration;
 use crate::core::hashing;
 use crate::core::limit::{MAX_COUNT, MAX_TIME_MS};
+use arrayvec::ArrayVec;
 use smallvec::SmallVec;
 
 /// The most ids that a key remembers, whatever the setting.
@@ -96,15 +97,15 @@ impl Known {
         self.ends_ms() + (self.ttl_ms / 8).max(1_000)
     }
 
-    /// Appends a record.
+    /// What a record of it has before its id: what only some have, and before that the length and what every one has, as a word.
     #[inline(always)]
-    fn write<const N: usize>(&self, id: &[u8], out: &mut SmallVec<[u8; N]>) {
+    fn head(&self, id: &[u8]) -> (More, [u8; 16]) {
         let flag = |is: bool, flag: u8| if is { flag } else { 0 };
         let flags = flag(self.is_allowed, IS_ALLOWED)
             | flag(self.taken != 1, HAS_TAKEN)
             | flag(self.stamp_ms != self.noted_ms, HAS_STAMP)
             | flag(self.wait_ms.is_some(), HAS_WAIT);
-        let mut more = SmallVec::<[u8; 24]>::new();
+        let mut more = More::new();
         if flags & HAS_TAKEN != 0 {
             varint::write(&mut more, self.taken);
         }
@@ -120,13 +121,7 @@ impl Known {
             | u128::from(flags) << 8
             | u128::from(self.noted_ms) << 16
             | u128::from(self.ttl_ms) << 72;
-        let end = out.len() + 1 + HEAD;
-        out.extend_from_slice(&head.to_le_bytes());
-        out.truncate(end);
-        if !more.is_empty() {
-            out.extend_from_slice(&more);
-        }
-        out.extend_from_slice(id);
+        (more, head.to_le_bytes())
     }
 
     /// What a record says, and its id; `None` where it is none.
@@ -156,6 +151,9 @@ impl Known {
         is_sound.then_some((known, source.0))
     }
 }
+
+/// What only some records have.
+type More = ArrayVec<u8, { 3 * varint::MAX_BYTES }>;
 
 /// Bytes of what every record begins with, behind its length.
 const HEAD: usize = 1 + 7 + 4;
@@ -189,9 +187,10 @@ pub struct Ids(Option<Box<Records>>);
 
 #[derive(Clone, Debug, Default)]
 struct Records {
-    /// The records, each behind its length, and before them `dead` bytes of dropped ones.
+    /// From `dead` to `end` the records, each behind its length: before them are dropped ones, behind them is room.
     bytes: SmallVec<[u8; 16]>,
     dead: usize,
+    end: usize,
     /// One for each record.
     marks: SmallVec<[u16; 8]>,
     /// When the latest was noted, and when the last is forgotten.
@@ -274,23 +273,33 @@ impl Ids {
         (kept + 1).saturating_sub(most)
     }
 
-    /// Remembers one more, the newest, and drops so many of the oldest.
+    /// Remembers one more, the newest, and drops those at the front that have ended, and so many of the oldest.
     pub fn note(&mut self, id: &[u8], known: &Known, drops: usize) {
         let records = self.0.get_or_insert_default();
+        let ended = records.ended_at_front(known.noted_ms);
         let excess = (records.marks.len() + 1).saturating_sub(MAX_IDS);
-        records.drop_oldest(drops.max(excess), Some(known));
+        records.drop_oldest((ended + drops).max(excess), Some(known));
         records.push(id, mark(id), known);
     }
 
     /// Drops those at the front that have ended.
+    #[inline]
     pub fn forget_ended(&mut self, now_ms: u64) {
+        let has_any = |records: &Records| records.oldest.ends_ms <= now_ms;
+        if self.0.as_deref().is_some_and(has_any) {
+            self.forget_front(now_ms);
+        }
+    }
+
+    #[cold]
+    fn forget_front(&mut self, now_ms: u64) {
         let Some(records) = &mut self.0 else {
             return;
         };
         let ended = records.ended_at_front(now_ms);
         if ended == records.marks.len() {
             self.0 = None;
-        } else if ended > 0 {
+        } else {
             records.drop_oldest(ended, None);
         }
     }
@@ -386,7 +395,7 @@ impl Ids {
 
 impl Records {
     fn live(&self) -> &[u8] {
-        self.bytes.get(self.dead..).unwrap_or(&[])
+        self.bytes.get(self.dead..self.end).unwrap_or(&[])
     }
 
     /// Each record, oldest first.
@@ -430,13 +439,24 @@ impl Records {
     }
 
     fn push(&mut self, id: &[u8], mark: u16, known: &Known) {
-        let longest = 1 + HEAD + 3 * varint::MAX_BYTES + id.len();
-        let is_full = self.bytes.len() + longest > self.bytes.capacity();
-        if is_full && self.dead > self.bytes.len() / 8 {
-            self.bytes.drain(..self.dead);
-            self.dead = 0;
+        let (more, head) = known.head(id);
+        let (at, id_at) = (1 + HEAD, 1 + HEAD + more.len());
+        let length = id_at + id.len();
+        let needed = length.max(head.len());
+        if self.bytes.len() - self.end < needed {
+            self.make_room(needed);
         }
-        known.write(id, &mut self.bytes);
+        let room = self.bytes.get_mut(self.end..).unwrap_or_default();
+        if let Some(place) = room.first_chunk_mut() {
+            *place = head;
+        }
+        if let Some(place) = room.get_mut(at..id_at).filter(|_| !more.is_empty()) {
+            place.copy_from_slice(&more);
+        }
+        if let Some(place) = room.get_mut(id_at..length) {
+            place.copy_from_slice(id);
+        }
+        self.end += length;
         self.marks.push(mark);
         let times = Times::of(known);
         self.last = self.last.later(times);
@@ -445,19 +465,34 @@ impl Records {
         }
     }
 
+    /// Makes room for so many bytes behind the records.
+    #[cold]
+    fn make_room(&mut self, bytes: usize) {
+        if self.dead > self.end / 8 {
+            self.bytes.copy_within(self.dead..self.end, 0);
+            self.end -= self.dead;
+            self.dead = 0;
+        }
+        if self.bytes.len() - self.end < bytes {
+            self.bytes.reserve(self.end + bytes - self.bytes.len());
+            self.bytes.resize(self.bytes.capacity(), 0);
+        }
+    }
+
     /// Drops so many; `next` is the one that is about to come.
     fn drop_oldest(&mut self, count: usize, next: Option<&Known>) {
         if count == 0 {
             return;
         }
-        let (mut bytes, mut dropped) = (0, 0);
-        for record in self.raw().take(count) {
-            bytes += 1 + record.len();
-            dropped += 1;
+        let dropped = count.min(self.marks.len());
+        let mut dead = self.dead;
+        for _ in 0..dropped {
+            dead += 1 + self.bytes.get(dead).copied().map_or(0, usize::from);
         }
         let was_last = dropped > 1 || self.oldest.is_any_of(&self.last);
-        self.dead += bytes;
-        self.marks.drain(..dropped);
+        self.dead = dead;
+        self.marks.copy_within(dropped.., 0);
+        self.marks.truncate(self.marks.len() - dropped);
         if was_last && !self.is_behind(next) {
             self.last = self.times().fold(Times::default(), Times::later);
         }

@@ -97,7 +97,13 @@ impl Notes {
 
     /// Whether nothing is noted.
     pub fn is_empty(&self) -> bool {
-        *self == Self::default()
+        let Self {
+            block,
+            shut,
+            ids,
+            shadow,
+        } = self;
+        block.is_none() && shut.is_none() && ids.is_empty() && shadow.0.is_none()
     }
 
     /// For how many milliseconds more the key is shut.
@@ -125,8 +131,12 @@ impl Notes {
     }
 
     fn forget(&mut self, now_ms: u64) {
-        self.block = self.block.filter(|block| !block.is_forgotten(now_ms));
-        self.shut = self.shut.filter(|shut| !shut.is_over(now_ms));
+        if self.block.is_some_and(|block| block.is_forgotten(now_ms)) {
+            self.block = None;
+        }
+        if self.shut.is_some_and(|shut| shut.is_over(now_ms)) {
+            self.shut = None;
+        }
         self.shadow.settle(now_ms);
         self.ids.forget_ended(now_ms);
     }

@@ -92,7 +92,6 @@ pub(super) fn note(noted: &mut Noted, hit: &Hit, change: Change, now_ms: u64) {
                 .map_or(stamp_ms.unwrap_or(0), |place| place.stamp_ms),
             wait_ms: once.wait_ms,
         };
-        ids.forget_ended(now_ms);
         ids.note(hit.options.id, &known, usize::from(once.drops));
     }
     if let (..0, Some(at_ms)) = (change.cost(), hit.options.at_ms) {
