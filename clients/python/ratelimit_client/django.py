@@ -131,7 +131,7 @@ class RateLimitMiddleware:
         for name in ("limit", "skip", "handler"):
             if isinstance(options.get(name), str):
                 options[name] = import_string(options[name])
-        self._limit = options.pop("limit", None)
+        self._limit: Any = options.pop("limit", None)
         if not callable(self._limit):
             raise ImproperlyConfigured("RATELIMIT_MIDDLEWARE: expected limit, a function that is given the request, or its dotted name")
         try:

@@ -469,7 +469,12 @@ class RateLimitHook(CustomLogger):  # type: ignore[misc,unused-ignore]
             await call.end()
 
     async def async_post_call_response_headers_hook(
-        self, data: dict[str, Any], user_api_key_dict: Any, response: Any, **_: Any
+        self,
+        data: dict[str, Any],
+        user_api_key_dict: Any,
+        response: Any,
+        request_headers: dict[str, str] | None = None,
+        litellm_call_info: dict[str, Any] | None = None,
     ) -> dict[str, str] | None:
         call = _call_of(data)
         return None if call is None else rate_limit_headers(call.verdict)

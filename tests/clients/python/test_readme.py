@@ -1,4 +1,4 @@
-"""Every block of Python in clients/README.md runs as it stands there, on another port."""
+"""Every block of Python in the packages' READMEs runs as it stands there, on another port."""
 
 import re
 import subprocess
@@ -8,12 +8,14 @@ from pathlib import Path
 
 from servers import PORT
 
-README = Path(__file__).parents[3] / "clients" / "README.md"
+CLIENTS = Path(__file__).parents[3] / "clients"
+READMES = (CLIENTS / "README.md", CLIENTS / "python" / "README.md")
 
 
 class Readme(unittest.TestCase):
     def test_blocks(self):
-        blocks = re.findall(r"^```python\n(.*?)^```", README.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+        text = "\n".join(readme.read_text("utf-8") for readme in READMES)
+        blocks = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
         self.assertGreaterEqual(len(blocks), 2)
         for block in blocks:
             with self.subTest(block):
