@@ -57,10 +57,10 @@ class Connection:
         return dict(line.split(":", 1) for line in lines if ":" in line)
 
     def hits(self, row, keys, times=1, batch=16, gap_ms=0):
-        """Sends the row's command to every key, `times` over, in random order. With a gap, each key is hit once in that
-        many milliseconds, in turn."""
-        order = list(range(keys)) * times
-        random.Random(1).shuffle(order) if not gap_ms else None
+        """Sends the row's command to every key, `times` over, each time in another random order. With a gap, each key is hit
+        once in that many milliseconds, in turn."""
+        draw = random.Random(1)
+        order = list(range(keys)) * times if gap_ms else [key for _ in range(times) for key in draw.sample(range(keys), keys)]
         self.hit(row, order, batch, gap_ms / keys)
 
     def hit(self, row, order, batch=16, gap_ms=0):
