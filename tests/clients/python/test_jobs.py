@@ -25,7 +25,7 @@ class Jobs:
 
     command: list[str]
     tasks: dict
-    slack_ms = 0  # by which it is brought back too early
+    slack_ms = 2  # by which it is brought back too early: clocks tell whole milliseconds
 
     @classmethod
     def setUpClass(cls):
@@ -68,11 +68,11 @@ class Jobs:
         self.assertLessEqual(len(self.noted(name, "runs")), 16)  # at most once did any come back
 
     def test_windows_ask_again(self):
-        name = next(self.names)
+        name, since = next(self.names), jobs.now_ms()
         for _ in range(4):
             self.tasks["window"](name)
         acts = self.acts(name, 4)
-        self.assertGreaterEqual(acts[2] - acts[0], 1900)  # the log is written after the turn
+        self.assertGreaterEqual(acts[2] - since, 2000 - self.slack_ms)
 
     def test_slots_of_all_workers(self):
         name = next(self.names)
@@ -88,16 +88,16 @@ class Jobs:
             self.tasks["provider"](name)
         acts = self.acts(name, 3)
         shut_at = self.noted(name, "shut")[0]
-        # Who had acted by then has, and who had a place has waited.
-        self.assertEqual([at for at in acts if shut_at + 50 < at < shut_at + 1000 - self.slack_ms], [])
+        # Who had acted by then has (and may have been late to say so), and who had a place has waited.
+        self.assertEqual([at for at in acts if shut_at + 300 < at < shut_at + 1000 - self.slack_ms], [])
 
     def test_a_job_that_has_failed_waits_for_another_turn(self):
-        name = next(self.names)
+        name, since = next(self.names), jobs.now_ms()
         jobs.two_in_two_seconds.hit(name)
         busy = [self.tasks["rate"](name) for _ in range(2)]
         self.tasks["fails_once"](name)
         acts = self.acts(name, len(busy) + 2)
-        self.assertGreaterEqual(acts[-1] - acts[0], 3 * 100 - 60 - self.slack_ms)
+        self.assertGreaterEqual(acts[-1] - since, 3 * 100 - self.slack_ms)
 
     def test_a_slot_and_a_turn_in_one_job(self):
         name = next(self.names)
