@@ -185,7 +185,7 @@ impl Front {
 
 fn nginx(scratch: &Scratch, text: &str) -> Command {
     let main = format!(
-        "daemon off; pid {0}/pid; error_log {0}/error.log; events {{}}\nhttp {{ access_log off;\n\
+        "daemon off; master_process off; pid {0}/pid; error_log {0}/error.log; events {{}}\nhttp {{ access_log off;\n\
          client_body_temp_path {0}; proxy_temp_path {0}; fastcgi_temp_path {0}; uwsgi_temp_path {0}; scgi_temp_path {0};\n{text}}}\n",
         scratch.0.display()
     );
