@@ -18,6 +18,25 @@ STYLE = """
 """
 
 
+def text(x, y, words, kind="text", anchor="start"):
+    return f'<text x="{x:.0f}" y="{y:.0f}" class="{kind}" text-anchor="{anchor}">{escape(words)}</text>'
+
+
+def card(width, height, label, title, colours):
+    """The lines that begin a picture: its frame, its title, and what each colour (a class of STYLE) stands for."""
+    out = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" aria-label="{label}">',
+        f"<style>{STYLE}</style>",
+        f'<rect class="card" x="0.5" y="0.5" width="{width - 1}" height="{height - 1}" rx="8"/>',
+        text(20, 32, title, "text title"),
+    ]
+    at = 20
+    for colour, name in colours:
+        out += [f'<rect class="{colour}" x="{at}" y="46" width="12" height="12" rx="2"/>', text(at + 18, 57, name, "faint")]
+        at += 18 + 8 * len(name) + 24
+    return out
+
+
 def svg(figures):
     counted, facts = figures["instructions"], figures["facts"]
     bars = [(row, counted[row.name]["multiple"]["median"]) for row in ROWS if row.name in counted and row.kind in NAMES]
@@ -25,20 +44,9 @@ def svg(figures):
     most = max(value for _, value in bars)
     tick = next(tick for tick in (1, 2, 5, 10, 20, 50) if most / tick <= 12)
     across = lambda value: LEFT + (WIDTH - LEFT - RIGHT) * value / most
-    text = lambda x, y, words, kind="text", anchor="start": (
-        f'<text x="{x:.0f}" y="{y:.0f}" class="{kind}" text-anchor="{anchor}">{escape(words)}</text>')
-    out = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" '
-        f'aria-label="Instructions per command, as multiples of INCR">',
-        f"<style>{STYLE}</style>",
-        f'<rect class="card" x="0.5" y="0.5" width="{WIDTH - 1}" height="{height - 1}" rx="8"/>',
-        text(20, 32, "Instructions per command, as multiples of INCR", "text title"),
-    ]
-    at = 20
-    for kind, name in NAMES.items():
-        if any(row.kind == kind for row, _ in bars):
-            out += [f'<rect class="{kind}" x="{at}" y="46" width="12" height="12" rx="2"/>', text(at + 18, 57, name, "faint")]
-            at += 18 + 8 * len(name) + 24
+    title = "Instructions per command, as multiples of INCR"
+    kinds = {row.kind for row, _ in bars}
+    out = card(WIDTH, height, title, title, [(kind, name) for kind, name in NAMES.items() if kind in kinds])
     for number in range(int(most / tick) + 1):
         x = across(number * tick)
         out.append(f'<line class="grid" x1="{x:.1f}" y1="{TOP - 8}" x2="{x:.1f}" y2="{height - 34}"/>')

@@ -164,7 +164,8 @@ def upstash(setting, module, packages, algorithm, hits):
                     urls[one][other] = f"http://127.0.0.1:{ways[-1][2].port}"
         request = {"algorithm": algorithm, "limit": setting.limit, "windowMs": setting.window, "token": TOKEN, "hits": hits, "urls": urls}
         # Its imports are found from where it stands.
-        (packages / "upstash.mjs").write_bytes((HERE / "upstash.mjs").read_bytes())
+        for name in ("upstash.mjs", "upstash-database.mjs"):
+            (packages / name).write_bytes((HERE / name).read_bytes())
         program = subprocess.Popen(["node", packages / "upstash.mjs"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         programs.append(program)
         program.stdin.write(json.dumps(request))

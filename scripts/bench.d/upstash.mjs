@@ -2,32 +2,15 @@
 //   node upstash.mjs <request.json    {"algorithm", "limit", "windowMs", "token", "hits": [[ms, region]], "urls": [[url per database] per region]}
 // Prints "go" when the clock starts, then {"admitted": [ms], "failed", "latest", "repairs"}.
 
-import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { performance } from "node:perf_hooks";
 import { MultiRegionRatelimit } from "@upstash/ratelimit";
-import { Redis } from "@upstash/redis";
+import { upstashDatabase } from "./upstash-database.mjs";
 
 const LEAD_MS = 500;
 const request = JSON.parse(readFileSync(0, "utf8"));
-const sha1 = (text) => createHash("sha1").update(text).digest("hex");
 
-/** The scripts carry a flag that other servers than their vendor's refuse. */
-function database(url) {
-  const redis = new Redis({ url, token: request.token, enableTelemetry: false, enableAutoPipelining: false });
-  const shas = new Map();
-  const { eval: run, evalsha: runSha } = redis;
-  redis.evalsha = (sha, keys, args) => {
-    if (!shas.has(sha)) throw new Error("NOSCRIPT");
-    return runSha(shas.get(sha), keys, args);
-  };
-  redis.eval = (script, keys, args) => {
-    const plain = script.replace(/^#!lua flags=allow-key-locking\n/, "#!lua\n");
-    shas.set(sha1(script), sha1(plain));
-    return run(plain, keys, args);
-  };
-  return redis;
-}
+const database = (url) => upstashDatabase({ url, token: request.token });
 
 // Where one of several databases refuses, the package leaves that promise to nobody.
 let failed = 0;

@@ -1,8 +1,6 @@
 """The page: where ours is behind, first; a table a group; a picture."""
 
-from html import escape
-
-from chart import STYLE
+from chart import card, text
 from report import table
 
 COLOURS = {"bare": ("redis", "the command by itself"), "ours": ("native", "ours"), "peer": ("lua", "theirs")}
@@ -73,17 +71,7 @@ def svg(found):
     height = TOP + STEP * (len(rows) + len(groups)) + 34
     panel = (WIDTH - LEFT) / 2
     most = {key: max((value(row, key) for _, row in rows), default=1) or 1 for key, _ in PANELS}
-    text = lambda x, y, words, kind="text", anchor="start": f'<text x="{x:.0f}" y="{y:.0f}" class="{kind}" text-anchor="{anchor}">{escape(words)}</text>'
-    out = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="What one hit costs the caller, and Redis">',
-        f"<style>{STYLE}</style>",
-        f'<rect class="card" x="0.5" y="0.5" width="{WIDTH - 1}" height="{height - 1}" rx="8"/>',
-        text(20, 32, "What one hit costs", "text title"),
-    ]
-    at = 20
-    for colour, name in COLOURS.values():
-        out += [f'<rect class="{colour}" x="{at}" y="46" width="12" height="12" rx="2"/>', text(at + 18, 57, name, "faint")]
-        at += 18 + 8 * len(name) + 24
+    out = card(WIDTH, height, "What one hit costs the caller, and Redis", "What one hit costs", COLOURS.values())
     out += [text(LEFT + panel * index, TOP - 16, called, "faint") for index, (_, called) in enumerate(PANELS)]
     y = TOP
     for group in groups:
