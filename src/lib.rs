@@ -10,6 +10,9 @@
 //! The compiler holds the wall between them: `server` exists only with the (default) feature `server`, and `core` builds and
 //! tests without Redis: `cargo test --no-default-features --lib`.
 //!
+//! `engine/`, a crate of its own, is the module in a process of its user's, and as WebAssembly: it compiles `core` and the files of
+//! `server/commands`, `slot` and `reply` once more, above a host that is no server.
+//!
 //! # The rooms
 //!
 //! A room knows only rooms below it in its table.

@@ -9,8 +9,20 @@ static SEEDED: LazyLock<RandomState> = LazyLock::new(|| {
     // The standard library's seed comes from the operating system.
     let system = std::hash::RandomState::new();
     let [a, b, c, d] = [0_u8, 1, 2, 3].map(|index| system.hash_one(index));
+    #[cfg(target_family = "wasm")]
+    let a = a ^ HOST.load(std::sync::atomic::Ordering::Relaxed);
     RandomState::with_seeds(a, b, c, d)
 });
+
+/// WebAssembly has no operating system, and the standard library's seed is always the same there.
+#[cfg(target_family = "wasm")]
+static HOST: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+
+/// Takes what the host of a WebAssembly instance has drawn, before anything is hashed. (Elsewhere nothing is needed of it.)
+pub fn seed_from_host(_seed: u64) {
+    #[cfg(target_family = "wasm")]
+    HOST.store(_seed, std::sync::atomic::Ordering::Relaxed);
+}
 
 /// For a map that hashes by itself.
 pub fn seeded() -> RandomState {

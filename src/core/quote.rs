@@ -260,7 +260,8 @@ pub fn quote(
     quote_usage(asked, hit, now_ms, quote)
 }
 
-#[inline(always)]
+/// As all that is marked so, one for all callers in WebAssembly, where size counts for more.
+#[cfg_attr(not(target_family = "wasm"), inline(always))]
 fn quote_usage(asked: Asked, hit: &Hit, now_ms: u64, quote: &mut Quote) -> Result<(), Error> {
     if hit.options.here.is_some() || asked.state.is_some_and(|held| held.is_shared()) {
         quote_regional(asked, hit, now_ms, quote)?;
@@ -381,7 +382,7 @@ pub fn is_repeat(quotes: &[Quote], hits: &[Hit]) -> bool {
     taking.next().is_some_and(has_had) && taking.all(has_had)
 }
 
-#[inline(always)]
+#[cfg_attr(not(target_family = "wasm"), inline(always))]
 fn quote_form(asked: Asked, hit: &Hit, now_ms: u64, out: &mut Quote) -> Result<(), Error> {
     let needs_upgrade = needs_upgrade(hit, asked.state);
     match hit.algorithm {
@@ -421,7 +422,7 @@ fn needs_upgrade(hit: &Hit, state: Option<LimiterRef>) -> bool {
 
 /// Makes the change that [`quote`] said, of the same state, hit and time: the same always makes the same. What is returned
 /// takes the place of what the key held; where nothing is, the state has been changed in place.
-#[inline(always)]
+#[cfg_attr(not(target_family = "wasm"), inline(always))]
 pub fn commit(
     state: Option<&mut LimiterMut<'_>>,
     hit: &Hit,

@@ -1,7 +1,7 @@
 //! A wall clock that is the test's: servers that are started on it see no other.
 
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
@@ -20,7 +20,8 @@ impl Clock {
     pub fn at(now_ms: u64) -> Self {
         let dir = new_dir();
         let file = std::fs::File::create(dir.join("now")).expect("a file in a new directory");
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/clock.c");
+        let source = dir.join("clock.c");
+        std::fs::write(&source, include_str!("clock.c")).expect("a new directory");
         let compiled = Command::new("cc")
             .args(["-O1", "-shared", "-fPIC", "-o"])
             .args([&dir.join("clock.so"), &source])

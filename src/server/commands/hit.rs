@@ -42,7 +42,7 @@ pub fn lease(call: &Call, keys: &mut Keys) -> Result<(), Error> {
 /// Inlined, as is everything here that is marked so: each command names its algorithm, so the compiler writes a path for
 /// each that need not choose. (As one path it took 300 instructions more, a quarter of what is ours.)
 #[inline(always)]
-fn hit(call: &Call, keys: &mut Keys, algorithm: Algorithm) -> Result<(), Error> {
+pub fn hit(call: &Call, keys: &mut Keys, algorithm: Algorithm) -> Result<(), Error> {
     const FIRST_LIMIT: usize = KEY + 1;
     let mut words = Args::new();
     call.read_args(FIRST_LIMIT, &mut words);

@@ -29,7 +29,7 @@ pub fn peek(call: &Call, keys: &mut Keys) -> Result<(), Error> {
 
 /// Inlined for each algorithm, as a hit is: a path of its own need not choose.
 #[inline(always)]
-fn ask(call: &Call, keys: &mut Keys, algorithm: Algorithm) -> Result<(), Error> {
+pub fn ask(call: &Call, keys: &mut Keys, algorithm: Algorithm) -> Result<(), Error> {
     const FIRST_LIMIT: usize = 3;
     let mut words = Args::new();
     call.read_args(FIRST_LIMIT, &mut words);

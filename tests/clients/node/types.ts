@@ -4,6 +4,7 @@ import { Ratelimit } from "@upstash/ratelimit";
 import { Redis as UpstashRedis } from "@upstash/redis";
 import { Cluster, Redis } from "ioredis";
 import { byUser, createLimiter, hitAll, presets, rateLimit, spend, withRateLimit, type Verdict } from "ratelimit-client";
+import { localEngine } from "ratelimit-client/local";
 import { restClient, restHandler } from "ratelimit-client/rest";
 import { nativeAlgorithms } from "ratelimit-client/upstash";
 import { createServer } from "node:http";
@@ -20,6 +21,9 @@ createLimiter({ client: new Redis(), algorithm: "sliding", limits });
 createLimiter({ client: new Cluster([]), algorithm: "sliding", limits });
 createLimiter({ client: new UpstashRedis({ url: "https://x", token: "y" }), algorithm: "sliding", limits });
 createLimiter({ client: restClient({ url: "https://x", token: "y" }), algorithm: "sliding", limits });
+createLimiter({ client: localEngine({ now: () => 0, maxKeys: 10 }), algorithm: "sliding", limits });
+// @ts-expect-error misspelt
+localEngine({ maxkeys: 10 });
 createLimiter({ client: async (args: string[]) => args, algorithm: "sliding", limits });
 const api = createLimiter({ client, ...presets.login });
 restHandler({ client, token: "0123456789abcdef", prefix: "api:" });
