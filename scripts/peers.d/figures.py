@@ -1,12 +1,28 @@
 """The arithmetic of the page."""
 
+import math
 import statistics
 
 BEHIND = 1.05  # less is no difference that is seen again
+SURE = 0.95
 
 
 def summary(values):
-    return {"low": min(values), "median": statistics.median(values), "high": max(values)}
+    """The median, and the quartiles: the extremes are other people's work on the machine."""
+    low, median, high = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
+    return {"low": low, "median": median, "high": high}
+
+
+def surely_above(values):
+    """What the median of all such values lies above, with 95 %, whatever their distribution is: an order statistic. Of few
+    values the least.
+    """
+    ordered, count = sorted(values), len(values)
+    below, rank = 0.5**count, 0  # below: the chance that no more than `rank` of the values lie under the median
+    while rank + 1 < count and below + math.comb(count, rank + 1) * 0.5**count <= 1 - SURE:
+        rank += 1
+        below += math.comb(count, rank) * 0.5**count
+    return ordered[rank]
 
 
 def most_within(admitted, window_ms):
@@ -35,9 +51,13 @@ def per_hit(sample, before, after):
     }
 
 
+def summary_of(rounds):
+    return {name: summary([one[name] for one in rounds]) for name in rounds[0]}
+
+
 def of_rounds(rounds, first):
     """What a row's rounds say together; `first` are those of the row that the group is compared with, round by round."""
-    found = {name: summary([one[name] for one in rounds]) for name in rounds[0]}
+    found = summary_of(rounds)
     found["ratio"] = summary([own["client_us"] / other["client_us"] for own, other in zip(rounds, first, strict=True)])
     return found
 
@@ -53,6 +73,9 @@ SMALLER = {
 }
 
 
+TIMED = ("client_us", "server_us", "rate")  # in rounds, in which the rows of a group take turns
+
+
 def value_of(row, name, limit):
     value = row.get(name)
     if isinstance(value, dict):
@@ -60,8 +83,20 @@ def value_of(row, name, limit):
     return max(limit, value) if name == "admitted" and value is not None else value
 
 
+def times_of(row, peer, name, limit):
+    """How many times as much `row` takes as `peer`, and what that surely is at the least: of what is timed round by round,
+    as the machine was equally busy for both.
+    """
+    if name not in TIMED:
+        times = value_of(row, name, limit) / value_of(peer, name, limit)
+        return times, times
+    pairs = [(own[name], other[name]) for own, other in zip(row["rounds"], peer["rounds"], strict=True)]
+    ratios = [other / own if name == "rate" else own / other for own, other in pairs]
+    return statistics.median(ratios), surely_above(ratios)
+
+
 def behind(groups, limit):
-    """Where a row of ours is behind the best of its peers: the farthest first. To admit
+    """Where a row of ours is behind the best of its peers, and surely so: the farthest first. To admit
     less than the limit is no merit; a window of the clock is compared with such windows; a bucket refills while it is asked."""
     found = []
     for group in groups:
@@ -71,13 +106,12 @@ def behind(groups, limit):
             if name in group["left_out"]:
                 continue
             for row in ours:
-                own = value_of(row, name, limit)
-                known = [(value_of(peer, name, limit), peer["name"]) for peer in peers if value_of(peer, name, limit) is not None
-                         and (name != "admitted" or peer["algorithm"] == row["algorithm"] != "bucket")]
-                if own is None or not known:
+                if value_of(row, name, limit) is None:
                     continue
-                best, whose = max(known) if name == "rate" else min(known)
-                times = best / own if name == "rate" else own / best
-                if times > BEHIND:
-                    found.append({"group": group["name"], "row": row["name"], "what": called, "own": own, "peer": whose, "best": best, "times": times})
+                known = [(*times_of(row, peer, name, limit), peer) for peer in peers if value_of(peer, name, limit)
+                         and (name != "admitted" or peer["algorithm"] == row["algorithm"] != "bucket")]
+                times, least, peer = max(known, key=lambda one: one[0], default=(0, 0, None))
+                if times > BEHIND and least > 1:
+                    found.append({"group": group["name"], "row": row["name"], "what": called, "own": value_of(row, name, limit),
+                                  "peer": peer["name"], "best": value_of(peer, name, limit), "times": times})
     return sorted(found, key=lambda one: -one["times"])

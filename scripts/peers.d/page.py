@@ -54,7 +54,8 @@ def markdown(found):
         + (f"**The machine was busy with other work when it began ({facts['busy']:.0%} of its CPU): mistrust what is timed.** "
            if facts["busy"] > 0.1 else "")
         + ("A quick run, good for a look. " if facts["mode"] == "quick" else "")
-        + f"Rows of a group take turns, {found['rounds']} times: medians, with the least and the most in brackets. Redis, the caller and, where "
+        + f"Rows of a group take turns, {found['rounds']} times, in another order each time: medians, with the quartiles in brackets. A "
+          "ratio is the median of the turns' ratios, and behind in time is what is so with 95 % by its order statistics. Redis, the caller and, where "
           "there is one, the server between them share the machine: hits a second are worth less than CPU. Commands count those "
           "that a script runs. Instructions are counted by callgrind, with the same callers. A key was hit 20 times. `admitted`: what was "
           f"let through within one window, at most, of a limit of {found['limit']}, when hits crowd around the end of a window of the clock.\n",

@@ -1,6 +1,8 @@
 """The arithmetic of the page, and that each row has what makes it: `python3 -m unittest` here."""
 
+import math
 import pathlib
+import random
 import re
 import unittest
 
@@ -40,17 +42,35 @@ class Figures(unittest.TestCase):
         slow = [{"client_us": one} for one in (10, 30, 20)]
         fast = [{"client_us": one} for one in (5, 15, 40)]  # the machine was busy in the third
         found = figures.of_rounds(slow, fast)
-        self.assertEqual(found["ratio"], {"low": 0.5, "median": 2, "high": 2})
-        self.assertEqual(found["client_us"], {"low": 10, "median": 20, "high": 30})
+        self.assertEqual(found["ratio"], {"low": 1.25, "median": 2, "high": 2})
+        self.assertEqual(found["client_us"], {"low": 15, "median": 20, "high": 25})
+
+    def test_what_a_median_is_surely_above(self):
+        self.assertEqual(figures.surely_above([3, 1, 2]), 1)  # too few to leave any out
+        self.assertEqual(figures.surely_above(range(25)), 7)  # as tables of the sign test: 7 or fewer of 25, 2.2 %; 8, 5.4 %
+        chance = random.Random(1)
+        draw = lambda: figures.surely_above([chance.expovariate(1) for _ in range(25)])
+        self.assertGreater(sum(draw() <= math.log(2) for _ in range(4000)), 0.94 * 4000)
+
+    def test_behind_in_time_is_what_is_so_in_the_same_rounds(self):
+        rounds = lambda values: [{"client_us": one} for one in values]
+        row = lambda whose, values: {"whose": whose, "name": whose, "algorithm": "sliding", "rounds": rounds(values), **figures.summary_of(rounds(values))}
+        busy = [10 * 1.3 ** (n % 7) for n in range(25)]  # the machine was, by turns
+        times = lambda own: [round(one["times"], 2) for one in figures.behind([{"name": "g", "left_out": [], "rows": [row("ours", own), row("peer", busy)]}], 100)]
+        self.assertEqual(times([one * 1.1 for one in busy]), [1.1])
+        self.assertEqual(times([one * 1.04 for one in busy]), [])  # too little
+        self.assertEqual(times([one * (1.5 if n % 2 else 0.7) for n, one in enumerate(busy)]), [])  # not sure
 
     def test_where_ours_is_behind(self):
-        median = lambda value: {"low": 0, "median": value, "high": 9e9}
-        row = lambda whose, name, algorithm="sliding", **values: {"whose": whose, "name": name, "algorithm": algorithm, **values}
+        def row(whose, name, algorithm="sliding", client_us=None, rate=None, **values):
+            timed = {key: value for key, value in (("client_us", client_us), ("rate", rate)) if value}
+            return {"whose": whose, "name": name, "algorithm": algorithm, "rounds": [timed] * 3, **figures.summary_of([timed] * 3), **values}
+
         group = {"name": "g", "left_out": ["bytes"], "rows": [
-            row("bare", "b", client_us=median(1)),
-            row("ours", "o", client_us=median(12), rate=median(100), bytes=900, admitted=100, instructions=104),
-            row("peer", "p", client_us=median(10), rate=median(90), bytes=100, admitted=90, instructions=100),
-            row("peer", "q", client_us=median(11), rate=median(130), bytes=100, admitted=60, instructions=None),
+            row("bare", "b", client_us=1),
+            row("ours", "o", client_us=12, rate=100, bytes=900, admitted=100, instructions=104),
+            row("peer", "p", client_us=10, rate=90, bytes=100, admitted=90, instructions=100),
+            row("peer", "q", client_us=11, rate=130, bytes=100, admitted=60, instructions=None),
         ]}
         found = [(one["what"], one["peer"], round(one["times"], 2)) for one in figures.behind([group], 100)]
         self.assertEqual(found, [("hits a second", "q", 1.3), ("client CPU a hit, us", "p", 1.2)])

@@ -4,12 +4,19 @@
 import type { AllVerdict, LimitState, Verdict } from "./verdict.js";
 
 const seconds = (ms: number): number => Math.ceil(ms / 1000); // rounded up: never an invitation to come too early
-const quoted = (name: string): string => `"${name.replace(/["\\]/g, "\\$&")}"`;
+const quoted = (name: string): string => `"${/["\\]/.test(name) ? name.replace(/["\\]/g, "\\$&") : name}"`;
 
 /** Anything that a limiter answers: of one key, or of several. */
 export type AnyVerdict = Verdict | AllVerdict;
 
 const limitsOf = (verdict: AnyVerdict): readonly LimitState[] => ("keys" in verdict ? verdict.keys.flatMap((key) => key.limits) : verdict.limits);
+
+const policyItem = ({ name, limit, windowSeconds }: LimitState): string =>
+  windowSeconds === undefined ? `${quoted(name)};q=${limit}` : `${quoted(name)};q=${limit};w=${windowSeconds}`;
+
+/** When more becomes available is not known where the limiter does not ask for it, and of no use where it is never. */
+const stateItem = ({ name, remaining, nextAfterMs = -1 }: LimitState): string =>
+  nextAfterMs < 0 ? `${quoted(name)};r=${remaining}` : `${quoted(name)};r=${remaining};t=${seconds(nextAfterMs)}`;
 
 /** The fields of one verdict: `X-RateLimit-Limit`, `-Remaining`, `-Reset` (Unix time), `RateLimit-Policy`, `RateLimit` and, where denied, `Retry-After`. */
 export function rateLimitHeaders(verdict: AnyVerdict, now = Date.now()): Record<string, string> {
@@ -19,13 +26,8 @@ export function rateLimitHeaders(verdict: AnyVerdict, now = Date.now()): Record<
     "X-RateLimit-Limit": String(verdict.limit),
     "X-RateLimit-Remaining": String(verdict.remaining),
     "X-RateLimit-Reset": String(seconds(now + verdict.resetAfterMs)), // Unix time
-    "RateLimit-Policy": limits
-      .map(({ name, limit, windowSeconds }) => `${quoted(name)};q=${limit}${windowSeconds === undefined ? "" : `;w=${windowSeconds}`}`)
-      .join(", "),
-    RateLimit: limits
-      // When more becomes available: not known where the limiter does not ask for it, and of no use where it is never.
-      .map(({ name, remaining, nextAfterMs = -1 }) => `${quoted(name)};r=${remaining}${nextAfterMs < 0 ? "" : `;t=${seconds(nextAfterMs)}`}`)
-      .join(", "),
+    "RateLimit-Policy": limits.map(policyItem).join(", "),
+    RateLimit: limits.map(stateItem).join(", "),
   };
   // -1: there is no use in trying again. A wait that was granted is not the caller's business.
   if (!verdict.allowed && verdict.retryAfterMs > 0) headers["Retry-After"] = String(seconds(verdict.retryAfterMs));

@@ -1,7 +1,7 @@
 // A limiter in front of HTTP handlers: 429 where it is denied, and the fields of headers.ts on every response.
 
 import { members, wrong } from "./check.js";
-import { addFields, type AnyVerdict } from "./headers.js";
+import { addFields, type AnyVerdict, type Fields } from "./headers.js";
 
 /** What is answered where a hit is not allowed. */
 export interface Refusal {
@@ -63,6 +63,8 @@ export async function hitOf(
 
 type Limit<Req> = (request: Req) => Promise<AnyVerdict | Counted>;
 
+const verdictOf = (answer: AnyVerdict | Counted): AnyVerdict => ("refund" in answer ? answer.verdict : answer);
+
 export interface MiddlewareOptions<Req> {
   /** Requests that are not limited. CORS preflights (OPTIONS) never are. */
   readonly skip?: (request: Req) => boolean | Promise<boolean>;
@@ -87,10 +89,12 @@ export interface NodeOptions<Req, Res> extends MiddlewareOptions<Req> {
 const OPTIONS = ["skip", "skipSuccessfulRequests", "skipFailedRequests", "message", "handler"] as const;
 
 interface Plan<Req> {
-  isSkipped(request: Req): Promise<boolean>;
+  /** CORS preflights are not limited, nor what `skip` says. */
+  isSkipped(request: Req): boolean | Promise<boolean>;
   /** Whether this response's hit is given back. */
   isUncounted(status: number): boolean;
-  counted(answer: AnyVerdict | Counted): Counted;
+  /** How this hit is given back: undefined where it cannot be, which is a mistake where it should. */
+  refundOf(answer: AnyVerdict | Counted): (() => Promise<void>) | undefined;
   body(verdict: AnyVerdict): { readonly type: string; readonly text: string };
 }
 
@@ -101,14 +105,12 @@ function planOf<Req extends { readonly method?: string | undefined }>(options: M
     if (hook !== undefined && typeof hook !== "function") throw wrong(name, "a function", hook);
   }
   return {
-    isSkipped: async (request) => request.method === "OPTIONS" || ((await skip?.(request)) ?? false),
+    isSkipped: (request) => request.method === "OPTIONS" || (skip !== undefined && skip(request)),
     isUncounted: (status) => (status < 400 ? skipSuccessfulRequests : skipFailedRequests),
-    counted(answer) {
-      if ("refund" in answer) return answer;
-      if (skipSuccessfulRequests || skipFailedRequests) {
-        throw new TypeError("skipSuccessfulRequests and skipFailedRequests give a hit back: limit with hitOf(limiter, key)");
-      }
-      return { verdict: answer, refund: async () => undefined };
+    refundOf(answer) {
+      if (!skipSuccessfulRequests && !skipFailedRequests) return undefined;
+      if ("refund" in answer) return answer.refund;
+      throw new TypeError("skipSuccessfulRequests and skipFailedRequests give a hit back: limit with hitOf(limiter, key)");
     },
     body(verdict) {
       const given = message ?? refusalOf(verdict).body;
@@ -134,7 +136,9 @@ export function withRateLimit<R extends Request, Context extends unknown[]>(
   const plan = planOf(options);
   return async (request, ...context) => {
     if (await plan.isSkipped(request)) return handler(request, ...context);
-    const { verdict, refund } = plan.counted(await limit(request));
+    const limited = await limit(request);
+    const verdict = verdictOf(limited);
+    const refund = plan.refundOf(limited);
     const withFields = (answer: Response): Response => {
       const response = new Response(answer.body, answer); // what fetch() returned has headers that cannot be set
       setHeaders(response.headers, verdict);
@@ -149,10 +153,10 @@ export function withRateLimit<R extends Request, Context extends unknown[]>(
     try {
       answer = await handler(request, ...context);
     } catch (error) {
-      if (plan.isUncounted(500)) await refund();
+      if (plan.isUncounted(500)) await refund?.();
       throw error;
     }
-    if (plan.isUncounted(answer.status)) await refund();
+    if (plan.isUncounted(answer.status)) await refund?.();
     return withFields(answer);
   };
 }
@@ -165,6 +169,20 @@ export interface NodeResponse {
   end(body: string): unknown;
   /** For skipSuccessfulRequests and skipFailedRequests. */
   once?(event: "finish", listener: () => void): unknown;
+}
+
+class NodeFields implements Fields {
+  readonly #res: NodeResponse;
+  constructor(res: NodeResponse) {
+    this.#res = res;
+  }
+  get(name: string): string | undefined {
+    const value = this.#res.getHeader(name);
+    return value === undefined ? undefined : String(value);
+  }
+  set(name: string, value: string): void {
+    this.#res.setHeader(name, value);
+  }
 }
 
 /**
@@ -183,24 +201,21 @@ export function rateLimit<Req extends { readonly method?: string | undefined }, 
 ): (req: Req, res: Res, next: (error?: Error) => void) => Promise<void> {
   const plan = planOf(options);
   return async (req, res, next) => {
-    let counted: Counted;
+    let verdict: AnyVerdict;
+    let refund: (() => Promise<void>) | undefined;
     try {
-      if (await plan.isSkipped(req)) return next();
-      counted = plan.counted(await limit(req));
+      const isSkipped = plan.isSkipped(req);
+      if (typeof isSkipped === "boolean" ? isSkipped : await isSkipped) return next(); // a turn less where nothing is waited for
+      const limited = await limit(req);
+      verdict = verdictOf(limited);
+      refund = plan.refundOf(limited);
     } catch (error) {
       return next(error instanceof Error ? error : new Error(String(error)));
     }
-    const { verdict, refund } = counted;
     (req as { rateLimit?: AnyVerdict }).rateLimit = verdict;
-    const get = (name: string): string | undefined => {
-      const value = res.getHeader(name);
-      return value === undefined ? undefined : String(value);
-    };
-    addFields({ get, set: (name, value) => res.setHeader(name, value) }, verdict);
+    addFields(new NodeFields(res), verdict);
     if (verdict.allowed) {
-      if (options.skipSuccessfulRequests || options.skipFailedRequests) {
-        res.once?.("finish", () => void (plan.isUncounted(res.statusCode) && refund()));
-      }
+      if (refund) res.once?.("finish", () => void (plan.isUncounted(res.statusCode) && refund()));
       return next();
     }
     res.statusCode = refusalOf(verdict).status;
