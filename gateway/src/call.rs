@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use ratelimit::core::error::MAX_VALUE_BYTES;
 use redis::{Cmd, Value};
 
 use crate::limits::Limits;
@@ -50,6 +51,16 @@ pub struct Answer {
     pub verdict: Verdict,
     /// What was found on the deny list.
     pub listed: Option<String>,
+}
+
+/// What is looked up in a deny list: of the values those that one can hold.
+pub fn lookup(
+    list: &str,
+    values: impl IntoIterator<Item = String>,
+) -> Option<(String, Vec<String>)> {
+    let held = |value: &String| (1..=MAX_VALUE_BYTES).contains(&value.len());
+    let values: Vec<String> = values.into_iter().filter(held).collect();
+    (!values.is_empty()).then(|| (list.to_owned(), values))
 }
 
 impl Call {
@@ -205,6 +216,14 @@ mod tests {
             words(&call),
             "RL.FIXED k 5 1m COST 3 FORCE DENY bad 10.0.0.1"
         );
+    }
+
+    #[test]
+    fn what_no_deny_list_can_hold_is_not_looked_up() {
+        let long = "x".repeat(100_000);
+        let all = lookup("bad", ["".to_owned(), long.clone(), "joe".to_owned()]);
+        assert_eq!(all, Some(("bad".to_owned(), vec!["joe".to_owned()])));
+        assert_eq!(lookup("bad", [long]), None);
     }
 
     #[test]

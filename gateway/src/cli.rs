@@ -75,7 +75,8 @@ pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Asked, String> {
         ["explain", file] => {
             let asked = asked.ok_or("explain asks for --request 'METHOD /path'")?;
             let (method, uri) = asked.split_once(' ').unwrap_or(("GET", &asked));
-            let request = Request::new(method, &host, uri.trim(), headers, address);
+            let request = Request::new(method, &host, uri.trim(), headers, address)
+                .map_err(|error| format!("--request {asked}: {error}"))?;
             let rules = load_rules(file, shadow)?;
             Ok(Asked::Print(explain::explain(&rules, &request, "")))
         }

@@ -12,6 +12,11 @@ use redis::{
 
 use crate::settings::{Redis, RedisType};
 
+/// How long a server may take to let a connection in.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// And all servers together that are asked on the way: sentinels, a cluster's nodes.
+pub const PATIENCE_IN_ALL: Duration = Duration::from_secs(5);
+
 pub enum Connector {
     Node(Nodes),
     Cluster(ClusterClient),
@@ -128,9 +133,10 @@ impl Nodes {
     }
 
     pub async fn connect(&self) -> RedisResult<MultiplexedConnection> {
+        // How long a request waits is its own business.
         let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(self.settings.timeout.max(Duration::from_secs(1))))
-            .set_response_timeout(Some(self.settings.timeout.max(Duration::from_secs(1))));
+            .set_connection_timeout(Some(PATIENCE))
+            .set_response_timeout(None);
         let client = match (self.settings.kind, self.addresses.first()) {
             (RedisType::Sentinel, Some(name)) => return self.sentinel(name, &config).await,
             (_, Some(address)) => {
@@ -210,8 +216,8 @@ impl Nodes {
             .collect::<Result<Vec<_>, _>>()?;
         let mut builder = ClusterClientBuilder::new(nodes)
             .retries(0)
-            .connection_timeout(self.settings.timeout.max(Duration::from_secs(1)))
-            .response_timeout(self.settings.timeout);
+            .connection_timeout(PATIENCE)
+            .response_timeout(self.settings.timeout.max(PATIENCE));
         if self.settings.tls {
             builder = builder.tls(if self.settings.tls_any_name {
                 TlsMode::Insecure

@@ -7,6 +7,7 @@ use tokio::sync::Semaphore;
 
 use crate::call::{Answer, Call, Verdict};
 use crate::denied::Denied;
+use crate::seldom::Seldom;
 use crate::stats::Stats;
 use crate::store::{Failure, Store};
 
@@ -15,6 +16,7 @@ pub struct Decider {
     denied: Denied,
     in_flight: Semaphore,
     stats: Arc<Stats>,
+    failures: Seldom,
 }
 
 impl Decider {
@@ -25,7 +27,13 @@ impl Decider {
             denied: Denied::new(cache_bytes),
             in_flight,
             stats,
+            failures: Seldom::default(),
         }
+    }
+
+    /// What is known of who is denied was said of limits that may be others now.
+    pub fn forget(&self) {
+        self.denied.clear();
     }
 
     pub fn store(&self) -> &Store {
@@ -34,7 +42,7 @@ impl Decider {
 
     /// One answer per call, or why there are none. All calls travel together.
     pub async fn decide(&self, calls: &[Call]) -> Result<Vec<Answer>, Failure> {
-        let now = Instant::now();
+        let (now, era) = (Instant::now(), self.denied.era());
         let plans: Vec<Plan> = calls.iter().map(|call| self.plan(call, now)).collect();
         let commands: Vec<_> = plans
             .iter()
@@ -67,7 +75,7 @@ impl Decider {
                     let answer = read
                         .map_err(Failure)
                         .inspect_err(|failure| self.failed(failure))?;
-                    self.keep(sent, &answer, now);
+                    self.keep(sent, &answer, now, era);
                     answer
                 }
             };
@@ -78,7 +86,7 @@ impl Decider {
 
     fn failed(&self, failure: &Failure) {
         self.stats.redis_error.add(1);
-        tracing::warn!("{failure}");
+        self.failures.warn(failure);
     }
 
     /// What is asked of a call: all of it, or, where it is known that it is denied, how the rest of it stands.
@@ -117,13 +125,14 @@ impl Decider {
         }
     }
 
-    fn keep(&self, sent: &Call, answer: &Answer, now: Instant) {
+    fn keep(&self, sent: &Call, answer: &Answer, now: Instant, era: u64) {
         // What a deny list or a force says is not the key's.
         if sent.force || answer.listed.is_some() {
             return;
         }
         for (clause, verdict) in sent.clauses.iter().zip(&answer.verdicts) {
-            self.denied.put(&clause.key, clause.cost, *verdict, now);
+            self.denied
+                .put(&clause.key, clause.cost, *verdict, now, era);
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::hash_map::RandomState;
 use std::collections::HashMap;
 use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,7 @@ pub struct Denied {
     hasher: RandomState,
     /// Bytes of one shard; 0 where the cache is off.
     bytes: usize,
+    era: AtomicU64,
 }
 
 #[derive(Default)]
@@ -38,6 +40,19 @@ impl Denied {
             shards,
             hasher: RandomState::new(),
             bytes: bytes / SHARDS,
+            era: AtomicU64::new(0),
+        }
+    }
+
+    /// What is put must have been asked in this era: a limit that was replaced on the way says nothing of the next one.
+    pub fn era(&self) -> u64 {
+        self.era.load(SeqCst)
+    }
+
+    pub fn clear(&self) {
+        self.era.fetch_add(1, SeqCst);
+        for shard in &self.shards {
+            *shard.lock().unwrap_or_else(PoisonError::into_inner) = Shard::default();
         }
     }
 
@@ -72,7 +87,7 @@ impl Denied {
     }
 
     /// Keeps a denial whose end is known.
-    pub fn put(&self, key: &str, cost: i64, verdict: Verdict, now: Instant) {
+    pub fn put(&self, key: &str, cost: i64, verdict: Verdict, now: Instant, era: u64) {
         let Ok(wait) = u64::try_from(verdict.retry_after) else {
             return;
         };
@@ -82,6 +97,9 @@ impl Denied {
         let Some(mut shard) = self.shard(key) else {
             return;
         };
+        if era != self.era() {
+            return;
+        }
         let Some(until) = now.checked_add(Duration::from_millis(wait)) else {
             return;
         };
@@ -127,7 +145,7 @@ mod tests {
     fn a_denial_is_known_until_it_ends() {
         let cache = Denied::new(1 << 20);
         let now = Instant::now();
-        cache.put("k", 2, DENIED, now);
+        cache.put("k", 2, DENIED, now, 0);
         assert!(cache
             .get("k", 2, now)
             .is_some_and(|v| v.cached && !v.allowed && v.retry_after >= 1_000));
@@ -141,16 +159,16 @@ mod tests {
         let cache = Denied::new(16 * 1_000);
         let now = Instant::now();
         for i in 0..10_000 {
-            cache.put(&format!("key-{i}"), 1, DENIED, now);
+            cache.put(&format!("key-{i}"), 1, DENIED, now, 0);
         }
         let bytes: usize = cache.shards.iter().map(|s| s.lock().unwrap().bytes).sum();
         assert!(bytes > 0 && bytes <= 16 * 1_000);
         // What has ended makes room.
         let later = now + Duration::from_secs(2);
-        cache.put("new", 1, DENIED, later);
+        cache.put("new", 1, DENIED, later, 0);
         assert!(cache.get("new", 1, later).is_some());
         let off = Denied::new(0);
-        off.put("k", 1, DENIED, now);
+        off.put("k", 1, DENIED, now, 0);
         assert_eq!(off.get("k", 1, now), None);
     }
 
@@ -166,7 +184,20 @@ mod tests {
                 ..DENIED
             },
             now,
+            0,
         );
         assert_eq!(cache.get("k", 1, now), None);
+    }
+
+    #[test]
+    fn what_was_said_of_replaced_limits_is_forgotten() {
+        let cache = Denied::new(1 << 20);
+        let now = Instant::now();
+        cache.put("k", 1, DENIED, now, cache.era());
+        let asked = cache.era();
+        cache.clear();
+        assert_eq!(cache.get("k", 1, now), None);
+        cache.put("k", 1, DENIED, now, asked);
+        assert_eq!(cache.get("k", 1, now), None, "it was asked before");
     }
 }

@@ -1,13 +1,16 @@
 //! What a key is limited to, in the server's words: the algorithm, its limits, and what goes with them.
 
+use jiff::tz;
+use ratelimit::core::limit::{self, MAX_COUNT};
+use ratelimit::core::request::{self, Verb};
+use ratelimit::core::zone::Kind;
+
 use crate::yaml::{Fault, Node};
 
-/// Limits of one clause, and durations of one BLOCK.
-const LIMITS: usize = 8;
 /// Names of one POLICY chain.
 const POLICIES: usize = 4;
 /// The largest limit that the server counts.
-pub const LARGEST: u64 = (1 << 53) - 1;
+pub const LARGEST: u64 = MAX_COUNT;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Algorithm {
@@ -34,6 +37,14 @@ impl Algorithm {
             Self::Fixed => "FIXED",
             Self::Sliding => "SLIDING",
             Self::Bucket => "BUCKET",
+        }
+    }
+
+    fn of_the_server(self) -> limit::Algorithm {
+        match self {
+            Self::Fixed => limit::Algorithm::Fixed,
+            Self::Sliding => limit::Algorithm::Sliding,
+            Self::Bucket => limit::Algorithm::Bucket,
         }
     }
 
@@ -80,31 +91,35 @@ impl Limits {
         }
     }
 
-    /// What the server counts by would be refused there: more limits than a call takes, two with one window.
+    /// Reads the command as the server will: what it would refuse at each request is refused here, once.
     pub fn check(&self, node: &Node) -> Result<(), Fault> {
-        if self.limits.is_empty() || self.limits.len() > LIMITS {
-            return Err(node.fault(format!("expected 1 to {LIMITS} limits")));
+        if self.algorithm != Algorithm::Bucket && self.limits.iter().any(|l| l.burst.is_some()) {
+            return Err(node.fault("burst is a bucket's: set algorithm: bucket"));
         }
-        for (i, limit) in self.limits.iter().enumerate() {
-            if self
-                .limits
-                .iter()
-                .take(i)
-                .any(|other| other.window == limit.window)
-            {
-                return Err(node.fault(format!("two limits with the window {}", limit.window)));
-            }
-            if limit.burst.is_some() && self.algorithm != Algorithm::Bucket {
-                return Err(node.fault("burst is a bucket's: set algorithm: bucket"));
-            }
-            if limit.window.contains('@') && self.algorithm != Algorithm::Fixed {
-                return Err(node.fault(format!(
-                    "the window {} begins by the calendar: algorithm: fixed alone has such",
-                    limit.window
-                )));
-            }
+        if self.limits.is_empty() {
+            return Err(node.fault("expected at least one limit"));
         }
-        Ok(())
+        let mut words = Vec::new();
+        self.words(&mut words);
+        if !self.block.is_empty() {
+            words.push("BLOCK".to_owned());
+            words.extend(self.block.iter().cloned());
+        }
+        let bytes: Vec<&[u8]> = words.iter().map(String::as_bytes).collect();
+        let algorithm = self.algorithm.of_the_server();
+        // Behind the command's name and the key.
+        let error = match request::parse(algorithm, Verb::Charge, &bytes, 2) {
+            Ok(request) => match request.clause.limits.iter().find_map(unknown_zone) {
+                None => return Ok(()),
+                Some(name) => format!("no such time zone: {name}"),
+            },
+            Err(error) => error.to_string().trim_start_matches("ERR ").to_owned(),
+        };
+        Err(node.fault(format!(
+            "RL.{} KEY {}: {error}",
+            self.algorithm.word(),
+            words.join(" ")
+        )))
     }
 
     pub fn words(&self, out: &mut Vec<String>) {
@@ -126,6 +141,14 @@ impl Limits {
             .collect();
         out.push(self.algorithm.word().to_ascii_lowercase());
         out.join(", ")
+    }
+}
+
+/// The name of a limit's time zone, where nobody knows it.
+fn unknown_zone(limit: &limit::Limit) -> Option<&'static str> {
+    match limit.span().as_calendar()?.zone.kind() {
+        Kind::Name(name) => tz::db().get(name).is_err().then_some(name),
+        Kind::Offset(_) => None,
     }
 }
 
@@ -173,14 +196,7 @@ pub fn amount(node: &Node) -> Result<u64, Fault> {
 
 /// `block: 15m` or `block: [15m, 1h, 1d]`.
 pub fn block(node: &Node) -> Result<Vec<String>, Fault> {
-    let block = one_or_many(node)
-        .iter()
-        .map(duration)
-        .collect::<Result<Vec<_>, _>>()?;
-    if block.is_empty() || block.len() > LIMITS {
-        return Err(node.fault(format!("block takes 1 to {LIMITS} durations")));
-    }
-    Ok(block)
+    one_or_many(node).iter().map(duration).collect()
 }
 
 /// `policy: api` or `policy: ["api:{key}", api]`.
@@ -268,6 +284,73 @@ mod tests {
         }
         for text in ["5", "0s", "-1s", "1 m", "5 minutes", "1h@", "1h@a b", "''"] {
             assert!(duration(&yaml::read(text).unwrap()).is_err(), "{text}");
+        }
+    }
+
+    /// What the server would answer each request with an error for, it is told of once.
+    #[test]
+    fn a_limit_is_read_as_the_server_reads_it() {
+        let check = |algorithm, rows: &[(u64, &str)], block: &[&str]| {
+            let row = |(amount, window): &(u64, &str)| Limit {
+                amount: *amount,
+                window: (*window).to_owned(),
+                burst: None,
+            };
+            let mut limits = Limits::one(algorithm, 1, "1s");
+            limits.limits = rows.iter().map(row).collect();
+            limits.block = block.iter().map(|d| (*d).to_owned()).collect();
+            let fault = limits.check(&yaml::read("x").unwrap()).err()?;
+            Some(fault.to_string())
+        };
+        use Algorithm::{Bucket, Fixed, Sliding};
+        for (algorithm, rows, block) in [
+            (
+                Fixed,
+                &[(0, "1m"), (5, "1mo@15,Europe/Berlin")][..],
+                &[][..],
+            ),
+            (Sliding, &[(5, "3660d"), (9, "1w")], &["15m", "1h"]),
+            (Bucket, &[(1, "1ms")], &[]),
+        ] {
+            assert_eq!(check(algorithm, rows, block), None, "{rows:?}");
+        }
+        for (algorithm, rows, block, told) in [
+            (
+                Sliding,
+                &[(5, "1mo")][..],
+                &[][..],
+                "line 1, column 1: RL.SLIDING KEY 5 1mo: argument 3 (window) must be a duration",
+            ),
+            (
+                Sliding,
+                &[(5, "30m"), (6, "1800s")],
+                &[],
+                "must differ from the window of every other limit",
+            ),
+            (Sliding, &[(5, "3661d")], &[], "must be from 1ms to 3660d"),
+            (Fixed, &[(5, "7mo")], &[], "no other number of months"),
+            (
+                Fixed,
+                &[(5, "1d@Nowhere/Land")],
+                &[],
+                "no such time zone: Nowhere/Land",
+            ),
+            (
+                Bucket,
+                &[(0, "1m")],
+                &[],
+                "argument 3 (refill) must be an integer from 1",
+            ),
+            (Fixed, &[(5, "1m")], &["1mo"], "(duration) must be"),
+            (Fixed, &[(5, "1m"); 9], &[], ""),
+            (Fixed, &[], &[], ""),
+            (Fixed, &[(5, "1m")], &["1m"; 9], ""),
+        ] {
+            let fault = check(algorithm, rows, block);
+            assert!(
+                fault.as_ref().is_some_and(|f| f.contains(told)),
+                "{rows:?}: {fault:?}"
+            );
         }
     }
 

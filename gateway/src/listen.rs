@@ -19,6 +19,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{watch, Semaphore};
 use tokio_rustls::TlsAcceptor;
 
+use crate::seldom::Seldom;
 use crate::settings::Tls;
 
 /// How long a client may take for its handshake, and for a request's head.
@@ -72,6 +73,7 @@ pub async fn serve(
 ) {
     let places = Arc::new(Semaphore::new(limits.connections));
     let all = u32::try_from(limits.connections).unwrap_or(u32::MAX);
+    let refusals = Seldom::default();
     loop {
         let accepted = tokio::select! {
             accepted = accept(&listener) => accepted,
@@ -87,10 +89,10 @@ pub async fn serve(
             }
         };
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-            tracing::warn!(
+            refusals.warn(format_args!(
                 "too many connections (MAX_CONNECTIONS={})",
                 limits.connections
-            );
+            ));
             continue;
         };
         let (tls, router, stop, age) = (tls.clone(), router.clone(), stop.clone(), limits.age);

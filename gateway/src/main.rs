@@ -15,6 +15,7 @@ mod listen;
 mod reload;
 mod rls;
 mod rules;
+mod seldom;
 mod server;
 mod settings;
 mod stats;

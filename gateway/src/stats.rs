@@ -84,6 +84,7 @@ pub struct Stats {
     pub config_load_error: Counter,
     pub global_shadow_mode: Counter,
     pub unavailable: Counter,
+    pub check_refused: Counter,
     pub failed_open: Counter,
     pub failed_closed: Counter,
     /// 1 while the files as they are now cannot be loaded.
@@ -236,6 +237,7 @@ impl Stats {
                 &self.global_shadow_mode,
             ),
             ("ratelimit_gateway_unavailable", &self.unavailable),
+            ("ratelimit_gateway_check_refused", &self.check_refused),
             ("ratelimit_gateway_failed_open", &self.failed_open),
             ("ratelimit_gateway_failed_closed", &self.failed_closed),
         ] {

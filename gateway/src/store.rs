@@ -11,8 +11,10 @@ use redis::cluster_async::ClusterConnection;
 use redis::{Cmd, ErrorKind, RedisError, RedisResult, Value};
 use tokio::sync::Notify;
 
-use crate::connect::Connector;
+use crate::connect::{Connector, PATIENCE_IN_ALL};
 use crate::settings::{Redis, RedisType};
+
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
 /// Why Redis gave no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +36,8 @@ enum Connection {
 struct Link {
     connection: RwLock<Option<Connection>>,
     lost: Notify,
-    /// Milliseconds since the start when an answer last came.
+    /// Milliseconds since the start when the connection was made, and when an answer last came.
+    made_ms: AtomicU64,
     answered_ms: AtomicU64,
 }
 
@@ -58,6 +61,7 @@ impl Store {
                 Arc::new(Link {
                     connection: RwLock::new(None),
                     lost: Notify::new(),
+                    made_ms: AtomicU64::new(0),
                     answered_ms: AtomicU64::new(0),
                 })
             })
@@ -105,8 +109,14 @@ impl Store {
                 Err(Failure(describe(&error)))
             }
             Err(_) => {
-                // One late answer is no lost connection; none for as long as two deadlines is.
-                let silent = since(self.started).saturating_sub(link.answered_ms.load(Relaxed));
+                // One late answer is no lost connection; none for as long as two deadlines is. Of a cluster, others
+                // than the node that is late may answer: who serves its slots now is asked anew, once in a while.
+                let since_ms = if self.is_cluster {
+                    &link.made_ms
+                } else {
+                    &link.answered_ms
+                };
+                let silent = since(self.started).saturating_sub(since_ms.load(Relaxed));
                 if u128::from(silent) > self.timeout.as_millis().saturating_mul(2) {
                     link.lost.notify_one();
                 }
@@ -141,27 +151,43 @@ fn since(started: Instant) -> u64 {
 
 /// Connects, waits until the connection is lost, and again.
 async fn keep(link: Arc<Link>, connector: Arc<Connector>, changed: Arc<Notify>, started: Instant) {
-    let mut pause = Duration::from_millis(50);
+    let mut pause = FIRST_PAUSE;
     loop {
-        let connection = match &*connector {
-            Connector::Cluster(client) => {
-                client.get_async_connection().await.map(Connection::Cluster)
+        let connecting = async {
+            match &*connector {
+                Connector::Cluster(client) => {
+                    client.get_async_connection().await.map(Connection::Cluster)
+                }
+                Connector::Node(nodes) => nodes.connect().await.map(Connection::Node),
             }
-            Connector::Node(nodes) => nodes.connect().await.map(Connection::Node),
         };
-        match connection {
-            Ok(connection) => {
+        match tokio::time::timeout(PATIENCE_IN_ALL, connecting).await {
+            Ok(Ok(connection)) => {
                 tracing::info!("connected to Redis");
-                pause = Duration::from_millis(50);
-                link.answered_ms.store(since(started), Relaxed);
+                pause = FIRST_PAUSE;
+                let now = since(started);
+                link.made_ms.store(now, Relaxed);
+                link.answered_ms.store(now, Relaxed);
                 link.set(Some(connection.clone()));
                 changed.notify_one();
-                watch(&link, connection).await;
+                let is_cluster = matches!(connection, Connection::Cluster(_));
+                watch(&link, connection, started).await;
+                tracing::warn!("the connection to Redis is lost");
+                // A cluster's other nodes serve on, while it is asked who does what.
+                if !is_cluster {
+                    link.set(None);
+                    changed.notify_one();
+                }
+            }
+            failed => {
+                let error = match failed {
+                    Ok(Err(error)) => describe(&error),
+                    _ => format!("no answer within {PATIENCE_IN_ALL:?}"),
+                };
+                tracing::warn!("cannot connect to Redis: {error}");
                 link.set(None);
                 changed.notify_one();
-                tracing::warn!("the connection to Redis is lost");
             }
-            Err(error) => tracing::warn!("cannot connect to Redis: {}", describe(&error)),
         }
         tokio::time::sleep(pause).await;
         pause = pause.saturating_mul(2).min(Duration::from_secs(1));
@@ -169,7 +195,7 @@ async fn keep(link: Arc<Link>, connector: Arc<Connector>, changed: Arc<Notify>, 
 }
 
 /// Waits until the connection is lost: a request says so, or, where there are none, a PING.
-async fn watch(link: &Link, connection: Connection) {
+async fn watch(link: &Link, connection: Connection, started: Instant) {
     loop {
         tokio::select! {
             () = link.lost.notified() => return,
@@ -178,7 +204,9 @@ async fn watch(link: &Link, connection: Connection) {
         let ping = send(connection.clone(), vec![redis::cmd("PING")]);
         match tokio::time::timeout(Duration::from_secs(1), ping).await {
             Ok(Err(error)) if is_lost(&error) => return,
-            _ => {}
+            // So that after an idle hour one late answer is no lost connection either.
+            Ok(Ok(_)) => link.answered_ms.store(since(started), Relaxed),
+            Ok(Err(_)) | Err(_) => {}
         }
     }
 }
@@ -187,7 +215,7 @@ async fn send(connection: Connection, commands: Vec<Cmd>) -> RedisResult<Vec<Val
     match connection {
         Connection::Node(mut connection) => {
             if let [only] = commands.as_slice() {
-                return Ok(vec![connection.req_packed_command(only).await?]);
+                return Ok(vec![refusal(connection.req_packed_command(only).await?)?]);
             }
             let mut pipe = redis::Pipeline::with_capacity(commands.len());
             let count = commands.len();
@@ -244,6 +272,9 @@ async fn routed(mut connection: ClusterConnection, command: Cmd) -> RedisResult<
 
 /// Whether the connection is of no more use: broken, or to a server that no longer is the primary.
 fn is_lost(error: &RedisError) -> bool {
+    if error.is_timeout() {
+        return false;
+    }
     error.is_io_error()
         || error.is_connection_dropped()
         || error.is_unrecoverable_error()

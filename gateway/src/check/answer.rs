@@ -5,6 +5,8 @@ use crate::rules::Rule;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Denial {
+    /// No answer is possible: the proxy has not said who asks, or what for.
+    Refused,
     /// A rule whose action is deny.
     Rule,
     /// A value on a deny list.
@@ -51,6 +53,13 @@ impl Answer {
         out
     }
 
+    pub fn refused() -> Self {
+        Self {
+            denial: Some(Denial::Refused),
+            ..Self::default()
+        }
+    }
+
     pub fn unavailable() -> Self {
         Self {
             denial: Some(Denial::Unavailable),
@@ -89,6 +98,7 @@ impl Answer {
     pub fn status(&self) -> u16 {
         match self.denial {
             None => 200,
+            Some(Denial::Refused) => 400,
             Some(Denial::Rule | Denial::Listed) => 403,
             Some(Denial::Limit) => 429,
             Some(Denial::Unavailable) => 503,
@@ -98,6 +108,7 @@ impl Answer {
     pub fn text(&self) -> &'static str {
         match self.denial {
             None => "",
+            Some(Denial::Refused) => "Bad Request\n",
             Some(Denial::Rule | Denial::Listed) => "Forbidden\n",
             Some(Denial::Limit) => "Too Many Requests\n",
             Some(Denial::Unavailable) => "Service Unavailable\n",

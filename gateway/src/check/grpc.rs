@@ -29,8 +29,14 @@ impl Authorization for Grpc {
         let Some(rules) = self.0.rules() else {
             return Err(Status::unavailable("no rules are loaded"));
         };
-        let request = read(&rules, request.get_ref()).map_err(Status::invalid_argument)?;
-        let answer = self.0.check(&rules, &request).await;
+        // Not an error of the call, which Envoy may be told to let pass.
+        let answer = match read(&rules, request.get_ref()) {
+            Ok(request) => self.0.check(&rules, &request).await,
+            Err(error) => {
+                self.0.refused(&error);
+                Answer::refused()
+            }
+        };
         Ok(Response::new(response(&answer)))
     }
 }
@@ -65,13 +71,7 @@ fn read(rules: &Rules, request: &pb::CheckRequest) -> Result<Request, String> {
         _ => None,
     };
     let address = rules.client.address(&headers, peer)?;
-    Ok(Request::new(
-        &http.method,
-        &http.host,
-        &http.path,
-        headers,
-        address,
-    ))
+    Request::new(&http.method, &http.host, &http.path, headers, address)
 }
 
 fn response(answer: &Answer) -> pb::CheckResponse {

@@ -40,7 +40,7 @@ pub async fn check(
     let request = match read(&rules, &parts, peer) {
         Ok(request) => request,
         Err(error) => {
-            tracing::warn!("a check that cannot be answered: {error}");
+            check.refused(&error);
             return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response();
         }
     };
@@ -61,28 +61,29 @@ pub async fn check(
 
 /// The request that the proxy was asked. What it has to tell and does not is an error: never a guess.
 fn read(rules: &Rules, parts: &Parts, peer: Peer) -> Result<Request, String> {
-    let told = |name: &str| -> Result<&str, String> {
-        let missing = || format!("the field {name} must be there once: the proxy has to set it");
+    let told = |name: &str| -> Result<String, String> {
         let mut values = parts.headers.get_all(name).iter();
         match (values.next(), values.next()) {
-            (Some(value), None) => value.to_str().map_err(|_| missing()),
-            _ => Err(missing()),
+            (Some(value), None) => Ok(String::from_utf8_lossy(value.as_bytes()).into_owned()),
+            _ => Err(format!(
+                "the field {name} must be there once: the proxy has to set it"
+            )),
         }
     };
     let address = rules.client.address(&parts.headers, peer.0)?;
     let headers = parts.headers.clone();
-    Ok(match rules.source {
+    match rules.source {
         Source::Forwarded => Request::new(
-            told("x-forwarded-method")?,
-            told("x-forwarded-host")?,
-            told("x-forwarded-uri")?,
+            &told("x-forwarded-method")?,
+            &told("x-forwarded-host")?,
+            &told("x-forwarded-uri")?,
             headers,
             address,
         ),
         Source::Original => Request::new(
-            told("x-original-method")?,
-            told("x-original-host")?,
-            told("x-original-uri")?,
+            &told("x-original-method")?,
+            &told("x-original-host")?,
+            &told("x-original-uri")?,
             headers,
             address,
         ),
@@ -102,7 +103,7 @@ fn read(rules: &Rules, parts: &Parts, peer: Peer) -> Result<Request, String> {
                 address,
             )
         }
-    })
+    }
 }
 
 fn host<'a>(headers: &'a HeaderMap, parts: &'a Parts) -> &'a str {

@@ -16,6 +16,7 @@ use crate::decide::Decider;
 use crate::reload;
 use crate::rules::request::Request;
 use crate::rules::{self, Rule, Rules};
+use crate::seldom::Seldom;
 use crate::stats::Stats;
 
 pub struct Check {
@@ -23,6 +24,7 @@ pub struct Check {
     stats: Arc<Stats>,
     prefix: String,
     rules: RwLock<Option<Arc<Rules>>>,
+    refusals: Seldom,
 }
 
 impl Check {
@@ -32,7 +34,15 @@ impl Check {
             stats,
             prefix,
             rules: RwLock::new(None),
+            refusals: Seldom::default(),
         }
+    }
+
+    /// A check that has no answer: the proxy has not said who asks, or what for.
+    pub fn refused(&self, error: &str) {
+        self.stats.check_refused.add(1);
+        self.refusals
+            .warn(format_args!("a check that cannot be answered: {error}"));
     }
 
     pub fn rules(&self) -> Option<Arc<Rules>> {
@@ -228,6 +238,7 @@ impl Loader {
                     stats.config_load_success.add(1);
                     stats.rules_errors_now.store(0, Relaxed);
                     tracing::info!("loaded {} rules", rules.rules.len());
+                    self.check.decider.forget();
                     *self
                         .check
                         .rules

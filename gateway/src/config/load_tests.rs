@@ -158,13 +158,13 @@ fn our_own_words_are_checked_too() {
         ("{unit: day, burst: 5}", "burst is a bucket's"),
         (
             "{algorithm: sliding, window: '1d@05:00'}",
-            "begins by the calendar",
+            "calendar windows are for FIXED",
         ),
-        ("{limits: []}", "expected 1 to 8 limits"),
+        ("{limits: []}", "expected at least one limit"),
         ("{unit: day, limits: [{unit: hour}]}", "beside limits"),
         (
             "{limits: [{unit: hour}, {unit: hour}]}",
-            "two limits with the window 1h",
+            "must differ from the window of every other limit",
         ),
         (
             "{unit: day, requests_per_unit: -5}",

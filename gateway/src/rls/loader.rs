@@ -51,6 +51,7 @@ impl Loader {
                 stats.config_load_success.add(1);
                 stats.config_errors_now.store(0, Relaxed);
                 self.rls.set_config(config);
+                self.rls.decider.forget();
                 tracing::info!("loaded the configuration");
             }
             Err(error) => {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use envoy_types::pb::envoy::extensions::common::ratelimit::v3::RateLimitDescriptor;
 use envoy_types::pb::envoy::service::ratelimit::v3::RateLimitRequest;
 
-use crate::call::{Answer, Call, Clause, Verdict, CLAUSES};
+use crate::call::{self, Answer, Call, Clause, Verdict, CLAUSES};
 use crate::config::{Config, Match, Rule, Unit};
 use crate::key::Key;
 use crate::limits::{Algorithm, Limits};
@@ -77,11 +77,8 @@ impl Plan {
                 settings,
                 cost(descriptor, part.hits),
             );
-            let deny = limits.deny.clone().map(|list| {
-                (
-                    list,
-                    entries.iter().map(|entry| entry.1.to_owned()).collect(),
-                )
+            let deny = limits.deny.as_ref().and_then(|list| {
+                call::lookup(list, entries.iter().map(|entry| entry.1.to_owned()))
             });
             let binds =
                 !matched.rule.shadow_mode && !matched.rule.quota_mode && !settings.quota_mode;

@@ -26,7 +26,7 @@ pub fn explain(rules: &Rules, request: &Request, prefix: &str) -> String {
     for rule in &rules.rules {
         let what = match &rule.action {
             _ if ended.is_some() => "not asked".to_owned(),
-            _ if !rule.when.holds(request) => "does not match".to_owned(),
+            _ if !rule.holds(request) => "does not match".to_owned(),
             Action::Allow => {
                 ended = Some(format!(
                     "allowed by '{}', beside what is limited above",

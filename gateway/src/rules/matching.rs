@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 use regex::{Regex, RegexBuilder};
 
-use super::request::Request;
+use super::request::{self, Request};
 use crate::limits::one_or_many;
 use crate::yaml::{Fault, Node};
 
@@ -16,6 +16,7 @@ pub struct Match(Vec<Condition>);
 
 #[derive(Debug)]
 enum Condition {
+    Path(Vec<Pattern>),
     Text(Part, Vec<Pattern>),
     Address(Vec<IpNet>),
     Not(Match),
@@ -26,7 +27,6 @@ enum Condition {
 pub enum Part {
     Method,
     Host,
-    Path,
     UserAgent,
     Header(String),
     Query(String),
@@ -38,7 +38,6 @@ impl Part {
         match self {
             Self::Method => Some(request.method.clone()),
             Self::Host => Some(request.host.clone()),
-            Self::Path => Some(request.path.clone()),
             Self::UserAgent => request.header("user-agent"),
             Self::Header(name) => request.header(name),
             Self::Query(name) => request.query(name),
@@ -66,6 +65,32 @@ impl Pattern {
             Self::Regex(regex) => regex.is_match(value),
         }
     }
+
+    /// Many services answer `/login/` as `/login`.
+    fn holds_for_path(&self, path: &str) -> bool {
+        match self {
+            Self::Exact(text) => path.trim_end_matches('/') == text.trim_end_matches('/'),
+            pattern => pattern.holds(Some(path)),
+        }
+    }
+}
+
+/// A path that services read in different ways: whether one way that a match holds by is enough, or all must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// What limits or denies acts where the service might read it so.
+    Any,
+    /// What lets through acts where every service reads it so.
+    All,
+}
+
+impl Reading {
+    fn other(self) -> Self {
+        match self {
+            Self::Any => Self::All,
+            Self::All => Self::Any,
+        }
+    }
 }
 
 impl Match {
@@ -78,7 +103,7 @@ impl Match {
             conditions.extend(match key.text().unwrap_or_default() {
                 "method" => vec![Condition::Text(Part::Method, patterns(value, str::to_ascii_uppercase)?)],
                 "host" => vec![Condition::Text(Part::Host, patterns(value, str::to_ascii_lowercase)?)],
-                "path" => vec![Condition::Text(Part::Path, patterns(value, str::to_owned)?)],
+                "path" => vec![Condition::Path(patterns(value, request::pattern)?)],
                 "user_agent" => vec![Condition::Text(Part::UserAgent, patterns(value, str::to_owned)?)],
                 "header" => named(value, |name| Part::Header(name.to_ascii_lowercase()))?,
                 "query" => named(value, |name| Part::Query(name.to_owned()))?,
@@ -100,8 +125,15 @@ impl Match {
         Ok(Self(conditions))
     }
 
-    pub fn holds(&self, request: &Request) -> bool {
+    pub fn holds(&self, request: &Request, reading: Reading) -> bool {
         self.0.iter().all(|condition| match condition {
+            Condition::Path(patterns) => {
+                let holds = |path| patterns.iter().any(|pattern| pattern.holds_for_path(path));
+                match reading {
+                    Reading::Any => request.paths().any(holds),
+                    Reading::All => request.paths().all(holds),
+                }
+            }
             Condition::Text(part, patterns) => {
                 let value = part.of(request);
                 patterns
@@ -111,14 +143,14 @@ impl Match {
             Condition::Address(networks) => request
                 .address
                 .is_some_and(|address| networks.iter().any(|network| network.contains(&address))),
-            Condition::Not(inner) => !inner.holds(request),
-            Condition::Any(groups) => groups.iter().any(|group| group.holds(request)),
+            Condition::Not(inner) => !inner.holds(request, reading.other()),
+            Condition::Any(groups) => groups.iter().any(|group| group.holds(request, reading)),
         })
     }
 
     pub fn asks_for_address(&self) -> bool {
         self.0.iter().any(|condition| match condition {
-            Condition::Text(..) => false,
+            Condition::Path(_) | Condition::Text(..) => false,
             Condition::Address(_) => true,
             Condition::Not(inner) => inner.asks_for_address(),
             Condition::Any(groups) => groups.iter().any(Self::asks_for_address),
@@ -230,7 +262,7 @@ mod tests {
     use super::*;
     use crate::yaml;
 
-    fn holds(text: &str, uri: &str) -> bool {
+    fn holds_by(text: &str, uri: &str, reading: Reading) -> bool {
         let mut headers = axum::http::HeaderMap::new();
         headers.insert("x-plan", "gold".parse().unwrap());
         let request = Request::new(
@@ -242,7 +274,36 @@ mod tests {
         );
         Match::read(&yaml::read(text).unwrap())
             .unwrap()
-            .holds(&request)
+            .holds(&request.unwrap(), reading)
+    }
+
+    fn holds(text: &str, uri: &str) -> bool {
+        holds_by(text, uri, Reading::Any)
+    }
+
+    #[test]
+    fn a_path_that_can_be_read_in_two_ways() {
+        for (text, uri, any, all) in [
+            ("path: /login", "/x%2f..%2flogin", true, false),
+            ("path: /login", "/x/..;/login;a=b", true, false),
+            ("path: /login", "/login%2f..%2fhealthz", false, false),
+            (
+                "path: {prefix: /login}",
+                "/login%2f..%2fhealthz",
+                true,
+                false,
+            ),
+            ("path: /healthz", "/login%2f..%2fhealthz", true, false),
+            ("not: {path: /login}", "/x%2f..%2flogin", true, false),
+            ("not: {path: /login}", "/login", false, false),
+            ("any: [{path: /a%2fb}]", "/a%2Fb", true, false),
+        ] {
+            let seen = (
+                holds_by(text, uri, Reading::Any),
+                holds_by(text, uri, Reading::All),
+            );
+            assert_eq!(seen, (any, all), "{text} {uri}");
+        }
     }
 
     #[test]
@@ -250,7 +311,8 @@ mod tests {
         for (text, uri, expected) in [
             ("{}", "/", true),
             ("path: /login", "/login?x=1", true),
-            ("path: /login", "/login/", false),
+            ("path: /login", "/login/", true),
+            ("path: /login", "/login/x", false),
             ("path: [/a, {prefix: /api/}]", "/api/x", true),
             ("path: {glob: '/u/*/posts'}", "/u/7/posts", true),
             ("path: {glob: '/u/*/posts'}", "/u/7/8/posts", false),

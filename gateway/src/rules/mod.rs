@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 pub use load::load;
 
-use crate::call::Clause;
+use crate::call::{self, Clause};
 use crate::key::Key;
 use crate::limits::Limits;
-use matching::Match;
+use matching::{Match, Reading};
 use request::{Client, Request};
 
 /// How the proxy says what it was asked.
@@ -82,7 +82,7 @@ pub struct Verdict<'a> {
 impl Rules {
     pub fn judge(&self, request: &Request, prefix: &str) -> Verdict<'_> {
         let mut verdict = Verdict::default();
-        for rule in self.rules.iter().filter(|rule| rule.when.holds(request)) {
+        for rule in self.rules.iter().filter(|rule| rule.holds(request)) {
             match &rule.action {
                 Action::Allow => break,
                 Action::Deny => {
@@ -102,6 +102,14 @@ impl Rules {
 }
 
 impl Rule {
+    pub fn holds(&self, request: &Request) -> bool {
+        let reading = match self.action {
+            Action::Allow => Reading::All,
+            Action::Deny | Action::Limit(_) | Action::Log(_) => Reading::Any,
+        };
+        self.when.holds(request, reading)
+    }
+
     pub fn limits(&self) -> Option<&Arc<Limits>> {
         match &self.action {
             Action::Limit(limits) | Action::Log(limits) => Some(limits),
@@ -154,9 +162,8 @@ impl Rule {
                 KeyPart::Ip { .. } => request.address.map(|address| address.to_string()),
                 part => part.value(request),
             })
-            .map(|value| value.chars().take(256).collect())
             .collect();
-        (!values.is_empty()).then_some((list, values))
+        call::lookup(&list, values)
     }
 }
 
@@ -181,7 +188,10 @@ impl KeyPart {
                 .map(|address| request::network(address, *bits)),
             Self::Method => Some(request.method.clone()),
             Self::Host => Some(request.host.clone()),
-            Self::Path => Some(request.path.clone()),
+            Self::Path => Some(match request.path.trim_end_matches('/') {
+                "" => "/".to_owned(),
+                path => path.to_owned(),
+            }),
             Self::Header(name) => request.header(name),
             Self::Query(name) => request.query(name),
             Self::Cookie(name) => request.cookie(name),

@@ -15,8 +15,10 @@ const TOKEN_BYTES: usize = 8 << 10;
 pub struct Request {
     pub method: String,
     pub host: String,
-    /// In one form: decoded where that changes no meaning, no doubled slashes, no dots.
+    /// As a service reads it that decodes all of it and leaves out parameters: `/a%2Fb;x` is `/a/b`.
     pub path: String,
+    /// As one reads it to which `%2F` is no slash and `;` is nothing, where that is another path.
+    pub literal: Option<String>,
     pub query: String,
     pub headers: HeaderMap,
     pub address: Option<IpAddr>,
@@ -115,32 +117,51 @@ pub fn network(address: IpAddr, bits: u8) -> String {
 }
 
 impl Request {
+    /// What the proxy was asked, in one form; or what is wrong with it. `target` is a request's, as it came: a path and a
+    /// query, or the whole of `https://host/path`.
     pub fn new(
         method: &str,
         host: &str,
-        uri: &str,
+        target: &str,
         headers: HeaderMap,
         address: Option<IpAddr>,
-    ) -> Self {
-        let uri = uri.split_once("://").map_or(uri, |(_, rest)| {
-            rest.find('/').and_then(|i| rest.get(i..)).unwrap_or("/")
-        });
-        let uri = uri.split('#').next().unwrap_or_default();
-        let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
+    ) -> Result<Self, String> {
+        if target.contains('#') {
+            // Some services end the path there and others do not: HTTP allows none.
+            return Err("a request's target has no #".into());
+        }
+        let target = match target.split_once("://") {
+            // What stands behind a slash or a question mark is no scheme: /login?next=https://example.org
+            Some((scheme, rest)) if scheme.bytes().all(|b| b.is_ascii_alphanumeric()) => rest
+                .find(['/', '?'])
+                .and_then(|i| rest.get(i..))
+                .unwrap_or("/"),
+            _ => target,
+        };
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let host = host.trim().to_ascii_lowercase();
         let host = match host.rsplit_once(':') {
             Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name.to_owned(),
             _ => host,
         };
         let host = host.trim_end_matches('.').to_owned();
-        Self {
+        let (strict, loose) = (strict(path), loose(path));
+        Ok(Self {
             method: method.to_ascii_uppercase(),
             host,
-            path: normal(path),
+            literal: (strict != loose).then_some(strict),
+            path: loose,
             query: query.to_owned(),
             headers,
             address,
-        }
+        })
+    }
+
+    /// The ways in which services read the path: one, but where it has an encoded slash or parameters.
+    pub fn paths(&self) -> impl Iterator<Item = &str> {
+        [Some(self.path.as_str()), self.literal.as_deref()]
+            .into_iter()
+            .flatten()
     }
 
     pub fn header(&self, name: &str) -> Option<String> {
@@ -195,11 +216,23 @@ impl Request {
 }
 
 /// Percent-decodes, then resolves `//`, `.` and `..`. An encoded slash stays encoded: it is no divider.
-fn normal(path: &str) -> String {
-    let decoded = decode(path, |byte| byte != b'/' && byte != b'%');
+fn strict(path: &str) -> String {
+    resolve(&decode(path, |byte| byte != b'/' && byte != b'%'))
+}
+
+/// The same, but an encoded slash is one, and a part ends at its `;`: also `..;` is `..`.
+fn loose(path: &str) -> String {
+    let decoded = decode(path, |byte| byte != b'%');
+    let parts: Vec<&str> = decoded
+        .split(['/', '\\'])
+        .map(|part| part.split(';').next().unwrap_or_default())
+        .collect();
+    resolve(&parts.join("/"))
+}
+
+fn resolve(path: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
-    let folder = decoded.ends_with('/') || decoded.ends_with("/.") || decoded.ends_with("/..");
-    for part in decoded.split(['/', '\\']) {
+    for part in path.split(['/', '\\']) {
         match part {
             "" | "." => {}
             ".." => {
@@ -208,6 +241,8 @@ fn normal(path: &str) -> String {
             part => parts.push(part),
         }
     }
+    // What ends with a slash, or with dots that mean one, is a folder.
+    let folder = matches!(path.rsplit(['/', '\\']).next(), Some("" | "." | ".."));
     let path = format!("/{}", parts.join("/"));
     if folder && path.len() > 1 {
         path + "/"
@@ -220,6 +255,11 @@ fn form(text: &str) -> String {
     decode(&text.replace('+', " "), |_| true)
 }
 
+/// A path as a rule says it, its escapes in the one case that those of requests are in.
+pub fn pattern(text: &str) -> String {
+    decode(text, |_| false)
+}
+
 fn decode(text: &str, wanted: impl Fn(u8) -> bool) -> String {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -227,14 +267,18 @@ fn decode(text: &str, wanted: impl Fn(u8) -> bool) -> String {
         rest = tail;
         let code = tail
             .get(..2)
-            .filter(|_| *first == b'%')
+            .filter(|hex| *first == b'%' && hex.iter().all(u8::is_ascii_hexdigit))
             .and_then(|hex| std::str::from_utf8(hex).ok());
         match code.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
-            Some(byte) if wanted(byte) => {
-                out.push(byte);
+            Some(byte) => {
+                if wanted(byte) {
+                    out.push(byte);
+                } else {
+                    out.extend_from_slice(format!("%{byte:02x}").as_bytes());
+                }
                 rest = tail.get(2..).unwrap_or_default();
             }
-            _ => out.push(*first),
+            None => out.push(*first),
         }
     }
     String::from_utf8_lossy(&out).into_owned()
@@ -254,9 +298,13 @@ mod tests {
             })
     }
 
+    fn ask(target: &str) -> Result<Request, String> {
+        Request::new("get", "", target, HeaderMap::new(), None)
+    }
+
     #[test]
     fn one_path_has_one_form() {
-        for path in [
+        for target in [
             "/login",
             "//login",
             "/./login",
@@ -264,17 +312,38 @@ mod tests {
             "/%6cogin",
             "/%6Cogin?x=/../y",
             "\\login",
-            "https://h/login#x",
+            "https://h/login?x",
+            "/login?next=https://example.org/healthz",
         ] {
-            assert_eq!(
-                Request::new("get", "", path, HeaderMap::new(), None).path,
-                "/login",
-                "{path}"
-            );
+            let request = ask(target).unwrap();
+            assert_eq!(request.paths().collect::<Vec<_>>(), ["/login"], "{target}");
         }
-        assert_eq!(normal("/a%2fb/%252e"), "/a%2fb/%252e");
-        assert_eq!(normal("/a/b/.."), "/a/");
-        assert_eq!(normal("/../../.."), "/");
+        for (target, path) in [
+            ("/%252e", "/%252e"),
+            ("/%+f%4", "/%+f%4"),
+            ("/a/b/..", "/a/"),
+            ("/../../..", "/"),
+            ("https://h", "/"),
+            ("https://h?q=/login", "/"),
+            ("/x://h/login", "/x:/h/login"),
+            ("", "/"),
+        ] {
+            assert_eq!(ask(target).unwrap().path, path, "{target}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_services_read_in_different_ways_has_each_form() {
+        for (target, paths) in [
+            ("/a%2Fb", ["/a/b", "/a%2fb"]),
+            ("/x%2f..%2flogin", ["/login", "/x%2f..%2flogin"]),
+            ("/x/..;/login", ["/login", "/x/..;/login"]),
+            ("/login;jsessionid=1", ["/login", "/login;jsessionid=1"]),
+        ] {
+            let request = ask(target).unwrap();
+            assert_eq!(request.paths().collect::<Vec<_>>(), paths, "{target}");
+        }
+        assert!(ask("/healthz#/../login").is_err());
     }
 
     #[test]
@@ -318,7 +387,8 @@ mod tests {
             ("cookie", "a=1; session=\"s 1\""),
             ("authorization", &token),
         ]);
-        let request = Request::new("get", "Example.ORG:8080", "/p?q=a%20b+c&r", headers, None);
+        let request =
+            Request::new("get", "Example.ORG:8080", "/p?q=a%20b+c&r", headers, None).unwrap();
         assert_eq!(
             (request.method.as_str(), request.host.as_str()),
             ("GET", "example.org")

@@ -39,7 +39,7 @@ rules:
 fn request(method: &str, uri: &str, address: &str) -> Request {
     let mut headers = HeaderMap::new();
     headers.insert("x-api-key", "k 1".parse().unwrap());
-    Request::new(method, "example.org", uri, headers, address.parse().ok())
+    Request::new(method, "example.org", uri, headers, address.parse().ok()).unwrap()
 }
 
 #[test]

@@ -69,6 +69,19 @@ fn allowed_denied_and_listed() {
         ask(&gateway, "/login", &[("X-Real-IP", "192.0.2.8")]).status,
         200
     );
+    // Whatever else it says, and however a service may read it: neither a way past a limit nor past a denial.
+    for uri in [
+        "/login?next=https://example.org/healthz",
+        "/login/",
+        "/login;jsessionid=1",
+        "/x/..;/login",
+        "/x%2f..%2flogin",
+    ] {
+        assert_eq!(ask(&gateway, uri, &[]).status, 429, "{uri}");
+    }
+    assert_eq!(ask(&gateway, "/login#/../healthz", &[]).status, 400);
+    assert_eq!(ask(&gateway, "/x%2f..%2fadmin%2fx", &[]).status, 403);
+    assert_eq!(ask(&gateway, "/caf\u{e9}", &[]).status, 200);
     let admin = ask(&gateway, "/admin/x", &[]);
     assert_eq!((admin.status, admin.header("Retry-After")), (403, None));
     assert_eq!(ask(&gateway, "/healthz", &[]).status, 200);
@@ -79,7 +92,7 @@ fn allowed_denied_and_listed() {
     );
     assert_eq!(
         gateway.metric("ratelimit_gateway_rule_requests{rule=\"login\",result=\"denied\"}"),
-        Some(3)
+        Some(8)
     );
 }
 

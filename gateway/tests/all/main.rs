@@ -9,6 +9,8 @@
 
 mod check;
 mod failure;
+mod load;
+mod outage;
 mod proxies;
 mod rls;
 mod support;

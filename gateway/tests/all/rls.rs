@@ -233,6 +233,13 @@ fn our_own_words_in_the_same_file() {
     assert_eq!(gateway.hit("d", "login", "mallory").status, 429);
     let _: i64 = redis.ask(&["RL.DENY", "DEL", "bad", "mallory"]);
     assert_eq!(gateway.hit("d", "login", "mallory").status, 200);
+    // What no deny list can hold is looked up in none: it is limited as any other.
+    for value in ["", &"x".repeat(100_000)] {
+        assert_eq!(
+            [0; 3].map(|_| gateway.hit("d", "login", value).status),
+            [200, 200, 429]
+        );
+    }
 }
 
 #[test]

@@ -96,6 +96,8 @@ impl Drop for Process {
 pub struct Redis {
     pub port: u16,
     pub process: Process,
+    /// Its own, so that none starts with what another has left.
+    _directory: Scratch,
 }
 
 impl Redis {
@@ -104,22 +106,46 @@ impl Redis {
     }
 
     pub fn start_on(port: u16) -> Self {
+        Self::with_module(port, &[])
+    }
+
+    pub fn start_with(words: &[&str]) -> Self {
+        Self::with_module(free_port(), words)
+    }
+
+    fn with_module(port: u16, words: &[&str]) -> Self {
         let module =
             std::env::var("RATELIMIT_MODULE").expect("RATELIMIT_MODULE must name the built module");
-        let server = std::env::var("RATELIMIT_SERVER").unwrap_or_else(|_| "redis-server".into());
-        let mut command = Command::new(server);
-        command.args([
+        let module = std::fs::canonicalize(module).unwrap();
+        let module = module.to_str().unwrap();
+        let text = port.to_string();
+        let own = [
             "--port",
-            &port.to_string(),
+            &text,
             "--bind",
             "127.0.0.1",
             "--save",
             "",
+            "--repl-diskless-sync-delay",
+            "0",
             "--loadmodule",
-            &module,
-        ]);
+            module,
+        ];
+        Self::run(port, &[&own[..], words].concat())
+    }
+
+    /// A server by these words, which say its port, too.
+    pub fn run(port: u16, words: &[&str]) -> Self {
+        let server = std::env::var("RATELIMIT_SERVER").unwrap_or_else(|_| "redis-server".into());
+        let directory = Scratch::new();
+        let mut command = Command::new(server);
+        command.current_dir(&directory.0).args(words);
         let process = Process::start(command.stdout(Stdio::null()));
-        let redis = Self { port, process };
+        let redis = Self {
+            port,
+            process,
+            _directory: directory,
+        };
         until("Redis answers", || redis.try_connect().is_ok());
         redis
     }
@@ -200,7 +226,24 @@ impl Gateway {
     }
 
     pub fn start_in(scratch: Scratch, redis_port: u16, settings: &[(&str, &str)]) -> Self {
-        let mut command = Self::command(&scratch.0, redis_port, settings);
+        let command = Self::command(&scratch.0, redis_port, settings);
+        Self::start_by(command, scratch)
+    }
+
+    /// The same, its log in a file.
+    pub fn start_logging(redis: &Redis, config: &str, log: &Path) -> Self {
+        let scratch = Scratch::new();
+        scratch.write("config/config.yaml", config);
+        let mut command = Self::command(&scratch.0, redis.port, &[]);
+        command.stderr(std::fs::File::create(log).unwrap());
+        let gateway = Self::start_by(command, scratch);
+        until("the gateway is healthy", || {
+            gateway.get("/healthcheck").status == 200
+        });
+        gateway
+    }
+
+    fn start_by(mut command: Command, scratch: Scratch) -> Self {
         let mut process = Process::start(command.stdout(Stdio::piped()));
         let mut line = String::new();
         BufReader::new(process.0.stdout.take().unwrap())
@@ -226,6 +269,20 @@ impl Gateway {
             process,
             scratch,
         }
+    }
+
+    /// Bytes of memory that it has now.
+    pub fn memory(&self) -> usize {
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.process.0.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib: usize = line
+            .unwrap()
+            .trim()
+            .trim_end_matches(" kB")
+            .parse()
+            .unwrap();
+        kib << 10
     }
 
     pub fn get(&self, path: &str) -> Answer {
