@@ -122,11 +122,12 @@ GROUPS = (
         Row("bare `RL.SLIDING`", BARE, "jedis bare", SLIDING),
         Row("ratelimit-client", OURS, "jedis package", SLIDING),
     ), warm=20_000),
-    Group("Envoy's rate limit service", "Fifty calls by gRPC under way, one descriptor each; CPU of the gateway.", "gateway", (
-        Row("ratelimit-gateway, fixed", OURS, "ratelimit-gateway fixed", FIXED),
-        Row("ratelimit-gateway, sliding", OURS, "ratelimit-gateway sliding", SLIDING),
-        Row("envoyproxy/ratelimit", PEER, "envoyproxy-ratelimit", FIXED),
-    ), window_ms=1000, client="the gateway's"),
+    *(Group(name, f"Sixty-four calls by gRPC under way, {says}; CPU and memory of the gateway.", "gateway", (
+        Row("ratelimit-gateway, fixed", OURS, f"ratelimit-gateway {count} fixed", FIXED),
+        Row("ratelimit-gateway, sliding", OURS, f"ratelimit-gateway {count} sliding", SLIDING),
+        Row("envoyproxy/ratelimit", PEER, f"envoyproxy-ratelimit {count}", FIXED),
+    ), load=Load(at_once=64), window_ms=1000, client="the gateway's") for name, says, count in (
+        ("Envoy's rate limit service", "one descriptor each", 1), ("Envoy's rate limit service, three descriptors", "three descriptors each", 3))),
     Group("Server alone", "One connection, one command after the other: what the server does for a hit.", "python", (
         Row("`RL.FIXED`", OURS, "server RL.FIXED", FIXED),
         Row("`RL.SLIDING`", OURS, "server RL.SLIDING", SLIDING),

@@ -40,15 +40,22 @@ def bursts(window_ms, limit):
     return [[window_ms // 100, 1], [window_ms * 7 // 10, half], [window_ms * 6 // 5, half]]
 
 
+# What the worker of a service tells besides.
+SERVICE = ("p50_ms", "p99_ms", "memory_mib")
+
+
 def per_hit(sample, before, after):
     """One round of a row: microseconds and commands a hit."""
     hits = sample["hits"]
-    return {
+    found = {
         "client_us": sample["cpu_s"] / hits * 1e6,
         "rate": hits / sample["wall_s"],
         "server_us": (after["cpu_s"] - before["cpu_s"]) / hits * 1e6,
         "commands": (after["commands"] - before["commands"]) / hits,
     }
+    if SERVICE[0] in sample:
+        found |= {"both_us": found["client_us"] + found["server_us"], **{name: sample[name] for name in SERVICE}}
+    return found
 
 
 def summary_of(rounds):
@@ -67,13 +74,17 @@ SMALLER = {
     "client_us": "client CPU a hit, us",
     "server_us": "CPU of Redis a hit, us",
     "instructions": "instructions of Redis a hit",
+    "both_us": "CPU of both a hit, us",
+    "p50_ms": "half are answered within, ms",
+    "p99_ms": "99 of 100 are answered within, ms",
+    "memory_mib": "memory, MiB",
     "commands": "commands a hit",
     "bytes": "bytes a key",
     "admitted": "admitted of the limit",
 }
 
 
-TIMED = ("client_us", "server_us", "rate")  # in rounds, in which the rows of a group take turns
+TIMED = ("client_us", "server_us", "both_us", *SERVICE, "rate")  # in rounds, in which the rows of a group take turns
 
 
 def value_of(row, name, limit):

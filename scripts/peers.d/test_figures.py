@@ -38,6 +38,12 @@ class Figures(unittest.TestCase):
         found = figures.per_hit(sample, before, after)
         self.assertEqual([round(found[name], 6) for name in ("client_us", "rate", "server_us", "commands")], [20, 2000, 5, 3])
 
+    def test_a_round_of_a_service_tells_of_both_processes(self):
+        sample = {"hits": 1000, "cpu_s": 0.02, "wall_s": 0.5, "p50_ms": 1, "p99_ms": 3, "memory_mib": 20}
+        before, after = {"cpu_s": 1.0, "commands": 10}, {"cpu_s": 1.005, "commands": 3010}
+        found = figures.per_hit(sample, before, after)
+        self.assertEqual([round(found[name], 6) for name in ("both_us", "p50_ms", "p99_ms", "memory_mib")], [25, 1, 3, 20])
+
     def test_a_ratio_is_of_the_same_round(self):
         slow = [{"client_us": one} for one in (10, 30, 20)]
         fast = [{"client_us": one} for one in (5, 15, 40)]  # the machine was busy in the third

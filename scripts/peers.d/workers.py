@@ -3,7 +3,8 @@
     {"op": "hits", "hits": 5000, "at_once": 50, "keys": 1000, "limit": 1000000, "prefix": "a:"}
     {"hits": 5000, "allowed": 5000, "failed": 0, "cpu_s": 0.21, "wall_s": 0.26}
 
-makes so many hits over so many keys, within a minute's window, and tells the CPU that its own process spent;
+makes so many hits over so many keys, within a minute's window, and tells the CPU that its own process spent. Where a service is
+asked, the CPU is the service's, and it tells of `p50_ms`, `p99_ms` and `memory_mib`, too;
 
     {"op": "burst", "begin_ms": 1800000000000, "bursts": [[20, 1], [1700, 150]], "limit": 100, "window_ms": 2000, "key": "k"}
     {"admitted": [[20.1, 20.4], ...], "failed": 0}

@@ -1,5 +1,5 @@
-// One row of the gateways: `asker 'PROGRAM [ALGORITHM]'`, a program beside this one, which is started beside it and asked over gRPC, as Envoy asks. The CPU that is
-// told of is the program's.
+// One row of the gateways: `asker 'PROGRAM DESCRIPTORS [ALGORITHM]'`, a program beside this one, which is started beside it and
+// asked over gRPC, as Envoy asks, for so many descriptors at once. The CPU and the memory that are told of are the program's.
 package main
 
 import (
@@ -47,6 +47,17 @@ func freePort() string {
 	return strconv.Itoa(listener.Addr().(*net.TCPAddr).Port)
 }
 
+// memoryOf a process: what of it is in memory, from /proc.
+func memoryOf(pid int) func() int64 {
+	return func() int64 {
+		statm, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+		must(err)
+		pages, err := strconv.ParseInt(strings.Fields(string(statm))[1], 10, 64)
+		must(err)
+		return pages * int64(os.Getpagesize())
+	}
+}
+
 // cpuOf a process, from /proc: utime and stime are the 14th and 15th field, and the second may hold spaces.
 func cpuOf(pid int) func() float64 {
 	return func() float64 {
@@ -60,9 +71,12 @@ func cpuOf(pid int) func() float64 {
 }
 
 func main() {
-	program, algorithm, _ := strings.Cut(os.Args[1], " ")
-	if algorithm != "" {
-		algorithm = ", algorithm: " + algorithm
+	words := strings.Fields(os.Args[1])
+	program, algorithm := words[0], ""
+	count, err := strconv.Atoi(words[1])
+	must(err)
+	if len(words) > 2 {
+		algorithm = ", algorithm: " + words[2]
 	}
 	root, err := os.MkdirTemp("", "ratelimit-peers.")
 	must(err)
@@ -88,10 +102,12 @@ func main() {
 	must(err)
 	client := service.NewRateLimitServiceClient(connection)
 	ask := func(descriptor, key string) (bool, error) {
-		answer, err := client.ShouldRateLimit(context.Background(), &service.RateLimitRequest{
-			Domain:      "bench",
-			Descriptors: []*common.RateLimitDescriptor{{Entries: []*common.RateLimitDescriptor_Entry{{Key: descriptor, Value: key}}}},
-		})
+		request := &service.RateLimitRequest{Domain: "bench"}
+		for i := range count {
+			entry := &common.RateLimitDescriptor_Entry{Key: descriptor, Value: key + strings.Repeat("+", i)}
+			request.Descriptors = append(request.Descriptors, &common.RateLimitDescriptor{Entries: []*common.RateLimitDescriptor_Entry{entry}})
+		}
+		answer, err := client.ShouldRateLimit(context.Background(), request)
 		if err == nil && answer.Statuses[0].CurrentLimit == nil {
 			err = fmt.Errorf("no limit for %s", descriptor)
 		}
@@ -107,5 +123,5 @@ func main() {
 	worker.Run(func(limit int, window time.Duration) (worker.Counter, error) {
 		descriptor := fmt.Sprint(limit, " ", window.Milliseconds())
 		return func(key string) (bool, error) { return ask(descriptor, key) }, nil
-	}, cpuOf(gateway.Process.Pid))
+	}, worker.Process{CPUSeconds: cpuOf(gateway.Process.Pid), MemoryBytes: memoryOf(gateway.Process.Pid)})
 }

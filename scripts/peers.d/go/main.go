@@ -12,5 +12,5 @@ func main() {
 	if row == nil {
 		panic("no such row: " + os.Args[1])
 	}
-	worker.Run(row, worker.CPUSeconds)
+	worker.Run(row, worker.Process{CPUSeconds: worker.CPUSeconds})
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -32,10 +33,16 @@ type asked struct {
 	Key      string   `json:"key"`
 }
 
+// Process is whose CPU is told of, and, where it is of interest, its memory: then the answers' times are told, too.
+type Process struct {
+	CPUSeconds  func() float64
+	MemoryBytes func() int64
+}
+
 type limiters struct {
-	make Row
-	made map[string]Counter
-	cpu  func() float64
+	make    Row
+	made    map[string]Counter
+	process Process
 }
 
 func (l *limiters) of(limit, windowMs int) Counter {
@@ -72,10 +79,13 @@ func together(callers int, work func()) {
 func (l *limiters) hits(a asked) any {
 	hit := l.of(a.Limit, 60_000)
 	var number, allowed, failed atomic.Int64
-	began, spent := time.Now(), l.cpu()
+	took := make([]time.Duration, a.Hits)
+	began, spent := time.Now(), l.process.CPUSeconds()
 	together(a.AtOnce, func() {
 		for n := number.Add(1); n <= a.Hits; n = number.Add(1) {
+			sent := time.Now()
 			ok, err := hit(a.Prefix + strconv.FormatInt(n%a.Keys, 10))
+			took[n-1] = time.Since(sent)
 			if err != nil {
 				fmt.Fprintln(os.Stderr, err)
 				failed.Add(1)
@@ -84,9 +94,17 @@ func (l *limiters) hits(a asked) any {
 			}
 		}
 	})
-	return map[string]any{
-		"hits": a.Hits, "allowed": allowed.Load(), "failed": failed.Load(), "cpu_s": l.cpu() - spent, "wall_s": time.Since(began).Seconds(),
+	said := map[string]any{
+		"hits": a.Hits, "allowed": allowed.Load(), "failed": failed.Load(), "cpu_s": l.process.CPUSeconds() - spent, "wall_s": time.Since(began).Seconds(),
 	}
+	if l.process.MemoryBytes != nil {
+		slices.Sort(took)
+		for name, share := range map[string]int{"p50_ms": 50, "p99_ms": 99} {
+			said[name] = float64(took[(len(took)-1)*share/100].Microseconds()) / 1000
+		}
+		said["memory_mib"] = float64(l.process.MemoryBytes()) / (1 << 20)
+	}
+	return said
 }
 
 var start = time.Now()
@@ -119,9 +137,9 @@ func (l *limiters) burst(a asked) any {
 	return map[string]any{"admitted": admitted, "failed": failed}
 }
 
-// Run answers until standard input ends. cpu tells the seconds that are told of.
-func Run(row Row, cpu func() float64) {
-	l := &limiters{row, map[string]Counter{}, cpu}
+// Run answers until standard input ends.
+func Run(row Row, process Process) {
+	l := &limiters{row, map[string]Counter{}, process}
 	say := json.NewEncoder(os.Stdout)
 	_ = say.Encode(map[string]bool{"ready": true})
 	lines := bufio.NewScanner(os.Stdin)
