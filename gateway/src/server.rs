@@ -1,5 +1,6 @@
 //! Everything put together: what is listened on, what is served there, what runs beside it, and how it ends.
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -130,9 +131,12 @@ pub async fn run(settings: Settings) -> Result<(), String> {
 
     let watching = tokio::spawn({
         let (health, decider) = (Arc::clone(&health), Arc::clone(&decider));
+        let stats = Arc::clone(&stats);
         async move {
             loop {
-                health.set_redis(decider.store().is_connected()).await;
+                let connected = decider.store().is_connected();
+                stats.redis_connected.store(u64::from(connected), Relaxed);
+                health.set_redis(connected).await;
                 changed.notified().await;
             }
         }

@@ -12,6 +12,8 @@ const BUCKETS: [u64; 12] = [
     100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000,
 ];
 
+const LOCAL: &str = "over_limit_with_local_cache";
+
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 
@@ -42,10 +44,7 @@ impl Limit {
             ("total_hits", &self.total_hits),
             ("over_limit", &self.over_limit),
             ("near_limit", &self.near_limit),
-            (
-                "over_limit_with_local_cache",
-                &self.over_limit_with_local_cache,
-            ),
+            (LOCAL, &self.over_limit_with_local_cache),
             ("within_limit", &self.within_limit),
             ("shadow_mode", &self.shadow_mode),
         ]
@@ -90,6 +89,8 @@ pub struct Stats {
     /// 1 while the files as they are now cannot be loaded.
     pub config_errors_now: AtomicU64,
     pub rules_errors_now: AtomicU64,
+    /// 1 while there is a connection to Redis.
+    pub redis_connected: AtomicU64,
     pub should_rate_limit: Histogram,
     pub check: Histogram,
 }
@@ -159,11 +160,16 @@ impl Stats {
         let mut names: Vec<_> = limits.iter().collect();
         names.sort_by(|a, b| a.0.cmp(b.0));
         for what in 0..6 {
-            for (i, (name, limit)) in names.iter().enumerate() {
+            let mut is_first = true;
+            for (name, limit) in &names {
                 let Some((metric, counter)) = limit.rows().into_iter().nth(what) else {
                     continue;
                 };
-                if i == 0 {
+                // Where nothing is kept here, it would be a second row for whoever looks for over_limit.
+                if metric == LOCAL && counter.get() == 0 {
+                    continue;
+                }
+                if std::mem::take(&mut is_first) {
                     let _ = writeln!(out, "# TYPE ratelimit_service_rate_limit_{metric} counter");
                 }
                 let mut labels = String::new();
@@ -243,11 +249,17 @@ impl Stats {
         ] {
             let _ = writeln!(out, "# TYPE {name} counter\n{name} {}", counter.get());
         }
+        let _ = writeln!(
+            out,
+            "# TYPE ratelimit_gateway_info gauge\nratelimit_gateway_info{{version=\"{}\"}} 1",
+            env!("CARGO_PKG_VERSION")
+        );
         for (name, gauge) in [
-            ("config", &self.config_errors_now),
-            ("rules", &self.rules_errors_now),
+            ("config_errors", &self.config_errors_now),
+            ("rules_errors", &self.rules_errors_now),
+            ("redis_connected", &self.redis_connected),
         ] {
-            let name = format!("ratelimit_gateway_{name}_errors");
+            let name = format!("ratelimit_gateway_{name}");
             let _ = writeln!(out, "# TYPE {name} gauge\n{name} {}", gauge.load(Relaxed));
         }
         let _ = writeln!(

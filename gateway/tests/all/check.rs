@@ -7,6 +7,22 @@ pub const RULES: &str = include_str!("../../examples/rules.yaml");
 pub fn start(redis: &Redis, rules: &str, settings: &[(&str, &str)]) -> Gateway {
     let scratch = Scratch::new();
     std::fs::remove_dir(scratch.0.join("config")).unwrap();
+    start_in(scratch, redis, rules, settings)
+}
+
+/// With descriptors beside the rules.
+pub fn start_with(
+    redis: &Redis,
+    rules: &str,
+    descriptors: &str,
+    settings: &[(&str, &str)],
+) -> Gateway {
+    let scratch = Scratch::new();
+    scratch.write("config/config.yaml", descriptors);
+    start_in(scratch, redis, rules, settings)
+}
+
+fn start_in(scratch: Scratch, redis: &Redis, rules: &str, settings: &[(&str, &str)]) -> Gateway {
     scratch.write("rules.yaml", rules);
     let file = scratch.0.join("rules.yaml");
     let mut settings = settings.to_vec();

@@ -114,9 +114,9 @@ impl Drop for Load {
     }
 }
 
-/// The connection was closed before this one went over it, says the client.
+/// The connection was closed, or about to be, before this one went over it: says the client, not the gateway.
 fn was_not_sent(status: &tonic::Status) -> bool {
-    status.code() == Code::Cancelled && std::error::Error::source(status).is_some()
+    std::error::Error::source(status).is_some_and(|source| source.is::<tonic::transport::Error>())
 }
 
 async fn ask(

@@ -10,6 +10,7 @@
 mod check;
 mod failure;
 mod load;
+mod metrics;
 mod outage;
 mod proxies;
 mod rls;
