@@ -16,6 +16,7 @@ from redis.retry import Retry
 from ._cluster import AsyncCluster, Cluster
 from ._pool import DIAL_S, Pool
 from ._stream import Dialled, Streams
+from .local import LocalEngine
 
 Words = Sequence[str | int]
 
@@ -185,6 +186,8 @@ def _async_link(client: Any) -> AsyncLink:
         return AsyncCluster(lambda host, port: _streams(make, host=host, port=port), _addresses(client), remap)
     if hasattr(client, "connection_pool") and not hasattr(client, "command_stack"):
         return _streams(_like(client.connection_pool))
+    if isinstance(client, LocalEngine):
+        return AsyncFunction(client.call_async)
     if callable(client):
         return AsyncFunction(client)
     raise _expected(kind, client)

@@ -6,8 +6,10 @@ import sys
 import unittest
 from pathlib import Path
 
+import ratelimit_client
 from servers import PORT
 
+ENGINE = Path(ratelimit_client.__file__).with_name("engine.wasm")
 CLIENTS = Path(__file__).parents[3] / "clients"
 READMES = (CLIENTS / "README.md", CLIENTS / "python" / "README.md")
 
@@ -18,6 +20,8 @@ class Readme(unittest.TestCase):
         blocks = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
         self.assertGreaterEqual(len(blocks), 2)
         for block in blocks:
+            if "ratelimit_client.local" in block and not ENGINE.exists():
+                continue  # scripts/test-clients has said why
             with self.subTest(block):
                 ours = block.replace("6379", str(PORT))
                 run = subprocess.run([sys.executable, "-W", "error", "-c", ours], capture_output=True, text=True, timeout=60)

@@ -7,8 +7,12 @@ export { EngineStopped, type LocalEngine, type LocalEngineOptions } from "./engi
 
 let compiled: Promise<WebAssembly.Module> | undefined;
 
+const missing = (cause: unknown): never => {
+  throw new Error("ratelimit-client has no engine.wasm: in a checkout `npm run build` puts it there", { cause });
+};
+
 const load = (): Promise<WebAssembly.Module> =>
-  (compiled ??= readFile(new URL("./engine.wasm", import.meta.url)).then((bytes) => WebAssembly.compile(bytes)));
+  (compiled ??= readFile(new URL("./engine.wasm", import.meta.url)).catch(missing).then((bytes) => WebAssembly.compile(bytes)));
 
 /**
  * The module's own commands in this process, without a server, each engine with keys and policies of its own: for tests, with a
