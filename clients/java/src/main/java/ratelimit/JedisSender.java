@@ -4,6 +4,7 @@ import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.Collections;
 import java.util.List;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.Future;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.ThreadPoolExecutor;
@@ -66,10 +67,17 @@ public final class JedisSender implements Sender {
     public Future<? extends List<?>> send(List<String> words) {
         var arguments = new CommandArguments(() -> words.get(0).getBytes(StandardCharsets.UTF_8)).key(words.get(1));
         words.subList(2, words.size()).forEach(arguments::add);
-        return threads.submit(() -> {
-            Object reply = execute.apply(arguments);
-            return reply instanceof List<?> list ? list : Collections.singletonList(reply);
+        var answer = new CompletableFuture<List<?>>();
+        threads.execute(() -> {
+            if (answer.isDone()) return; // given up meanwhile: not sent
+            try {
+                Object reply = execute.apply(arguments);
+                answer.complete(reply instanceof List<?> list ? list : Collections.singletonList(reply));
+            } catch (RuntimeException | Error failed) {
+                answer.completeExceptionally(failed);
+            }
         });
+        return answer;
     }
 
     /** A connection that breaks once a command was sent ends it. */

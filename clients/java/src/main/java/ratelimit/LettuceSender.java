@@ -4,6 +4,7 @@ import io.lettuce.core.ClientOptions;
 import io.lettuce.core.ClientOptions.DisconnectedBehavior;
 import io.lettuce.core.api.StatefulRedisConnection;
 import io.lettuce.core.api.async.BaseRedisAsyncCommands;
+import io.lettuce.core.cluster.ClusterClientOptions;
 import io.lettuce.core.cluster.api.StatefulRedisClusterConnection;
 import io.lettuce.core.codec.StringCodec;
 import io.lettuce.core.output.NestedMultiOutput;
@@ -63,6 +64,13 @@ public final class LettuceSender implements Sender {
     /** The same options, but that a command is sent once and now, or not at all. */
     public static ClientOptions once(ClientOptions options) {
         return options.mutate().disconnectedBehavior(DisconnectedBehavior.REJECT_COMMANDS).replayFilter(command -> true).build();
+    }
+
+    /** The same of a cluster's. */
+    public static ClusterClientOptions once(ClusterClientOptions options) {
+        var once = options.mutate();
+        once.disconnectedBehavior(DisconnectedBehavior.REJECT_COMMANDS).replayFilter(command -> true);
+        return once.build();
     }
 
     @Override

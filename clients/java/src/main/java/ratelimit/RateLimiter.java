@@ -5,6 +5,9 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Objects;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CompletionException;
+import java.util.concurrent.CompletionStage;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.Future;
 import java.util.concurrent.TimeUnit;
@@ -98,18 +101,64 @@ public record RateLimiter(Sender sender, String prefix, List<String> words, Dura
         return hit(key, List.of("ID", Words.id(id)));
     }
 
+    /**
+     * Counts one hit and holds no thread meanwhile, for what is reactive. The stage completes within the timeout, and never
+     * with an exception.
+     *
+     * @throws UnsupportedOperationException where the replies of a sender of your own are no stages
+     */
+    public CompletableFuture<Verdict> hitAsync(String key) {
+        List<String> call = call(key, List.of());
+        CompletableFuture<? extends List<?>> reply;
+        try {
+            Future<? extends List<?>> sent = sender.send(call);
+            if (!(sent instanceof CompletionStage<?> stage)) throw new UnsupportedOperationException("hitAsync needs a sender whose replies are stages");
+            reply = stage.thenApply(answer -> (List<?>) answer).toCompletableFuture().orTimeout(timeout.toNanos(), TimeUnit.NANOSECONDS);
+            // What has not been sent yet is not sent any more.
+            reply.whenComplete((answer, failed) -> {
+                if (failed instanceof TimeoutException) sent.cancel(true);
+            });
+        } catch (UnsupportedOperationException mistake) {
+            throw mistake;
+        } catch (RuntimeException failed) {
+            reply = CompletableFuture.failedFuture(failed);
+        }
+        return reply.handle((answer, failed) -> {
+            try {
+                if (failed == null) return read(answer, false);
+                return unavailable(failed instanceof CompletionException wrapped && wrapped.getCause() instanceof Exception cause ? cause
+                    : failed instanceof Exception exception ? exception : new ExecutionException(failed));
+            } catch (RuntimeException unread) {
+                return unavailable(unread);
+            }
+        });
+    }
+
     private Verdict hit(String key, List<String> id) {
+        List<String> call = call(key, id);
+        try {
+            return read(ask(call), !id.isEmpty());
+        } catch (Exception failed) {
+            return unavailable(failed);
+        }
+    }
+
+    private List<String> call(String key, List<String> id) {
         Objects.requireNonNull(key, "key"); // or all without one would be one caller
         List<String> call = new ArrayList<>(words.size() + 3);
         call.addAll(words);
         call.addAll(Words.options(words), id);
         call.add(1, prefix + key);
-        try {
-            return verdict(ask(call), Words.has(words, "NEXT") ? 6 : 5, !id.isEmpty());
-        } catch (Exception failed) {
-            REPORT.error(failed);
-            return new Verdict(!isClosed, 0, 0, isClosed ? 1000 : 0, 0, -1, false, failed);
-        }
+        return call;
+    }
+
+    private Verdict read(List<?> reply, boolean hasId) {
+        return verdict(reply, Words.has(words, "NEXT") ? 6 : 5, hasId);
+    }
+
+    private Verdict unavailable(Exception failed) {
+        REPORT.error(failed);
+        return new Verdict(!isClosed, 0, 0, isClosed ? 1000 : 0, 0, -1, false, failed);
     }
 
     /**
