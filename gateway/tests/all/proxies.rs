@@ -79,19 +79,24 @@ struct Front {
 
 /// A gateway by these rules, and a proxy by this example in front of it.
 fn front(rules: &str, text: &str, run: impl Fn(&Scratch, &str) -> Command) -> Front {
-    let redis = Redis::start();
-    let gateway = check::start(&redis, rules, &[]);
-    behind(redis, gateway, text, run)
+    front_on(free_port(), rules, text, run)
 }
 
-fn behind(
+fn front_on(port: u16, rules: &str, text: &str, run: impl Fn(&Scratch, &str) -> Command) -> Front {
+    let redis = Redis::start();
+    let gateway = check::start(&redis, rules, &[]);
+    behind_on(port, redis, gateway, text, run)
+}
+
+fn behind_on(
+    port: u16,
     redis: Redis,
     gateway: Gateway,
     text: &str,
     run: impl Fn(&Scratch, &str) -> Command,
 ) -> Front {
     let scratch = Scratch::new();
-    let (port, service) = (free_port(), service());
+    let service = service();
     let process = Process::start(&mut run(&scratch, &example(text, &gateway, port, service)));
     let front = Front {
         port,
@@ -119,17 +124,22 @@ impl Front {
 
     /// What every proxy's client must see, by the examples' rules.
     fn exercise(&self) {
-        let first = self.get("/login");
-        assert_eq!(
-            (first.status, first.body.contains("service")),
-            (200, true),
-            "{}",
-            first.head
-        );
+        let first = self.exercise_limits();
         assert!(
             first
                 .header("RateLimit")
                 .is_some_and(|field| field.starts_with("\"login\";r=2")),
+            "{}",
+            first.head
+        );
+    }
+
+    /// The same, but what an allowed answer tells: the first one is given back.
+    fn exercise_limits(&self) -> Answer {
+        let first = self.get("/login");
+        assert_eq!(
+            (first.status, first.body.contains("service")),
+            (200, true),
             "{}",
             first.head
         );
@@ -171,6 +181,7 @@ impl Front {
             .redis
             .ask(&["RL.DENY", "ADD", "bad-addresses", "127.0.0.0/8"]);
         assert_eq!(self.get("/login").status, 403);
+        first
     }
 
     fn away(&mut self, expected: &[u16]) {
@@ -235,6 +246,36 @@ fn caddy_asks_by_forward_auth() {
     let (before, behind) = text.split_once("\t# A gateway that is away").unwrap();
     let without = format!("{before}{}", behind.split_once("\n\t}\n").unwrap().1);
     front(&rules, &without, caddy).away(&[502]);
+}
+
+#[test]
+fn traefik_asks_by_forward_auth() {
+    let rules = check::RULES
+        .replace("request: original", "request: forwarded")
+        .replace("header: X-Real-IP", "header: X-Forwarded-For");
+    let port = free_port();
+    let mut closed = front_on(
+        port,
+        &rules,
+        include_str!("../../examples/traefik.yaml"),
+        |scratch, text| {
+            scratch.write("dynamic.yaml", text);
+            let mut command = command("bin/traefik");
+            command
+                .args([
+                    "--global.checknewversion=false",
+                    "--global.sendanonymoususage=false",
+                ])
+                .arg(format!("--entrypoints.web.address=127.0.0.1:{port}"))
+                .arg(format!(
+                    "--providers.file.filename={}/dynamic.yaml",
+                    scratch.0.display()
+                ));
+            command
+        },
+    );
+    closed.exercise_limits();
+    closed.away(&[500]);
 }
 
 fn haproxy(scratch: &Scratch, text: &str) -> Command {
@@ -309,7 +350,8 @@ fn envoy_asks_by_ext_authz_over_http() {
 fn envoy_asks_the_rate_limit_service() {
     let redis = Redis::start();
     let gateway = Gateway::start(&redis, include_str!("../../examples/descriptors.yaml"), &[]);
-    let mut open = behind(
+    let mut open = behind_on(
+        free_port(),
         redis,
         gateway,
         include_str!("../../examples/envoy-ratelimit.yaml"),
