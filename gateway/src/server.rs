@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::{header, StatusCode};
+use axum::middleware::{from_fn_with_state, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
 use axum::Router;
@@ -14,7 +15,7 @@ use envoy_types::pb::envoy::service::auth::v3::authorization_server::Authorizati
 use envoy_types::pb::envoy::service::ratelimit::v3::rate_limit_response::Code;
 use envoy_types::pb::envoy::service::ratelimit::v3::rate_limit_service_server::RateLimitServiceServer;
 use tokio::signal::unix::{signal, SignalKind};
-use tokio::sync::{watch, Notify};
+use tokio::sync::{watch, Notify, Semaphore};
 
 use crate::check::{self, Check};
 use crate::decide::Decider;
@@ -28,6 +29,8 @@ use crate::store::Store;
 
 /// Bytes of a request: of JSON, and of a message over gRPC.
 const BODY_BYTES: usize = 256 << 10;
+/// How long it may take to send one.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 pub async fn run(settings: Settings) -> Result<(), String> {
     let settings = Arc::new(settings);
@@ -54,16 +57,11 @@ pub async fn run(settings: Settings) -> Result<(), String> {
     let mut loaders = Loaders::new(&settings, &rls, &check, &health);
     loaders.look().await;
 
-    let mut grpc = tonic::service::Routes::new(health_service).add_service(
+    let mut grpc = tonic::service::Routes::new(
         RateLimitServiceServer::new(rls::Grpc(Arc::clone(&rls)))
             .max_decoding_message_size(BODY_BYTES),
     );
-    let mut http = Router::new()
-        .route(
-            "/healthcheck",
-            get(healthcheck).with_state(Arc::clone(&health)),
-        )
-        .route("/json", post(json_request).with_state(Arc::clone(&rls)));
+    let mut http = Router::new().route("/json", post(json_request).with_state(Arc::clone(&rls)));
     if settings.rules_file.is_some() {
         let checks = check::grpc::Grpc(Arc::clone(&check));
         grpc = grpc
@@ -73,7 +71,30 @@ pub async fn run(settings: Settings) -> Result<(), String> {
             .route("/check", checks.clone())
             .route("/check/{*path}", checks);
     }
-    let grpc = grpc.into_axum_router();
+    let bounds = Arc::new(Bounds {
+        places: Semaphore::new(
+            settings
+                .max_in_flight
+                .saturating_mul(2)
+                .min(Semaphore::MAX_PERMITS),
+        ),
+        longest: settings
+            .redis
+            .timeout
+            .saturating_add(PATIENCE.saturating_mul(2)),
+        stats: Arc::clone(&stats),
+    });
+    let bounded = |router: Router| router.layer(from_fn_with_state(Arc::clone(&bounds), bounded));
+    // Whether all is well is answered also where there is too much to do.
+    let grpc = bounded(grpc.into_axum_router()).merge(
+        tonic::service::Routes::new(health_service)
+            .into_axum_router()
+            .reset_fallback(),
+    );
+    let http = bounded(http).route(
+        "/healthcheck",
+        get(healthcheck).with_state(Arc::clone(&health)),
+    );
     let metrics =
         |path: &str| Router::new().route(path, get(prometheus).with_state(Arc::clone(&stats)));
     let debug = metrics("/metrics")
@@ -166,6 +187,24 @@ pub async fn run(settings: Settings) -> Result<(), String> {
     Ok(())
 }
 
+/// How many requests there are at once, and how long one may take: who sends one slowly holds no memory for ever.
+struct Bounds {
+    places: Semaphore,
+    longest: Duration,
+    stats: Arc<Stats>,
+}
+
+async fn bounded(State(bounds): State<Arc<Bounds>>, request: Request, next: Next) -> Response {
+    let Ok(_place) = bounds.places.try_acquire() else {
+        bounds.stats.unavailable.add(1);
+        return (StatusCode::SERVICE_UNAVAILABLE, "too many requests\n").into_response();
+    };
+    match tokio::time::timeout(bounds.longest, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => (StatusCode::REQUEST_TIMEOUT, "Request Timeout\n").into_response(),
+    }
+}
+
 async fn terminated() -> Result<(), String> {
     let told = |error: std::io::Error| format!("cannot listen for signals: {error}");
     let mut term = signal(SignalKind::terminate()).map_err(told)?;
@@ -239,11 +278,7 @@ async fn prometheus(State(stats): State<Arc<Stats>>) -> Response {
 }
 
 async fn json_request(State(rls): State<Arc<Rls>>, body: Body) -> Response {
-    let read = tokio::time::timeout(
-        Duration::from_secs(10),
-        axum::body::to_bytes(body, BODY_BYTES),
-    )
-    .await;
+    let read = tokio::time::timeout(PATIENCE, axum::body::to_bytes(body, BODY_BYTES)).await;
     let request = match read {
         Ok(Ok(body)) => json::request(&body),
         Ok(Err(_)) => {

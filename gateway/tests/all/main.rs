@@ -7,6 +7,7 @@
     reason = "tests may stop at the first surprise"
 )]
 
+mod abuse;
 mod check;
 mod failure;
 mod load;
