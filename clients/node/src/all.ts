@@ -2,7 +2,7 @@
 
 import { members, wrong } from "./check.js";
 import type { Limiter } from "./limiter.js";
-import { asked } from "./limiter.js";
+import { asked, charged } from "./limiter.js";
 import { blockWords, checked, costWords, denyWords, fullKey, metered, nextWords, policyWords, told, type Deny, type HitOptions } from "./options.js";
 import { allVerdict, unavailable, type AllVerdict } from "./verdict.js";
 
@@ -32,32 +32,38 @@ async function ask(command: "RL.ALL" | "RL.PEEKALL", parts: readonly Part[], opt
     return checked({ ...(cost === undefined ? {} : { cost }), ...(policy === undefined ? {} : { policy }), force, next });
   });
   const keys = parts.map(({ limiter, key }) => fullKey(limiter.plan, key));
-  const clauses = parts.flatMap(({ limiter: { plan } }, index) => [
+  const clausesOf = (limits: (limiter: Limiter) => readonly string[]) => parts.flatMap(({ limiter, limiter: { plan } }, index) => [
     plan.algorithm,
-    ...plan.limits,
+    ...limits(limiter),
     ...costWords(hits[index]?.cost),
     ...policyWords(plan, hits[index] as HitOptions),
     ...blockWords(plan),
   ]);
-  const args = [
-    command,
-    String(keys.length),
-    ...keys,
-    ...clauses,
+  const said = [
     ...(force ? ["FORCE"] : []),
     ...(at === undefined ? [] : ["AT", String(at)]),
     ...(stamp ? ["STAMP"] : []),
     ...nextWords(next),
     ...denyWords(deny),
   ];
+  const args = [command, String(keys.length), ...keys, ...clausesOf(({ plan }) => plan.limits), ...said];
   // One that is closed while Redis is away closes them all.
   const open = parts.every(({ limiter }) => limiter.reach.open);
   const { reach } = first.limiter;
   const asking = parts.map(({ limiter }, index) => asked(limiter.plan, hits[index] as HitOptions));
   const read = (reply: unknown) => allVerdict(reply, asking, { stamp, next, deny: deny !== undefined });
+  const names = parts.map(({ limiter }) => limiter.plan.name).join("+");
+  const { fallback } = first.limiter;
+  if (fallback && parts.every(({ limiter }) => limiter.fallback === fallback)) {
+    const local = [command, String(keys.length), ...keys, ...clausesOf(({ share }) => share), ...said];
+    const closed = (error: Error) => ({ ...unavailable(error, false), keys: [] });
+    const charges = (answer: AllVerdict) =>
+      command === "RL.PEEKALL" ? [] : answer.keys.flatMap((one, index) => charged((parts[index] as Part).limiter.plan, keys[index] as string, { ...hits[index], at } as HitOptions, one));
+    return metered(reach, names, fallback.ask({ args, local, keys, read, closed, charges }, reach, 0));
+  }
   const failed = (error: Error) => ({ ...unavailable(told(reach, error), open), keys: [] });
   const answer = reach.connection.ask(args, keys[0] as string, reach.timeoutMs, read, failed);
-  return metered(reach, parts.map(({ limiter }) => limiter.plan.name).join("+"), answer);
+  return metered(reach, names, answer);
 }
 
 /**

@@ -52,7 +52,7 @@ export class BlockedCache {
   learn(key: string, cost: number, force: boolean, since: number, verdict: Verdict): void {
     if (cost < 0) this.#entries.delete(key); // something was given back
     // An error tells nothing, nor does what an earlier hit was told; a deny list blames another value than the key.
-    if (verdict.allowed || verdict.error || verdict.repeated || verdict.deniedValue !== undefined || cost <= 0 || force) return;
+    if (verdict.allowed || verdict.error || verdict.local || verdict.repeated || verdict.deniedValue !== undefined || cost <= 0 || force) return;
     const oldest = this.#entries.keys().next();
     if (this.#entries.size >= this.#maxEntries && !oldest.done) this.#entries.delete(oldest.value);
     const waitMs = verdict.retryAfterMs < 0 ? this.#maxMs : Math.min(verdict.retryAfterMs, this.#maxMs);

@@ -27,7 +27,7 @@ export function oneOf<T extends string>(name: string, value: unknown, choices: r
 }
 
 const UNITS: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000, w: 604_800_000 };
-const MAX_SPAN_MS = 3660 * 86_400_000;
+export const MAX_SPAN_MS = 3660 * 86_400_000;
 
 const durationMs = (value: unknown): number => {
   const [, amount, unit = ""] = /^([1-9]\d*)(ms|s|m|h|d|w)$/i.exec(typeof value === "string" ? value : "") ?? [];

@@ -44,8 +44,8 @@ class Call<T> extends Waiting {
     readonly key: string | undefined,
     readonly timeoutMs: number | false,
     readonly read: (reply: unknown) => T,
-    readonly failed: (error: Error) => T,
-    readonly resolve: (value: T) => void,
+    readonly failed: (error: Error) => T | Promise<T>,
+    readonly resolve: (value: T | Promise<T>) => void,
     readonly reject: (error: unknown) => void,
     readonly retries: number,
   ) {
@@ -157,7 +157,7 @@ export class Connection {
     key: string | undefined,
     timeoutMs: number | false,
     read: (reply: unknown) => T,
-    failed: (error: Error) => T,
+    failed: (error: Error) => T | Promise<T>,
     retries = 0,
   ): Promise<T> {
     return new Promise((resolve, reject) => {

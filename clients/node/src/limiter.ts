@@ -1,8 +1,9 @@
 // A limiter: its limits, its client, and what is done where Redis is away.
 
 import { BlockedCache } from "./blocked.js";
-import { flag, integer, members, span } from "./check.js";
+import { flag, integer, members, oneOf, span } from "./check.js";
 import { Coalescer } from "./coalesce.js";
+import { Fallback, type Charge, type Question } from "./fallback.js";
 import {
   checked,
   costWords,
@@ -15,7 +16,9 @@ import {
   blockWords,
   policyWords,
   reach,
+  shares,
   told,
+  type ConnectionOptions,
   type Duration,
   type HitOptions,
   type LimiterOptions,
@@ -42,6 +45,9 @@ export class Limiter {
   /** For `hitAll`. */
   readonly plan: Plan;
   readonly reach: Reach;
+  /** What goes on while Redis is away, and its part of the limits. */
+  readonly fallback: Fallback | undefined;
+  readonly share: readonly string[];
   readonly #blocked: BlockedCache | undefined;
   readonly #coalescer: Coalescer | undefined;
   // Of a hit without options: what it says, and what is known of its reply. Made once.
@@ -51,7 +57,14 @@ export class Limiter {
 
   constructor(options: LimiterOptions) {
     this.plan = plan(options);
-    this.reach = reach(options, this.plan.block.length === 0, this.plan.name);
+    const { unavailable, instances, maxKeys, ...rest } = options;
+    const isLocal = unavailable === "local";
+    if (unavailable !== undefined) oneOf("unavailable", unavailable, ["open", "closed", "local"]);
+    if (!isLocal && (instances ?? maxKeys) !== undefined) throw new TypeError('instances, maxKeys: expected only with unavailable: "local"');
+    const reaching: ConnectionOptions = isLocal ? { ...rest, unavailable: "closed" } : (options as ConnectionOptions);
+    this.reach = reach(reaching, this.plan.block.length === 0, this.plan.name);
+    this.share = shares(this.plan, integer("instances", instances ?? 1, 1));
+    this.fallback = isLocal ? Fallback.of(this.reach, integer("maxKeys", maxKeys ?? 100_000, 1)) : undefined;
     const { blockedCache = false, coalesce = false } = options;
     flag("coalesce", coalesce);
     this.#blocked = blockedCache === false ? undefined : new BlockedCache(blockedCache === true ? {} : blockedCache);
@@ -76,7 +89,8 @@ export class Limiter {
   }
 
   #plain(full: string): Promise<Verdict> {
-    return this.#coalescer?.hit(full) ?? this.#send([this.#command, full, ...this.#words], full, this.#asked);
+    if (this.#coalescer && !this.fallback?.isDoubtful) return this.#coalescer.hit(full);
+    return this.#send([this.#command, full, ...this.#words], full, this.#asked);
   }
 
   #several(full: string, count: number): Promise<Verdict> {
@@ -181,6 +195,7 @@ export class Limiter {
   async reset(key: string): Promise<boolean> {
     const full = fullKey(this.plan, key);
     this.#blocked?.forget(full);
+    this.fallback?.forget(full);
     return this.reach.connection.ask(["DEL", full], full, this.reach.timeoutMs, (reply) => Number(reply) === 1, failing);
   }
 
@@ -206,16 +221,31 @@ export class Limiter {
       ...policyWords(this.plan, options),
       ...denyWords(options.deny),
     ];
-    return metered(this.reach, this.plan.name, this.#send(args, key, asked(this.plan, options), retries));
+    return metered(this.reach, this.plan.name, this.#send(args, key, asked(this.plan, options), retries, options));
   }
 
-  #send(args: string[], key: string, asking: Asked, retries = 0): Promise<Verdict> {
+  #send(args: string[], key: string, asking: Asked, retries = 0, options = NO_OPTIONS): Promise<Verdict> {
     const { connection, timeoutMs, open } = this.reach;
     const read = (reply: unknown) => verdict(reply, asking);
+    if (this.fallback) {
+      const limitsAt = args[0] === "RL.PEEK" ? 3 : 2;
+      const local = [...args.slice(0, limitsAt), ...this.share, ...args.slice(limitsAt + this.share.length)];
+      const charges = (answer: Verdict) => (args[0] === "RL.PEEK" ? [] : charged(this.plan, key, options, answer));
+      const closed = (error: Error) => unavailable(error, false);
+      const question: Question<Verdict> = { args, local, keys: [key], read, closed, charges };
+      return this.fallback.ask(question, this.reach, retries);
+    }
     const failed = (error: Error) => unavailable(told(this.reach, error), open);
     return connection.ask(args, key, timeoutMs, read, failed, retries);
   }
 }
+
+/** What a verdict of this process has charged, for Redis. */
+export const charged = (plan: Plan, key: string, options: HitOptions, { taken, repeated }: Verdict): readonly Charge[] => {
+  if (taken === 0 || repeated === true) return [];
+  const head = [`RL.${plan.algorithm}`, key, ...plan.limits];
+  return [{ key, head, tail: policyWords(plan, options), cost: taken, at: options.at, id: options.id }];
+};
 
 export const asked = (plan: Plan, options: HitOptions): Asked => ({
   described: described(plan, options),

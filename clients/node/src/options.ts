@@ -1,6 +1,6 @@
 // What a limiter is made of, and how that becomes a command's words.
 
-import { fixedWindow, flag, integer, members, oneOf, span, text, wrong } from "./check.js";
+import { fixedWindow, flag, integer, MAX_SPAN_MS, members, oneOf, span, spanMs, text, wrong } from "./check.js";
 import { refusal, type Client } from "./client.js";
 import { Connection } from "./connection.js";
 import { guarded, logger, reasonOf, type HitEvent } from "./report.js";
@@ -57,7 +57,17 @@ export interface ConnectionOptions {
   readonly onHit?: (event: HitEvent) => void;
 }
 
-export interface Common extends ConnectionOptions {
+export interface Common extends Omit<ConnectionOptions, "unavailable"> {
+  /**
+   * What a hit is where Redis is away, or answers with an error: let through (`open`), or not (`closed`); or this process goes on
+   * counting by itself, and charges it to Redis when that is back (`local`, with `import "ratelimit-client/local"`). Default
+   * `open`, and `closed` for a limiter with `block`: guessing must not be free while Redis is down.
+   */
+  readonly unavailable?: "open" | "closed" | "local";
+  /** With `local`: how many processes share the limits, so that each goes on with its part, and at least with 1. Default 1. */
+  readonly instances?: number;
+  /** With `local`: the most keys that this process counts by itself; a hit on one more is not let through. Default 100,000. */
+  readonly maxKeys?: number;
   /** Stands before each key, with a colon. */
   readonly prefix?: string;
   /** The name in the `RateLimit` fields. Default: the prefix, or `default`. */
@@ -114,7 +124,7 @@ export interface Deny {
 }
 
 export const CONNECTION = ["client", "timeoutMs", "unavailable", "onError", "onHit"] as const;
-const OPTIONS = [...CONNECTION, "algorithm", "limits", "prefix", "name", "policy", "block", "blockedCache", "coalesce", "next"] as const;
+const OPTIONS = [...CONNECTION, "instances", "maxKeys", "algorithm", "limits", "prefix", "name", "policy", "block", "blockedCache", "coalesce", "next"] as const;
 const HIT = ["cost", "min", "force", "stamp", "at", "id", "retry", "policy", "next", "deny"] as const;
 
 const several = <T>(value: OneOrMore<T> | undefined): readonly T[] =>
@@ -182,6 +192,17 @@ export interface Reach {
   readonly onHit: ((event: HitEvent) => void) | undefined;
 }
 
+/** The limits of which each of so many processes goes on with its part: rounded down, and no less than 1. */
+export function shares({ algorithm, limits }: Plan, instances: number): readonly string[] {
+  const share = (amount: string) => (amount === "0" ? amount : String(Math.max(1, Math.floor(Number(amount) / instances))));
+  if (instances === 1) return limits;
+  if (algorithm !== "BUCKET") return limits.map((word, index) => (index % 2 === 0 ? share(word) : word));
+  // A bucket's tokens flow back that much slower.
+  const most = Math.min(...limits.flatMap((word, index) => (index % 3 === 2 ? [Math.floor(MAX_SPAN_MS / spanMs("interval", word))] : [])));
+  if (instances > most) throw wrong("instances", `at most ${most}, as the interval of each process's part is that much longer`, instances);
+  return limits.map((word, index) => (index % 3 === 0 ? share(word) : index % 3 === 1 ? word : `${spanMs("interval", word) * instances}ms`));
+}
+
 export function reach(options: ConnectionOptions, open: boolean, name: string): Reach {
   const { timeoutMs = 1000, unavailable, onError, onHit } = options;
   for (const [hook, given] of Object.entries({ onError, onHit })) {
@@ -206,6 +227,7 @@ export function told({ onError }: Reach, error: Error): Error {
 interface Counted {
   readonly allowed: boolean;
   readonly error?: Error;
+  readonly local?: true;
 }
 
 /** The answer is told to `onHit`; without one nothing is made. */
@@ -215,6 +237,8 @@ export function metered<T extends Counted>({ onHit }: Reach, limiter: string, an
   return answer.then((verdict) => {
     const { allowed, error } = verdict;
     const durationMs = performance.now() - since;
+    const { local } = verdict;
+    if (local) return onHit({ limiter, outcome: allowed ? "allowed" : "denied", local, durationMs }), verdict;
     if (error) onHit({ limiter, outcome: allowed ? "open" : "closed", reason: reasonOf(error), durationMs });
     else onHit({ limiter, outcome: allowed ? "allowed" : "denied", durationMs });
     return verdict;

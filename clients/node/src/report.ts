@@ -16,6 +16,8 @@ export interface HitEvent {
   /** `open` and `closed`: Redis was not asked, or did not answer, and `unavailable` decided. */
   readonly outcome: "allowed" | "denied" | "open" | "closed";
   readonly reason?: Reason;
+  /** This process decided by itself (`unavailable: "local"`). */
+  readonly local?: true;
   readonly durationMs: number;
 }
 

@@ -36,6 +36,8 @@ export interface Verdict extends Numbers {
   readonly deniedValue?: string;
   /** Redis could not be asked: `allowed` is what `unavailable` says, and the numbers are 0. */
   readonly error?: Error;
+  /** This process has decided, as Redis is away or just back (`unavailable: "local"`): the numbers are its own. */
+  readonly local?: true;
 }
 
 /** The verdict on several keys. */
@@ -47,6 +49,7 @@ export interface AllVerdict extends Numbers {
   readonly chargedAt?: number;
   readonly deniedValue?: string;
   readonly error?: Error;
+  readonly local?: true;
 }
 
 /** What is known of a limit before it is asked. */

@@ -3,7 +3,7 @@
 import { Ratelimit } from "@upstash/ratelimit";
 import { Redis as UpstashRedis } from "@upstash/redis";
 import { Cluster, Redis } from "ioredis";
-import { byUser, createLimiter, hitAll, presets, rateLimit, spend, withRateLimit, type Verdict } from "ratelimit-client";
+import { byUser, createLeaser, createLimiter, hitAll, presets, rateLimit, spend, withRateLimit, type Verdict } from "ratelimit-client";
 import { localEngine } from "ratelimit-client/local";
 import { restClient, restHandler } from "ratelimit-client/rest";
 import { nativeAlgorithms } from "ratelimit-client/upstash";
@@ -22,6 +22,9 @@ createLimiter({ client: new Cluster([]), algorithm: "sliding", limits });
 createLimiter({ client: new UpstashRedis({ url: "https://x", token: "y" }), algorithm: "sliding", limits });
 createLimiter({ client: restClient({ url: "https://x", token: "y" }), algorithm: "sliding", limits });
 createLimiter({ client: localEngine({ now: () => 0, maxKeys: 10 }), algorithm: "sliding", limits });
+createLimiter({ client, algorithm: "sliding", limits, unavailable: "local", instances: 4, maxKeys: 1000 });
+// @ts-expect-error leases are not counted locally
+createLeaser({ client, limit: 1, ttl: "1s", unavailable: "local" });
 // @ts-expect-error misspelt
 localEngine({ maxkeys: 10 });
 createLimiter({ client: async (args: string[]) => args, algorithm: "sliding", limits });

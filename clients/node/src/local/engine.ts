@@ -18,6 +18,8 @@ export interface LocalEngineOptions {
 /** A client of an engine, as limiters take it: a function that runs a command. */
 export interface LocalEngine {
   (args: readonly string[]): Promise<unknown>;
+  /** The same, at once. Throws where no call has been answered yet, and so nothing is loaded. */
+  readonly sync: (args: readonly string[]) => unknown;
 }
 
 /** The engine has met a fault of its own and answers no more: what it has counted is not to be trusted. */
@@ -118,8 +120,13 @@ export function engineWith(load: () => Promise<WebAssembly.Module>, options: Loc
   const loaded = async () => Instance.of(module ?? (await load()), maxKeys);
   let instance: Instance | undefined;
   let loading: Promise<Instance> | undefined;
-  return async (args) => {
+  const run = async (args: readonly string[]) => {
     instance ??= await (loading ??= loaded());
     return instance.call(args, now());
   };
+  const sync = (args: readonly string[]) => {
+    if (!instance) throw new Error("the engine is not loaded yet: await a call first");
+    return instance.call(args, now());
+  };
+  return Object.assign(run, { sync });
 }

@@ -1,6 +1,7 @@
 // `ratelimit-client/local` where there is no file system: the engine's file is fetched from beside this one, as browsers do and
 // bundlers see to. Where that is not allowed, the application passes it as `module`.
 
+import { provideEngine } from "../fallback.js";
 import { engineWith, type LocalEngine, type LocalEngineOptions } from "./engine.js";
 
 export { EngineStopped, type LocalEngine, type LocalEngineOptions } from "./engine.js";
@@ -14,3 +15,5 @@ const load = (): Promise<WebAssembly.Module> =>
 
 /** The module's own commands in this process: see `node.ts`. */
 export const localEngine = (options: LocalEngineOptions = {}): LocalEngine => engineWith(load, options);
+
+provideEngine(localEngine);

@@ -1,6 +1,7 @@
 // `ratelimit-client/local` in Node, which reads the engine's file from beside this one.
 
 import { readFile } from "node:fs/promises";
+import { provideEngine } from "../fallback.js";
 import { engineWith, type LocalEngine, type LocalEngineOptions } from "./engine.js";
 
 export { EngineStopped, type LocalEngine, type LocalEngineOptions } from "./engine.js";
@@ -24,3 +25,5 @@ const load = (): Promise<WebAssembly.Module> =>
  * now = Date.parse("2027-02-01T00:00:00Z"); // the month is over
  */
 export const localEngine = (options: LocalEngineOptions = {}): LocalEngine => engineWith(load, options);
+
+provideEngine(localEngine);
