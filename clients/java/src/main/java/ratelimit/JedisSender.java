@@ -65,8 +65,13 @@ public final class JedisSender implements Sender {
 
     @Override
     public Future<? extends List<?>> send(List<String> words) {
-        var arguments = new CommandArguments(() -> words.get(0).getBytes(StandardCharsets.UTF_8)).key(words.get(1));
-        words.subList(2, words.size()).forEach(arguments::add);
+        byte[] command = words.get(0).getBytes(StandardCharsets.UTF_8);
+        var arguments = new CommandArguments(() -> command);
+        int firstKey = Call.firstKey(words), behindKeys = Call.behindKeys(words);
+        for (int i = 1; i < words.size(); i++) {
+            if (i >= firstKey && i < behindKeys) arguments.key(words.get(i));
+            else arguments.add(words.get(i));
+        }
         var answer = new CompletableFuture<List<?>>();
         threads.execute(() -> {
             if (answer.isDone()) return; // given up meanwhile: not sent

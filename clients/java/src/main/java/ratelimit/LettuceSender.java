@@ -75,8 +75,12 @@ public final class LettuceSender implements Sender {
 
     @Override
     public Future<? extends List<?>> send(List<String> words) {
-        var arguments = new CommandArgs<>(StringCodec.UTF8).addKey(words.get(1));
-        words.subList(2, words.size()).forEach(arguments::add);
+        var arguments = new CommandArgs<>(StringCodec.UTF8);
+        int firstKey = Call.firstKey(words), behindKeys = Call.behindKeys(words);
+        for (int i = 1; i < words.size(); i++) {
+            if (i >= firstKey && i < behindKeys) arguments.addKey(words.get(i));
+            else arguments.add(words.get(i));
+        }
         return commands.dispatch(new Keyword(words.get(0)), new NestedMultiOutput<>(StringCodec.UTF8), arguments);
     }
 }

@@ -1,10 +1,10 @@
 package ratelimit;
 
-import java.lang.System.Logger.Level;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Objects;
+import java.util.Set;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
 import java.util.concurrent.CompletionStage;
@@ -51,10 +51,6 @@ public record RateLimiter(Sender sender, String prefix, List<String> words, Dura
         }
     }
 
-    private static final System.Logger LOG = System.getLogger(RateLimiter.class.getName());
-    private static final Report REPORT = new Report((error, count) ->
-        LOG.log(Level.WARNING, "rate limiter: the server could not be asked (" + count + " times since the last line)", error));
-
     public RateLimiter {
         Objects.requireNonNull(sender, "sender");
         Objects.requireNonNull(prefix, "prefix");
@@ -79,7 +75,7 @@ public record RateLimiter(Sender sender, String prefix, List<String> words, Dura
 
     /** The same, asking also when more becomes available. What stands in front of HTTP does: it is the {@code t} of RateLimit. */
     public RateLimiter next() {
-        if (Words.has(words, "NEXT")) return this;
+        if (Words.hasNext(words)) return this;
         List<String> more = new ArrayList<>(words);
         more.add(Words.options(words), "NEXT");
         return new RateLimiter(sender, prefix, more, timeout, isClosed);
@@ -126,39 +122,52 @@ public record RateLimiter(Sender sender, String prefix, List<String> words, Dura
         return reply.handle((answer, failed) -> {
             try {
                 if (failed == null) return read(answer, false);
-                return unavailable(failed instanceof CompletionException wrapped && wrapped.getCause() instanceof Exception cause ? cause
-                    : failed instanceof Exception exception ? exception : new ExecutionException(failed));
+                return Call.unavailable(failed instanceof CompletionException wrapped && wrapped.getCause() instanceof Exception cause ? cause
+                    : failed instanceof Exception exception ? exception : new ExecutionException(failed), isClosed);
             } catch (RuntimeException unread) {
-                return unavailable(unread);
+                return Call.unavailable(unread, isClosed);
             }
         });
     }
 
+    /** What a hit would be answered now. It changes nothing. */
+    public Verdict peek(String key) {
+        List<String> call = new ArrayList<>(words.size() + 2);
+        call.add("RL.PEEK");
+        call.add(words.get(0).substring("RL.".length()));
+        call.add(prefix + Objects.requireNonNull(key, "key"));
+        List<String> rest = Words.without(words, Set.of("FORCE", "STAMP"));
+        call.addAll(rest.subList(1, rest.size()));
+        return answer(call, false);
+    }
+
     private Verdict hit(String key, List<String> id) {
-        List<String> call = call(key, id);
+        return answer(call(key, id), !id.isEmpty());
+    }
+
+    private Verdict answer(List<String> call, boolean hasId) {
         try {
-            return read(ask(call), !id.isEmpty());
+            return read(Call.ask(sender, timeout, call), hasId);
         } catch (Exception failed) {
-            return unavailable(failed);
+            return Call.unavailable(failed, isClosed);
         }
     }
 
     private List<String> call(String key, List<String> id) {
         Objects.requireNonNull(key, "key"); // or all without one would be one caller
-        List<String> call = new ArrayList<>(words.size() + 3);
-        call.addAll(words);
-        call.addAll(Words.options(words), id);
-        call.add(1, prefix + key);
+        int options = Words.options(words);
+        List<String> call = new ArrayList<>(words.size() + 1 + id.size());
+        call.add(words.get(0));
+        call.add(prefix + key);
+        call.addAll(words.subList(1, options));
+        call.addAll(id);
+        call.addAll(words.subList(options, words.size()));
         return call;
     }
 
     private Verdict read(List<?> reply, boolean hasId) {
-        return verdict(reply, Words.has(words, "NEXT") ? 6 : 5, hasId);
-    }
-
-    private Verdict unavailable(Exception failed) {
-        REPORT.error(failed);
-        return new Verdict(!isClosed, 0, 0, isClosed ? 1000 : 0, 0, -1, false, failed);
+        boolean hasNext = Words.hasNext(words);
+        return Call.verdict(reply, hasNext, hasId && repeated(reply, hasNext ? 6 : 5));
     }
 
     /**
@@ -171,48 +180,15 @@ public record RateLimiter(Sender sender, String prefix, List<String> words, Dura
         Objects.requireNonNull(key, "key");
         var call = List.of("RL.BLOCK", prefix + key, Words.block(duration));
         try {
-            List<?> reply = ask(call);
-            if (reply == null || reply.size() != 1 || !(reply.get(0) instanceof Long left)) throw unread(reply);
-            return Duration.ofMillis(left);
+            return Duration.ofMillis(Call.number(Call.ask(sender, timeout, call), 0));
         } catch (Exception failed) {
             throw new UnavailableException(failed);
-        }
-    }
-
-    private List<?> ask(List<String> call) throws Exception {
-        Future<? extends List<?>> reply = sender.send(call);
-        try {
-            return reply.get(timeout.toNanos(), TimeUnit.NANOSECONDS);
-        } catch (TimeoutException late) {
-            reply.cancel(true); // what has not been sent yet is not sent any more
-            throw late;
-        } catch (InterruptedException stopped) {
-            reply.cancel(true);
-            Thread.currentThread().interrupt();
-            throw stopped;
-        } catch (ExecutionException failed) {
-            throw failed.getCause() instanceof Exception cause ? cause : failed;
         }
     }
 
     /** It stands behind the numbers, and behind those of each limit where there are several. */
     private static boolean repeated(List<?> reply, int at) {
         if (reply.size() > at && reply.get(at) instanceof List<?>) at++;
-        if (reply.size() <= at || !(reply.get(at) instanceof Long repeated)) throw unread(reply);
-        return repeated == 1;
-    }
-
-    private static IllegalStateException unread(List<?> reply) {
-        return new IllegalStateException("not a reply of RL.*: " + reply);
-    }
-
-    private static Verdict verdict(List<?> reply, int count, boolean hasId) {
-        long[] numbers = {0, 0, 0, 0, 0, -1};
-        if (reply == null || reply.size() < count) throw unread(reply);
-        for (int i = 0; i < count; i++) {
-            if (!(reply.get(i) instanceof Long number)) throw unread(reply);
-            numbers[i] = number;
-        }
-        return new Verdict(numbers[0] == 1, numbers[1], numbers[2], numbers[3], numbers[4], numbers[5], hasId && repeated(reply, count), null);
+        return Call.number(reply, at) == 1;
     }
 }

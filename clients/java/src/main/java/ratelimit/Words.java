@@ -2,10 +2,13 @@ package ratelimit;
 
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
+import java.util.AbstractList;
+import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.RandomAccess;
 import java.util.Set;
 import java.util.regex.Pattern;
 
@@ -22,8 +25,40 @@ final class Words {
 
     private Words() {}
 
-    /** Where the options begin: behind the limits, of which each begins with a digit. */
-    static int options(List<String> words) {
+    /** What was read in them when the limiter was made is not read at each hit. */
+    private static final class Checked extends AbstractList<String> implements RandomAccess {
+        private final String[] words;
+        private final int options;
+        private final boolean hasNext;
+
+        Checked(List<String> words) {
+            this.words = words.toArray(String[]::new);
+            options = behindLimits(words);
+            hasNext = has(words, "NEXT");
+        }
+
+        @Override
+        public String get(int at) {
+            return words[at];
+        }
+
+        @Override
+        public int size() {
+            return words.length;
+        }
+    }
+
+    static boolean hasNext(List<String> checked) {
+        return ((Checked) checked).hasNext;
+    }
+
+    /** Where the options begin. */
+    static int options(List<String> checked) {
+        return ((Checked) checked).options;
+    }
+
+    /** The limits are what begins with a digit. */
+    private static int behindLimits(List<String> words) {
         int step = words.get(0).equals("RL.BUCKET") ? 3 : 2;
         int next = 1;
         while (next < words.size() && Character.isDigit(words.get(next).charAt(0))) next += step;
@@ -32,23 +67,37 @@ final class Words {
 
     /** Whether this is one of the options, and not a policy's name or a value. */
     static boolean has(List<String> words, String option) {
-        for (int i = options(words); i < words.size(); i++) {
+        return without(words, Set.of(option)).size() < words.size();
+    }
+
+    /** Less these options, and their values. */
+    static List<String> without(List<String> words, Set<String> options) {
+        List<String> rest = new ArrayList<>(words.subList(0, behindLimits(words)));
+        for (int i = rest.size(), next; i < words.size(); i = next) {
             String word = words.get(i).toUpperCase(Locale.ROOT);
-            if (word.equals(option)) return true;
-            switch (word) {
-                case "COST", "MIN", "POLICY" -> i++;
-                case "DENY" -> {
-                    return false; // the rest are values
-                }
-                default -> {}
-            }
+            next = switch (word) {
+                case "COST", "MIN", "POLICY" -> i + 2;
+                case "DENY" -> words.size(); // the rest are its values
+                case "BLOCK" -> behindDurations(words, i + 1);
+                default -> i + 1;
+            };
+            next = Math.min(next, words.size());
+            if (!options.contains(word)) rest.addAll(words.subList(i, next));
         }
-        return false;
+        return rest;
+    }
+
+    private static int behindDurations(List<String> words, int at) {
+        while (at < words.size() && Character.isDigit(words.get(at).charAt(0))) at++;
+        return at;
     }
 
     static List<String> checked(List<String> words) {
         words = List.copyOf(words);
         if (words.isEmpty() || !COMMANDS.contains(words.get(0))) throw new IllegalArgumentException("expected one of " + COMMANDS + " first, got " + words);
+        for (String word : words) {
+            if (word.isEmpty()) throw new IllegalArgumentException("an empty word: " + words);
+        }
         boolean isBucket = words.get(0).equals("RL.BUCKET");
         int step = isBucket ? 3 : 2;
         Set<String> windows = new HashSet<>();
@@ -66,7 +115,7 @@ final class Words {
             throw new IllegalArgumentException("expected a limit or one of " + OPTIONS + ", got \"" + words.get(next) + '"');
         }
         if (has(words, "ID")) throw new IllegalArgumentException("an id is one hit's, or all hits would be charged once: hit(key, id), got " + words);
-        return words;
+        return new Checked(words);
     }
 
     static String id(String id) {
@@ -81,6 +130,13 @@ final class Words {
             throw new IllegalArgumentException("duration: expected zero to 3660 days, got " + block);
         }
         return block.isZero() ? "0" : block.plusNanos(999_999).toMillis() + "ms";
+    }
+
+    static String ttl(Duration ttl) {
+        if (ttl.compareTo(Duration.ofMillis(1)) < 0 || ttl.compareTo(Duration.ofMillis(MAX_MS)) > 0) {
+            throw new IllegalArgumentException("ttl: expected 1 ms to 3660 days, got " + ttl);
+        }
+        return ttl.toMillis() + "ms";
     }
 
     private static void count(String what, String word) {

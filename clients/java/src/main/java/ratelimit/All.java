@@ -1,0 +1,99 @@
+package ratelimit;
+
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Objects;
+import java.util.Set;
+
+/**
+ * Several keys with one command (RL.ALL): charged together, or none of them.
+ *
+ * <pre>
+ * var verdict = All.hit(List.of(new All.Ask(perUser, "{acme}:alice"), new All.Ask(perTeam, "{acme}", 3)));
+ * </pre>
+ *
+ * Of a cluster the keys share a hash tag, and the limiters' prefixes have none. The first limiter says how long Redis may
+ * take; where it is away all is closed that one of them closes.
+ */
+public final class All {
+    private static final int KEYS = 16;
+
+    /** @param cost what it takes of this key; 0 is what the limiter's words say */
+    public record Ask(RateLimiter limiter, String key, long cost) {
+        public Ask {
+            Objects.requireNonNull(limiter, "limiter");
+            Objects.requireNonNull(key, "key");
+            if (cost < 0) throw new IllegalArgumentException("cost: expected 0 or more, got " + cost);
+        }
+
+        public Ask(RateLimiter limiter, String key) {
+            this(limiter, key, 0);
+        }
+
+        private List<String> clause() {
+            for (String option : List.of("MIN", "FORCE", "STAMP", "DENY")) {
+                if (Words.has(limiter.words(), option)) throw new IllegalArgumentException(option + " does not go with several keys: " + limiter.words());
+            }
+            List<String> clause = Words.without(limiter.words(), cost > 0 ? Set.of("NEXT", "COST") : Set.of("NEXT"));
+            clause.set(0, clause.get(0).substring("RL.".length()));
+            if (cost > 0) clause.addAll(List.of("COST", Long.toString(cost)));
+            return clause;
+        }
+    }
+
+    /**
+     * @param whole the numbers of the whole call
+     * @param keys of each key, in the order given: whether this key would let it through. Empty where Redis could not be asked
+     * @param binding the index of the key that binds; -1 where Redis could not be asked
+     */
+    public record Verdict(RateLimiter.Verdict whole, List<RateLimiter.Verdict> keys, int binding) {
+        public boolean allowed() {
+            return whole.allowed();
+        }
+    }
+
+    private All() {}
+
+    /** Counts a hit on 1 to 16 keys, or on none. */
+    public static Verdict hit(List<Ask> asks) {
+        return call("RL.ALL", asks);
+    }
+
+    /** What {@link #hit} would be answered now. It changes nothing. */
+    public static Verdict peek(List<Ask> asks) {
+        return call("RL.PEEKALL", asks);
+    }
+
+    private static Verdict call(String command, List<Ask> asks) {
+        if (asks.isEmpty() || asks.size() > KEYS) throw new IllegalArgumentException("expected 1 to " + KEYS + " keys, got " + asks.size());
+        var first = asks.get(0).limiter();
+        List<String> words = new ArrayList<>(List.of(command, Integer.toString(asks.size())));
+        boolean isClosed = false;
+        boolean hasNext = false;
+        for (var ask : asks) {
+            if (!ask.limiter().sender().equals(first.sender())) throw new IllegalArgumentException("the limiters of one call have one sender");
+            words.add(ask.limiter().prefix() + ask.key());
+            isClosed |= ask.limiter().isClosed();
+            hasNext |= Words.hasNext(ask.limiter().words());
+        }
+        for (var ask : asks) words.addAll(ask.clause());
+        if (hasNext) words.add("NEXT");
+        try {
+            return read(Call.ask(first.sender(), first.timeout(), words), asks.size(), hasNext);
+        } catch (Exception failed) {
+            return new Verdict(Call.unavailable(failed, isClosed), List.of(), -1);
+        }
+    }
+
+    private static Verdict read(List<?> reply, int count, boolean hasNext) {
+        var whole = Call.verdict(reply, hasNext, false);
+        int at = hasNext ? 6 : 5;
+        if (reply.size() <= at || !(reply.get(at) instanceof List<?> each) || each.size() != count) throw Call.unread(reply);
+        List<RateLimiter.Verdict> keys = new ArrayList<>(count);
+        for (Object one : each) {
+            if (!(one instanceof List<?> numbers)) throw Call.unread(reply);
+            keys.add(Call.verdict(numbers, hasNext, false));
+        }
+        return new Verdict(whole, List.copyOf(keys), (int) Call.number(reply, at + 1) - 1);
+    }
+}

@@ -1,0 +1,77 @@
+package ratelimit;
+
+import java.lang.System.Logger.Level;
+import java.time.Duration;
+import java.util.List;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.Future;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
+
+/** A command on its way: where its keys are, its deadline, and what its reply's numbers say. */
+final class Call {
+    private static final System.Logger LOG = System.getLogger(RateLimiter.class.getName());
+    private static final Report REPORT = new Report((error, count) ->
+        LOG.log(Level.WARNING, "rate limiter: the server could not be asked (" + count + " times since the last line)", error));
+
+    private Call() {}
+
+    /** The index of the first key. */
+    static int firstKey(List<String> words) {
+        return switch (words.get(0)) {
+            case "RL.PEEK", "RL.ALL", "RL.PEEKALL" -> 2;
+            default -> 1;
+        };
+    }
+
+    /** The index behind the last key. */
+    static int behindKeys(List<String> words) {
+        return switch (words.get(0)) {
+            case "RL.ALL", "RL.PEEKALL" -> 2 + Integer.parseInt(words.get(1));
+            default -> firstKey(words) + 1;
+        };
+    }
+
+    static List<?> ask(Sender sender, Duration timeout, List<String> words) throws Exception {
+        Future<? extends List<?>> reply = sender.send(words);
+        try {
+            return reply.get(timeout.toNanos(), TimeUnit.NANOSECONDS);
+        } catch (TimeoutException late) {
+            reply.cancel(true); // what has not been sent yet is not sent any more
+            throw late;
+        } catch (InterruptedException stopped) {
+            reply.cancel(true);
+            Thread.currentThread().interrupt();
+            throw stopped;
+        } catch (ExecutionException failed) {
+            throw failed.getCause() instanceof Exception cause ? cause : failed;
+        }
+    }
+
+    static RateLimiter.Verdict unavailable(Exception failed, boolean isClosed) {
+        report(failed);
+        return new RateLimiter.Verdict(!isClosed, 0, 0, isClosed ? 1000 : 0, 0, -1, false, failed);
+    }
+
+    static void report(Exception failed) {
+        REPORT.error(failed);
+    }
+
+    /** Five, or six with {@code NEXT}. */
+    static RateLimiter.Verdict verdict(List<?> reply, boolean hasNext, boolean isRepeated) {
+        long[] numbers = {0, 0, 0, 0, 0, -1};
+        int count = hasNext ? 6 : 5;
+        if (reply == null || reply.size() < count) throw unread(reply);
+        for (int i = 0; i < count; i++) numbers[i] = number(reply, i);
+        return new RateLimiter.Verdict(numbers[0] == 1, numbers[1], numbers[2], numbers[3], numbers[4], numbers[5], isRepeated, null);
+    }
+
+    static long number(List<?> reply, int at) {
+        if (reply == null || reply.size() <= at || !(reply.get(at) instanceof Long number)) throw unread(reply);
+        return number;
+    }
+
+    static IllegalStateException unread(List<?> reply) {
+        return new IllegalStateException("not a reply of RL.*: " + reply);
+    }
+}
