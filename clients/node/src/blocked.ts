@@ -22,6 +22,13 @@ function aged<T extends Numbers>(one: T, age: number): T {
   return copy;
 }
 
+/** What a verdict says that is so many ms old. */
+export function agedVerdict(verdict: Verdict, age: number): Verdict {
+  const copy: Writable<Verdict> = aged(verdict, age);
+  copy.limits = verdict.limits.map((one) => aged(one, age));
+  return copy;
+}
+
 export class BlockedCache {
   readonly #entries = new Map<string, Entry>(); // the oldest first
   readonly #maxEntries: number;
@@ -43,10 +50,7 @@ export class BlockedCache {
     }
     // A cost that does not fit is as good as denied for every greater one too.
     if (cost < entry.cost || force) return undefined;
-    const age = now - entry.since;
-    const answer: Writable<Verdict> = aged(entry.verdict, age);
-    answer.limits = answer.limits.map((one) => aged(one, age));
-    return answer;
+    return agedVerdict(entry.verdict, now - entry.since);
   }
 
   learn(key: string, cost: number, force: boolean, since: number, verdict: Verdict): void {

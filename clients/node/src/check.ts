@@ -44,6 +44,12 @@ export function span(name: string, value: unknown): string {
 /** A duration in ms. */
 export const spanMs = (name: string, value: unknown): number => durationMs(span(name, value));
 
+/** A window's length in ms; of the calendar's, which are a day and more, a day. */
+export function leastMs(window: string): number {
+  const ms = durationMs(window.replace(/@.*$/, ""));
+  return Number.isNaN(ms) ? 86_400_000 : ms;
+}
+
 /** A duration, one that begins with the first hit (`5h@first`), or a window of the calendar. */
 export function fixedWindow(name: string, value: unknown): string {
   const written = typeof value === "string" ? value : "";

@@ -8,7 +8,7 @@ import type { LimitState, Verdict, Writable } from "./verdict.js";
 type Ask = (key: string, count: number) => Promise<Verdict>;
 
 /** The verdict of a hit that others of the same command came after: so many more were left. */
-function earlier(last: Verdict, later: number): Verdict {
+export function earlier(last: Verdict, later: number): Verdict {
   const verdict = before(last, later);
   verdict.limits = last.limits.map((one) => before(one, later));
   verdict.taken = 1;

@@ -13,6 +13,7 @@ import {
   metered,
   nextWords,
   plan,
+  prefetched,
   blockWords,
   policyWords,
   reach,
@@ -25,6 +26,7 @@ import {
   type Plan,
   type Reach,
 } from "./options.js";
+import { Prefetcher } from "./prefetch.js";
 import { Reservation } from "./reservation.js";
 import { sleep } from "./sleep.js";
 import { integerOf, unavailable, verdict, type Asked, type Verdict } from "./verdict.js";
@@ -50,6 +52,7 @@ export class Limiter {
   readonly share: readonly string[];
   readonly #blocked: BlockedCache | undefined;
   readonly #coalescer: Coalescer | undefined;
+  readonly #prefetcher: Prefetcher | undefined;
   // Of a hit without options: what it says, and what is known of its reply. Made once.
   readonly #command: string;
   readonly #words: readonly string[];
@@ -57,6 +60,7 @@ export class Limiter {
 
   constructor(options: LimiterOptions) {
     this.plan = plan(options);
+    const ahead = prefetched(options, this.plan);
     const { unavailable, instances, maxKeys, ...rest } = options;
     const isLocal = unavailable === "local";
     if (unavailable !== undefined) oneOf("unavailable", unavailable, ["open", "closed", "local"]);
@@ -72,6 +76,7 @@ export class Limiter {
     this.#words = [...this.plan.limits, ...nextWords(this.plan.next), ...blockWords(this.plan), ...policyWords(this.plan, NO_OPTIONS)];
     this.#asked = asked(this.plan, NO_OPTIONS);
     this.#coalescer = coalesce ? new Coalescer((key, count) => this.#several(key, count)) : undefined;
+    this.#prefetcher = ahead && new Prefetcher(ahead, (key, units) => this.#several(key, units, true), (key, units, at) => this.#giveBack(key, units, at));
   }
 
   /**
@@ -89,14 +94,28 @@ export class Limiter {
   }
 
   #plain(full: string): Promise<Verdict> {
+    if (this.#prefetcher) return this.#prefetcher.hit(full);
     if (this.#coalescer && !this.fallback?.isDoubtful) return this.#coalescer.hit(full);
     return this.#send([this.#command, full, ...this.#words], full, this.#asked);
   }
 
-  #several(full: string, count: number): Promise<Verdict> {
-    const words = count === 1 ? [] : ["COST", String(count), "MIN", "1"];
+  #several(full: string, count: number, stamp = false): Promise<Verdict> {
+    const words = [...(count === 1 ? [] : ["COST", String(count), "MIN", "1"]), ...(stamp ? ["STAMP"] : [])];
     const { limits } = this.plan;
-    return this.#send([this.#command, full, ...limits, ...words, ...this.#words.slice(limits.length)], full, { ...this.#asked, cost: count, min: count > 1 });
+    return this.#send([this.#command, full, ...limits, ...words, ...this.#words.slice(limits.length)], full, { ...this.#asked, cost: count, min: count > 1, stamp });
+  }
+
+  async #giveBack(full: string, units: number, at: number): Promise<void> {
+    const words = ["COST", String(-units), "AT", String(at), ...policyWords(this.plan, NO_OPTIONS)];
+    await this.#send([this.#command, full, ...this.plan.limits, ...words], full, { ...this.#asked, cost: -units, next: false });
+  }
+
+  /**
+   * Of a limiter with `prefetch`, when the process is about to end: gives back what was taken ahead, and waits until Redis
+   * has it. From then on each hit is a command. What a process holds that is killed stays charged.
+   */
+  async close(): Promise<void> {
+    await this.#prefetcher?.close();
   }
 
   async #hitWith(key: string, options: HitOptions): Promise<Verdict> {
@@ -196,6 +215,7 @@ export class Limiter {
     const full = fullKey(this.plan, key);
     this.#blocked?.forget(full);
     this.fallback?.forget(full);
+    this.#prefetcher?.forget(full);
     return this.reach.connection.ask(["DEL", full], full, this.reach.timeoutMs, (reply) => Number(reply) === 1, failing);
   }
 
@@ -205,6 +225,7 @@ export class Limiter {
    */
   async block(key: string, duration: Duration | "0"): Promise<number> {
     const full = fullKey(this.plan, key);
+    this.#prefetcher?.shut(full);
     const words = ["RL.BLOCK", full, duration === "0" ? duration : span("duration", duration)];
     this.#blocked?.forget(full);
     return this.reach.connection.ask(words, full, this.reach.timeoutMs, integerOf, failing);

@@ -1,6 +1,6 @@
 // What a limiter is made of, and how that becomes a command's words.
 
-import { fixedWindow, flag, integer, MAX_SPAN_MS, members, oneOf, span, spanMs, text, wrong } from "./check.js";
+import { fixedWindow, flag, integer, leastMs, MAX_SPAN_MS, members, oneOf, span, spanMs, text, wrong } from "./check.js";
 import { refusal, type Client } from "./client.js";
 import { Connection } from "./connection.js";
 import { guarded, logger, reasonOf, type HitEvent } from "./report.js";
@@ -39,6 +39,13 @@ export interface BlockedCacheOptions {
   readonly maxEntries?: number;
   /** How long this process may not notice that a limit was raised, usage given back or the key deleted. Default 60,000. */
   readonly maxMs?: number;
+}
+
+export interface PrefetchOptions {
+  /** How many are taken at once: 2 or more. */
+  readonly units: number;
+  /** How long they are held, in ms. Default: 1000, or a tenth of the shortest window where that is less. */
+  readonly holdMs?: number;
 }
 
 export interface ConnectionOptions {
@@ -84,6 +91,11 @@ export interface Common extends Omit<ConnectionOptions, "unavailable"> {
    */
   readonly coalesce?: boolean;
   /**
+   * This process takes so many units of a key ahead, hands them out from memory, and gives back what it did not use. A
+   * number, or with how long they are held. Not with `block`, `coalesce` or `unavailable: "local"`. See `close`.
+   */
+  readonly prefetch?: number | PrefetchOptions;
+  /**
    * Asks also when more becomes available: the `t` of the `RateLimit` field, which is left out without it. For limiters in
    * front of HTTP. Default `false`.
    */
@@ -124,7 +136,7 @@ export interface Deny {
 }
 
 export const CONNECTION = ["client", "timeoutMs", "unavailable", "onError", "onHit"] as const;
-const OPTIONS = [...CONNECTION, "instances", "maxKeys", "algorithm", "limits", "prefix", "name", "policy", "block", "blockedCache", "coalesce", "next"] as const;
+const OPTIONS = [...CONNECTION, "instances", "maxKeys", "algorithm", "limits", "prefix", "name", "policy", "block", "blockedCache", "coalesce", "prefetch", "next"] as const;
 const HIT = ["cost", "min", "force", "stamp", "at", "id", "retry", "policy", "next", "deny"] as const;
 
 const several = <T>(value: OneOrMore<T> | undefined): readonly T[] =>
@@ -179,6 +191,24 @@ export function plan(options: LimiterOptions): Plan {
     policy: policies(options.policy),
     block: several(options.block).map((duration, index) => span(`block[${index}]`, duration)),
     next: flag("next", options.next ?? false),
+  };
+}
+
+const MAX_HOLD_MS = 1000;
+
+/** What is taken ahead, checked: undefined where nothing is. */
+export function prefetched({ prefetch, block, coalesce, unavailable }: LimiterOptions, { windows }: Plan): Required<PrefetchOptions> | undefined {
+  if (prefetch === undefined) return undefined;
+  const given = typeof prefetch === "number" ? { units: prefetch } : prefetch;
+  const { units, holdMs } = members("prefetch", given, ["units", "holdMs"]) as Partial<PrefetchOptions>;
+  if (block !== undefined) throw new TypeError("prefetch: not with block: who is blocked would be let in by units that were taken before");
+  if (coalesce) throw new TypeError("prefetch: not with coalesce: hits that wait for the same key share a command already");
+  if (unavailable === "local") throw new TypeError('prefetch: not with unavailable "local": units of two counts would be handed out as one');
+  // A calendar's window is a day at the least, and no duration.
+  const shortest = Math.min(...windows.map((window) => leastMs(window)));
+  return {
+    units: integer("prefetch.units", units, 2),
+    holdMs: integer("prefetch.holdMs", holdMs ?? Math.max(1, Math.floor(Math.min(MAX_HOLD_MS, shortest / 10))), 1),
   };
 }
 

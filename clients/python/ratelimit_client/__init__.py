@@ -1,6 +1,7 @@
 """Rate limiting by the native Redis commands RL.*."""
 
 from . import presets
+from ._prefetch import Prefetch
 from .admin import Admin, AsyncAdmin, KeyInfo, LeaseLimit, Policy, Statistics, TotalStatistics
 from .all import Part, hit_all, hit_all_async, peek_all, peek_all_async
 from .blocked import BlockedCache
@@ -50,6 +51,7 @@ __all__ = [
     "Login",
     "Part",
     "Policy",
+    "Prefetch",
     "Proxies",
     "RateLimitError",
     "Refusal",

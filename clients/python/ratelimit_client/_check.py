@@ -45,6 +45,11 @@ def span(name: str, value: object) -> str:
     return str(value)
 
 
+def least_ms(window: str) -> int:
+    """A window's length in ms; of the calendar's, which are a day and more, a day."""
+    return _duration_ms(window.partition("@")[0]) or 86_400_000
+
+
 def fixed_window(name: str, value: object) -> str:
     """A duration, one that begins with the first hit (``5h@first``), or a window of the calendar."""
     written = value if isinstance(value, str) else ""

@@ -12,7 +12,7 @@ from .verdict import LimitState, Verdict
 Hits = list["asyncio.Future[Verdict]"]
 
 
-def _earlier(last: Verdict, later: int) -> Verdict:
+def earlier(last: Verdict, later: int) -> Verdict:
     """The verdict of a hit that others of the same command came after: so many more were left."""
     return Verdict(
         allowed=True,
@@ -79,7 +79,7 @@ class Coalescer:
                         _answer(hit, verdict)
                     return
                 for later in range(verdict.taken - 1, -1, -1):
-                    _answer(hits[done], _earlier(verdict, later))
+                    _answer(hits[done], earlier(verdict, later))
                     done += 1
                 is_partial = verdict.taken < count
         finally:

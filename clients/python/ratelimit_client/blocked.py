@@ -31,6 +31,11 @@ def _aged(one: N, elapsed_ms: float) -> N:
     )
 
 
+def aged(verdict: Verdict, elapsed_ms: float) -> Verdict:
+    """What a verdict says that is so old."""
+    return replace(_aged(verdict, elapsed_ms), limits=tuple([_aged(one, elapsed_ms) for one in verdict.limits]))
+
+
 class BlockedCache:
     """``max_ms``: how long this process may not notice that a limit was raised, usage given back or the key deleted."""
 
@@ -58,9 +63,7 @@ class BlockedCache:
                 return None
         if cost < denied_cost or force:  # a cost that does not fit: no greater one does either
             return None
-        elapsed_ms = (self.now() - since) * 1000
-        aged = _aged(verdict, elapsed_ms)
-        return replace(aged, limits=tuple(_aged(one, elapsed_ms) for one in verdict.limits))
+        return aged(verdict, (self.now() - since) * 1000)
 
     def learn(self, key: str, cost: int, force: bool, since: float, verdict: Verdict) -> None:
         with self._lock:

@@ -10,6 +10,7 @@ from ._check import flag, integer, retries
 from .blocked import BlockedCache
 from ._ask import ask, ask_async, send_async, told_async
 from ._coalesce import Coalescer
+from ._prefetch import Prefetch, Prefetcher, prefetched
 from .client import AsyncLink, Link, async_link_of, link_of
 from .plan import Algorithm, Bucket, Deny, Names, Plan, Window
 from .report import OnError, OnHit
@@ -286,18 +287,35 @@ class AsyncLimiter(_Limiter):
 
     :param coalesce: hits without options on one key that are made in the same turn of the event loop become one command.
         Nobody is let in whom single commands would not have let in; the server's statistics count commands
+    :param prefetch: this process takes so many units of a key ahead, hands them out from memory, and gives back what it did
+        not use within a time, and when the limiter is closed. Not with ``block`` or ``coalesce``
     """
 
     link: AsyncLink
     _link_of = staticmethod(async_link_of)
 
-    def __init__(self, client: Any, *, coalesce: bool = False, **options: Unpack[LimiterOptions]):
+    def __init__(
+        self, client: Any, *, coalesce: bool = False, prefetch: int | Prefetch | None = None, **options: Unpack[LimiterOptions]
+    ):
         super().__init__(client, **options)
         self._coalescer = Coalescer(self._several) if flag("coalesce", coalesce) else None
+        self._prefetcher: Prefetcher | None = None
+        if prefetch is not None:
+            if coalesce:
+                raise TypeError("prefetch: not with coalesce: hits that wait for the same key share a command already")
+            self._prefetcher = Prefetcher(*prefetched(prefetch, self.plan), self._take, self._return)
 
-    async def _several(self, key: str, count: int) -> Verdict:
+    async def _take(self, key: str, units: int) -> Verdict:
+        return await self._several(key, units, stamp=True)
+
+    async def _return(self, key: str, units: int, at: int) -> None:
+        words, full, asked = self.plan.hit([self._command], key, cost=-units, at=at)
+        reach = self.plan.reach
+        await send_async(self.link, reach, words, full, lambda reply: verdict(reply, asked), unavailable, reach.open)
+
+    async def _several(self, key: str, count: int, stamp: bool = False) -> Verdict:
         options: dict[str, Any] = {} if count == 1 else {"cost": count, "min": 1}
-        words, full, asked = self.plan.hit([self._command], key, **options)
+        words, full, asked = self.plan.hit([self._command], key, stamp=stamp, **options)
         reach = self.plan.reach
         return await send_async(self.link, reach, words, full, lambda reply: verdict(reply, asked), unavailable, reach.open)
 
@@ -305,6 +323,8 @@ class AsyncLimiter(_Limiter):
         reach = self.plan.reach
         if self._coalescer:
             return told_async(reach, self._coalescer.hit(key))
+        if self._prefetcher:
+            return told_async(reach, self._prefetcher.hit(key))
         return ask_async(self.link, reach, [self._command, full, *self._words], full, self._read, unavailable, reach.open)
 
     async def _ask(self, command: Sequence[str], key: str, options: dict[str, Any], retry: int = 0) -> Verdict:
@@ -423,14 +443,23 @@ class AsyncLimiter(_Limiter):
         full = self.plan.key(key)
         if self._blocked:
             self._blocked.forget(full)
+        if self._prefetcher:
+            self._prefetcher.forget(key)
         return int(await self.link.ask(["DEL", full], full, self.plan.reach.timeout_s)) == 1
 
     async def block(self, key: str, duration: str) -> int:
         full = self.plan.key(key)
         if self._blocked:
             self._blocked.forget(full)
+        if self._prefetcher:
+            self._prefetcher.shut(key)
         return int(await self.link.ask(["RL.BLOCK", full, duration], full, self.plan.reach.timeout_s))
 
     async def aclose(self) -> None:
-        """Closes the connection of all limiters of this client. A later call opens a new one."""
+        """Closes the connection of all limiters of this client. A later call opens a new one.
+
+        A limiter with ``prefetch`` first gives back what it has taken ahead, and takes nothing ahead any more.
+        """
+        if self._prefetcher:
+            await self._prefetcher.close()
         self.link.close()
