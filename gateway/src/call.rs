@@ -20,6 +20,8 @@ pub struct Clause {
     /// Names of policies, their places filled.
     pub policies: Vec<String>,
     pub cost: i64,
+    /// Beside others that do, it never binds: the server judges it, and counts what it would have denied.
+    pub is_shadow: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -83,9 +85,14 @@ impl Call {
                 for clause in several {
                     cmd.arg(clause.key.as_bytes());
                 }
+                // One at least must bind.
+                let binds = several.iter().any(|clause| !clause.is_shadow);
                 for clause in several {
                     words.push(clause.limits.algorithm.word().to_owned());
                     clause.words(&mut words, self.force);
+                    if binds && clause.is_shadow {
+                        words.push("SHADOW".to_owned());
+                    }
                 }
                 cmd
             }
@@ -145,6 +152,11 @@ impl Call {
 }
 
 impl Clause {
+    /// Whether a call of others may take it as a shadow: a block is no shadow's.
+    pub fn can_be_shadow(&self) -> bool {
+        self.is_shadow && self.limits.block.is_empty()
+    }
+
     fn words(&self, out: &mut Vec<String>, force: bool) {
         self.limits.words(out);
         if self.cost != 1 {
@@ -190,6 +202,7 @@ mod tests {
             limits: Arc::new(Limits::one(Algorithm::Fixed, 5, "1m")),
             policies: vec![],
             cost,
+            is_shadow: false,
         }
     }
 
@@ -234,6 +247,30 @@ mod tests {
             deny: None,
         };
         assert_eq!(words(&call), "RL.ALL 2 a b FIXED 5 1m FIXED 5 1m COST 0");
+    }
+
+    #[test]
+    fn what_only_counts_is_a_shadow_beside_what_binds() {
+        let shadow = Clause {
+            is_shadow: true,
+            ..clause("s", 1)
+        };
+        let of = |clauses: &[Clause]| {
+            words(&Call {
+                clauses: clauses.to_vec(),
+                ..Call::default()
+            })
+        };
+        assert_eq!(
+            of(&[clause("a", 1), shadow.clone()]),
+            "RL.ALL 2 a s FIXED 5 1m FIXED 5 1m SHADOW"
+        );
+        // By itself it is asked as any other, and so are several.
+        assert_eq!(of(std::slice::from_ref(&shadow)), "RL.FIXED s 5 1m");
+        assert_eq!(
+            of(&[shadow.clone(), shadow]),
+            "RL.ALL 2 s s FIXED 5 1m FIXED 5 1m"
+        );
     }
 
     #[test]

@@ -95,7 +95,8 @@ impl Decider {
             .clauses
             .iter()
             .map(|clause| {
-                if call.force {
+                // What a shadow would deny denies nothing.
+                if call.force || clause.is_shadow {
                     None
                 } else {
                     self.denied.get(&clause.key, clause.cost, now)
@@ -130,7 +131,8 @@ impl Decider {
         if sent.force || answer.listed.is_some() {
             return;
         }
-        for (clause, verdict) in sent.clauses.iter().zip(&answer.verdicts) {
+        let told = sent.clauses.iter().zip(&answer.verdicts);
+        for (clause, verdict) in told.filter(|(clause, _)| !clause.is_shadow) {
             self.denied
                 .put(&clause.key, clause.cost, *verdict, now, era);
         }

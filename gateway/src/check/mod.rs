@@ -110,7 +110,9 @@ impl Check {
             let Some(verdict) = answer.verdicts.get(part.clause).copied() else {
                 continue;
             };
-            let allowed = verdict.allowed && answer.listed.is_none();
+            // A shadow among others asks no deny list: what is found is theirs.
+            let is_listed = answer.listed.is_some() && (part.binds || part.clause == 0);
+            let allowed = verdict.allowed && !is_listed;
             let what = match (allowed, part.binds) {
                 (true, _) => "allowed",
                 (false, true) => "denied",
@@ -149,7 +151,8 @@ struct Part<'a> {
 }
 
 impl<'a> Plan<'a> {
-    /// All limits that bind are one call: charged all or none. What only counts has calls of its own.
+    /// All limits that bind are one call: charged all or none. What only counts is its shadow, where there is one and it
+    /// asks no deny list; else it has calls of its own.
     fn of(
         limits: Vec<(&'a Rule, Clause)>,
         logs: Vec<(&'a Rule, Clause)>,
@@ -167,11 +170,14 @@ impl<'a> Plan<'a> {
             binding.chain(logs.into_iter().map(|(rule, clause)| (rule, clause, false)))
         {
             let deny = rule.deny(request);
+            let has_binding = plan.parts.iter().any(|part| part.binds);
             let together = plan.calls.first_mut().filter(|call| {
-                binds
-                    && !cluster
-                    && call.clauses.len() < CLAUSES
-                    && (call.deny.is_none() || deny.is_none() || call.deny == deny)
+                let fits = if binds {
+                    call.deny.is_none() || deny.is_none() || call.deny == deny
+                } else {
+                    has_binding && deny.is_none() && clause.can_be_shadow()
+                };
+                fits && !cluster && call.clauses.len() < CLAUSES
             });
             let (call, clause) = match together {
                 Some(call) => {

@@ -157,7 +157,7 @@ fn rule(descriptor: &Node, node: &Node, full_key: &str) -> Result<Rule, String> 
     let amount = first.map_or(0, |first| first.amount);
     Ok(Rule {
         full_key: full_key.to_owned(),
-        limits,
+        limits: limits.map(Arc::new),
         requests_per_unit: u32::try_from(amount).unwrap_or(u32::MAX),
         unit: unit.unwrap_or(Unit::Unknown),
         shadow_mode: flag_of(descriptor, "shadow_mode").map_err(bad)?,

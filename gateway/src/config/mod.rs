@@ -74,7 +74,7 @@ impl Unit {
 pub struct Rule {
     pub full_key: String,
     /// None where it is unlimited.
-    pub limits: Option<Limits>,
+    pub limits: Option<Arc<Limits>>,
     pub requests_per_unit: u32,
     pub unit: Unit,
     pub shadow_mode: bool,
@@ -126,7 +126,7 @@ impl Config {
                     let limits = rule
                         .limits
                         .as_ref()
-                        .map_or_else(|| "unlimited".into(), Limits::describe);
+                        .map_or_else(|| "unlimited".into(), |limits| limits.describe());
                     out.push(format!(
                         "{}: unit={} requests_per_unit={}, shadow_mode: {}, quota_mode: {}, limits: {limits}\n",
                         rule.full_key,

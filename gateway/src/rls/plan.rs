@@ -56,7 +56,17 @@ impl Plan {
         };
         // Of a cluster, one call is one key's: others may lie on other nodes.
         let together = settings.all_or_nothing && !cluster;
-        for (part, descriptor) in parts.iter_mut().zip(&request.descriptors) {
+        // What binds first: what only counts is its shadow.
+        let binds = |part: &Part| {
+            let modes = part.rule().map(|rule| rule.shadow_mode || rule.quota_mode);
+            modes == Some(false) && !settings.quota_mode
+        };
+        let (binding, others): (Vec<_>, Vec<_>) = parts
+            .iter_mut()
+            .zip(&request.descriptors)
+            .partition(|(part, _)| binds(part));
+        for (part, descriptor) in binding.into_iter().chain(others) {
+            let is_shadow = !binds(part);
             let Some((matched, limits)) = part
                 .matched
                 .as_ref()
@@ -76,21 +86,21 @@ impl Plan {
                 limits,
                 settings,
                 cost(descriptor, part.hits),
+                is_shadow,
             );
             let deny = limits.deny.as_ref().and_then(|list| {
                 call::lookup(list, entries.iter().map(|entry| entry.1.to_owned()))
             });
-            let binds =
-                !matched.rule.shadow_mode && !matched.rule.quota_mode && !settings.quota_mode;
             part.force = part.force && clause.cost > 0;
             part.stats = Some(stats.limit(&matched.metric));
-            part.asked = Some(plan.place(clause, part.force, deny, together && binds));
+            part.asked = Some(plan.place(clause, part.force, deny, together));
         }
         plan.parts = parts;
         plan
     }
 
-    /// Puts a clause into a call: of those that bind together, as many as fit into one; else into one of its own.
+    /// Puts a clause into a call: of those that bind together, as many as fit into one, with their shadows; else into one of
+    /// its own.
     fn place(
         &mut self,
         clause: Clause,
@@ -103,8 +113,9 @@ impl Plan {
                 && call.deny == deny
                 && call.clauses.len() < CLAUSES
                 && call.clauses.iter().all(|other| other.key != clause.key)
+                && call.clauses.iter().any(|other| !other.is_shadow)
         };
-        if together {
+        if together && (!clause.is_shadow || (clause.can_be_shadow() && !force)) {
             if let Some(i) = self.calls.iter().position(free) {
                 if let Some(call) = self.calls.get_mut(i) {
                     call.clauses.push(clause);
@@ -200,11 +211,11 @@ fn overridden(
     }
     let rule = Rule {
         full_key: String::new(),
-        limits: Some(Limits::one(
+        limits: Some(Arc::new(Limits::one(
             Algorithm::Fixed,
             u64::from(requests_per_unit),
             unit.window(),
-        )),
+        ))),
         requests_per_unit,
         unit,
         shadow_mode: false,
@@ -252,9 +263,10 @@ fn clause(
     domain: &str,
     entries: &[(&str, &str)],
     matched: &Match,
-    limits: &Limits,
+    limits: &Arc<Limits>,
     settings: &Settings,
     cost: i64,
+    is_shadow: bool,
 ) -> Clause {
     let mut key = Key::new(&settings.key_prefix, limits.algorithm, domain);
     for (i, (name, value)) in entries.iter().enumerate() {
@@ -276,8 +288,9 @@ fn clause(
         .collect();
     Clause {
         key: key.finish(),
-        limits: Arc::new(limits.clone()),
+        limits: Arc::clone(limits),
         policies,
         cost,
+        is_shadow,
     }
 }

@@ -149,6 +149,7 @@ impl Rule {
             limits: Arc::clone(limits),
             policies,
             cost: self.cost,
+            is_shadow: matches!(self.action, Action::Log(_)),
         }
     }
 

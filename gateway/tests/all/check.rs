@@ -179,6 +179,53 @@ rules:
     );
 }
 
+/// What only counts is the shadow of what binds: the server counts what it would have denied, and it charges with the others.
+#[test]
+fn a_rule_that_only_counts_is_a_shadow_at_the_server() {
+    let redis = Redis::start();
+    let rules = "
+request: original
+client_address: {header: X-Real-IP}
+rules:
+  - {name: tried, action: log, key: [ip], limit: 1, window: 1d}
+  - {name: blocks, action: log, key: [ip], limit: 1, window: 1d, block: 1h}
+  - {name: lists, action: log, key: [ip], limit: 9, window: 1d, deny: nobody}
+  - {name: binds, match: {path: /a}, key: [ip], limit: 3, window: 1d, deny: bad}
+";
+    let gateway = start(&redis, rules, &[]);
+    assert_eq!(
+        [0; 4].map(|_| ask(&gateway, "/a", &[]).status),
+        [200, 200, 200, 429]
+    );
+    let info: String = redis.ask(&["INFO", "ratelimit"]);
+    // The second and the third; what is denied by others is not judged.
+    assert!(info.contains("ratelimit_shadow_denied:2"), "{info}");
+    let count = |rule: &str, result: &str| {
+        gateway.metric(&format!(
+            "ratelimit_gateway_rule_requests{{rule=\"{rule}\",result=\"{result}\"}}"
+        ))
+    };
+    assert_eq!(
+        (count("tried", "allowed"), count("tried", "would_deny")),
+        (Some(1), Some(3))
+    );
+    assert_eq!(
+        count("blocks", "would_deny"),
+        Some(3),
+        "by itself, as a block is no shadow's"
+    );
+    // A deny list is the rule's that names it.
+    let _: i64 = redis.ask(&["RL.DENY", "ADD", "bad", "198.51.100.9"]);
+    let listed = ask(&gateway, "/a", &[("X-Real-IP", "198.51.100.9")]);
+    assert_eq!(
+        (listed.status, count("tried", "would_deny")),
+        (403, Some(3))
+    );
+    // Where nothing binds, each is asked by itself.
+    assert_eq!(ask(&gateway, "/b", &[]).status, 200);
+    assert_eq!(count("tried", "would_deny"), Some(4));
+}
+
 #[test]
 fn open_and_closed_are_each_rules_own() {
     let mut redis = Redis::start();

@@ -198,7 +198,7 @@ fn all_or_nothing() {
         ("shadow", "t"),
     ];
     let answers: Vec<Value> = (0..2).map(|_| descriptors(&together, &pairs)).collect();
-    // Nothing of what binds is charged; a key that is named twice is asked twice; a shadow counts by itself.
+    // Nothing is charged; a key that is named twice is asked twice; what is in shadow mode is the others' shadow.
     assert_eq!(
         (codes(&answers[1]), left(&answers[1])),
         (vec!["OVER_LIMIT", "OK", "OK", "OK"], json!(1))
