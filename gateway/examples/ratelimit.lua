@@ -13,8 +13,8 @@ core.register_action("ratelimit", { "http-req" }, function(txn)
     headers["content-length"] = nil
     headers["transfer-encoding"] = nil
     headers["connection"] = nil
-    headers["x-denied-status"] = nil
-    -- These are ours to say, whatever the client has sent.
+    -- These are ours to say, whatever the client has sent. 429 also where a rule is closed: not 503, as of a gateway that is away.
+    headers["x-denied-status"] = { "429" }
     headers["x-original-method"] = { txn.sf:method() }
     headers["x-original-host"] = { txn.sf:req_hdr("host") }
     headers["x-original-uri"] = { txn.sf:pathq() }

@@ -24,7 +24,9 @@ use crate::settings::Tls;
 
 /// How long a client may take for its handshake, and for a request's head.
 const PATIENCE: Duration = Duration::from_secs(10);
-const HEAD_BYTES: usize = 64 << 10;
+/// More than proxies let through by themselves: what is refused for its size might be let pass.
+const HEAD_BYTES: usize = 128 << 10;
+const HEAD_LIST: u32 = 128 << 10;
 
 pub enum Listener {
     Tcp(TcpListener),
@@ -171,7 +173,7 @@ where
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(1_024)
-        .max_header_list_size(32 << 10)
+        .max_header_list_size(HEAD_LIST)
         .keep_alive_interval(Some(Duration::from_secs(30)))
         .keep_alive_timeout(PATIENCE);
     let serving = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));

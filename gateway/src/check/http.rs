@@ -6,12 +6,13 @@ use axum::extract::{Extension, State};
 use axum::http::{request::Parts, HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 
-use super::Check;
+use super::{Check, Denial};
 use crate::listen::Peer;
 use crate::rules::request::Request;
 use crate::rules::{Rules, Source};
 
-/// The field by which a proxy asks for a denial with another status: nginx makes 500 of any but 401 and 403.
+/// The field by which a proxy asks for a denial with another status: nginx makes 500 of any but 401 and 403, and what lets
+/// all pass where a gateway is away takes a 503 for that, also where a rule has said closed.
 const DENIED_STATUS: &str = "x-denied-status";
 
 pub async fn check(
@@ -29,10 +30,11 @@ pub async fn check(
     {
         None => None,
         Some(b"403") => Some(StatusCode::FORBIDDEN),
+        Some(b"429") => Some(StatusCode::TOO_MANY_REQUESTS),
         Some(_) => {
             return (
                 StatusCode::BAD_REQUEST,
-                "X-Denied-Status may be 403 alone\n",
+                "X-Denied-Status may be 403 or 429\n",
             )
                 .into_response()
         }
@@ -47,7 +49,7 @@ pub async fn check(
     let answer = check.check(&rules, &request).await;
     let mut status =
         StatusCode::from_u16(answer.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    if let (Some(other), StatusCode::TOO_MANY_REQUESTS) = (denied, status) {
+    if let (Some(other), Some(Denial::Limit | Denial::Unavailable)) = (denied, answer.denial) {
         status = other;
     }
     let mut response = (status, answer.text()).into_response();

@@ -246,6 +246,10 @@ fn open_and_closed_are_each_rules_own() {
         ],
         [200, 200]
     );
+    // What a proxy does not take for a gateway that is away.
+    let asked =
+        ["403", "429"].map(|status| ask(&gateway, "/login", &[("X-Denied-Status", status)]).status);
+    assert_eq!(asked, [403, 429]);
 }
 
 #[test]

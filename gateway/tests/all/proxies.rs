@@ -184,7 +184,25 @@ impl Front {
         first
     }
 
+    /// Redis away: a rule that is closed denies, also where the proxy lets all pass if the gateway is away; one that is
+    /// open does not.
+    fn without_redis(&mut self) {
+        self.redis.process.0.kill().unwrap();
+        self.redis.process.0.wait().unwrap();
+        until("a closed rule denies", || {
+            let closed = self.get("/login");
+            assert_ne!(closed.status, 200, "{}", closed.head);
+            [429, 503].contains(&closed.status)
+        });
+        assert_eq!(self.get("/api/x").status, 200);
+    }
+
     fn away(&mut self, expected: &[u16]) {
+        self.without_redis();
+        self.gone(expected);
+    }
+
+    fn gone(&mut self, expected: &[u16]) {
         self.gateway.process.0.kill().unwrap();
         self.gateway.process.0.wait().unwrap();
         until("the proxy sees that the gateway is away", || {
@@ -372,5 +390,5 @@ fn envoy_asks_the_rate_limit_service() {
         answers[0].head
     );
     assert_eq!(open.get("/other").status, 200);
-    open.away(&[200]);
+    open.gone(&[200]);
 }
