@@ -16,3 +16,4 @@ mod outage;
 mod proxies;
 mod rls;
 mod support;
+mod tls;

@@ -60,7 +60,7 @@ fn redis_that_hangs_under_load_is_told_of_in_time_and_comes_back() {
 fn redis_that_is_gone_under_load_is_told_of_at_once_and_comes_back() {
     let mut redis = Redis::start();
     let log = Scratch::new();
-    let gateway = Gateway::start_logging(&redis, CONFIG, &log.0.join("log"));
+    let gateway = Gateway::start_logging(&redis, CONFIG, &[], &log.0.join("log"));
     let load = Load::start(gateway.grpc, AT_ONCE, 10);
     load.until_more_pass("some pass", 500);
     let before = gateway.memory();

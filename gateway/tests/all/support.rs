@@ -231,16 +231,30 @@ impl Gateway {
     }
 
     /// The same, its log in a file.
-    pub fn start_logging(redis: &Redis, config: &str, log: &Path) -> Self {
+    pub fn start_logging(
+        redis: &Redis,
+        config: &str,
+        settings: &[(&str, &str)],
+        log: &Path,
+    ) -> Self {
         let scratch = Scratch::new();
         scratch.write("config/config.yaml", config);
-        let mut command = Self::command(&scratch.0, redis.port, &[]);
-        command.stderr(std::fs::File::create(log).unwrap());
-        let gateway = Self::start_by(command, scratch);
+        let gateway = Self::start_in_logging(scratch, redis.port, settings, log);
         until("the gateway is healthy", || {
             gateway.get("/healthcheck").status == 200
         });
         gateway
+    }
+
+    pub fn start_in_logging(
+        scratch: Scratch,
+        port: u16,
+        settings: &[(&str, &str)],
+        log: &Path,
+    ) -> Self {
+        let mut command = Self::command(&scratch.0, port, settings);
+        command.stderr(std::fs::File::create(log).unwrap());
+        Self::start_by(command, scratch)
     }
 
     fn start_by(mut command: Command, scratch: Scratch) -> Self {
