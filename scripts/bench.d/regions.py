@@ -145,17 +145,19 @@ def await_all(regions):
 
 
 def upstash(setting, module, packages, algorithm, hits):
-    """The same traffic through MultiRegionRatelimit, over the REST command: when hits were admitted, and how late the latest was."""
+    """The same traffic through MultiRegionRatelimit, over the comparison's own bridge (ratelimit-rest lets no script through):
+    when hits were admitted, and how late the latest was."""
     regions, ways, programs = [], [], []
-    environment = {**os.environ, "RATELIMIT_REST_TOKEN": TOKEN}
+    # Imports are found from where a program stands.
+    for source in (HERE / "upstash.mjs", HERE / "upstash-database.mjs", HERE.parent / "peers.d" / "node" / "bridge.mjs"):
+        (packages / source.name).write_bytes(source.read_bytes())
     try:
         regions += [Region(name, module, "no") for name in NAMES[: setting.regions]]
         ports = []
         for region in regions:
-            serve = packages / "node_modules/ratelimit-client/dist/rest/serve.js"
-            command = ["node", serve, "--redis", f"redis://127.0.0.1:{region.port}", "--listen", "127.0.0.1:0", "--allow", "EVAL,EVALSHA,HSET"]
-            programs.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment))
-            ports.append(int(programs[-1].stdout.readline().rpartition(":")[2]))
+            command = ["node", packages / "bridge.mjs", str(region.port)]
+            programs.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+            ports.append(int(programs[-1].stdout.readline()))
         urls = [[f"http://127.0.0.1:{port}" for port in ports] for _ in regions]
         for one in range(setting.regions):
             for other, port in enumerate(ports):
@@ -163,9 +165,6 @@ def upstash(setting, module, packages, algorithm, hits):
                     ways.append((one, other, Delay(port, setting.lag(one, other) / 1000, LOST)))
                     urls[one][other] = f"http://127.0.0.1:{ways[-1][2].port}"
         request = {"algorithm": algorithm, "limit": setting.limit, "windowMs": setting.window, "token": TOKEN, "hits": hits, "urls": urls}
-        # Its imports are found from where it stands.
-        for name in ("upstash.mjs", "upstash-database.mjs"):
-            (packages / name).write_bytes((HERE / name).read_bytes())
         program = subprocess.Popen(["node", packages / "upstash.mjs"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         programs.append(program)
         program.stdin.write(json.dumps(request))
@@ -198,7 +197,12 @@ def switch(cut, began, ways):
 
 
 def cell(setting, times, hits):
-    return f"{100 * peak(times, setting.window) / setting.limit:.0f} / {100 * len(times) / exact(setting, hits):.0f}"
+    return "{} / {}".format(*shares(setting, times, hits))
+
+
+def shares(setting, times, hits):
+    """What was admitted within one window, at most, in per cent of the limit; and in all, of what one exact limiter would."""
+    return round(100 * peak(times, setting.window) / setting.limit), round(100 * len(times) / exact(setting, hits))
 
 
 def main():
@@ -207,7 +211,7 @@ def main():
     parser.add_argument("--seconds", type=int, default=60, help="of each run (60)")
     parser.add_argument("--only", default="", help="a part of the settings' names")
     parser.add_argument("--upstash", type=pathlib.Path, metavar="DIR",
-                        help="@upstash/ratelimit instead, installed in DIR by scripts/test-clients (target/clients/node)")
+                        help="@upstash/ratelimit instead, installed in DIR by scripts/bench-peers (target/peers/node)")
     options = parser.parse_args()
     groups = [[setting for setting in group if options.only in setting.name] for group in settings(options.seconds)]
     columns = UPSTASH if options.upstash else [f"{share} | simulated" for share in SHARES]

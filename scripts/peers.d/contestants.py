@@ -18,7 +18,7 @@ class Row:
     whose: str  # "bare": the command by itself, which the others of the group are compared with. "ours" or "peer"
     worker: str  # what the worker of the group's language calls it
     algorithm: str
-    server: str = "ratelimit"  # which module the server has
+    server: str = "ratelimit"  # which module the server has, or whose server it is
     ports: tuple = ()
 
 
@@ -134,6 +134,7 @@ GROUPS = (
         Row("`RL.BUCKET`", OURS, "server RL.BUCKET", BUCKET),
         Row("`CL.THROTTLE`", OURS, "server CL.THROTTLE", BUCKET),
         Row("redis-cell 0.2.2", PEER, "server CL.THROTTLE", BUCKET, server="redis-cell"),
+        Row("throttlecrab's own server", PEER, "server THROTTLE", BUCKET, server="throttlecrab"),
         Row("`INCR` and `EXPIRE NX`", PEER, "server INCR", FIXED),
         Row("Lua, fixed window", PEER, "server Lua fixed", FIXED),
         Row("Lua, token bucket", PEER, "server Lua bucket", BUCKET),

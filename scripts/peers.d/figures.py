@@ -51,7 +51,7 @@ def per_hit(sample, before, after):
         "client_us": sample["cpu_s"] / hits * 1e6,
         "rate": hits / sample["wall_s"],
         "server_us": (after["cpu_s"] - before["cpu_s"]) / hits * 1e6,
-        "commands": (after["commands"] - before["commands"]) / hits,
+        "commands": None if after["commands"] is None else (after["commands"] - before["commands"]) / hits,
     }
     if SERVICE[0] in sample:
         found |= {"both_us": found["client_us"] + found["server_us"], **{name: sample[name] for name in SERVICE}}
@@ -59,7 +59,7 @@ def per_hit(sample, before, after):
 
 
 def summary_of(rounds):
-    return {name: summary([one[name] for one in rounds]) for name in rounds[0]}
+    return {name: None if rounds[0][name] is None else summary([one[name] for one in rounds]) for name in rounds[0]}
 
 
 def of_rounds(rounds, first):

@@ -1,5 +1,5 @@
-"""Runs the rows beside each other, and writes the page. `peers.py MODULE CELL TARGET OUT`: the modules (CELL: redis-cell's),
-where scripts/bench-peers installed the workers, and where the page goes.
+"""Runs the rows beside each other, and writes the page. `peers.py MODULE TARGET OUT`: the module, where scripts/bench-peers
+installed the workers and the other servers, and where the page goes.
 """
 
 import json
@@ -13,10 +13,12 @@ import time
 HERE = pathlib.Path(__file__).parent
 sys.path.append(str(HERE.parent / "bench.d"))
 
+import distances  # noqa: E402
 import figures  # noqa: E402
 import page  # noqa: E402
 from instructions import Callgrind  # noqa: E402
 from machine import facts  # noqa: E402
+from crab import Crab  # noqa: E402
 from contestants import BARE, GROUPS, Load  # noqa: E402
 from server import Server, free_port  # noqa: E402
 from workers import Failed, Worker, programs  # noqa: E402
@@ -28,6 +30,7 @@ SECONDS = 0.1 if QUICK else 0.25  # of a sample
 COUNTED = (100, 400) if QUICK else (300, 1500)  # hits under callgrind, whose difference counts
 TRIAL, TRIAL_KEYS = 4000, 200  # 20 hits a key, of a limit that lasts for longer than they take
 LIMIT = 100
+COUNTABLE = ("ratelimit", "redis-cell")  # callgrind is told by a command of Redis when to count
 
 
 def say(text):
@@ -125,7 +128,7 @@ class Contest:
             self.found[row] |= {"admitted": figures.most_within(answer["admitted"], window_ms), "errors": answer["failed"]}
 
     def instructions(self, row):
-        if not row.algorithm or "instructions" in self.left_out():
+        if not row.algorithm or "instructions" in self.left_out() or row.server not in COUNTABLE:
             return None
         redis = self.servers["counted"](row.server)
         redis.clear()
@@ -145,10 +148,11 @@ class Contest:
                 **figures.of_rounds(self.rounds[row], self.rounds[first]), **self.found[row]}
 
 
-def main(module, cell, target, out):
-    installed = json.loads((pathlib.Path(target) / "installed.json").read_text())
+def main(module, target, out):
+    target = pathlib.Path(target)
+    installed = json.loads((target / "installed.json").read_text())
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # so that servers and workers end, too
-    modules = {"ratelimit": (module, "--ratelimit.cl-throttle", "yes"), "redis-cell": None if installed["cell"] else (cell,)}
+    modules = {"ratelimit": (module, "--ratelimit.cl-throttle", "yes"), "redis-cell": None if installed["cell"] else (target / "cell/release/libredis_cell.so",)}
     servers, counted = {}, {}
 
     def counted_server(name):
@@ -156,9 +160,10 @@ def main(module, cell, target, out):
             counted[name] = Redis(Callgrind, *modules[name])
         return counted[name]
 
-    known, missing, groups = programs(pathlib.Path(target)), [], []
+    known, missing, groups = programs(target), [], []
     try:
         servers.update({name: given and Redis(Server, *given) for name, given in modules.items()})
+        servers["throttlecrab"] = None if installed["throttlecrab"] else Crab(target / "throttlecrab/bin/throttlecrab-server")
         servers["counted"] = counted_server
         for group in GROUPS:
             if ONLY not in group.name.lower():
@@ -173,9 +178,15 @@ def main(module, cell, target, out):
             except Failed as error:
                 missing.append(f"{group.name}: {error}")
                 say(error)
-        if installed["cell"]:
-            missing.append(f"redis-cell: {installed['cell']}")
-        found = {"facts": facts(servers["ratelimit"].server, QUICK), "limit": LIMIT, "rounds": ROUNDS, "groups": groups,
+        distances_found = []
+        if ONLY in distances.TITLE.lower():
+            if installed["node"]:
+                missing.append(f"{distances.TITLE}: {installed['node']}")
+            else:
+                say(distances.TITLE)
+                distances_found = distances.measured(module, target / "node", 12 if QUICK else 60)
+        missing += [f"{name}: {installed[key]}" for key, name in (("cell", "redis-cell"), ("throttlecrab", "throttlecrab")) if installed[key]]
+        found = {"facts": facts(servers["ratelimit"].server, QUICK), "limit": LIMIT, "rounds": ROUNDS, "groups": groups, "regions": distances_found,
                  "missing": missing, "behind": figures.behind(groups, LIMIT)}
     finally:
         for redis in (*(one for name, one in servers.items() if name != "counted" and one), *counted.values()):

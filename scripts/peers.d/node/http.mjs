@@ -66,12 +66,13 @@ async function expressPort(guard) {
   app.use(guard);
   app.get("/", (req, res) => res.type("text").send("hello"));
   const server = app.listen(0, "127.0.0.1");
+  server.keepAliveTimeout = 0; // a machine that is busy for five seconds must not cost a connection, and so the row
   await once(server, "listening");
   return server.address().port;
 }
 
 async function fastifyPort(add, client, limit, windowMs) {
-  const app = fastify();
+  const app = fastify({ keepAliveTimeout: 0 });
   await add(app, client, limit, windowMs);
   app.get("/", async () => "hello");
   await app.listen({ port: 0, host: "127.0.0.1" });
@@ -88,6 +89,7 @@ const row = (connect, listen) => async (address) => {
   };
   const caller = fork(new URL("./caller.mjs", import.meta.url));
   process.on("exit", () => caller.kill());
+  caller.on("exit", () => process.exit(1)); // else nobody would ever answer
   return {
     async limiter(limit, windowMs) {
       const url = `http://127.0.0.1:${await portOf(limit, windowMs)}/`;

@@ -161,6 +161,7 @@ ROWS = {
     "server RL.SLIDING": command("RL.SLIDING", lambda limit, window_ms: (limit, f"{window_ms}ms")),
     "server RL.BUCKET": command("RL.BUCKET", lambda limit, window_ms: (limit, limit, f"{window_ms}ms")),
     "server CL.THROTTLE": command("CL.THROTTLE", lambda limit, window_ms: (limit - 1, limit, window_ms // 1000)),
+    "server THROTTLE": command("THROTTLE", lambda limit, window_ms: (limit, limit, window_ms // 1000)),
     "server INCR": incr,
     "server Lua fixed": lua("fixed", lambda key, number: [f"{key}:{number}"], lambda limit, window_ms: (limit, window_ms)),
     "server Lua bucket": lua("bucket", lambda key, number: [key], lambda limit, window_ms: (limit, limit, window_ms)),
