@@ -18,10 +18,11 @@ type Limiter struct {
 	limits, tail []any
 	names        []described
 	// isFlat: the reply to a hit without options has numbers alone.
-	isFlat    bool
-	name      string
-	guarded   bool
-	coalescer *coalescer
+	isFlat     bool
+	name       string
+	guarded    bool
+	coalescer  *coalescer
+	prefetcher *prefetcher
 	reach
 }
 
@@ -39,6 +40,10 @@ func (c *Client) Limiter(options Options) (*Limiter, error) {
 	if err != nil {
 		return nil, err
 	}
+	units, hold, err := options.prefetch()
+	if err != nil {
+		return nil, err
+	}
 	prefix := options.Prefix
 	if prefix != "" {
 		prefix += ":"
@@ -50,7 +55,30 @@ func (c *Client) Limiter(options Options) (*Limiter, error) {
 	if options.Coalesce {
 		l.coalescer = &coalescer{ask: l.several, flights: map[flightKey][]*waiter{}}
 	}
+	if units > 0 {
+		l.prefetcher = &prefetcher{
+			units: units, hold: hold, take: l.take, giveBack: l.giveBack, held: map[flightKey]*held{}, waiting: map[flightKey][]*seeker{},
+		}
+	}
 	return l, nil
+}
+
+func (l *Limiter) take(ctx context.Context, key flightKey, units int64) (Verdict, error) {
+	h := hit{cost: units, next: key.next, stamp: true}
+	if units > 1 {
+		h.min = 1
+	}
+	ctx, cancel := within(ctx, l.timeout)
+	defer cancel()
+	return l.send(ctx, key.key, nil, h)
+}
+
+func (l *Limiter) giveBack(key flightKey, units, at int64) {
+	ctx, cancel := within(context.Background(), l.timeout)
+	defer cancel()
+	if _, err := l.send(ctx, key.key, nil, hit{cost: -units, at: &at}); err != nil {
+		l.report.error(err)
+	}
 }
 
 func (l *Limiter) several(ctx context.Context, key flightKey, count int64) (Verdict, error) {
@@ -211,6 +239,9 @@ func (l *Limiter) try(ctx context.Context, key string, command []any, options []
 	}
 	ctx, cancel := within(ctx, l.timeout)
 	defer cancel()
+	if l.prefetcher != nil && command == nil && h.isPlain() {
+		return l.prefetcher.hit(ctx, flightKey{key, h.next})
+	}
 	if l.coalescer != nil && command == nil && h.isPlain() {
 		return l.coalescer.hit(ctx, flightKey{key, h.next})
 	}
@@ -266,6 +297,7 @@ func (l *Limiter) asked(h *hit) asked {
 
 // Reset forgets all that was used. It reports whether there was anything.
 func (l *Limiter) Reset(ctx context.Context, key string) (bool, error) {
+	l.prefetcher.drop(key, true)
 	ctx, cancel := within(ctx, l.timeout)
 	defer cancel()
 	reply, err := l.client.do(ctx, []any{"DEL", l.prefix + key}, 1)
@@ -284,6 +316,7 @@ func (l *Limiter) Block(ctx context.Context, key string, duration time.Duration)
 	}
 	word := "0"
 	if duration > 0 { // rounded up: a short one is no 0
+		l.prefetcher.drop(key, false)
 		word = fmt.Sprintf("%dms", (duration+time.Millisecond-1)/time.Millisecond)
 	}
 	ctx, cancel := within(ctx, l.timeout)

@@ -60,6 +60,14 @@ type Options struct {
 	// Coalesce makes one command of the hits on one key that come while another one of it is on its way: of many callers of
 	// one hot key. Only of hits without options but Next. The server's statistics then count commands.
 	Coalesce bool
+	// Prefetch takes so many units of a key ahead with one command, hands them out from memory, and gives back what is not
+	// used within PrefetchHold, and when the limiter is closed. Only for hits without options but Next; others are commands
+	// of their own. Nothing is handed out that was not charged before; others may be denied too early, by at most
+	// processes x Prefetch. Not with Block or Coalesce. 0: nothing is taken ahead.
+	Prefetch int64
+	// PrefetchHold is a second where it is 0, or a tenth of the shortest window where that is less. A sliding window or a
+	// bucket counts a unit from when it was taken, up to this before it is used.
+	PrefetchHold time.Duration
 	// Timeout is how long a call may take; a second where it is 0.
 	Timeout     time.Duration
 	Unavailable Unavailable

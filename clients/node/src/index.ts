@@ -58,6 +58,7 @@ export {
 } from "./middleware.js";
 export type {
   BlockedCacheOptions,
+  PrefetchOptions,
   BucketLimit,
   CalendarWindow,
   Common,

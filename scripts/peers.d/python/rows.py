@@ -108,11 +108,11 @@ def ours_async():
     return storage_from_string(f"async+ratelimit://{ADDRESS}")
 
 
-def command(name, after):
+def command(name, after, **options):
     """What stands after the key is made of a limit and a window in ms."""
 
     def make(limit, window_ms):
-        client, words = redis.Redis(port=PORT), after(limit, window_ms)
+        client, words = redis.Redis(port=PORT, **options), after(limit, window_ms)
         return lambda key: client.execute_command(name, key, *words)[0] == (0 if name == "CL.THROTTLE" else 1)
 
     return make
@@ -161,7 +161,7 @@ ROWS = {
     "server RL.SLIDING": command("RL.SLIDING", lambda limit, window_ms: (limit, f"{window_ms}ms")),
     "server RL.BUCKET": command("RL.BUCKET", lambda limit, window_ms: (limit, limit, f"{window_ms}ms")),
     "server CL.THROTTLE": command("CL.THROTTLE", lambda limit, window_ms: (limit - 1, limit, window_ms // 1000)),
-    "server THROTTLE": command("THROTTLE", lambda limit, window_ms: (limit, limit, window_ms // 1000)),
+    "server THROTTLE": command("THROTTLE", lambda limit, window_ms: (limit, limit, window_ms // 1000), protocol=2),
     "server INCR": incr,
     "server Lua fixed": lua("fixed", lambda key, number: [f"{key}:{number}"], lambda limit, window_ms: (limit, window_ms)),
     "server Lua bucket": lua("bucket", lambda key, number: [key], lambda limit, window_ms: (limit, limit, window_ms)),

@@ -101,7 +101,7 @@ describe("prefetch", () => {
 
   it("a fixed window ends, and what was taken of it ends with it", async () => {
     const window = 400;
-    const api = createLimiter({ client: counted, algorithm: "fixed", limits: { limit: 1000, window: `${window}ms` }, prefetch: { units: 1000, holdMs: HOUR }, timeoutMs: 60_000 });
+    const api = createLimiter({ client: counted, algorithm: "fixed", limits: { limit: 1_000_000, window: `${window}ms` }, prefetch: { units: 1000, holdMs: HOUR }, timeoutMs: 60_000 });
     const windows = new Set();
     for (const stop = Date.now() + 2000; Date.now() < stop; await sleep(5)) {
       const asked = Date.now(); // one machine, one clock

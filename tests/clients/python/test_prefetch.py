@@ -77,7 +77,7 @@ class Prefetching(unittest.IsolatedAsyncioTestCase):
 
     async def test_a_fixed_window_ends_and_what_was_taken_of_it_ends_with_it(self):
         window_ms, windows = 400, set()
-        api = AsyncLimiter(self.client, algorithm="fixed", limits=Window(1000, f"{window_ms}ms"), prefetch=Prefetch(1000, HOUR), timeout_ms=60_000)
+        api = AsyncLimiter(self.client, algorithm="fixed", limits=Window(1_000_000, f"{window_ms}ms"), prefetch=Prefetch(1000, HOUR), timeout_ms=60_000)
         until = time.monotonic() + 2
         while time.monotonic() < until:
             asked = time.time_ns() // 1_000_000  # one machine, one clock
