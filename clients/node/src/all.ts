@@ -58,8 +58,8 @@ async function ask(command: "RL.ALL" | "RL.PEEKALL", parts: readonly Part[], opt
     const local = [command, String(keys.length), ...keys, ...clausesOf(({ share }) => share), ...said];
     const closed = (error: Error) => ({ ...unavailable(error, false), keys: [] });
     const charges = (answer: AllVerdict) =>
-      command === "RL.PEEKALL" ? [] : answer.keys.flatMap((one, index) => charged((parts[index] as Part).limiter.plan, keys[index] as string, { ...hits[index], at } as HitOptions, one));
-    return metered(reach, names, fallback.ask({ args, local, keys, read, closed, charges }, reach, 0));
+      command === "RL.PEEKALL" ? [] : answer.keys.flatMap((one, index) => charged((parts[index] as Part).limiter.plan, keys[index] as string, { ...hits[index], at } as HitOptions, answer.chargedAt === undefined ? one : { ...one, chargedAt: answer.chargedAt }));
+    return metered(reach, names, fallback.ask({ args, local, key: keys[0] as string, read, closed, charges }, reach, 0));
   }
   const failed = (error: Error) => ({ ...unavailable(told(reach, error), open), keys: [] });
   const answer = reach.connection.ask(args, keys[0] as string, reach.timeoutMs, read, failed);

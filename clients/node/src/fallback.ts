@@ -42,14 +42,16 @@ export interface Charge {
   readonly cost: number;
   readonly at: number | undefined;
   readonly id: string | undefined;
+  /** Its time was told, by which it may be given back. */
+  readonly isStamped: boolean;
 }
 
 interface Entry {
   at: number;
   cost: number;
   readonly id: string;
-  /** Whether the id is the application's, so that it stays a charge of its own. */
-  readonly isNamed: boolean;
+  /** Whether the application knows its id or its time, so that it stays a charge of its own. */
+  readonly isKnown: boolean;
   isSent: boolean;
 }
 
@@ -64,7 +66,7 @@ interface Noted {
 export interface Question<T> {
   readonly args: string[];
   readonly local: readonly string[];
-  readonly keys: readonly string[];
+  readonly key: string;
   readonly read: (reply: unknown) => T;
   /** Where the engine cannot decide. */
   readonly closed: (error: Error) => T;
@@ -117,12 +119,12 @@ export class Fallback {
       this.#note(question, answer);
       return answer;
     };
-    return this.#connection.ask<T>(question.args, question.keys[0], reach.timeoutMs, question.read, failed, retries);
+    return this.#connection.ask<T>(question.args, question.key, reach.timeoutMs, question.read, failed, retries);
   }
 
   /** Whether the engine is asked before Redis. */
   get isDoubtful(): boolean {
-    return this.#isAway || performance.now() < this.#trustedFrom;
+    return this.#isAway || this.#noted.size > 0 || performance.now() < this.#trustedFrom;
   }
 
   /** Forgets a key, as Redis has. */
@@ -134,7 +136,6 @@ export class Fallback {
   async #askBoth<T extends Answer>(question: Question<T>, reach: Reach, retries: number): Promise<T> {
     const local = await this.#askEngine(question, reach);
     if (!local.allowed && !local.error && question.charges(local).length === 0) return local;
-    for (const key of question.keys) void this.#charge(key); // before the hit, on the same connection
     const read = (reply: unknown): T => {
       const answer = question.read(reply);
       this.#heard();
@@ -145,7 +146,7 @@ export class Fallback {
       if (!local.error) this.#note(question, local);
       return local;
     };
-    return this.#connection.ask<T>(question.args, question.keys[0], reach.timeoutMs, read, failed, retries);
+    return this.#connection.ask<T>(question.args, question.key, reach.timeoutMs, read, failed, retries);
   }
 
   async #askEngine<T extends Answer>({ local, read, closed }: Question<T>, reach: Reach): Promise<T> {
@@ -170,21 +171,22 @@ export class Fallback {
   }
 
   #note<T extends Answer>(question: Question<T>, answer: T): void {
-    for (const { key, head, tail, cost, at, id } of question.charges(answer)) {
+    for (const { key, head, tail, cost, at, id, isStamped } of question.charges(answer)) {
       let noted = this.#noted.get(key);
       if (!noted) this.#noted.set(key, (noted = { key, head, tail, entries: [] }));
       const { entries } = noted;
       const time = at ?? Date.now();
+      const isKnown = id !== undefined || isStamped;
       const last = entries.at(-1);
-      if (last && !last.isSent && !last.isNamed && id === undefined && last.cost > 0 === cost > 0 && Math.abs(time - last.at) <= TOGETHER_MS) {
+      if (last && !last.isSent && !last.isKnown && !isKnown && last.cost > 0 === cost > 0 && Math.abs(time - last.at) <= TOGETHER_MS) {
         last.cost += cost;
         last.at = Math.max(last.at, time);
       } else {
-        entries.push({ at: time, cost, id: id ?? `local:${crypto.randomUUID()}`, isNamed: id !== undefined, isSent: false });
+        entries.push({ at: time, cost, id: id ?? `local:${crypto.randomUUID()}`, isKnown, isSent: false });
       }
       if (entries.length > MAX_ENTRIES) this.#putTogether(entries);
     }
-    if (this.#noted.size > this.#maxKeys) void this.#prune();
+    if (this.#noted.size > this.#maxKeys) void this.#prune([...this.#noted.keys()]);
     this.#timer ??= this.#wind();
   }
 
@@ -198,8 +200,8 @@ export class Fallback {
   }
 
   /** What the engine has no key for any more counts nowhere. */
-  async #prune(): Promise<void> {
-    for (const key of [...this.#noted.keys()]) {
+  async #prune(keys: readonly string[]): Promise<void> {
+    for (const key of keys) {
       if ((await this.#engine(["EXISTS", key])) === 0) this.#noted.delete(key);
     }
   }
@@ -218,7 +220,7 @@ export class Fallback {
       for (let count = 1; this.#noted.size > 0; count = BATCH) {
         const keys = [...this.#noted.keys()].slice(0, count);
         const charged = await Promise.all(keys.map((key) => this.#charge(key)));
-        if (charged.includes(false)) return;
+        if (charged.includes(false)) return await this.#prune(keys);
       }
       clearInterval(this.#timer);
       this.#timer = undefined;
@@ -235,7 +237,7 @@ export class Fallback {
     if (entries.length === 0) return false; // they are under way
     for (const entry of entries) entry.isSent = true;
     const left = noted.head[0] === "RL.BUCKET" ? this.#left(noted, entries) : entries;
-    const charged = await Promise.all(left.map((entry) => this.#send(noted, entry))); // nothing is waited for before they are sent
+    const charged = await Promise.all(left.map((entry) => this.#send(noted, entry)));
     const gone = new Set(entries.filter((entry) => !left.includes(entry) || charged[left.indexOf(entry)]));
     const rest = noted.entries.filter((entry) => !gone.has(entry));
     noted.entries.splice(0, noted.entries.length, ...rest);

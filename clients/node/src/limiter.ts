@@ -253,7 +253,7 @@ export class Limiter {
       const local = [...args.slice(0, limitsAt), ...this.share, ...args.slice(limitsAt + this.share.length)];
       const charges = (answer: Verdict) => (args[0] === "RL.PEEK" ? [] : charged(this.plan, key, options, answer));
       const closed = (error: Error) => unavailable(error, false);
-      const question: Question<Verdict> = { args, local, keys: [key], read, closed, charges };
+      const question: Question<Verdict> = { args, local, key, read, closed, charges };
       return this.fallback.ask(question, this.reach, retries);
     }
     const failed = (error: Error) => unavailable(told(this.reach, error), open);
@@ -262,10 +262,10 @@ export class Limiter {
 }
 
 /** What a verdict of this process has charged, for Redis. */
-export const charged = (plan: Plan, key: string, options: HitOptions, { taken, repeated }: Verdict): readonly Charge[] => {
+export const charged = (plan: Plan, key: string, options: HitOptions, { taken, repeated, chargedAt = 0 }: Verdict): readonly Charge[] => {
   if (taken === 0 || repeated === true) return [];
   const head = [`RL.${plan.algorithm}`, key, ...plan.limits];
-  return [{ key, head, tail: policyWords(plan, options), cost: taken, at: options.at, id: options.id }];
+  return [{ key, head, tail: policyWords(plan, options), cost: taken, at: chargedAt > 0 ? chargedAt : options.at, id: options.id, isStamped: chargedAt > 0 }];
 };
 
 export const asked = (plan: Plan, options: HitOptions): Asked => ({

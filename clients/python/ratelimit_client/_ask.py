@@ -17,6 +17,8 @@ class Answer(Protocol):
     def allowed(self) -> bool: ...
     @property
     def error(self) -> Exception | None: ...
+    @property
+    def local(self) -> bool: ...
 
 
 A = TypeVar("A", bound=Answer)
@@ -58,7 +60,7 @@ def _tell(reach: Reach, answer: Answer, since: float) -> None:
     error = answer.error
     outcome = ("allowed" if answer.allowed else "denied") if error is None else "open" if answer.allowed else "closed"
     reason = None if error is None else reason_of(error)
-    reach.on_hit(HitEvent(reach.name, outcome, reason, perf_counter() - since))  # type: ignore[arg-type]  # mypy joins to str
+    reach.on_hit(HitEvent(reach.name, outcome, reason, perf_counter() - since, answer.local))  # type: ignore[arg-type]  # mypy joins to str
 
 
 def ask(

@@ -22,13 +22,13 @@ def integer(name: str, value: object, least: int = -LARGEST) -> int:
 
 
 _UNITS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
-_MAX_SPAN_MS = 3660 * 86_400_000
+MAX_SPAN_MS = 3660 * 86_400_000
 
 
 def _duration_ms(value: object) -> int | None:
     found = re.fullmatch(r"([1-9][0-9]{0,18})(ms|s|m|h|d|w)", value.lower()) if isinstance(value, str) else None
     ms = int(found[1]) * _UNITS[found[2]] if found else None
-    return None if ms is None or ms > _MAX_SPAN_MS else ms
+    return None if ms is None or ms > MAX_SPAN_MS else ms
 
 
 def span_ms(name: str, value: object) -> int:

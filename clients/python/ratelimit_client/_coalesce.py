@@ -37,6 +37,7 @@ def earlier(last: Verdict, later: int) -> Verdict:
             ]
         ),
         taken=1,
+        local=last.local,
     )
 
 

@@ -6,8 +6,9 @@ from typing import Any, Generic, TypeVar
 
 from ._check import flag, integer, wrong
 from ._ask import ask, ask_async
+from ._fallback import Charge, Question
 from .limiter import AsyncLimiter, Limiter
-from .plan import Deny, Names, deny_words
+from .plan import Deny, Names, Plan, deny_words
 from .verdict import AllVerdict, Asked, all_unavailable, all_verdict
 
 L = TypeVar("L", Limiter, AsyncLimiter)
@@ -22,13 +23,22 @@ class Part(Generic[L]):
 
 
 def _words(
-    command: str, parts: Sequence[Part[L]], *, force: bool, stamp: bool, at: int | None, next: bool | None, deny: Deny | None
+    command: str,
+    parts: Sequence[Part[L]],
+    *,
+    force: bool,
+    stamp: bool,
+    at: int | None,
+    next: bool | None,
+    deny: Deny | None,
+    is_local: bool = False,
 ) -> tuple[list[str | int], list[Asked]]:
     if not 1 <= len(parts) <= 16:
         raise wrong("parts", "1 to 16 limiters with their keys", parts)
     words: list[str | int] = [command, len(parts), *(part.limiter.plan.key(part.key) for part in parts)]
     for part in parts:
-        words += part.limiter.plan.clause(integer("cost", part.cost), part.policy)
+        limits = part.limiter.share if is_local else None
+        words += part.limiter.plan.clause(integer("cost", part.cost), part.policy, limits)
     if force:
         words.append("FORCE")
     if at is not None:
@@ -51,6 +61,32 @@ def _open(parts: Sequence[Part[L]]) -> bool:
     return all(part.limiter.plan.reach.open for part in parts)
 
 
+def _goes_on(parts: Sequence[Part[L]]) -> bool:
+    """Whether this process goes on counting all of them while Redis is away."""
+    first = parts[0].limiter.fallback
+    return first is not None and all(part.limiter.fallback is first for part in parts)
+
+
+def _question(
+    command: str, parts: Sequence[Part[L]], words: list[str | int], at: int | None, force: bool, stamp: bool, next: bool | None
+) -> Question:
+    keys = [part.limiter.plan.key(part.key) for part in parts]
+
+    def charges(reply: Any) -> list[Charge]:
+        if command == "RL.PEEKALL" or not (reply[0] == 1 or force):
+            return []
+        is_next = any(part.limiter.plan.next for part in parts) if next is None else next
+        charged_at = reply[8 if is_next else 7] if stamp else 0
+        found = []
+        for part, key in zip(parts, keys, strict=True):
+            plan: Plan = part.limiter.plan
+            if part.cost:
+                found.append(Charge(key, [f"RL.{plan.algorithm}", key, *plan.limits], plan.policy_words(part.policy), part.cost, charged_at or at, None, charged_at > 0))
+        return found
+
+    return Question(words, charges)
+
+
 def _ask(
     command: str, parts: Sequence[Part[Limiter]], *, force: bool, stamp: bool, at: int | None, next: bool | None, deny: Deny | None
 ) -> AllVerdict:
@@ -60,7 +96,11 @@ def _ask(
     def read(reply: Any) -> AllVerdict:
         return all_verdict(reply, asked, stamp=stamp, deny=deny is not None)
 
-    return ask(first.link, first.plan.reach, words, str(words[2]), read, all_unavailable, _open(parts))
+    link: Any = first.link
+    if _goes_on(parts):
+        local, _ = _words(command, parts, force=force, stamp=stamp, at=at, next=next, deny=deny, is_local=True)
+        link = link.asking(_question(command, parts, local, at, force, stamp, next))
+    return ask(link, first.plan.reach, words, str(words[2]), read, all_unavailable, _open(parts))
 
 
 async def _ask_async(
@@ -72,7 +112,11 @@ async def _ask_async(
     def read(reply: Any) -> AllVerdict:
         return all_verdict(reply, asked, stamp=stamp, deny=deny is not None)
 
-    return await ask_async(first.link, first.plan.reach, words, str(words[2]), read, all_unavailable, _open(parts))
+    link: Any = first.link
+    if _goes_on(parts):
+        local, _ = _words(command, parts, force=force, stamp=stamp, at=at, next=next, deny=deny, is_local=True)
+        link = link.asking(_question(command, parts, local, at, force, stamp, next))
+    return await ask_async(link, first.plan.reach, words, str(words[2]), read, all_unavailable, _open(parts))
 
 
 def hit_all(

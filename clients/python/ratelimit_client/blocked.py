@@ -70,7 +70,7 @@ class BlockedCache:
             if cost < 0:
                 self._entries.pop(key, None)  # something was given back
             # An error tells nothing, nor does a repeat; a deny list blames another value than the key.
-            if verdict.allowed or verdict.error or verdict.repeated or verdict.denied_value is not None or cost <= 0 or force:
+            if verdict.allowed or verdict.error or verdict.local or verdict.repeated or verdict.denied_value is not None or cost <= 0 or force:
                 return
             if len(self._entries) >= self._max_entries:
                 del self._entries[next(iter(self._entries))]

@@ -6,10 +6,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Literal, NotRequired, TypedDict, TypeVar, Unpack
 
-from ._check import flag, integer, retries
+from ._check import flag, integer, one_of, retries
 from .blocked import BlockedCache
 from ._ask import ask, ask_async, send_async, told_async
 from ._coalesce import Coalescer
+from ._fallback import AsyncFallback, AsyncLocalLink, LocalLink, Plain, SyncFallback, fallback_of, share_of
 from ._prefetch import Prefetch, Prefetcher, prefetched
 from .client import AsyncLink, Link, async_link_of, link_of
 from .plan import Algorithm, Bucket, Deny, Names, Plan, Window
@@ -30,7 +31,9 @@ class LimiterOptions(TypedDict):
     policy: NotRequired[Names | None]
     block: NotRequired[Names | None]
     timeout_ms: NotRequired[int | None]
-    unavailable: NotRequired[Literal["open", "closed"] | None]
+    unavailable: NotRequired[Literal["open", "closed", "local"] | None]
+    instances: NotRequired[int | None]
+    max_keys: NotRequired[int | None]
     on_error: NotRequired[OnError | None]
     on_hit: NotRequired[OnHit | None]
     blocked_cache: NotRequired[BlockedCache | bool]
@@ -38,6 +41,9 @@ class LimiterOptions(TypedDict):
 
 
 class _Limiter:
+    plan: Plan
+    _going_on: tuple[type[Any], type[Any]]
+
     @staticmethod
     def _link_of(client: Any) -> Any:
         raise NotImplementedError
@@ -53,7 +59,9 @@ class _Limiter:
         policy: Names | None = None,
         block: Names | None = None,
         timeout_ms: int | None = 1000,
-        unavailable: Literal["open", "closed"] | None = None,
+        unavailable: Literal["open", "closed", "local"] | None = None,
+        instances: int | None = None,
+        max_keys: int | None = None,
         on_error: OnError | None = None,
         on_hit: OnHit | None = None,
         blocked_cache: BlockedCache | bool = False,
@@ -70,12 +78,23 @@ class _Limiter:
         :param timeout_ms: how long Redis may take to answer; ``None`` waits for ever
         :param unavailable: what a hit is where Redis is away: let through (``open``) or not (``closed``). Default ``open``,
             and ``closed`` with ``block``
+            With ``local`` (``pip install ratelimit-client[local]``) this process goes on counting by itself, and charges it to
+            Redis when that is back
+        :param instances: with ``local``: how many processes share the limits, so that each goes on with its part, and at
+            least with 1
+        :param max_keys: with ``local``: the most keys that this process counts by itself; a hit on one more is not let
+            through. Default 100,000
         :param on_error: told of each failure that a verdict hides. Default: the log, a line a second at most
         :param on_hit: told of each hit and what became of it, for metrics
         :param blocked_cache: remember who is denied until when, and deny them without asking Redis
         :param next: ask also when more becomes available: the ``t`` of the ``RateLimit`` field, which is left out without
             it. For limiters in front of HTTP
         """
+        is_local = unavailable == "local"
+        if unavailable is not None:
+            one_of("unavailable", unavailable, ("open", "closed", "local"))
+        if not is_local and (instances is not None or max_keys is not None):
+            raise TypeError('instances, max_keys: expected only with unavailable="local"')
         self.plan = Plan(
             algorithm=algorithm,
             limits=limits,
@@ -84,16 +103,27 @@ class _Limiter:
             policy=policy,
             block=block,
             timeout_ms=timeout_ms,
-            unavailable=unavailable,
+            unavailable="closed" if unavailable == "local" else unavailable,
             on_error=on_error,
             on_hit=on_hit,
             next=next,
         )
         self.link: Any = self._link_of(client)
+        self.share: list[str | int] = []
+        self.fallback: Any = None
+        if is_local:
+            self._go_on(integer("instances", 1 if instances is None else instances, 1), 100_000 if max_keys is None else max_keys)
         self._blocked = BlockedCache() if blocked_cache is True else blocked_cache or None
         self._command = f"RL.{self.plan.algorithm}"
         self._words = self.plan.plain_words
         self._read = partial(verdict, asked=self.plan.plain)
+
+    def _go_on(self, instances: int, max_keys: int) -> None:
+        plan, on_error = self.plan, self.plan.reach.on_error
+        self.share = share_of(plan.algorithm, plan.limits, instances)
+        make, link = self._going_on
+        self.fallback = fallback_of(self.link, make, integer("max_keys", max_keys, 1), on_error)
+        self.link = link(self.fallback, Plain(plan.algorithm, plan.limits, self.share), on_error)
 
     def _cache(self, min: int | None, policy: Names | None) -> BlockedCache | None:
         # A hit that takes what fits, or that goes on another policy, says nothing of the next one and learns nothing from it.
@@ -137,6 +167,7 @@ class Limiter(_Limiter):
 
     link: Link
     _link_of = staticmethod(link_of)
+    _going_on = (SyncFallback, LocalLink)
 
     def _ask(self, command: Sequence[str], key: str, options: dict[str, Any], retry: int = 0) -> Verdict:
         words, full, asked = self.plan.hit(command, key, **options)
@@ -293,6 +324,7 @@ class AsyncLimiter(_Limiter):
 
     link: AsyncLink
     _link_of = staticmethod(async_link_of)
+    _going_on = (AsyncFallback, AsyncLocalLink)
 
     def __init__(
         self, client: Any, *, coalesce: bool = False, prefetch: int | Prefetch | None = None, **options: Unpack[LimiterOptions]
@@ -303,6 +335,8 @@ class AsyncLimiter(_Limiter):
         if prefetch is not None:
             if coalesce:
                 raise TypeError("prefetch: not with coalesce: hits that wait for the same key share a command already")
+            if self.fallback is not None:
+                raise TypeError('prefetch: not with unavailable="local": units of two counts would be handed out as one')
             self._prefetcher = Prefetcher(*prefetched(prefetch, self.plan), self._take, self._return)
 
     async def _take(self, key: str, units: int) -> Verdict:
@@ -321,7 +355,7 @@ class AsyncLimiter(_Limiter):
 
     def _plain(self, key: str, full: str) -> Awaitable[Verdict]:
         reach = self.plan.reach
-        if self._coalescer:
+        if self._coalescer and not (self.fallback and self.fallback.is_doubtful):
             return told_async(reach, self._coalescer.hit(key))
         if self._prefetcher:
             return told_async(reach, self._prefetcher.hit(key))

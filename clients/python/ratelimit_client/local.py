@@ -4,9 +4,11 @@
 is whatever the caller gives.
 """
 
+import os
 import secrets
 import threading
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -27,6 +29,17 @@ class EngineStoppedError(RateLimitError):
 
 def _now() -> float:
     return time.time_ns() // 1_000_000
+
+
+_engines: "weakref.WeakSet[LocalEngine]" = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for engine in list(_engines):
+        engine.forked()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 @cache
@@ -62,6 +75,7 @@ class LocalEngine:
         engine, module = _compiled(Path(__file__).with_name("engine.wasm"))
         self._now = now
         self._lock = threading.Lock()
+        _engines.add(self)
         self._stopped: EngineStoppedError | None = None
         self._store = wasmtime.Store(engine)
         exports: Any = wasmtime.Instance(self._store, module, []).exports(self._store)
@@ -82,6 +96,16 @@ class LocalEngine:
         if isinstance(reply, ErrorReply):
             raise refusal_of(reply)
         return reply
+
+    @property
+    def is_stopped(self) -> bool:
+        return self._stopped is not None
+
+    def forked(self) -> None:
+        """In a child process, where a thread that was in the middle of a call is none."""
+        if self._lock.locked():
+            self._stopped = EngineStoppedError("the process was forked in the middle of a call of the engine")
+            self._lock = threading.Lock()
 
     async def call_async(self, words: Sequence[str | int], key: str = "") -> Any:
         return self(words, key)

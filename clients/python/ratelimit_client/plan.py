@@ -130,7 +130,7 @@ class Plan:
         self._replaced = self._names(replaced=True)
         # Of a hit without options: what stands behind its key, and what its reply is an answer to.
         next_words: list[str | int] = ["NEXT"] if self.next else []
-        self.plain_words = [*self.limits, *next_words, *self.block_words(), *self._policy_words(None)]
+        self.plain_words = [*self.limits, *next_words, *self.block_words(), *self.policy_words(None)]
         self.plain = self.asked(cost=1, min=False, force=False, stamp=False, next=self.next, policy=None, deny=None)
         self.reach = Reach(
             name=self.name,
@@ -153,17 +153,17 @@ class Plan:
         seconds = [None if replaced else _window_seconds(window) for window in self.windows]
         return tuple((self.name + suffix, each) for suffix, each in zip(suffixes, seconds, strict=True))
 
-    def _policy_words(self, policy: Names | None) -> list[str | int]:
+    def policy_words(self, policy: Names | None) -> list[str | int]:
         names = self.policy if policy is None else policies(policy)
         return [word for name in names for word in ("POLICY", name)]
 
     def block_words(self) -> list[str | int]:
         return ["BLOCK", *self.block] if self.block else []
 
-    def clause(self, cost: int, policy: Names | None) -> list[str | int]:
+    def clause(self, cost: int, policy: Names | None, limits: Sequence[str | int] | None = None) -> list[str | int]:
         """Of RL.ALL."""
-        words: list[str | int] = [self.algorithm, *self.limits, *cost_words(cost)]
-        return [*words, *self._policy_words(policy), *self.block_words()]
+        words: list[str | int] = [self.algorithm, *(self.limits if limits is None else limits), *cost_words(cost)]
+        return [*words, *self.policy_words(policy), *self.block_words()]
 
     def hit(
         self,
@@ -199,7 +199,7 @@ class Plan:
         is_next = self.next if next is None else flag("next", next)
         if is_next:
             words.append("NEXT")
-        words += [*self.block_words(), *self._policy_words(policy), *deny_words(deny)]
+        words += [*self.block_words(), *self.policy_words(policy), *deny_words(deny)]
         asked = self.asked(
             cost=cost,
             min=min is not None,

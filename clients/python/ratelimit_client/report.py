@@ -28,6 +28,7 @@ class HitEvent:
     outcome: Literal["allowed", "denied", "open", "closed"]
     reason: Reason | None
     duration_s: float
+    local: bool = False  # this process decided by itself (``unavailable="local"``)
 
 
 OnHit = Callable[[HitEvent], None]

@@ -37,6 +37,12 @@ class Verdict(Numbers):
     repeated: bool = False
     denied_value: str | None = None  # what was found in the deny list
     error: Exception | None = None  # Redis could not be asked: the numbers are 0
+    # This process has decided, as Redis is away or just back (``unavailable="local"``): the numbers are its own.
+    local: bool = False
+
+
+class LocalReply(list[Any]):
+    """A reply of this process's own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +54,7 @@ class AllVerdict(Numbers):
     charged_at: int | None = None
     denied_value: str | None = None
     error: Exception | None = None
+    local: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +149,7 @@ def verdict(reply: Any, asked: Asked) -> Verdict:
         charged_at=charged_at,
         repeated=repeated,
         denied_value=denied_value,
+        local=type(reply) is LocalReply,
     )
 
 
@@ -167,6 +175,7 @@ def all_verdict(reply: Any, asked: Sequence[Asked], *, stamp: bool, deny: bool) 
         binding=binding - 1 if binding > 0 else None,
         charged_at=int(reply[length + 2]) if stamp else None,
         denied_value=denied_value,
+        local=type(reply) is LocalReply,
     )
 
 

@@ -10,7 +10,7 @@ import { createAdmin, createLeaser, createLimiter, hitAll } from "ratelimit-clie
 import { localEngine } from "ratelimit-client/local";
 import { localEngine as edgeEngine } from "./node_modules/ratelimit-client/dist/local/index.js";
 import { createClient } from "redis";
-import { until } from "./servers.js";
+import { port, until } from "./servers.js";
 
 const START = Date.parse("2023-11-15T00:00:00Z");
 // Where this machine's Rust makes no WebAssembly, scripts/test-clients says so.
@@ -213,10 +213,13 @@ describe("tests without a server", { skip }, () => {
 
   it("as the README shows it", async () => {
     const readme = readFileSync(join(process.env.RATELIMIT_CLIENT_TESTS, "..", "..", "clients", "README.md"), "utf8");
-    const [, section] = readme.split(/^#+ Tests without a server$/m);
-    const [, block] = /```ts\n([^]*?)```/.exec(section);
-    const file = new URL("./readme-local.mjs", import.meta.url);
-    writeFileSync(file, block);
-    await import(file.href);
+    const close = { "Tests without a server": "", "While Redis is away": "client.destroy();" };
+    for (const [index, [title, end]] of Object.entries(close).entries()) {
+      const [, section] = readme.split(new RegExp(`^#+ ${title}$`, "m"));
+      const [, block] = /```ts\n([^]*?)```/.exec(section);
+      const file = new URL(`./readme-${index}.mjs`, import.meta.url);
+      writeFileSync(file, block.replace("createClient()", `createClient({ socket: { port: ${port} } })`) + end);
+      await import(file.href);
+    }
   });
 });
