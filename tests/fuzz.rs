@@ -27,7 +27,7 @@ use ratelimit::core::codec::{self, Charge, Effect};
 use ratelimit::core::duration::{self, Human};
 use ratelimit::core::error::Error;
 use ratelimit::core::limit::{Algorithm, Limit, Limits, MAX_COUNT, MAX_LIMITS, MAX_TIME_MS};
-use ratelimit::core::limiter::ids::{Bounds as IdBounds, MAX_TTL_MS};
+use ratelimit::core::limiter::ids::{mark, Bounds as IdBounds, MAX_TTL_MS};
 use ratelimit::core::limiter::regional::{self, Merging, Payload};
 use ratelimit::core::limiter::{noted, Left, Limiter};
 use ratelimit::core::node::deny::{Bounds, Lists, Net, Seed, Until, Value, Values};
@@ -556,6 +556,7 @@ fn payloads() {
                 let call = Call::new(random, algorithm, limits, now_ms);
                 let once = Once {
                     cost: call.cost,
+                    mark: mark(&call.id),
                     ttl_ms: u32::try_from(call.ids.ttl_ms).unwrap(),
                     drops: u16::try_from(random.below(5)).unwrap(),
                     is_allowed: !call.force,

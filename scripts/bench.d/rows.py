@@ -140,8 +140,10 @@ ROWS = (
     Row("RL.FIXED allowed, 5h@first", words("RL.FIXED KEY 1000000 5h@first"), "native", allowed=1,
         over=("RL.FIXED allowed", 1, 0.3)),
     Row("RL.FIXED allowed, NEXT", words("RL.FIXED KEY 1000000 1h NEXT"), "native", allowed=1),
+    # (Each hit has an id of its own, so all of them are on one key; as are those that they are compared with.)
+    Row("RL.FIXED allowed, one key", words("RL.FIXED once 1000000 1h"), "native", allowed=1),
     Row("RL.FIXED allowed, ID, of 64", words("RL.FIXED once 1000000 1h ID req-__rand_int__"), "native", allowed=1,
-        over=("RL.FIXED allowed", 1, 0.5)),
+        over=("RL.FIXED allowed, one key", 1, 0.5)),
     Row("RL.FIXED repeated, ID", words("RL.FIXED KEY 1000000 1h ID req-1"), "native", allowed=1,
         fill=(words("RL.FIXED KEY 1000000 1h ID req-1"),), over=("RL.FIXED allowed", 1, 0.5)),
     Row("RL.FIXED allowed, BLOCK", words("RL.FIXED KEY 1000000 1h BLOCK 1h"), "native", allowed=1),

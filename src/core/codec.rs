@@ -60,7 +60,7 @@ use super::duration;
 use super::limit::{Algorithm, Limit, Limits, MAX_COUNT, MAX_LIMITS, MAX_TIME_MS, MAX_WINDOWS};
 use super::limiter::block::{Block, Shut};
 use super::limiter::form::{each, each_form, forms, HeadedBox};
-use super::limiter::ids::{Bounds, MAX_IDS as MAX_KNOWN, MAX_TTL_MS};
+use super::limiter::ids::{mark, Bounds, MAX_IDS as MAX_KNOWN, MAX_TTL_MS};
 use super::limiter::packed::{MaybePacked, Pack};
 use super::limiter::regional::{Merging, Payload};
 use super::limiter::{Form, Ids, Limiter, LimiterRef, Meters, Noted, Notes, Shadow, Store};
@@ -177,16 +177,21 @@ impl EffectBytes {
         write_rare_charge(hit, cost, Some(place), None, now_ms, is_renewed, self);
     }
 
+    /// Appends a charge of a hit that asks for nothing rare but its id.
+    #[inline(always)]
+    pub fn usual_once(&mut self, hit: &Hit, once: &Once, now_ms: u64) {
+        write_charge(hit, once.cost, now_ms, Some(HAS_ID), self);
+        write_string(self, hit.options.id);
+        write_once(once, self);
+    }
+
     /// Appends a charge of a hit with an id.
     #[cold]
     fn once(&mut self, hit: &Hit, once: &Once, now_ms: u64, is_renewed: bool) {
         let rare = hit.options;
         let is_usual = rare.windows.is_empty() && rare.at_ms.is_none() && !rare.stamp;
         if is_usual && rare.here.is_none() && once.place.is_none() {
-            write_charge(hit, once.cost, now_ms, Some(HAS_ID), self);
-            write_string(self, rare.id);
-            write_once(once, self);
-            return;
+            return self.usual_once(hit, once, now_ms);
         }
         let place = once.place.as_ref();
         write_rare_charge(hit, once.cost, place, Some(once), now_ms, is_renewed, self);
@@ -1058,7 +1063,7 @@ impl Source<'_> {
         })
     }
 
-    fn once(&mut self, cost: i64) -> Option<Once> {
+    fn once(&mut self, cost: i64, id: &[u8]) -> Option<Once> {
         let answer = self.byte()?;
         let ttl_ms = u32::from_le_bytes(self.array()?);
         let drops = u16::from_le_bytes(self.array()?);
@@ -1074,6 +1079,7 @@ impl Source<'_> {
             && usize::from(drops) <= MAX_KNOWN;
         is_known.then_some(Once {
             cost,
+            mark: mark(id),
             ttl_ms,
             drops,
             is_allowed: has(IS_ALLOWED),
@@ -1133,7 +1139,7 @@ impl Source<'_> {
         }
         let is_lease = algorithm == Algorithm::Lease;
         if has(HAS_ID) && !is_lease {
-            let once = self.once(cost)?;
+            let once = self.once(cost, &charge.id)?;
             let may_wait = algorithm == Algorithm::Bucket && cost > 0;
             (may_wait || once.wait_ms.is_none()).then_some(())?;
             charge.once = Some(once);

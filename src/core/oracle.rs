@@ -1336,6 +1336,7 @@ impl Model {
             next.settle_notes(step.now_ms); // one that had ended may be the oldest now
             answer.change = Change::Once(Once {
                 cost,
+                mark: ids::mark(&step.id),
                 ttl_ms: u32::try_from(step.ids.ttl_ms).unwrap(),
                 drops: u16::try_from(drops).unwrap(),
                 is_allowed: answer.fits,

@@ -40,7 +40,7 @@ mod once;
 pub mod regional;
 pub mod shadow;
 
-pub use once::Once;
+pub use once::{commit_once, quote_once, Once};
 
 /// What a hit asks of one key.
 #[derive(Clone, Copy, Debug)]
@@ -249,8 +249,8 @@ pub fn quote(
     rest_allows: bool,
     quote: &mut Quote,
 ) -> Result<(), Error> {
-    if let Some(Form::Noted(noted)) = state {
-        return quote_noted(noted, hit, now_ms, rest_allows, quote);
+    if hit.is_once() || matches!(state, Some(Form::Noted(_))) {
+        return quote_noted(state, hit, now_ms, rest_allows, quote);
     }
     let asked = Asked {
         state,
@@ -264,37 +264,22 @@ pub fn quote(
 #[cfg_attr(not(target_family = "wasm"), inline(always))]
 fn quote_usage(asked: Asked, hit: &Hit, now_ms: u64, quote: &mut Quote) -> Result<(), Error> {
     if hit.options.here.is_some() || asked.state.is_some_and(|held| held.is_shared()) {
-        quote_regional(asked, hit, now_ms, quote)?;
+        quote_regional(asked, hit, now_ms, quote)
     } else {
-        quote_form(asked, hit, now_ms, quote)?;
+        quote_form(asked, hit, now_ms, quote)
     }
-    if hit.is_once() {
-        once::remember(asked, hit, now_ms, quote);
-    }
-    Ok(())
 }
 
+/// A key that notes something, or is to.
 #[cold]
 fn quote_noted(
-    noted: &Noted,
+    state: Option<LimiterRef<'_>>,
     hit: &Hit,
     now_ms: u64,
     rest_allows: bool,
     quote: &mut Quote,
 ) -> Result<(), Error> {
-    let state = noted.limiter.as_ref().map(Form::by_ref);
-    let asked = Asked {
-        state,
-        notes: Some(&noted.notes),
-        rest_allows,
-    };
-    // (An effect names no bounds. It was no repeat where it was made, and what it charges is judged, whoever made it up.)
-    if hit.is_once() && hit.options.ids.most > 0 {
-        if let Some(known) = noted.notes.ids.find(hit.options.id, now_ms) {
-            return once::repeat(state, &known, hit, now_ms, quote);
-        }
-    }
-    quote_usage(asked, hit, now_ms, quote)
+    quote_once(state, hit, now_ms, rest_allows, quote)
 }
 
 /// As many keys as most calls have on the stack, more on the heap.
@@ -441,6 +426,16 @@ pub fn commit(
     }
 }
 
+#[cold]
+fn commit_noted(
+    noted: &mut Noted,
+    hit: &Hit,
+    change: Change,
+    now_ms: u64,
+) -> Result<Option<Limiter>, Error> {
+    change_noted(noted, hit, &change, now_ms)
+}
+
 /// A key that has noted nothing yet.
 #[cold]
 fn commit_first_note(
@@ -458,11 +453,11 @@ fn commit_first_note(
 }
 
 /// A key that notes something beside its usage, or is to.
-#[cold]
-fn commit_noted(
+#[inline(always)]
+fn change_noted(
     noted: &mut Noted,
     hit: &Hit,
-    change: Change,
+    change: &Change,
     now_ms: u64,
 ) -> Result<Option<Limiter>, Error> {
     let mut held = noted.limiter.as_mut().map(Limiter::held);
@@ -478,7 +473,7 @@ fn commit_noted(
     }
     noted.notes.rewind(now_ms);
     if let Change::Block { block, .. } = change {
-        noted.notes.block = Some(block); // in place of the last
+        noted.notes.block = Some(*block); // in place of the last
     }
     once::note(noted, hit, change, now_ms);
     Ok(noted.forget(now_ms))

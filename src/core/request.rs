@@ -34,8 +34,8 @@ pub struct Clause<'a> {
     pub cost: i64,
     /// The policies whose limits go before the clause's own: the first that exists.
     pub policies: ArrayVec<&'a [u8], MAX_NAMES>,
-    /// What few clauses say. Where nothing of it is said, this is `false`, and the rest need not be looked at, but for an id.
-    pub is_rare: bool,
+    /// What of the rest, and of the call's options, has to be looked at.
+    pub rarity: Rarity,
     /// Take a part of the cost, this at the least: 1 ..= the cost.
     pub min: Option<u64>,
     /// Take what will fit within so many milliseconds.
@@ -48,6 +48,18 @@ pub struct Clause<'a> {
     pub tried: Option<Box<Limits>>,
     /// Whose lease it is: 1 ..= [`MAX_ID_BYTES`] bytes; of other algorithms none.
     pub id: &'a [u8],
+}
+
+/// Which of three paths a hit takes: each looks only at what it has to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rarity {
+    /// The limits and the cost, and whose lease it is.
+    #[default]
+    Usual,
+    /// An id beside them, so that the hit is charged once.
+    Once,
+    /// Anything.
+    Rare,
 }
 
 /// What is said of a whole call.
@@ -174,7 +186,7 @@ impl Default for Clause<'_> {
             limits: Limits::new(),
             cost: 1,
             policies: ArrayVec::new(),
-            is_rare: false,
+            rarity: Rarity::Usual,
             min: None,
             reserve_ms: None,
             block_ms: ArrayVec::new(),
@@ -487,9 +499,23 @@ impl<'a> Reader<'_, 'a> {
             words.args = &[];
             options.deny = Some(Deny { list, values });
             in_call(scope, at, "DENY")
+        } else if is("ID") {
+            self.id_option(at)
         } else {
             self.rare_option(word)
         }
+    }
+
+    #[inline(never)]
+    fn id_option(&mut self, at: usize) -> Result<(), Error> {
+        once(&mut self.seen.id, at, "ID")?;
+        charges(self.verb, at, "ID")?;
+        if self.algorithm == Algorithm::Lease && self.scope == Scope::Single {
+            return Err(lease_with_id(at));
+        }
+        self.options.id = id(self.words, "the hit's id")?;
+        self.clause.rarity = self.clause.rarity.max(Rarity::Once);
+        in_call(self.scope, at, "ID")
     }
 
     #[cold]
@@ -504,26 +530,10 @@ impl<'a> Reader<'_, 'a> {
             seen,
         } = self;
         let (algorithm, verb, scope) = (*algorithm, *verb, *scope);
-        clause.is_rare = true;
         let at = words.last();
         let is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
-        let charges = |option| match verb {
-            Verb::Charge => Ok(()),
-            Verb::Peek => Err(Error::Conflict {
-                at,
-                option,
-                with: "a peek, which charges nothing",
-            }),
-        };
-        if is("ID") {
-            once(&mut seen.id, at, "ID")?;
-            charges("ID")?;
-            if algorithm == Algorithm::Lease && scope == Scope::Single {
-                return Err(lease_with_id(at));
-            }
-            options.id = id(words, "the hit's id")?;
-            return in_call(scope, at, "ID");
-        }
+        let charges = |option| charges(verb, at, option);
+        clause.rarity = Rarity::Rare;
         seen.is_any_rare = true;
         if is("FORCE") {
             once(&mut seen.force, at, "FORCE")?;
@@ -611,6 +621,18 @@ impl<'a> Reader<'_, 'a> {
             }
             _ => Error::UnknownOption { at },
         })
+    }
+}
+
+/// An option of what charges.
+fn charges(verb: Verb, at: usize, option: &'static str) -> Result<(), Error> {
+    match verb {
+        Verb::Charge => Ok(()),
+        Verb::Peek => Err(Error::Conflict {
+            at,
+            option,
+            with: "a peek, which charges nothing",
+        }),
     }
 }
 
@@ -729,7 +751,9 @@ fn limits(algorithm: Algorithm, words: &mut Words, clause: &mut Clause) -> Resul
         let at = words.last();
         let limit = if algorithm == Algorithm::Fixed {
             let span = Span::parse(time).map_err(|why| Error::Window { at, why })?;
-            clause.is_rare |= span.plain_ms().is_none();
+            if span.plain_ms().is_none() {
+                clause.rarity = Rarity::Rare;
+            }
             Limit::spanning(amount, span)
         } else {
             let time_ms =

@@ -23,7 +23,7 @@
 use super::raw::Key;
 use crate::core::codec::{self, EffectBytes};
 use crate::core::limiter::LimiterRef;
-use crate::core::quote::{Change, Hit};
+use crate::core::quote::{Change, Hit, Once};
 use std::ffi::CStr;
 
 /// The internal command.
@@ -61,6 +61,15 @@ pub fn commit(key: &Key, held: LimiterRef, hit: &Hit, change: Change, now_ms: u6
         Change::Reserve(_) | Change::Once(_) => commit_place(key, held, hit, change, now_ms),
         Change::Rewind | Change::Block { .. } => key.replicate(APPLY, &codec::encode_state(held)),
     }
+    key.signal_modified();
+}
+
+/// The same, of a hit that asks for nothing rare but its id.
+#[inline(always)]
+pub fn once(key: &Key, hit: &Hit, once: &Once, now_ms: u64) {
+    let mut bytes = EffectBytes::default();
+    bytes.usual_once(hit, once, now_ms);
+    key.replicate(APPLY, &bytes);
     key.signal_modified();
 }
 

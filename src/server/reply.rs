@@ -13,30 +13,24 @@ use crate::core::request::{Options, Request};
 /// Five integers, with NEXT six, and then, each where its cause is there: several limits, an array of one such array per limit;
 /// ID, whether it was a repeat; MIN, what was taken; STAMP, the time of the charge; DENY, nil, as no value was in the list.
 #[inline(always)]
-pub fn quote(call: &Call, quote: &Quote, request: &Request, nexts: &Nexts, now_ms: u64) {
-    let options = &request.options;
-    let extras = usize::from(options.deny.is_some());
-    if request.clause.is_rare {
-        return rare_quote(call, quote, request, nexts, now_ms, extras);
-    }
+pub fn quote(call: &Call, quote: &Quote, options: &Options, is_once: bool) {
+    let extras = usize::from(is_once) + usize::from(options.deny.is_some());
     decision(call, &quote.decision, None, extras);
+    if is_once {
+        call.reply_integer(i64::from(quote.repeats.is_some()));
+    }
     if options.deny.is_some() {
         call.reply_null();
     }
 }
 
+/// The same, of a call that may ask for anything.
 #[cold]
-fn rare_quote(
-    call: &Call,
-    quote: &Quote,
-    request: &Request,
-    nexts: &Nexts,
-    now_ms: u64,
-    extras: usize,
-) {
+pub fn rare_quote(call: &Call, quote: &Quote, request: &Request, nexts: &Nexts, now_ms: u64) {
     let Request { clause, options } = request;
     let (has_id, has_min) = (!options.id.is_empty(), clause.min.is_some());
-    let extras = extras + usize::from(has_id) + usize::from(has_min) + usize::from(options.stamp);
+    let asked = [has_id, has_min, options.stamp, options.deny.is_some()];
+    let extras = asked.into_iter().filter(|is| *is).count();
     let nexts = options.next.then_some(nexts);
     decision(call, &quote.decision, nexts, extras);
     if has_id {

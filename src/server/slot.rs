@@ -5,7 +5,7 @@ use super::propagate;
 use super::raw::{Call, Key};
 use super::regions;
 use crate::core::error::Error;
-use crate::core::limiter::{Form, Left, Limiter, LimiterMut, LimiterRef};
+use crate::core::limiter::{Form, Left, Limiter, LimiterMut, LimiterRef, State};
 use crate::core::quote::shadow::{self, Tried};
 use crate::core::quote::{self, Change, Hit, Quote};
 
@@ -58,10 +58,8 @@ impl<'key> Slot<'key> {
         if change.is_none() {
             return Ok(());
         }
-        if let Some(limiter) = quote::commit(self.held.as_mut(), hit, change, now_ms)? {
-            self.put(limiter);
-        }
-        self.keep_ttl();
+        let replacement = quote::commit(self.held.as_mut(), hit, change, now_ms)?;
+        self.settle(replacement);
         if let Some(held) = &self.held {
             propagate::commit(&self.key, held.by_ref(), hit, change, now_ms);
         }
@@ -72,6 +70,33 @@ impl<'key> Slot<'key> {
             }
         }
         Ok(())
+    }
+
+    /// As [`Slot::commit`], of a hit that asks for nothing rare but its id.
+    #[inline(always)]
+    pub fn commit_once(&mut self, hit: &Hit, change: &Change, now_ms: u64) -> Result<(), Error> {
+        let Change::Once(once) = change else {
+            return self.commit(hit, *change, now_ms);
+        };
+        let replacement = quote::commit_once(self.held.as_mut(), hit, change, now_ms)?;
+        if let Some(limiter) = replacement {
+            self.put(limiter);
+        }
+        if let Some(Form::Noted(noted)) = &self.held {
+            let unused_at_ms = noted.unused_at_ms();
+            self.keep_ttl_past(unused_at_ms);
+        }
+        propagate::once(&self.key, hit, once, now_ms);
+        Ok(())
+    }
+
+    /// Holds what a change has made, where that is not what it held, and sees to the TTL.
+    #[inline(always)]
+    fn settle(&mut self, replacement: Option<Limiter>) {
+        if let Some(limiter) = replacement {
+            self.put(limiter);
+        }
+        self.keep_ttl();
     }
 
     /// Asks limits that are tried on the key of a change that was made, and notes what they would have let through. Whether they
@@ -115,10 +140,8 @@ impl<'key> Slot<'key> {
         let Some(held) = self.held.as_mut().filter(|_| !change.is_none()) else {
             return Ok(());
         };
-        if let Some(limiter) = shadow::commit(held, hit, change, now_ms)? {
-            self.put(limiter);
-        }
-        self.keep_ttl();
+        let replacement = shadow::commit(held, hit, change, now_ms)?;
+        self.settle(replacement);
         Ok(())
     }
 
@@ -134,10 +157,8 @@ impl<'key> Slot<'key> {
     /// so it is quoted too, for what no hit could do.
     pub fn apply(&mut self, hit: &Hit, change: Change, now_ms: u64) -> Result<(), Error> {
         quote::quote(self.held(), hit, now_ms, true, &mut Quote::default())?;
-        if let Some(limiter) = quote::commit(self.held.as_mut(), hit, change, now_ms)? {
-            self.put(limiter);
-        }
-        self.keep_ttl();
+        let replacement = quote::commit(self.held.as_mut(), hit, change, now_ms)?;
+        self.settle(replacement);
         Ok(())
     }
 
@@ -184,13 +205,17 @@ impl<'key> Slot<'key> {
     /// The TTL is housekeeping. No decision depends on it.
     #[inline(always)]
     pub fn keep_ttl(&mut self) {
-        let Some(held) = &self.held else {
-            return;
-        };
-        let unused_at_ms = held.unused_at_ms();
+        if let Some(held) = &self.held {
+            let unused_at_ms = held.unused_at_ms();
+            self.keep_ttl_past(unused_at_ms);
+        }
+    }
+
+    #[inline(always)]
+    fn keep_ttl_past(&mut self, unused_at_ms: u64) {
         let ends_ms = self.key.expires_ms();
         if ends_ms.is_none_or(|ends_ms| ends_ms < unused_at_ms) {
-            self.key.expire_at(held.expires_ms());
+            self.renew_ttl();
         }
     }
 

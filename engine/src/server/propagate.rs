@@ -2,7 +2,7 @@
 
 use super::raw::Key;
 use crate::core::limiter::LimiterRef;
-use crate::core::quote::{Change, Hit};
+use crate::core::quote::{Change, Hit, Once};
 use std::ffi::CStr;
 
 /// The internal command that would carry them.
@@ -14,3 +14,7 @@ pub fn shadow(_: &Key, _: LimiterRef, _: &Hit, _: Change, _: u64) {}
 /// Of a hit.
 #[inline(always)]
 pub fn commit(_: &Key, _: LimiterRef, _: &Hit, _: Change, _: u64) {}
+
+/// Of a hit with an id.
+#[inline(always)]
+pub fn once(_: &Key, _: &Hit, _: &Once, _: u64) {}

@@ -78,6 +78,7 @@ fn once_of(step: &Step, cost: i64) -> Option<Once> {
     let may_wait = step.algorithm == Algorithm::Bucket && cost > 0;
     step.is_once().then(|| Once {
         cost,
+        mark: mark(&step.id),
         ttl_ms: u32::try_from(step.ids.ttl_ms).unwrap(),
         drops: u16::try_from(step.ids.most - 1).unwrap(),
         is_allowed: !step.force,

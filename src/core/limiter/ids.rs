@@ -12,6 +12,14 @@
 //! An id is looked up by its mark, 16 bits of a hash that is seeded anew in each process, and then compared byte by byte: ids
 //! that collide cost a longer look, and are never taken for each other.
 //!
+//! Once there are as many as may be, each hit drops the oldest. Its record, which as a rule is as long, is where the new one is
+//! written, so that nothing moves:
+//!
+//! ```text
+//! dropped | newest | oldest ..       | room
+//!        low      start             end
+//! ```
+//!
 //! Only charges drop ids: those at the front that have ended, and as many as the charge says, so that nodes with other
 //! settings agree.
 
@@ -97,33 +105,6 @@ impl Known {
         self.ends_ms() + (self.ttl_ms / 8).max(1_000)
     }
 
-    /// What a record of it has before its id: what only some have, and before that the length and what every one has, as a word.
-    #[inline(always)]
-    fn head(&self, id: &[u8]) -> (More, [u8; 16]) {
-        let flag = |is: bool, flag: u8| if is { flag } else { 0 };
-        let flags = flag(self.is_allowed, IS_ALLOWED)
-            | flag(self.taken != 1, HAS_TAKEN)
-            | flag(self.stamp_ms != self.noted_ms, HAS_STAMP)
-            | flag(self.wait_ms.is_some(), HAS_WAIT);
-        let mut more = More::new();
-        if flags & HAS_TAKEN != 0 {
-            varint::write(&mut more, self.taken);
-        }
-        if flags & HAS_STAMP != 0 {
-            varint::write(&mut more, self.stamp_ms);
-        }
-        if let Some(wait_ms) = self.wait_ms {
-            varint::write(&mut more, wait_ms);
-        }
-        // (No record is longer than a byte can say.)
-        let length = u8::try_from(HEAD + more.len() + id.len()).unwrap_or(0);
-        let head = u128::from(length)
-            | u128::from(flags) << 8
-            | u128::from(self.noted_ms) << 16
-            | u128::from(self.ttl_ms) << 72;
-        (more, head.to_le_bytes())
-    }
-
     /// What a record says, and its id; `None` where it is none.
     fn read(record: &[u8]) -> Option<(Self, &[u8])> {
         let mut source = Source(record);
@@ -152,11 +133,69 @@ impl Known {
     }
 }
 
-/// What only some records have.
-type More = ArrayVec<u8, { 3 * varint::MAX_BYTES }>;
-
 /// Bytes of what every record begins with, behind its length.
 const HEAD: usize = 1 + 7 + 4;
+
+/// Bytes of the word as which the length and that are written: more than they take.
+const HEAD_WORD: usize = 16;
+
+/// A record that is about to be written.
+struct Record<'a> {
+    head: [u8; HEAD_WORD],
+    /// What only some have.
+    more: ArrayVec<u8, { 3 * varint::MAX_BYTES }>,
+    id: &'a [u8],
+    /// Bytes of all of it.
+    length: usize,
+}
+
+impl<'a> Record<'a> {
+    #[inline(always)]
+    fn of(known: &Known, id: &'a [u8]) -> Self {
+        let flag = |is: bool, flag: u8| if is { flag } else { 0 };
+        let flags = flag(known.is_allowed, IS_ALLOWED)
+            | flag(known.taken != 1, HAS_TAKEN)
+            | flag(known.stamp_ms != known.noted_ms, HAS_STAMP)
+            | flag(known.wait_ms.is_some(), HAS_WAIT);
+        let mut more = ArrayVec::new();
+        if flags & HAS_TAKEN != 0 {
+            varint::write(&mut more, known.taken);
+        }
+        if flags & HAS_STAMP != 0 {
+            varint::write(&mut more, known.stamp_ms);
+        }
+        if let Some(wait_ms) = known.wait_ms {
+            varint::write(&mut more, wait_ms);
+        }
+        // (No record is longer than a byte can say.)
+        let behind = HEAD + more.len() + id.len();
+        let head = u128::from(u8::try_from(behind).unwrap_or(0))
+            | u128::from(flags) << 8
+            | u128::from(known.noted_ms) << 16
+            | u128::from(known.ttl_ms) << 72;
+        Self {
+            head: head.to_le_bytes(),
+            more,
+            id,
+            length: 1 + behind,
+        }
+    }
+
+    /// Writes it, and perhaps some bytes behind it up to the length of a word, to where there is room for that.
+    #[inline(always)]
+    fn write(&self, room: &mut [u8]) {
+        if let Some(place) = room.first_chunk_mut() {
+            *place = self.head;
+        }
+        let (at, id_at) = (1 + HEAD, 1 + HEAD + self.more.len());
+        if let Some(place) = room.get_mut(at..id_at).filter(|_| !self.more.is_empty()) {
+            place.copy_from_slice(&self.more);
+        }
+        if let Some(place) = room.get_mut(id_at..self.length) {
+            place.copy_from_slice(self.id);
+        }
+    }
+}
 
 /// What every record begins with.
 struct Head {
@@ -187,12 +226,15 @@ pub struct Ids(Option<Box<Records>>);
 
 #[derive(Clone, Debug, Default)]
 struct Records {
-    /// From `dead` to `end` the records, each behind its length: before them are dropped ones, behind them is room.
+    /// From `low` to `end` the records, each behind its length: from `start` on the oldest, and then, from `low` on, those that
+    /// took the places of older ones.
     bytes: SmallVec<[u8; 16]>,
-    dead: usize,
+    low: usize,
+    start: usize,
     end: usize,
-    /// One for each record.
+    /// One for each record, as they lie; so many of them come before the oldest's.
     marks: SmallVec<[u16; 8]>,
+    first: usize,
     /// When the latest was noted, and when the last is forgotten.
     last: Times,
     /// The same of the oldest.
@@ -226,14 +268,16 @@ impl Times {
     }
 }
 
-fn mark(id: &[u8]) -> u16 {
+/// By what an id is looked up.
+#[inline]
+pub fn mark(id: &[u8]) -> u16 {
     let [low, high, ..] = hashing::hash(id).to_le_bytes();
     u16::from_le_bytes([low, high])
 }
 
 impl PartialEq for Records {
     fn eq(&self, other: &Self) -> bool {
-        self.live() == other.live()
+        self.raw().eq(other.raw())
     }
 }
 
@@ -251,21 +295,18 @@ impl Ids {
         all.filter(|(known, _)| known.ends_ms() > now_ms).count()
     }
 
-    /// What is remembered of an id; of several hits, the newest.
-    pub fn find(&self, id: &[u8], now_ms: u64) -> Option<Known> {
+    /// What is remembered of an id, whose mark this is; of several hits, the newest.
+    #[inline(always)]
+    pub fn find(&self, id: &[u8], mark: u16, now_ms: u64) -> Option<Known> {
         let records = self.0.as_ref()?;
-        let mark = mark(id);
-        if !records.marks.contains(&mark) {
-            return None;
+        if records.marks.contains(&mark) {
+            return records.find(id, mark, now_ms);
         }
-        let marked = records.raw().zip(&records.marks);
-        let of_id = marked.filter(|(record, of)| **of == mark && record.ends_with(id));
-        let known = of_id.filter_map(|(record, _)| Known::read(record));
-        let live = known.filter(|(known, its)| *its == id && known.ends_ms() > now_ms);
-        live.last().map(|(known, _)| known)
+        None
     }
 
     /// How many a charge has to drop, beside those that have ended, to make room for one more.
+    #[inline]
     pub fn drops(&self, most: usize, now_ms: u64) -> usize {
         let kept = self.0.as_ref().map_or(0, |records| {
             records.marks.len() - records.ended_at_front(now_ms)
@@ -274,12 +315,23 @@ impl Ids {
     }
 
     /// Remembers one more, the newest, and drops those at the front that have ended, and so many of the oldest.
-    pub fn note(&mut self, id: &[u8], known: &Known, drops: usize) {
+    #[inline(always)]
+    pub fn note(&mut self, id: &[u8], mark: u16, known: &Known, drops: usize) {
+        if let (Some(records), 1) = (&mut self.0, drops) {
+            if records.replace_oldest(id, mark, known) {
+                return;
+            }
+        }
+        self.add(id, mark, known, drops);
+    }
+
+    #[inline(never)]
+    fn add(&mut self, id: &[u8], mark: u16, known: &Known, drops: usize) {
         let records = self.0.get_or_insert_default();
         let ended = records.ended_at_front(known.noted_ms);
         let excess = (records.marks.len() + 1).saturating_sub(MAX_IDS);
         records.drop_oldest((ended + drops).max(excess), Some(known));
-        records.push(id, mark(id), known);
+        records.push(id, mark, known);
     }
 
     /// Drops those at the front that have ended.
@@ -313,6 +365,7 @@ impl Ids {
     }
 
     /// Whether the clock has stepped back behind one.
+    #[inline]
     pub fn is_ahead(&self, now_ms: u64) -> bool {
         self.0
             .as_ref()
@@ -320,15 +373,21 @@ impl Ids {
     }
 
     /// Leaves none of them more than it was given.
+    #[inline]
     pub fn rewind(&mut self, now_ms: u64) {
         if self.is_ahead(now_ms) {
-            self.rewrite(|known| {
-                Some(Known {
-                    noted_ms: known.noted_ms.min(now_ms),
-                    ..known
-                })
-            });
+            self.rewind_each(now_ms);
         }
+    }
+
+    #[cold]
+    fn rewind_each(&mut self, now_ms: u64) {
+        self.rewrite(|known| {
+            Some(Known {
+                noted_ms: known.noted_ms.min(now_ms),
+                ..known
+            })
+        });
     }
 
     /// When the last of them is forgotten; 0 where there is none.
@@ -363,7 +422,9 @@ impl Ids {
         let records = self.0.as_deref();
         let count = records.map_or(0, |records| records.marks.len());
         varint::write(out, count as u64);
-        out.extend_from_slice(records.map_or(&[], Records::live));
+        for part in records.map_or([&[][..]; 2], Records::parts) {
+            out.extend_from_slice(part);
+        }
     }
 
     /// Reads what [`Ids::write`] wrote; `None` where it is not that, whole and within every bound.
@@ -384,9 +445,9 @@ impl Ids {
             return;
         };
         let mut renewed = Records::default();
-        for ((known, id), mark) in records.iter().zip(&records.marks) {
+        for ((known, id), mark) in records.iter().zip(records.marks()) {
             if let Some(known) = renew(known) {
-                renewed.push(id, *mark, &known);
+                renewed.push(id, mark, &known);
             }
         }
         self.0 = (!renewed.marks.is_empty()).then(|| Box::new(renewed));
@@ -394,24 +455,43 @@ impl Ids {
 }
 
 impl Records {
-    fn live(&self) -> &[u8] {
-        self.bytes.get(self.dead..self.end).unwrap_or(&[])
+    /// The records, oldest first.
+    fn parts(&self) -> [&[u8]; 2] {
+        let part = |range| self.bytes.get(range).unwrap_or_default();
+        [part(self.start..self.end), part(self.low..self.start)]
     }
 
     /// Each record, oldest first.
     fn raw(&self) -> impl Iterator<Item = &[u8]> {
-        let mut rest = self.live();
-        std::iter::from_fn(move || {
-            let (length, behind) = rest.split_first()?;
-            let (record, others) = behind.split_at_checked(usize::from(*length))?;
-            rest = others;
-            Some(record)
+        self.parts().into_iter().flat_map(|mut rest| {
+            std::iter::from_fn(move || {
+                let (length, behind) = rest.split_first()?;
+                let (record, others) = behind.split_at_checked(usize::from(*length))?;
+                rest = others;
+                Some(record)
+            })
         })
+    }
+
+    /// The mark of each, oldest first.
+    fn marks(&self) -> impl Iterator<Item = u16> + '_ {
+        let (newest, oldest) = self.marks.split_at_checked(self.first).unwrap_or_default();
+        oldest.iter().chain(newest).copied()
     }
 
     /// What each says, and its id.
     fn iter(&self) -> impl Iterator<Item = (Known, &[u8])> {
         self.raw().filter_map(Known::read)
+    }
+
+    /// See [`Ids::find`].
+    #[cold]
+    fn find(&self, id: &[u8], mark: u16, now_ms: u64) -> Option<Known> {
+        let marked = self.raw().zip(self.marks());
+        let of_id = marked.filter(|(record, of)| *of == mark && record.ends_with(id));
+        let known = of_id.filter_map(|(record, _)| Known::read(record));
+        let live = known.filter(|(known, its)| *its == id && known.ends_ms() > now_ms);
+        live.last().map(|(known, _)| known)
     }
 
     /// The times of each.
@@ -420,6 +500,13 @@ impl Records {
             .raw()
             .filter_map(|record| Head::read(&mut Source(record)));
         heads.map(|head| head.times)
+    }
+
+    #[inline(always)]
+    fn times_of_oldest(&self) -> Times {
+        let record = self.bytes.get(self.start + 1..self.end);
+        let head = record.and_then(|record| Head::read(&mut Source(record)));
+        head.map_or_else(Times::default, |head| head.times)
     }
 
     #[inline]
@@ -438,25 +525,52 @@ impl Records {
         })
     }
 
+    /// Writes a record in the place of the oldest, where that is as long and the new one is the last in both ways.
+    #[inline(always)]
+    fn replace_oldest(&mut self, id: &[u8], mark: u16, known: &Known) -> bool {
+        let record = Record::of(known, id);
+        let is_as_long = self.bytes.get(self.start) == record.head.first();
+        let is_old = self.oldest.ends_ms > known.noted_ms && self.is_behind(Some(known));
+        let place = self.bytes.get_mut(self.start..self.end);
+        let place = place.and_then(|place| place.get_mut(..record.length));
+        match (place, self.marks.get_mut(self.first)) {
+            (Some(place), Some(old)) if is_as_long && is_old && record.length >= HEAD_WORD => {
+                record.write(place);
+                *old = mark;
+            }
+            _ => return false,
+        }
+        self.start += record.length;
+        self.first += 1;
+        if self.start == self.end {
+            (self.start, self.first) = (self.low, 0);
+        }
+        self.last = Times::of(known);
+        self.oldest = self.times_of_oldest();
+        true
+    }
+
+    /// Has the oldest lie first.
+    #[cold]
+    fn put_in_order(&mut self) {
+        let records = self.bytes.get_mut(self.low..self.end).unwrap_or_default();
+        records.rotate_left(self.start - self.low);
+        self.marks.rotate_left(self.first);
+        (self.start, self.first) = (self.low, 0);
+    }
+
+    #[inline]
     fn push(&mut self, id: &[u8], mark: u16, known: &Known) {
-        let (more, head) = known.head(id);
-        let (at, id_at) = (1 + HEAD, 1 + HEAD + more.len());
-        let length = id_at + id.len();
-        let needed = length.max(head.len());
+        if self.first > 0 {
+            self.put_in_order();
+        }
+        let record = Record::of(known, id);
+        let needed = record.length.max(HEAD_WORD);
         if self.bytes.len() - self.end < needed {
             self.make_room(needed);
         }
-        let room = self.bytes.get_mut(self.end..).unwrap_or_default();
-        if let Some(place) = room.first_chunk_mut() {
-            *place = head;
-        }
-        if let Some(place) = room.get_mut(at..id_at).filter(|_| !more.is_empty()) {
-            place.copy_from_slice(&more);
-        }
-        if let Some(place) = room.get_mut(id_at..length) {
-            place.copy_from_slice(id);
-        }
-        self.end += length;
+        record.write(self.bytes.get_mut(self.end..).unwrap_or_default());
+        self.end += record.length;
         self.marks.push(mark);
         let times = Times::of(known);
         self.last = self.last.later(times);
@@ -468,10 +582,10 @@ impl Records {
     /// Makes room for so many bytes behind the records.
     #[cold]
     fn make_room(&mut self, bytes: usize) {
-        if self.dead > self.end / 8 {
-            self.bytes.copy_within(self.dead..self.end, 0);
-            self.end -= self.dead;
-            self.dead = 0;
+        if self.low > self.end / 8 {
+            self.bytes.copy_within(self.low..self.end, 0);
+            self.end -= self.low;
+            (self.low, self.start) = (0, 0);
         }
         if self.bytes.len() - self.end < bytes {
             self.bytes.reserve(self.end + bytes - self.bytes.len());
@@ -480,24 +594,27 @@ impl Records {
     }
 
     /// Drops so many; `next` is the one that is about to come.
+    #[inline]
     fn drop_oldest(&mut self, count: usize, next: Option<&Known>) {
         if count == 0 {
             return;
         }
+        if self.first > 0 {
+            self.put_in_order();
+        }
         let dropped = count.min(self.marks.len());
-        let mut dead = self.dead;
+        let mut low = self.low;
         for _ in 0..dropped {
-            dead += 1 + self.bytes.get(dead).copied().map_or(0, usize::from);
+            low += 1 + self.bytes.get(low).copied().map_or(0, usize::from);
         }
         let was_last = dropped > 1 || self.oldest.is_any_of(&self.last);
-        self.dead = dead;
+        (self.low, self.start) = (low, low);
         self.marks.copy_within(dropped.., 0);
         self.marks.truncate(self.marks.len() - dropped);
         if was_last && !self.is_behind(next) {
             self.last = self.times().fold(Times::default(), Times::later);
         }
-        let oldest = self.times().next();
-        self.oldest = oldest.unwrap_or_default();
+        self.oldest = self.times_of_oldest();
     }
 }
 
@@ -515,6 +632,14 @@ mod tests {
             stamp_ms: noted_ms,
             wait_ms: None,
         }
+    }
+
+    fn found(ids: &Ids, id: &[u8], now_ms: u64) -> Option<Known> {
+        ids.find(id, mark(id), now_ms)
+    }
+
+    fn note(ids: &mut Ids, id: &[u8], known: &Known, drops: usize) {
+        ids.note(id, mark(id), known, drops);
     }
 
     fn reread(ids: &Ids) -> Ids {
@@ -556,9 +681,9 @@ mod tests {
             let mut random = Random(seed);
             let (mut ids, mut model) = (Ids::default(), Model::default());
             let mut now_ms: u64 = random.pick(&[0, 1_000, 1_700_000_000_000]);
-            let most = usize::try_from(random.from(1, 9)).unwrap();
+            let mut most = 1;
             let some_id = |random: &mut Random| {
-                let length = random.pick(&[1, 1, 2, 36, MAX_ID_BYTES]);
+                let length = random.pick(&[1, 2, 36, 36, 36, MAX_ID_BYTES]);
                 vec![random.pick(b"abcd"); length]
             };
             for _ in 0..60 {
@@ -568,7 +693,7 @@ mod tests {
                 };
                 let id = some_id(&mut random);
                 assert_eq!(
-                    ids.find(&id, now_ms),
+                    found(&ids, &id, now_ms),
                     model.find(&id, now_ms),
                     "seed {seed}"
                 );
@@ -589,6 +714,7 @@ mod tests {
                         }
                     }
                     2 if !ids.is_empty() => ids = reread(&ids),
+                    3 => most = usize::try_from(random.from(1, 9)).unwrap(),
                     _ => {
                         ids.forget_ended(now_ms);
                         model.forget_ended(now_ms);
@@ -601,7 +727,7 @@ mod tests {
                             wait_ms: random.pick(&[None, None, Some(0), Some(70_000)]),
                         };
                         let drops = ids.drops(most, now_ms);
-                        ids.note(&id, &known, drops);
+                        note(&mut ids, &id, &known, drops);
                         model.0.drain(..drops);
                         model.0.push((id, known));
                         assert!(model.0.len() <= most, "seed {seed}");
@@ -623,10 +749,10 @@ mod tests {
     #[test]
     fn one_that_is_the_end_of_another_is_not_taken_for_it() {
         let mut ids = Ids::default();
-        ids.note(b"order-17", &known(5), 0);
-        assert_eq!(ids.find(b"order-17", 5), Some(known(5)));
+        note(&mut ids, b"order-17", &known(5), 0);
+        assert_eq!(found(&ids, b"order-17", 5), Some(known(5)));
         for other in [&b"17"[..], b"order-1", b"order-177", b"xorder-17", b""] {
-            assert_eq!(ids.find(other, 5), None);
+            assert_eq!(found(&ids, other, 5), None);
         }
     }
 
@@ -634,12 +760,12 @@ mod tests {
     fn nothing_past_the_bound_is_kept_whatever_a_charge_says() {
         let mut ids = Ids::default();
         for number in 0..MAX_IDS as u64 + 10 {
-            ids.note(&number.to_le_bytes(), &known(5), 0);
+            note(&mut ids, &number.to_le_bytes(), &known(5), 0);
         }
         assert_eq!(ids.count(5), MAX_IDS);
-        assert_eq!(ids.find(&9_u64.to_le_bytes(), 5), None);
-        assert_eq!(ids.find(&10_u64.to_le_bytes(), 5), Some(known(5)));
-        ids.note(b"a", &known(6), usize::MAX);
+        assert_eq!(found(&ids, &9_u64.to_le_bytes(), 5), None);
+        assert_eq!(found(&ids, &10_u64.to_le_bytes(), 5), Some(known(5)));
+        note(&mut ids, b"a", &known(6), usize::MAX);
         assert_eq!(ids.count(5), 1);
     }
 
@@ -648,7 +774,12 @@ mod tests {
         let mut ids = Ids::default();
         for number in 0..100_000_u64 {
             let drops = ids.drops(64, 5);
-            ids.note(&[number.to_le_bytes(); 4].concat(), &known(5), drops);
+            note(
+                &mut ids,
+                &[number.to_le_bytes(); 4].concat(),
+                &known(5),
+                drops,
+            );
         }
         assert_eq!(ids.count(5), 64);
         // Records of 32 bytes and 13 of head: no more than twice what they take, and the marks.
@@ -664,7 +795,7 @@ mod tests {
             wait_ms: Some(9),
             ..known(1_700_000_000_000)
         };
-        ids.note(b"abc", &odd, 0);
+        note(&mut ids, b"abc", &odd, 0);
         let mut bytes = Vec::new();
         ids.write(&mut bytes);
         for cut in 0..bytes.len() {
@@ -703,12 +834,12 @@ mod tests {
             wait_ms: Some(300),
             ..known(10_000)
         };
-        ids.note(b"a", &waits, 0);
-        assert_eq!(ids.find(b"a", 2_000).unwrap().wait_left_ms(2_000), 300);
+        note(&mut ids, b"a", &waits, 0);
+        assert_eq!(found(&ids, b"a", 2_000).unwrap().wait_left_ms(2_000), 300);
         ids.rewind(2_000);
-        let found = ids.find(b"a", 2_000).unwrap();
-        assert_eq!((found.ends_ms(), found.wait_left_ms(2_100)), (3_000, 200));
-        assert_eq!(found.stamp_ms, 10_000);
-        assert_eq!(ids.find(b"a", 3_000), None);
+        let known = found(&ids, b"a", 2_000).unwrap();
+        assert_eq!((known.ends_ms(), known.wait_left_ms(2_100)), (3_000, 200));
+        assert_eq!(known.stamp_ms, 10_000);
+        assert_eq!(found(&ids, b"a", 3_000), None);
     }
 }

@@ -44,6 +44,7 @@ impl Noted {
     }
 
     /// Forgets the notes that are over. What takes its place where none is left: the limiter alone.
+    #[inline(always)]
     pub fn forget(&mut self, now_ms: u64) -> Option<Limiter> {
         if self.limiter.is_some() {
             self.notes.forget(now_ms);
@@ -96,6 +97,7 @@ impl Notes {
     }
 
     /// Whether nothing is noted.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         let Self {
             block,
@@ -107,11 +109,17 @@ impl Notes {
     }
 
     /// For how many milliseconds more the key is shut.
+    #[inline]
     pub fn left_ms(&self, now_ms: u64) -> u64 {
-        self.shuts()
-            .map(|shut| shut.left_ms(now_ms))
-            .max()
-            .unwrap_or(0)
+        // (A closure would be called here.)
+        let block_ms = match &self.block {
+            Some(block) => block.left_ms(now_ms),
+            None => 0,
+        };
+        match &self.shut {
+            Some(shut) => shut.left_ms(now_ms).max(block_ms),
+            None => block_ms,
+        }
     }
 
     /// Whether anything is too far in the future: the clock has stepped back.
@@ -120,6 +128,7 @@ impl Notes {
     }
 
     /// Moves to the present what is too far in the future.
+    #[inline(always)]
     pub(in crate::core) fn rewind(&mut self, now_ms: u64) {
         if let Some(block) = &mut self.block {
             block.rewind(now_ms);
@@ -130,6 +139,7 @@ impl Notes {
         self.ids.rewind(now_ms);
     }
 
+    #[inline(always)]
     fn forget(&mut self, now_ms: u64) {
         if self.block.is_some_and(|block| block.is_forgotten(now_ms)) {
             self.block = None;
@@ -148,12 +158,19 @@ impl Notes {
     }
 
     /// When nothing is noted any more.
+    #[inline(always)]
     fn over_at_ms(&self) -> u64 {
-        let forgotten_ms = self.block.map_or(0, |block| block.forgotten_at_ms());
-        let open_ms = self.shut.map_or(0, |shut| shut.until_ms);
-        let unused_ms = self.shadow.0.as_ref().map_or(0, Limiter::unused_at_ms);
-        let ends_ms = self.ids.ends_ms();
-        forgotten_ms.max(open_ms).max(ends_ms).max(unused_ms)
+        let mut over_ms = self.ids.ends_ms();
+        if let Some(block) = &self.block {
+            over_ms = over_ms.max(block.forgotten_at_ms());
+        }
+        if let Some(shut) = &self.shut {
+            over_ms = over_ms.max(shut.until_ms);
+        }
+        if let Some(limiter) = &self.shadow.0 {
+            over_ms = over_ms.max(limiter.unused_at_ms());
+        }
+        over_ms
     }
 
     /// When a key that keeps nothing else is to expire. (A block by order has an end that is told, so its key goes with it.)
@@ -178,6 +195,7 @@ impl State for Noted {
         limiter.map_or_else(Readings::new, |limiter| limiter.reading(now_ms))
     }
 
+    #[inline(always)]
     fn unused_at_ms(&self) -> u64 {
         let unused_ms = self.limiter.as_ref().map_or(0, Limiter::unused_at_ms);
         unused_ms.max(self.notes.over_at_ms())

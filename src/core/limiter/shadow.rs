@@ -21,7 +21,15 @@ impl Shadow {
     }
 
     /// Forgets meters that are not used any more, and those that are too many.
+    #[inline]
     pub fn settle(&mut self, now_ms: u64) {
+        if self.0.is_some() {
+            self.settle_meters(now_ms);
+        }
+    }
+
+    #[cold]
+    fn settle_meters(&mut self, now_ms: u64) {
         let unused = |limiter: &mut Limiter| limiter.unused_at_ms() <= now_ms;
         if self.0.take_if(unused).is_some() {
             return;

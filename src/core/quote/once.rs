@@ -3,8 +3,8 @@
 use super::{Asked, Change, Hit, HitOptions, Place, Quote};
 use crate::core::decision::Retry;
 use crate::core::error::Error;
-use crate::core::limiter::ids::Known;
-use crate::core::limiter::{LimiterRef, Noted};
+use crate::core::limiter::ids::{self, Known};
+use crate::core::limiter::{Form, Limiter, LimiterMut, LimiterRef, Noted};
 use crate::core::quote::regional::LocalRegion;
 
 /// What is remembered of a hit, and what makes room for it.
@@ -12,6 +12,8 @@ use crate::core::quote::regional::LocalRegion;
 pub struct Once {
     /// Units that are charged, or given back; 0 where there was nothing to give back.
     pub cost: i64,
+    /// By what the id is looked up.
+    pub mark: u16,
     /// For how long it is remembered.
     pub ttl_ms: u32,
     /// How many of the oldest ids are dropped, beside those that have ended.
@@ -28,23 +30,79 @@ pub struct Once {
 
 impl Change {
     /// What of it is made to usage.
-    pub(super) fn of_usage(self) -> Self {
+    #[inline(always)]
+    pub(super) fn of_usage(&self) -> Self {
         match self {
             Change::Once(Once { rewinds: true, .. }) => Change::Rewind,
             Change::Once(Once {
                 place: Some(place), ..
-            }) => Change::Reserve(place),
+            }) => Change::Reserve(*place),
             Change::Once(Once { cost: 0, .. }) => Change::None,
-            Change::Once(Once { cost, .. }) => Change::Charge(cost),
-            usage => usage,
+            Change::Once(Once { cost, .. }) => Change::Charge(*cost),
+            usage => *usage,
         }
+    }
+}
+
+/// [`super::quote()`], compiled for a hit with an id.
+///
+/// # Errors
+/// As [`super::quote()`]'s.
+#[inline(always)]
+pub fn quote_once(
+    state: Option<LimiterRef<'_>>,
+    hit: &Hit,
+    now_ms: u64,
+    rest_allows: bool,
+    quote: &mut Quote,
+) -> Result<(), Error> {
+    let (state, notes) = match state {
+        Some(Form::Noted(noted)) => {
+            let state = noted.limiter.as_ref().map(Form::by_ref);
+            (state, Some(&noted.notes))
+        }
+        state => (state, None),
+    };
+    let asked = Asked {
+        state,
+        notes,
+        rest_allows,
+    };
+    let mark = hit.is_once().then(|| ids::mark(hit.options.id));
+    // (An effect names no bounds. It was no repeat where it was made, and what it charges is judged, whoever made it up.)
+    if let (Some(notes), Some(mark), 1..) = (notes, mark, hit.options.ids.most) {
+        if let Some(known) = notes.ids.find(hit.options.id, mark, now_ms) {
+            return repeat(state, &known, hit, now_ms, quote);
+        }
+    }
+    super::quote_usage(asked, hit, now_ms, quote)?;
+    if let Some(mark) = mark {
+        remember(asked, hit, mark, now_ms, quote);
+    }
+    Ok(())
+}
+
+/// [`super::commit`] of what [`quote_once`] said.
+///
+/// # Errors
+/// As [`super::commit`]'s.
+#[inline(always)]
+pub fn commit_once(
+    state: Option<&mut LimiterMut<'_>>,
+    hit: &Hit,
+    change: &Change,
+    now_ms: u64,
+) -> Result<Option<Limiter>, Error> {
+    match state {
+        Some(Form::Noted(noted)) => super::change_noted(noted, hit, change, now_ms),
+        state => super::commit_first_note(state, hit, *change, now_ms),
     }
 }
 
 /// Has a quote remember its hit, where that changes usage; and where it found nothing to give back, as its retry would take
 /// what others have used since.
-#[cold]
-pub(super) fn remember(asked: Asked, hit: &Hit, now_ms: u64, quote: &mut Quote) {
+#[inline(always)]
+fn remember(asked: Asked, hit: &Hit, mark: u16, now_ms: u64, quote: &mut Quote) {
     let finds_nothing = hit.cost < 0
         && hit.at_ms() > 0 // AT 0 never gives back
         && (asked.rest_allows || hit.force)
@@ -54,8 +112,9 @@ pub(super) fn remember(asked: Asked, hit: &Hit, now_ms: u64, quote: &mut Quote) 
         Change::None | Change::Rewind if finds_nothing => 0,
         _ => return,
     };
-    let wait_ms = match quote.decision.longest_wait() {
-        Retry::After(ms) if hit.options.reserve_ms.is_some() && cost > 0 => Some(ms),
+    let may_wait = hit.options.reserve_ms.is_some() && cost > 0;
+    let wait_ms = match may_wait.then(|| quote.decision.longest_wait()) {
+        Some(Retry::After(ms)) => Some(ms),
         _ => None,
     };
     let drops = asked
@@ -63,6 +122,7 @@ pub(super) fn remember(asked: Asked, hit: &Hit, now_ms: u64, quote: &mut Quote) 
         .map_or(0, |notes| notes.ids.drops(hit.options.ids.most, now_ms));
     quote.change = Change::Once(Once {
         cost,
+        mark,
         ttl_ms: u32::try_from(hit.options.ids.ttl_ms).unwrap_or(u32::MAX),
         drops: u16::try_from(drops).unwrap_or(u16::MAX),
         is_allowed: quote.fits,
@@ -77,7 +137,8 @@ pub(super) fn remember(asked: Asked, hit: &Hit, now_ms: u64, quote: &mut Quote) 
 
 /// Notes what [`remember`] said, of a key whose usage has been changed. A place that was reserved and is given back is
 /// forgotten: who asks for one again is to have one.
-pub(super) fn note(noted: &mut Noted, hit: &Hit, change: Change, now_ms: u64) {
+#[inline(always)]
+pub(super) fn note(noted: &mut Noted, hit: &Hit, change: &Change, now_ms: u64) {
     let ids = &mut noted.notes.ids;
     if let Change::Once(once) = change {
         let at_ms = hit.options.at_ms.map(|at_ms| at_ms.min(now_ms));
@@ -92,9 +153,9 @@ pub(super) fn note(noted: &mut Noted, hit: &Hit, change: Change, now_ms: u64) {
                 .map_or(stamp_ms.unwrap_or(0), |place| place.stamp_ms),
             wait_ms: once.wait_ms,
         };
-        ids.note(hit.options.id, &known, usize::from(once.drops));
+        ids.note(hit.options.id, once.mark, &known, usize::from(once.drops));
     }
-    if let (..0, Some(at_ms)) = (change.cost(), hit.options.at_ms) {
+    if let Some(at_ms) = hit.options.at_ms.filter(|_| change.cost() < 0) {
         let given_back = change.cost().unsigned_abs();
         ids.forget(|known| {
             known.wait_ms.is_some() && known.stamp_ms == at_ms && known.taken <= given_back

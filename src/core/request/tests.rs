@@ -40,7 +40,7 @@ fn a_whole_line_is_read() {
     assert_eq!((clause.cost, clause.min), (3, Some(2)));
     assert_eq!(clause.block_ms.as_slice(), [900_000, 3_600_000]);
     assert_eq!(clause.policies.as_slice(), [b"acme".as_slice(), b"login"]);
-    assert!(clause.is_rare);
+    assert_eq!(clause.rarity, Rarity::Rare);
     assert!(options.stamp && !options.force);
     assert_eq!((options.at_ms, options.id), (Some(7), b"DENY".as_slice()));
     let deny = options.deny.unwrap();
@@ -57,28 +57,25 @@ fn a_plain_line_is_no_rare_one() {
         [Limit::bucket(100, 10, 1000).unwrap()]
     );
     assert_eq!(request.clause.cost, -2);
-    assert!(!request.clause.is_rare && !request.options.force);
-    for rare in [
-        "FORCE",
-        "AT 7",
-        "STAMP",
-        "ID a",
-        "MIN 1",
-        "RESERVE 1s",
-        "BLOCK 1s",
-    ] {
+    assert!(request.clause.rarity == Rarity::Usual && !request.options.force);
+    for rare in ["FORCE", "AT 7", "STAMP", "MIN 1", "RESERVE 1s", "BLOCK 1s"] {
         let line = format!("100 10 1s {rare}");
         let words = words(&line);
         let request = parse(Algorithm::Bucket, Verb::Charge, &words, 2).unwrap();
-        assert!(request.clause.is_rare || rare == "FORCE", "{rare}");
+        assert_eq!(request.clause.rarity, Rarity::Rare, "{rare}");
     }
-    for (algorithm, line, is_rare) in [
-        (Algorithm::Fixed, "5 1w", true),
-        (Algorithm::Lease, "5 1s id", false),
+    for (algorithm, line, rarity) in [
+        (Algorithm::Fixed, "5 1w", Rarity::Rare),
+        (Algorithm::Fixed, "5 1s ID a", Rarity::Once),
+        (Algorithm::Fixed, "5 1s ID a COST 2", Rarity::Once),
+        (Algorithm::Fixed, "5 1s ID a STAMP", Rarity::Rare),
+        (Algorithm::Fixed, "5 1s STAMP ID a", Rarity::Rare),
+        (Algorithm::Fixed, "5 1w ID a", Rarity::Rare),
+        (Algorithm::Lease, "5 1s id", Rarity::Usual),
     ] {
         let words = words(line);
         let request = parse(algorithm, Verb::Charge, &words, 2).unwrap();
-        assert_eq!(request.clause.is_rare, is_rare, "{line}");
+        assert_eq!(request.clause.rarity, rarity, "{line}");
     }
 }
 
@@ -560,7 +557,7 @@ fn assert_clause(algorithm: Algorithm, clause: &Clause) {
         || clause.reserve_ms.is_some()
         || !clause.block_ms.is_empty()
         || clause.limits.iter().any(is_calendar);
-    assert!(clause.is_rare || !says_rare);
+    assert!(clause.rarity == Rarity::Rare || !says_rare);
 }
 
 fn assert_options(verb: Verb, options: &Options) {
@@ -693,7 +690,8 @@ fn no_arguments_break_the_grammar_and_what_it_accepts_is_within_bounds() {
         assert_clause(algorithm, clause);
         assert_options(verb, options);
         let is_call_rare = options.force || options.stamp || options.at_ms.is_some();
-        assert!(clause.is_rare || !is_call_rare);
+        assert!(clause.rarity == Rarity::Rare || !is_call_rare);
+        assert!(clause.rarity > Rarity::Usual || options.id.is_empty());
         // What was understood, written down in other words, is understood the same.
         let (mut words, mut each) = written(&mut random, algorithm, clause);
         each.extend(written_options(&mut random, options));
@@ -766,10 +764,10 @@ fn no_arguments_of_several_keys_break_the_grammar() {
         assert_eq!((again.keys, again.options), (all.keys, all.options));
         for ((_, again), (_, clause)) in again.clauses.iter().zip(&all.clauses) {
             // Of the last clause, the call's options make it a rare one.
-            let is_rare = clause.is_rare;
+            let rarity = clause.rarity;
             assert_eq!(
                 Clause {
-                    is_rare,
+                    rarity,
                     ..again.clone()
                 },
                 *clause,
@@ -788,7 +786,7 @@ fn calendar_windows_are_rare_however_many() {
     for line in ["5 1mo", "5 1mo 10 1y", "5 1s 10 1y", "5 1mo 10 1s"] {
         let args = words(line);
         let request = parse(Algorithm::Fixed, Verb::Charge, &args, 2).unwrap();
-        assert!(request.clause.is_rare, "{line}");
+        assert_eq!(request.clause.rarity, Rarity::Rare, "{line}");
     }
 }
 

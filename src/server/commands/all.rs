@@ -8,7 +8,7 @@ use crate::core::error::Error;
 use crate::core::limit::Algorithm;
 use crate::core::node::stats::Outcome;
 use crate::core::quote::{self, Hit, HitOptions, Nexts, PerKey, Quote};
-use crate::core::request::{numkeys, parse_all_into, All, Clause, Verb};
+use crate::core::request::{numkeys, parse_all_into, All, Clause, Rarity, Verb};
 use crate::server::raw::{now_ms, Args, Call, Keys};
 use crate::server::slot::Slot;
 use crate::server::{config, registry, reply};
@@ -214,7 +214,7 @@ fn peek(
 
 /// Whether a clause says what few hits do.
 fn is_rare((algorithm, clause): &(Algorithm, Clause)) -> bool {
-    clause.is_rare || *algorithm == Algorithm::Lease
+    clause.rarity > Rarity::Usual || *algorithm == Algorithm::Lease
 }
 
 /// Whether the call names a policy or a deny list.

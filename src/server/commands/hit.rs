@@ -7,7 +7,7 @@ use crate::core::error::Error;
 use crate::core::limit::Algorithm;
 use crate::core::node::stats::Outcome;
 use crate::core::quote::{self, Change, Hit, HitOptions, Nexts, Quote};
-use crate::core::request::{self, Request, Verb};
+use crate::core::request::{self, Rarity, Request, Verb};
 use crate::server::raw::{now_ms, Args, Call, Keys};
 use crate::server::slot::Slot;
 use crate::server::{config, registry, reply};
@@ -51,23 +51,39 @@ pub fn hit(call: &Call, keys: &mut Keys, algorithm: Algorithm) -> Result<(), Err
     let now_ms = now_ms();
     let Request { clause, options } = &mut request;
     let listed = look_up(algorithm, clause, options.deny, now_ms)?;
-    if request.clause.is_rare || config::REGION.is_set() {
-        return rare_hit(call, keys, algorithm, &request, listed.as_ref(), now_ms);
+    let listed = listed.as_ref();
+    if request.clause.rarity > Rarity::Usual || config::REGION.is_set() {
+        // (What is downloaded does without: the path that serves any call serves these.)
+        let is_once = request.clause.rarity == Rarity::Once && !cfg!(target_family = "wasm");
+        return if is_once && !config::REGION.is_set() {
+            hit_once(call, keys, algorithm, &request, listed, now_ms)
+        } else {
+            rare_hit(call, keys, algorithm, &request, listed, now_ms)
+        };
     }
     let lease = HitOptions::of(request.clause.id);
     let rare = match algorithm {
         Algorithm::Lease => &lease,
         _ => &HitOptions::NONE,
     };
-    run::<false>(
-        call,
-        keys,
-        algorithm,
-        &request,
-        rare,
-        listed.as_ref(),
-        now_ms,
-    )
+    run::<false, false>(call, keys, algorithm, &request, rare, listed, now_ms)
+}
+
+/// The same, of a call that says an id, and nothing else that few do.
+#[inline(never)]
+fn hit_once(
+    call: &Call,
+    keys: &mut Keys,
+    algorithm: Algorithm,
+    request: &Request,
+    listed: Option<&Listed>,
+    now_ms: u64,
+) -> Result<(), Error> {
+    let once = HitOptions {
+        ids: config::ids(),
+        ..HitOptions::of(request.options.id)
+    };
+    run::<false, true>(call, keys, algorithm, request, &once, listed, now_ms)
 }
 
 /// The same, of a call that says what few calls do.
@@ -83,11 +99,11 @@ fn rare_hit(
     let Request { clause, options } = request;
     let mut windows = HitWindows::default();
     let rare = rare(algorithm, clause, options, now_ms, &mut windows)?;
-    run::<true>(call, keys, algorithm, request, &rare, listed, now_ms)
+    run::<true, false>(call, keys, algorithm, request, &rare, listed, now_ms)
 }
 
 #[inline(always)]
-fn run<const IS_RARE: bool>(
+fn run<const IS_RARE: bool, const IS_ONCE: bool>(
     call: &Call,
     keys: &mut Keys,
     algorithm: Algorithm,
@@ -122,20 +138,32 @@ fn run<const IS_RARE: bool>(
         reply::deny_listed(call, &quote, request, &nexts, listed);
         Outcome::DenyListed
     } else {
-        quote::quote(slot.held(), &hit, now_ms, true, &mut quote)?;
+        if IS_ONCE {
+            quote::quote_once(slot.held(), &hit, now_ms, true, &mut quote)?;
+        } else {
+            quote::quote(slot.held(), &hit, now_ms, true, &mut quote)?;
+        }
         if IS_RARE && options.next {
             nexts = quote::nexts(slot.held(), &hit, &quote, now_ms)?;
         }
         if slot.is_refused(call, quote.change) {
             return Err(Error::OutOfMemory);
         }
-        slot.commit(&hit, quote.change, now_ms)?;
+        if IS_ONCE {
+            slot.commit_once(&hit, &quote.change, now_ms)?;
+        } else {
+            slot.commit(&hit, quote.change, now_ms)?;
+        }
         if let (true, Some(tried)) = (IS_RARE, &rare.tried) {
             is_shadow_denied = slot.try_on(&hit, tried, quote.change, now_ms)?;
             is_shadow_denied &= quote.fits;
         }
-        reply::quote(call, &quote, request, &nexts, now_ms);
-        if IS_RARE && quote.repeats.is_some() {
+        if IS_RARE {
+            reply::rare_quote(call, &quote, request, &nexts, now_ms);
+        } else {
+            reply::quote(call, &quote, options, IS_ONCE);
+        }
+        if (IS_RARE || IS_ONCE) && quote.repeats.is_some() {
             return Ok(()); // it was counted when it was charged
         }
         if quote.fits {

@@ -4,7 +4,7 @@
 use crate::core::error::Error;
 use crate::core::limit::{Algorithm, Limits};
 use crate::core::node::Node;
-use crate::core::request::{Clause, Deny};
+use crate::core::request::{Clause, Deny, Rarity};
 use crate::server::raw::warning;
 use crate::server::{config, registry};
 
@@ -56,10 +56,10 @@ fn take_policy(node: &mut Node, algorithm: Algorithm, clause: &mut Clause, now_m
     let (policy, passes_over) = node.policies.first(names, algorithm, now_ms);
     if let Some(policy) = policy {
         clause.limits.clone_from(policy.limits());
-        clause.is_rare |= clause
-            .limits
-            .iter()
-            .any(|limit| limit.span().plain_ms().is_none());
+        let mut limits = clause.limits.iter();
+        if limits.any(|limit| limit.span().plain_ms().is_none()) {
+            clause.rarity = Rarity::Rare;
+        }
     }
     if passes_over {
         pass_over(node, algorithm, clause, now_ms);
@@ -75,7 +75,7 @@ fn take_policy(node: &mut Node, algorithm: Algorithm, clause: &mut Clause, now_m
 fn try_beside(clause: &mut Clause, limits: &Limits) {
     if !config::REGION.is_set() {
         clause.tried = Some(Box::new(limits.clone()));
-        clause.is_rare = true;
+        clause.rarity = Rarity::Rare;
     }
 }
 

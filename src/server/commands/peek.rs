@@ -5,7 +5,7 @@ use super::options::{rare, HitWindows};
 use crate::core::error::Error;
 use crate::core::limit::Algorithm;
 use crate::core::quote::{self, Change, Hit, HitOptions, Nexts, Quote};
-use crate::core::request::{self, Request, Verb};
+use crate::core::request::{self, Rarity, Request, Verb};
 use crate::server::raw::{now_ms, Args, Call, Keys};
 use crate::server::slot::Slot;
 use crate::server::{config, reply};
@@ -38,7 +38,7 @@ pub fn ask(call: &Call, keys: &mut Keys, algorithm: Algorithm) -> Result<(), Err
     let now_ms = now_ms();
     let Request { clause, options } = &mut request;
     let listed = look_up(algorithm, clause, options.deny, now_ms)?;
-    if !request.clause.is_rare && !config::REGION.is_set() {
+    if request.clause.rarity == Rarity::Usual && !config::REGION.is_set() {
         let lease = HitOptions::of(request.clause.id);
         let rare = match algorithm {
             Algorithm::Lease => &lease,
@@ -102,7 +102,10 @@ fn answer(
     }
     match listed {
         Some(listed) => reply::deny_listed(call, &quote, request, &nexts, listed),
-        None => reply::quote(call, &quote, request, &nexts, now_ms),
+        None if request.clause.rarity == Rarity::Rare => {
+            reply::rare_quote(call, &quote, request, &nexts, now_ms);
+        }
+        None => reply::quote(call, &quote, &request.options, false),
     }
     Ok(())
 }
