@@ -78,7 +78,8 @@ pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Asked, String> {
             let request = Request::new(method, &host, uri.trim(), headers, address)
                 .map_err(|error| format!("--request {asked}: {error}"))?;
             let rules = load_rules(file, shadow)?;
-            Ok(Asked::Print(explain::explain(&rules, &request, "")))
+            let prefix = std::env::var("CACHE_KEY_PREFIX").unwrap_or_default();
+            Ok(Asked::Print(explain::explain(&rules, &request, &prefix)))
         }
         ["check", files @ ..] if !files.is_empty() => {
             let checked = files.iter().map(|file| check(file));
