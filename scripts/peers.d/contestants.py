@@ -122,6 +122,12 @@ GROUPS = (
         Row("bare `RL.SLIDING`", BARE, "jedis bare", SLIDING),
         Row("ratelimit-client", OURS, "jedis package", SLIDING),
     ), warm=20_000),
+    Group("Spring Cloud Gateway", "Fifty requests' checks under way: `RateLimiter.isAllowed` of a route, as the gateway's filter calls it.", "spring", (
+        Row("bare `RL.SLIDING`, Lettuce", BARE, "bare", SLIDING),
+        Row("ratelimit-spring, sliding", OURS, "package, sliding", SLIDING),
+        Row("ratelimit-spring, a route's `redis-rate-limiter.*`", OURS, "package, its arguments", BUCKET),
+        Row("its RedisRateLimiter", PEER, "its own", BUCKET),
+    ), warm=20_000),
     *(Group(name, f"Sixty-four calls by gRPC under way, {says}; CPU and memory of the gateway.", "gateway", (
         Row("ratelimit-gateway, fixed", OURS, f"ratelimit-gateway {count} fixed", FIXED),
         Row("ratelimit-gateway, sliding", OURS, f"ratelimit-gateway {count} sliding", SLIDING),

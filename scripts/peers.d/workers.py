@@ -28,6 +28,7 @@ def programs(target):
         "node": (["node", str(target / "node" / "worker.mjs")], target / "node"),
         "python": ([str(target / "python" / "bin" / "python"), "-B", str(HERE / "python" / "worker.py")], HERE / "python"),
         "java": (["java", "-cp", f"{target}/java/classes:{target}/java/jars/*", "Peers"], target / "java"),
+        "spring": (["java", "-cp", f"{target}/spring/classes:{target}/spring/jars/*", "SpringPeers"], target / "spring"),
         "gateway": ([str(target / "gateway" / "asker")], target / "gateway"),
         "go": ([str(target / "go" / "peers")], target / "go"),
     }
