@@ -1,0 +1,109 @@
+// Every block of JavaScript and TypeScript in the packages' READMEs: type-checked as it stands there, and run on another port.
+
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { after, describe, it } from "node:test";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import ts from "typescript";
+import { port } from "./servers.js";
+
+const here = fileURLToPath(new URL(".", import.meta.url));
+const clients = join(process.env.RATELIMIT_CLIENT_TESTS, "..", "..", "clients");
+// Where this machine's Rust makes no WebAssembly, scripts/test-clients says so.
+const hasEngine = existsSync(join(here, "node_modules/ratelimit-client/dist/local/engine.wasm"));
+
+// What a reader does next with the block that has this text: it runs behind the block, in its scope.
+const uses = {
+  "export const GET": `
+    const answer = await GET(new Request("http://api/", { headers: { "X-Forwarded-For": stranger } }));
+    assert.deepEqual([answer.status, await answer.json()], [200, { hello: "world" }]);
+    assert.equal(answer.headers.get("X-RateLimit-Remaining"), "99");`,
+  'app.post("/sign-in"': `
+    const server = app.listen(0);
+    const post = async (path, password) => {
+      const headers = { "Content-Type": "application/json", "X-Forwarded-For": stranger };
+      const body = JSON.stringify({ email: stranger + "@example.com", password });
+      return (await fetch("http://127.0.0.1:" + server.address().port + path, { method: "POST", headers, body })).status;
+    };
+    const statuses = async (path, times, password) => {
+      const seen = new Set();
+      for (let i = 0; i < times; i++) seen.add(await post(path, password));
+      return [...seen];
+    };
+    for (const [path, limit] of [["/login", 5], ["/sign-in", 20]]) {
+      assert.deepEqual(await statuses(path, limit + 1, "correct horse"), [200]);
+      assert.deepEqual(await statuses(path, limit, "wrong"), [401]);
+      assert.deepEqual(await statuses(path, 1, "correct horse"), [429]);
+    }`,
+  "new JobSlots": `
+    const { Queue, QueueEvents } = await import("bullmq");
+    const { createServer } = await import("node:http");
+    let asked = 0; // busy at first, so that the job comes again
+    const provider = createServer((_, res) => res.writeHead((asked += 1) === 1 ? 429 : 202, { "Retry-After": "1" }).end());
+    await new Promise((resolve) => provider.listen(0, resolve));
+    const elsewhere = fetch;
+    globalThis.fetch = (url, options) => {
+      assert.equal(url, "https://mail.example.com/send");
+      return elsewhere("http://127.0.0.1:" + provider.address().port, options);
+    };
+    const connection = { host: "127.0.0.1", port: ${port} };
+    const events = new QueueEvents("mails", { connection });
+    await events.waitUntilReady();
+    const job = await new Queue("mails", { connection }).add("mail", { tenant: stranger, mail: "hello" });
+    await job.waitUntilFinished(events);
+    assert.equal(asked, 2);`,
+  'unavailable: "local"': `
+    const { remaining, error } = await api.hit(stranger);
+    assert.deepEqual([remaining, error], [99, undefined]);`,
+  "month is over": "",
+  "new Ratelimit(": `assert.deepEqual([success, limit, reason], [true, 20, undefined]);`,
+};
+
+const blocks = ["README.md", "node/README.md"].flatMap((name) => {
+  const text = readFileSync(join(clients, name), "utf8");
+  return Array.from(text.matchAll(/^```(?:[jt]sx?|javascript|typescript)\n(.*?)^```/gms), ({ index, 1: code }) => {
+    const line = text.slice(0, index).split("\n").length + 1;
+    return { title: `${name}:${line}`, code, file: `${name.replaceAll("/", "-")}-${line}` };
+  });
+});
+
+describe("the READMEs' blocks", () => {
+  // Node looks for packages upwards from a file, so the blocks lie beside the tests.
+  const dir = mkdtempSync(join(here, "readme-"));
+  after(() => rmSync(dir, { recursive: true }));
+  const sourceOf = ({ file }) => join(dir, `${file}.ts`);
+
+  it("are there", () => assert.ok(blocks.length >= 7, `${blocks.length} blocks`));
+
+  it("type-check", () => {
+    for (const block of blocks) writeFileSync(sourceOf(block), block.code);
+    const { config } = ts.readConfigFile(join(here, "tsconfig.json"), ts.sys.readFile);
+    const { options, errors } = ts.convertCompilerOptionsFromJson(config.compilerOptions, here);
+    assert.deepEqual(errors, []);
+    const found = ts.getPreEmitDiagnostics(ts.createProgram(blocks.map(sourceOf), { ...options, skipLibCheck: true }));
+    const host = { getCanonicalFileName: (name) => name, getCurrentDirectory: () => dir, getNewLine: () => "\n" };
+    assert.equal(ts.formatDiagnostics(found, host), "");
+  });
+
+  for (const block of blocks) {
+    const needsEngine = block.code.includes("ratelimit-client/local");
+    it(`${block.title} runs`, { skip: needsEngine && !hasEngine }, async () => {
+      const [use, ...others] = Object.keys(uses).filter((text) => block.code.includes(text));
+      assert.ok(use !== undefined && others.length === 0, "say in this test what a reader does with it");
+      const code = block.code
+        .replaceAll("createClient()", `createClient({ url: "redis://127.0.0.1:6379" })`)
+        .replaceAll("6379", String(port));
+      const { outputText } = ts.transpileModule(code, { compilerOptions: { target: ts.ScriptTarget.ES2022, module: ts.ModuleKind.ESNext } });
+      // Somebody who has not been here before: the server is shared, and lives as long as all tests.
+      const stranger = `2001:db8:${[1, 2].map(() => Math.floor(Math.random() * 0x10000).toString(16)).join(":")}::1`;
+      const file = join(dir, `${block.file}.mjs`);
+      const lead = /import assert/.test(code) ? "" : `import assert from "node:assert/strict";\n`;
+      writeFileSync(file, `${lead}const stranger = "${stranger}";\n${outputText}\n${uses[use]}\nprocess.exit();\n`);
+      const { stdout, stderr } = await promisify(execFile)(process.execPath, [file], { timeout: 120_000 });
+      assert.deepEqual([stdout, stderr], ["", ""]);
+    });
+  }
+});
