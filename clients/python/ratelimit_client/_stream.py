@@ -82,8 +82,8 @@ class Session(asyncio.Protocol):
             return
         self.buffer = buffer[at:]
 
-    def connection_lost(self, error: Exception | None) -> None:
-        self.stream.lost(self, error)
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.stream.lost(self, exc)
 
     def waiting(self) -> "list[Call]":
         return [call for call in (*self.sent, *self.unsent) if not call.future.done()]

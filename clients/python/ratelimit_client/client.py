@@ -8,7 +8,7 @@ import asyncio
 import socket
 import weakref
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -189,7 +189,7 @@ def _async_link(client: Any) -> AsyncLink:
     if isinstance(client, LocalEngine):
         return AsyncFunction(client.call_async)
     if callable(client):
-        return AsyncFunction(client)
+        return AsyncFunction(cast("Callable[..., Any]", client))
     raise _expected(kind, client)
 
 

@@ -37,7 +37,7 @@ def _status_of(error: Exception) -> int:
 
 
 def _refused(rules: Rules[HttpRequest], request: HttpRequest, verdict: AnyVerdict) -> HttpResponse | None:
-    request.rate_limit = verdict
+    setattr(request, "rate_limit", verdict)  # HttpRequest has none of its own
     if verdict.allowed:
         return None
     status, fields, body = rules.refuse(verdict)

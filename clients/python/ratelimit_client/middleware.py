@@ -92,7 +92,7 @@ class Rules(Generic[R]):
         self._message = message
         self._handler = handler
 
-    def is_skipped(self, method: str, request: R) -> bool:
+    def is_skipped(self, method: str | None, request: R) -> bool:
         """A preflight of CORS is the browser's, not the caller's: charged, each request would count twice."""
         return method == "OPTIONS" or (self._skip is not None and self._skip(request))
 
