@@ -1,5 +1,6 @@
 """Every block of Python in the packages' READMEs runs as it stands there, on another port."""
 
+import os
 import re
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from servers import PORT
 
 ENGINE = Path(ratelimit_client.__file__).with_name("engine.wasm")
 CLIENTS = Path(__file__).parents[3] / "clients"
+ENV = os.environ | {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}  # or LiteLLM fetches one when it is imported
 READMES = (CLIENTS / "README.md", CLIENTS / "python" / "README.md")
 
 
@@ -24,5 +26,6 @@ class Readme(unittest.TestCase):
                 continue  # scripts/test-clients has said why
             with self.subTest(block):
                 ours = block.replace("6379", str(PORT))
-                run = subprocess.run([sys.executable, "-W", "error", "-c", ours], capture_output=True, text=True, timeout=60)
+                command = [sys.executable, "-W", "error", "-c", ours]
+                run = subprocess.run(command, capture_output=True, text=True, timeout=120, env=ENV)
                 self.assertEqual((run.returncode, run.stderr), (0, ""), run.stdout)
