@@ -78,6 +78,9 @@ pub struct Headers {
     pub reset: String,
 }
 
+/// Bytes that a local cache has at least, as envoyproxy/ratelimit's does: its users write 1000, and mean that there is one.
+const LOCAL_CACHE_LEAST: usize = 512 << 10;
+
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub http: String,
@@ -232,7 +235,10 @@ impl Settings {
             force_start: boolean(env, "FORCE_START_WITHOUT_INITIAL_CONFIG", false)?,
             needs_config: boolean(env, "HEALTHY_WITH_AT_LEAST_ONE_CONFIG_LOADED", false)?,
             merge_domains: boolean(env, "MERGE_DOMAIN_CONFIG", false)?,
-            local_cache_bytes: parse(env, "LOCAL_CACHE_SIZE_IN_BYTES", 0)?,
+            local_cache_bytes: match parse(env, "LOCAL_CACHE_SIZE_IN_BYTES", 0)? {
+                0 => 0,
+                bytes => bytes.max(LOCAL_CACHE_LEAST),
+            },
             near_limit_ratio: parse(env, "NEAR_LIMIT_RATIO", 0.8)?,
             key_prefix: text("CACHE_KEY_PREFIX", ""),
             all_or_nothing: boolean(env, "STOP_CACHE_KEY_INCREMENT_WHEN_OVERLIMIT", false)?,

@@ -10,6 +10,7 @@
 mod abuse;
 mod check;
 mod failure;
+mod integration;
 mod load;
 mod metrics;
 mod outage;
