@@ -197,8 +197,11 @@ impl State for Noted {
 
     #[inline(always)]
     fn unused_at_ms(&self) -> u64 {
-        let unused_ms = self.limiter.as_ref().map_or(0, Limiter::unused_at_ms);
-        unused_ms.max(self.notes.over_at_ms())
+        let over_ms = self.notes.over_at_ms();
+        match &self.limiter {
+            Some(limiter) => over_ms.max(limiter.unused_at_ms()),
+            None => over_ms,
+        }
     }
 
     fn expires_ms(&self) -> u64 {

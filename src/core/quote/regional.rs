@@ -1,6 +1,7 @@
 //! A hit on a limiter that several regions share: the same quote on what all have used, and the share rule.
 
-use super::{Asked, Change, Hit, HitOptions, Quote, Take};
+use super::meters::Take;
+use super::{Asked, Change, Hit, HitOptions, Quote};
 use crate::core::algorithm::joint::bucket::JointBucket;
 use crate::core::algorithm::joint::fixed::JointFixed;
 use crate::core::algorithm::joint::sliding::JointSliding;

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::core::codec;
+use crate::core::decision::{Retry, Verdict};
 use crate::core::region::origin::Region;
 use crate::core::request::{self, Verb};
 
