@@ -67,7 +67,7 @@ import asyncio, json, sys, threading, time
 import redis, redis.asyncio
 from ratelimit_client import AsyncLimiter, Limiter, Window
 port, is_async, instances, limit = json.loads(sys.argv[1])
-given = dict(algorithm="sliding", limits=Window(limit, "1h"), timeout_ms=300, unavailable="local", instances=instances, on_error=lambda error: None)
+given = dict(algorithm="sliding", limits=Window(limit, "1h"), timeout_ms=2000, unavailable="local", instances=instances, on_error=lambda error: None)
 counts = dict(redis=0, local=0, denied=0, errors=0)
 ended = threading.Event()
 threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
