@@ -2,6 +2,7 @@ package ratelimit
 
 import (
 	"context"
+	"runtime"
 	"sync"
 )
 
@@ -13,8 +14,8 @@ type coalescer struct {
 	ask func(ctx context.Context, key flightKey, count int64) (Verdict, error)
 
 	mutex sync.Mutex
-	// flights are the keys of which a command is on its way, and who waits for the next one.
-	flights map[flightKey][]*waiter
+	// flights are the keys of which a command is on its way.
+	flights map[flightKey]*flight
 }
 
 type flightKey struct {
@@ -22,10 +23,18 @@ type flightKey struct {
 	next bool
 }
 
+// flight is one command after the other of a key.
+type flight struct {
+	waiting []*waiter // for the next one
+}
+
 type waiter struct {
 	ctx    context.Context
 	answer chan outcome // has room for one
 }
+
+// waiters are made once: all but those who gave up, to whom an answer may still come.
+var waiters = sync.Pool{New: func() any { return &waiter{answer: make(chan outcome, 1)} }}
 
 type outcome struct {
 	verdict Verdict
@@ -34,43 +43,51 @@ type outcome struct {
 
 func (c *coalescer) hit(ctx context.Context, key flightKey) (Verdict, error) {
 	c.mutex.Lock()
-	if waiting, ok := c.flights[key]; ok {
-		w := &waiter{ctx, make(chan outcome, 1)}
-		c.flights[key] = append(waiting, w)
+	if f, ok := c.flights[key]; ok {
+		w := waiters.Get().(*waiter)
+		w.ctx = ctx
+		f.waiting = append(f.waiting, w)
 		c.mutex.Unlock()
 		select {
 		case o := <-w.answer:
+			w.ctx = nil
+			waiters.Put(w)
 			return o.verdict, o.err
 		case <-ctx.Done():
 			return Verdict{}, ctx.Err()
 		}
 	}
-	c.flights[key] = nil
+	f := &flight{}
+	c.flights[key] = f
 	c.mutex.Unlock()
 	defer func() {
-		if waiting := c.land(key); len(waiting) > 0 {
-			go c.run(key, waiting)
+		if waiting := c.land(key, f, nil); len(waiting) > 0 {
+			go c.run(key, f, waiting)
 		}
 	}()
 	return c.ask(ctx, key, 1)
 }
 
-// land says who waits for the next command of a key; where nobody does, none is on its way any more.
-func (c *coalescer) land(key flightKey) []*waiter {
+// land says who waits for the next command of a key; where nobody does, none is on its way any more. Those of the last one
+// were answered, and leave their place.
+func (c *coalescer) land(key flightKey, f *flight, answered []*waiter) []*waiter {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
-	waiting := c.flights[key]
+	waiting := f.waiting
 	if len(waiting) == 0 {
 		delete(c.flights, key)
 		return nil
 	}
-	c.flights[key] = nil
+	f.waiting = answered[:0]
 	return waiting
 }
 
-func (c *coalescer) run(key flightKey, waiting []*waiter) {
-	for ; len(waiting) > 0; waiting = c.land(key) {
+func (c *coalescer) run(key flightKey, f *flight, waiting []*waiter) {
+	for len(waiting) > 0 {
 		c.settle(key, waiting)
+		clear(waiting)
+		runtime.Gosched() // callers who hit in turn are here again: the next command is theirs, too
+		waiting = c.land(key, f, waiting)
 	}
 }
 
@@ -94,23 +111,29 @@ func (c *coalescer) settle(key flightKey, waiting []*waiter) {
 			}
 			return
 		}
-		for later := verdict.Taken - 1; later >= 0 && len(hits) > 0; later-- {
-			hits[0].answer <- outcome{earlier(verdict, later), nil}
-			hits = hits[1:]
+		granted := min(verdict.Taken, int64(len(hits)))
+		states := make([]LimitState, 0, granted*int64(len(verdict.Limits))) // of all of them
+		for i, w := range hits[:granted] {
+			var one Verdict
+			one, states = earlier(verdict, verdict.Taken-1-int64(i), states)
+			w.answer <- outcome{one, nil}
 		}
+		hits = hits[granted:]
 		partial = verdict.Taken < count
 	}
 }
 
-// earlier is the verdict of a hit that others of the same command came after: so many more were left.
-func earlier(last Verdict, later int64) Verdict {
+// earlier is the verdict of a hit that others of the same command came after: so many more were left. Its limits are
+// appended to what has room for them.
+func earlier(last Verdict, later int64, states []LimitState) (Verdict, []LimitState) {
+	from := len(states)
+	for _, one := range last.Limits {
+		one.Remaining = min(one.Limit, one.Remaining+later)
+		states = append(states, one)
+	}
 	verdict := last
 	verdict.Remaining = min(last.Limit, last.Remaining+later)
 	verdict.Taken = 1
-	verdict.Limits = make([]LimitState, len(last.Limits))
-	for i, one := range last.Limits {
-		one.Remaining = min(one.Limit, one.Remaining+later)
-		verdict.Limits[i] = one
-	}
-	return verdict
+	verdict.Limits = states[from:len(states):len(states)]
+	return verdict, states
 }

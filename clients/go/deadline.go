@@ -3,6 +3,7 @@ package ratelimit
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -39,6 +40,13 @@ type ends struct {
 	mutex sync.Mutex
 	began time.Time
 	open  map[int64]chan struct{}
+	// last is what was asked for last: those who come one after the other end in the same tick.
+	last atomic.Pointer[end]
+}
+
+type end struct {
+	number int64
+	done   chan struct{}
 }
 
 var ticks = ends{began: time.Now(), open: map[int64]chan struct{}{}}
@@ -46,23 +54,32 @@ var ticks = ends{began: time.Now(), open: map[int64]chan struct{}{}}
 // at is closed in the tick after that time.
 func (e *ends) at(at time.Time) <-chan struct{} {
 	number := int64(at.Sub(e.began)/tick) + 1
+	if last := e.last.Load(); last != nil && last.number == number {
+		return last.done
+	}
 	e.mutex.Lock()
 	defer e.mutex.Unlock()
-	if end, ok := e.open[number]; ok {
-		return end
+	done, ok := e.open[number]
+	if !ok {
+		done = e.opened(number)
 	}
-	end := make(chan struct{})
+	e.last.Store(&end{number, done})
+	return done
+}
+
+func (e *ends) opened(number int64) chan struct{} {
+	done := make(chan struct{})
 	left := time.Until(e.began.Add(time.Duration(number) * tick))
 	if left <= 0 {
-		close(end)
-		return end
+		close(done)
+		return done
 	}
-	e.open[number] = end
+	e.open[number] = done
 	time.AfterFunc(left, func() {
 		e.mutex.Lock()
 		delete(e.open, number)
 		e.mutex.Unlock()
-		close(end)
+		close(done)
 	})
-	return end
+	return done
 }

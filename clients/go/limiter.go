@@ -53,7 +53,7 @@ func (c *Client) Limiter(options Options) (*Limiter, error) {
 		names: names, isFlat: len(names) == 1 && len(options.Policies) == 0, name: options.name(), guarded: len(options.Block) > 0, reach: reach,
 	}
 	if options.Coalesce {
-		l.coalescer = &coalescer{ask: l.several, flights: map[flightKey][]*waiter{}}
+		l.coalescer = &coalescer{ask: l.several, flights: map[flightKey]*flight{}}
 	}
 	if units > 0 {
 		l.prefetcher = &prefetcher{

@@ -45,7 +45,8 @@ func (h *held) isFresh() bool { return h.left > 0 && time.Now().Before(h.until) 
 
 func (h *held) next() Verdict {
 	h.left--
-	return earlier(aged(h.taken, time.Since(h.since)), h.left)
+	verdict, _ := earlier(aged(h.taken, time.Since(h.since)), h.left, nil)
+	return verdict
 }
 
 func (p *prefetcher) hit(ctx context.Context, key flightKey) (Verdict, error) {
