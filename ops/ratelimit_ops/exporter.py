@@ -6,10 +6,8 @@ ratelimit_up 0, and the others are told all the same. What was told stands for a
 
 import argparse
 import gzip
-import http.server
 import math
 import os
-import socket
 import sys
 import time
 
@@ -20,13 +18,14 @@ sys.path[1:1] = [os.path.join(HERE, "lib"), os.path.join(TARGET, "ops/lib")]
 
 try:
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-    from prometheus_client.exposition import choose_encoder
+    from prometheus_client.exposition import generate_latest
 except ImportError:
     sys.exit(
         "ratelimit exporter: prometheus_client is missing: scripts/setup-ops exporter installs it for this tree,"
         " apt-get install python3-prometheus-client for the machine"
     )
 
+from . import web
 from .servers import reading, synced
 from .servers.connection import Trouble, port_number
 from .servers.nodes import EPILOG, Fleet, add_options
@@ -37,6 +36,7 @@ from .servers.text import fit, printable
 # The series of one server and name are three. Names come from callers too, so there is a bound.
 MAX_NAMES = 1000
 KEPT_SECONDS = 1.0
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 COUNTERS = {
     "ratelimit_hits": (
@@ -93,7 +93,8 @@ FROM_INFO = {
 
 
 class Samples:
-    """The metrics of one look at the servers. They are written once in each form, however many scrape."""
+    """The metrics of one look at the servers. They are written once, however many scrape, and in one format, which every
+    Prometheus reads: a format of the caller's choice would be written for each choice."""
 
     def __init__(self):
         self.families = {}
@@ -109,11 +110,8 @@ class Samples:
     def collect(self):
         return self.families.values()
 
-    def _write(self, form):
-        accept, is_zipped = form
-        encode, kind = choose_encoder(accept)
-        body = encode(self)
-        return kind, gzip.compress(body, 1) if is_zipped else body
+    def _write(self, is_zipped):
+        return gzip.compress(self.written.get(False), 1) if is_zipped else generate_latest(self)
 
 
 class Names:
@@ -214,14 +212,14 @@ def ask(node):
     return overview, reading.policies(node), synced.read(node, overview.lists)
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
-    timeout = 30  # for a client that says nothing
+class Handler(web.Handler):
+    server_version = "ratelimit-exporter"
 
     def do_GET(self):
         is_zipped = "gzip" in self.headers.get("Accept-Encoding", "")
-        kind, body = self.server.collector.looks.get().written.get((self.headers.get("Accept", ""), is_zipped))
+        body = self.server.collector.looks.get().written.get(is_zipped)
         self.send_response(200)
-        self.send_header("Content-Type", kind)
+        self.send_header("Content-Type", CONTENT_TYPE)
         self.send_header("Content-Length", str(len(body)))
         if is_zipped:
             self.send_header("Content-Encoding", "gzip")
@@ -235,22 +233,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 
 
-class Web(http.server.ThreadingHTTPServer):
-    request_queue_size = 64
-
+class Web(web.Web):
     def __init__(self, address, collector):
         self.collector = collector
-        self.address_family, *_, place = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)[0]
-        super().__init__(place, Handler)
-
-    def server_bind(self):  # without the look-up of a name for the address
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.socket.bind(self.server_address)
-
-    def handle_error(self, request, client_address):
-        error = sys.exc_info()[1]
-        if not isinstance(error, OSError):  # who scraped went away
-            warn(f"{type(error).__name__}: {printable(str(error))}")
+        super().__init__(address, Handler, warn)
 
 
 def warn(text):

@@ -1,20 +1,16 @@
 """The web server: files of the page, and what is asked of Looking and Changing.
 
-The standard library speaks HTTP, one request a connection: whatever is left of a request, such as a body where none belongs,
-is thrown away with its connection and can never be read as another request. Who asks is looked at before what is sent.
+Who asks is looked at before what is sent.
 """
 
 import hmac
 import http.cookies
-import http.server
 import json
 import os
 import re
-import socket
-import sys
-import threading
 import urllib.parse
 
+from .. import web
 from ..servers.connection import Trouble
 from ..servers.text import fit, printable
 from .looking import Bad
@@ -44,7 +40,6 @@ HEADERS = {
 }
 COOKIE = "ratelimit-console"
 MAX_BODY = 1 << 16
-MAX_CONNECTIONS = 128
 
 CHANGES = {
     "/api/deny": "deny",
@@ -55,10 +50,8 @@ CHANGES = {
 }
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.0"  # the connection ends with the answer
-    server_version, sys_version = "ratelimit-console", ""
-    timeout = 30  # for a client that says nothing
+class Handler(web.Handler):
+    server_version = "ratelimit-console"
 
     def do_GET(self):
         if self.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in self.headers:
@@ -100,7 +93,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if not is_sound or int(lengths[0]) > MAX_BODY:
             return self.tell(413, {"error": f"a body has one Content-Length, of at most {MAX_BODY}"})
         try:
-            values = json.loads(self.rfile.read(int(lengths[0])))
+            values = json.loads(self.read_body(int(lengths[0])))
         except (ValueError, RecursionError):
             values = None
         if not isinstance(values, dict):
@@ -186,39 +179,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.server.say(f"{self.client_address[0]} {printable(format % args)}")
 
 
-class Web(http.server.ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = MAX_CONNECTIONS
-
+class Web(web.Web):
     def __init__(self, address, looking, changing, token, say):
-        self.looking, self.changing, self.token, self.say = looking, changing, token, say
-        self.room = threading.BoundedSemaphore(MAX_CONNECTIONS)
-        self.is_full = False
-        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-        super().__init__(address, Handler)
-
-    def server_bind(self):  # without the look-up of a name for the address
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.socket.bind(self.server_address)
-        self.server_address = self.socket.getsockname()
-        self.server_name, self.server_port = self.server_address[:2]
-
-    def process_request(self, request, client_address):
-        if self.room.acquire(blocking=False):
-            self.is_full = False
-            return super().process_request(request, client_address)
-        if not self.is_full:  # said once, not for each
-            self.is_full = True
-            self.say(f"too many connections: those beyond {MAX_CONNECTIONS} are closed")
-        return self.shutdown_request(request)
-
-    def process_request_thread(self, request, client_address):
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self.room.release()
-
-    def handle_error(self, request, client_address):
-        error = sys.exc_info()[1]
-        if not isinstance(error, OSError):  # a browser that went away is none
-            self.say(f"{client_address[0]} {type(error).__name__}: {printable(str(error))}")
+        self.looking, self.changing, self.token = looking, changing, token
+        super().__init__(address, Handler, say)
