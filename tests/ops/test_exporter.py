@@ -242,9 +242,13 @@ class Prometheus(unittest.TestCase):
         source.write_text("192.0.2.1\n")
         status, _, said = run("deny sync", "-p", server.port, "bad", source)
         assert status == 0, said
-        cls.traffic = Traffic(server)
-        cls.traffic.start()
-        cls.addClassCleanup(cls.traffic.stop)
+        cls.alone = Server()  # of no region: a shadow does not go with one
+        cls.addClassCleanup(cls.alone.close)
+        cls.alone.call("RL.POLICY SHADOW api FIXED 1 1h")
+        for each in (server, cls.alone):
+            traffic = Traffic(each)
+            traffic.start()
+            cls.addClassCleanup(traffic.stop)
         exporter_port, application_port, port = free_port(), free_port(), free_port()
         application = Program(
             [sys.executable, ROOT / "tests/ops/application.py", server.port, free_port(), application_port],
@@ -252,7 +256,7 @@ class Prometheus(unittest.TestCase):
         )
         cls.addClassCleanup(application.close)
         application.await_url(f"http://127.0.0.1:{application_port}/metrics")
-        named = itertools.chain.from_iterable(("--server", each.address) for each in (server, cls.other, cls.replica))
+        named = itertools.chain.from_iterable(("--server", each.address) for each in (server, cls.other, cls.replica, cls.alone))
         exporter = Program(ratelimit("exporter", *named, "--listen", f"127.0.0.1:{exporter_port}"))
         cls.addClassCleanup(exporter.close)
         exporter.await_url(f"http://127.0.0.1:{exporter_port}/metrics")
