@@ -1,0 +1,133 @@
+"""What stands between a client and a server, and fails as failures.json says; for the languages that have none of their own.
+
+  python3 proxy.py SERVER-PORT
+
+Prints its port. Each line of its input is JSON, is done, and is answered with how many connections there were:
+{"next": {"fault": ..., "bytes": ...}} is done to the next command of the module; {"refuses": true}: nobody listens;
+{"silent": true}: nobody answers; {"late": true}: what was held back as late is passed on. It ends with its input.
+"""
+
+import contextlib
+import json
+import socket
+import struct
+import sys
+import threading
+import time
+
+
+class Proxy:
+    def __init__(self, target):
+        self.target = target
+        self.next = None
+        self.is_silent = False
+        self.connections = 0
+        self.held = threading.Event()
+        self.open = set()
+        self.port = 0
+        self.refuse(False)
+
+    def refuse(self, is_refusing):
+        self.is_refusing = is_refusing
+        if is_refusing:
+            with contextlib.suppress(OSError):
+                self.listener.shutdown(socket.SHUT_RDWR)
+            self.listener.close()
+            for one in list(self.open):
+                self.cut(one)
+        else:
+            self.listener = socket.create_server(("127.0.0.1", self.port))
+            self.port = self.listener.getsockname()[1]
+            threading.Thread(target=self.accept, args=(self.listener,), daemon=True).start()
+
+    def cut(self, *sockets):
+        for one in sockets:
+            self.open.discard(one)
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+
+    def accept(self, listener):
+        while True:
+            try:
+                client, _ = listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            server = socket.create_connection(("127.0.0.1", self.target))
+            self.open |= {client, server}
+            pair = {"client": client, "server": server, "fault": None}
+            for serve in (self.ask, self.answer):
+                threading.Thread(target=serve, args=(pair,), daemon=True).start()
+
+    def ask(self, pair):
+        client, server = pair["client"], pair["server"]
+        is_deaf = False  # a connection does not lose bytes in its middle: after one, all
+        with contextlib.suppress(OSError):
+            while data := client.recv(65_536):
+                if is_deaf or self.is_silent:
+                    continue
+                fault = self.next if b"RL." in data else None
+                if fault is not None:
+                    self.next = None
+                    pair["fault"] = fault
+                match fault and fault["fault"]:
+                    case "cut-before":
+                        break
+                    case "reset-before":
+                        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                        client.close()
+                        break
+                    case "swallow":
+                        is_deaf = True
+                    case "error":
+                        client.sendall(fault["bytes"].encode())
+                    case _:
+                        server.sendall(data)
+        self.cut(client, server)
+
+    def answer(self, pair):
+        client, server = pair["client"], pair["server"]
+        with contextlib.suppress(OSError):
+            while data := server.recv(65_536):
+                match pair["fault"] and pair["fault"]["fault"]:
+                    case "cut-after":
+                        break
+                    case "cut-middle":
+                        client.sendall(data[: len(data) // 2])
+                        break
+                    case "stall":
+                        continue
+                    case "late":
+                        self.held.wait()
+                        client.sendall(data)
+                    case "slow":
+                        for byte in data:
+                            client.sendall(bytes([byte]))
+                            time.sleep(0.001)
+                    case _:
+                        client.sendall(data)
+        self.cut(client, server)
+
+    def told(self, said):
+        if "next" in said:
+            self.held.clear()
+            self.next = said["next"]
+        if "refuses" in said and said["refuses"] != self.is_refusing:
+            self.refuse(said["refuses"])
+        if "silent" in said:
+            self.is_silent = said["silent"]
+        if "late" in said:
+            self.held.set()
+
+
+def main():
+    proxy = Proxy(int(sys.argv[1]))
+    print(proxy.port, flush=True)
+    for line in sys.stdin:
+        proxy.told(json.loads(line))
+        print(proxy.connections, flush=True)
+
+
+main()
