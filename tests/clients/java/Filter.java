@@ -1,3 +1,8 @@
+import static suite.Suite.done;
+import static suite.Suite.refused;
+import static suite.Suite.same;
+import static suite.Suite.test;
+
 import com.google.gson.JsonElement;
 import com.google.gson.JsonParser;
 import io.lettuce.core.RedisClient;
@@ -33,27 +38,6 @@ public final class Filter {
     private static final int PORT = Integer.parseInt(System.getenv("RATELIMIT_PORT"));
     private static final int STALLED_PORT = Integer.parseInt(System.getenv("RATELIMIT_STALLED_PORT"));
     private static final HttpClient HTTP = HttpClient.newHttpClient();
-    private static int passed;
-    private static int failed;
-
-    private interface Body {
-        void run() throws Exception;
-    }
-
-    private static void test(String name, Body body) {
-        try {
-            body.run();
-            passed++;
-            System.out.println("ok - " + name);
-        } catch (Exception | AssertionError error) {
-            failed++;
-            System.out.println("not ok - " + name + "\n    " + error);
-        }
-    }
-
-    private static void same(Object actual, Object expected, String what) {
-        if (!actual.equals(expected)) throw new AssertionError(what + ": " + actual + " is not " + expected);
-    }
 
     /** A Tomcat whose one servlet is behind the limiter; the path is the limiter's name. */
     private static final class Site implements AutoCloseable {
@@ -205,16 +189,6 @@ public final class Filter {
         }
     }
 
-    private static void refused(Class<? extends Exception> expected, Body body) {
-        try {
-            body.run();
-        } catch (Exception thrown) {
-            same(thrown.getClass(), expected, thrown.getMessage());
-            return;
-        }
-        throw new AssertionError("nothing was refused");
-    }
-
     private static void signal(String name) throws Exception {
         same(new ProcessBuilder("kill", "-" + name, System.getenv("RATELIMIT_STALLED_PID")).start().waitFor(), 0, "kill");
     }
@@ -267,7 +241,6 @@ public final class Filter {
             gone.close();
             filters("Lettuce", new LettuceSender(connection), new LettuceSender(other), new LettuceSender(gone));
         }
-        System.out.println("\n# " + passed + " passed, " + failed + " failed");
-        System.exit(failed == 0 ? 0 : 1);
+        done();
     }
 }

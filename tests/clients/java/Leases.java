@@ -1,3 +1,9 @@
+import static suite.Suite.await;
+import static suite.Suite.done;
+import static suite.Suite.refused;
+import static suite.Suite.same;
+import static suite.Suite.test;
+
 import io.lettuce.core.RedisClient;
 import io.lettuce.core.RedisURI;
 import java.nio.file.Files;
@@ -8,7 +14,6 @@ import java.util.UUID;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
-import java.util.function.BooleanSupplier;
 import java.util.logging.LogManager;
 import ratelimit.All;
 import ratelimit.JedisSender;
@@ -24,42 +29,6 @@ public final class Leases {
     private static final int PORT = Integer.parseInt(System.getenv("RATELIMIT_PORT"));
     private static final int STALLED_PORT = Integer.parseInt(System.getenv("RATELIMIT_STALLED_PORT"));
     private static final Duration LONG = Duration.ofSeconds(60); // the machine is a busy one
-    private static int passed;
-    private static int failed;
-
-    private interface Body {
-        void run() throws Exception;
-    }
-
-    private static void test(String name, Body body) {
-        try {
-            body.run();
-            passed++;
-            System.out.println("ok - " + name);
-        } catch (Exception | AssertionError error) {
-            failed++;
-            System.out.println("not ok - " + name + "\n    " + error);
-        }
-    }
-
-    private static void same(Object actual, Object expected, String what) {
-        if (!expected.equals(actual)) throw new AssertionError(what + ": " + actual + " is not " + expected);
-    }
-
-    private static void refused(Body body) throws Exception {
-        try {
-            body.run();
-        } catch (IllegalArgumentException expected) {
-            return;
-        }
-        throw new AssertionError("nothing was refused");
-    }
-
-    private static void await(String what, BooleanSupplier condition) throws InterruptedException {
-        for (long until = System.nanoTime() + 60_000_000_000L; !condition.getAsBoolean(); Thread.sleep(5)) {
-            if (System.nanoTime() > until) throw new AssertionError("never happened: " + what);
-        }
-    }
 
     private static String fresh() {
         return UUID.randomUUID().toString();
@@ -232,8 +201,7 @@ public final class Leases {
                 stalled("Lettuce", new LettuceSender(stalledConnection), other);
             }
         }
-        System.out.println("\n# " + passed + " passed, " + failed + " failed");
-        System.exit(failed == 0 ? 0 : 1);
+        done();
     }
 
     private static RedisClient lettuce(int port) {

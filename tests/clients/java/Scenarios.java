@@ -1,3 +1,6 @@
+import static suite.Suite.done;
+import static suite.Suite.test;
+
 import com.google.gson.JsonArray;
 import com.google.gson.JsonElement;
 import com.google.gson.JsonObject;
@@ -49,23 +52,6 @@ public final class Scenarios {
     private static final int PORT = Integer.parseInt(System.getenv("RATELIMIT_PORT"));
     private static final int CLUSTER_PORT = Integer.parseInt(System.getenv("RATELIMIT_CLUSTER_PORT"));
     private static final Pattern RANGE = Pattern.compile("(\\d+)\\.\\.(\\d+)");
-    private static int passed;
-    private static int failed;
-
-    private interface Body {
-        void run() throws Exception;
-    }
-
-    private static void test(String name, Body body) {
-        try {
-            body.run();
-            passed++;
-            System.out.println("ok - " + name);
-        } catch (Exception | AssertionError error) {
-            failed++;
-            System.out.println("not ok - " + name + "\n    " + error);
-        }
-    }
 
     private static void same(Object actual, JsonElement expected, String path) {
         if (expected.isJsonArray()) {
@@ -247,7 +233,6 @@ public final class Scenarios {
         try (var client = RedisClient.create(RedisURI.create("127.0.0.1", PORT))) {
             concurrency("Lettuce", () -> lettuce(client.connect()));
         }
-        System.out.println("\n# " + passed + " passed, " + failed + " failed");
-        System.exit(failed == 0 ? 0 : 1);
+        done();
     }
 }

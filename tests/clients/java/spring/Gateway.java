@@ -1,3 +1,7 @@
+import static suite.Suite.done;
+import static suite.Suite.same;
+import static suite.Suite.test;
+
 import com.sun.net.httpserver.HttpServer;
 import java.net.InetAddress;
 import java.net.InetSocketAddress;
@@ -31,8 +35,6 @@ public final class Gateway {
     private static final String REDIS = "redis://127.0.0.1:" + System.getenv("RATELIMIT_PORT");
     private static final String CLUSTER = "redis://127.0.0.1:" + System.getenv("RATELIMIT_CLUSTER_PORT");
     private static final HttpClient HTTP = HttpClient.newHttpClient();
-    private static int passed;
-    private static int failed;
 
     @SpringBootConfiguration
     @EnableAutoConfiguration
@@ -41,25 +43,6 @@ public final class Gateway {
         KeyResolver caller() {
             return exchange -> Mono.justOrEmpty(exchange.getRequest().getHeaders().getFirst("X-Caller"));
         }
-    }
-
-    private interface Body {
-        void run() throws Exception;
-    }
-
-    private static void test(String name, Body body) {
-        try {
-            body.run();
-            passed++;
-            System.out.println("ok - " + name);
-        } catch (Exception | AssertionError error) {
-            failed++;
-            System.out.println("not ok - " + name + "\n    " + error);
-        }
-    }
-
-    private static void same(Object actual, Object expected, String what) {
-        if (!actual.equals(expected)) throw new AssertionError(what + ": " + actual + " is not " + expected);
     }
 
     /** A gateway whose routes are called as their paths, each with what its limiter is told. The line is {@code ratelimit.uri}. */
@@ -238,7 +221,6 @@ public final class Gateway {
             }
         });
         backend.stop(0);
-        System.out.println("# " + passed + " passed, " + failed + " failed");
-        System.exit(failed == 0 ? 0 : 1);
+        done();
     }
 }

@@ -79,7 +79,7 @@ public final class All {
         for (var ask : asks) words.addAll(ask.clause());
         if (hasNext) words.add("NEXT");
         try {
-            return read(Call.ask(first.sender(), first.timeout(), words), asks.size(), hasNext);
+            return read(first.sender().ask(words, first.timeout()), asks.size(), hasNext);
         } catch (Exception failed) {
             return new Verdict(Call.unavailable(failed, isClosed), List.of(), -1);
         }

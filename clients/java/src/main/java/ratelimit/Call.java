@@ -1,14 +1,9 @@
 package ratelimit;
 
 import java.lang.System.Logger.Level;
-import java.time.Duration;
 import java.util.List;
-import java.util.concurrent.ExecutionException;
-import java.util.concurrent.Future;
-import java.util.concurrent.TimeUnit;
-import java.util.concurrent.TimeoutException;
 
-/** A command on its way: where its keys are, its deadline, and what its reply's numbers say. */
+/** Where the keys of a command are, and what the numbers of its reply say. */
 final class Call {
     private static final System.Logger LOG = System.getLogger(RateLimiter.class.getName());
     private static final Report REPORT = new Report((error, count) ->
@@ -30,22 +25,6 @@ final class Call {
             case "RL.ALL", "RL.PEEKALL" -> 2 + Integer.parseInt(words.get(1));
             default -> firstKey(words) + 1;
         };
-    }
-
-    static List<?> ask(Sender sender, Duration timeout, List<String> words) throws Exception {
-        Future<? extends List<?>> reply = sender.send(words);
-        try {
-            return reply.get(timeout.toNanos(), TimeUnit.NANOSECONDS);
-        } catch (TimeoutException late) {
-            reply.cancel(true); // what has not been sent yet is not sent any more
-            throw late;
-        } catch (InterruptedException stopped) {
-            reply.cancel(true);
-            Thread.currentThread().interrupt();
-            throw stopped;
-        } catch (ExecutionException failed) {
-            throw failed.getCause() instanceof Exception cause ? cause : failed;
-        }
     }
 
     static RateLimiter.Verdict unavailable(Exception failed, boolean isClosed) {

@@ -1,19 +1,25 @@
 package ratelimit;
 
+import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.Collections;
 import java.util.List;
+import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.Future;
 import java.util.concurrent.LinkedBlockingQueue;
+import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.ThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
-import java.util.function.Function;
+import java.util.concurrent.TimeoutException;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.function.BooleanSupplier;
+import redis.clients.jedis.Builder;
 import redis.clients.jedis.CommandArguments;
 import redis.clients.jedis.CommandObject;
-import redis.clients.jedis.Builder;
 import redis.clients.jedis.Connection;
+import redis.clients.jedis.RedisClient;
 import redis.clients.jedis.RedisClusterClient;
 import redis.clients.jedis.StaticCommandFlagsRegistry;
 import redis.clients.jedis.UnifiedJedis;
@@ -21,9 +27,11 @@ import redis.clients.jedis.exceptions.JedisConnectionException;
 import redis.clients.jedis.exceptions.JedisException;
 import redis.clients.jedis.executors.ClusterCommandExecutor;
 import redis.clients.jedis.providers.ClusterConnectionProvider;
+import redis.clients.jedis.util.Pool;
 
 /**
- * Over Jedis, which waits: so its commands are sent by threads of their own.
+ * Over Jedis. Where its pool has an idle connection, the caller's own thread sends and waits for the reply. Where one has first
+ * to be made, or is waited for, that may take longer than a hit has time: threads of this do it, and so for a cluster.
  *
  * <pre>
  * new JedisSender(RedisClient.builder().hostAndPort("127.0.0.1", 6379).build());
@@ -38,33 +46,105 @@ public final class JedisSender implements Sender {
     private static final int WAITING = 1024;
     /** Of a command that was not carried out: redirected, or never sent. */
     private static final int CLUSTER_ATTEMPTS = 5;
-    private final Function<CommandArguments, Object> execute;
-    private final ThreadPoolExecutor threads =
-        new ThreadPoolExecutor(THREADS, THREADS, 10, TimeUnit.SECONDS, new LinkedBlockingQueue<>(WAITING), task -> {
-            var thread = new Thread(task, "ratelimit");
-            thread.setDaemon(true);
-            return thread;
-        });
+
+    /** Sends a command on a connection of Jedis', unless it was given up while that was had. */
+    private interface Execution {
+        Object of(CommandArguments arguments, BooleanSupplier isGivenUp);
+    }
+
+    private final Execution execution;
+    /** Of which the caller's own thread may take a connection. Null where there is none such: in a cluster it depends on the key. */
+    private final Pool<Connection> pool;
+    private final AtomicInteger borrowing = new AtomicInteger();
+    private final BlockingQueue<Runnable> queue = new LinkedBlockingQueue<>();
+    private final ThreadPoolExecutor threads = new ThreadPoolExecutor(THREADS, THREADS, 10, TimeUnit.SECONDS, queue, task -> {
+        var thread = new Thread(task, "ratelimit");
+        thread.setDaemon(true);
+        return thread;
+    });
 
     public JedisSender(UnifiedJedis client) {
-        this(client::executeCommand);
         if (client instanceof RedisClusterClient) {
             throw new IllegalArgumentException("a cluster client of Jedis sends a command up to five times, so that a hit may be charged more than once:"
                 + " new JedisSender(new ClusterConnectionProvider(nodes, config))");
         }
+        pool = poolOf(client);
+        execution = pool == null ? (arguments, isGivenUp) -> client.executeCommand(arguments) : this::borrowed;
+        threads.allowCoreThreadTimeOut(true);
+    }
+
+    private static Pool<Connection> poolOf(UnifiedJedis client) {
+        try {
+            return client instanceof RedisClient pooled ? pooled.getPool() : null;
+        } catch (ClassCastException ownProvider) {
+            return null; // of connections that come from elsewhere
+        }
     }
 
     public JedisSender(ClusterConnectionProvider cluster) {
-        this(new Once(cluster)::call);
-    }
-
-    private JedisSender(Function<CommandArguments, Object> execute) {
-        this.execute = execute;
+        pool = null;
+        execution = new Once(cluster)::call;
         threads.allowCoreThreadTimeOut(true);
     }
 
     @Override
-    public Future<? extends List<?>> send(List<String> words) {
+    public List<?> ask(List<String> words, Duration timeout) throws Exception {
+        var connection = idle();
+        if (connection == null) return Sender.super.ask(words, timeout);
+        int ownTimeout = connection.getSoTimeout();
+        var arguments = arguments(words);
+        var wait = Deadlines.begin(timeout, () -> disconnect(connection));
+        try {
+            connection.setSoTimeout(0);
+            return list(connection.executeCommand(arguments));
+        } catch (JedisConnectionException failed) {
+            if (Deadlines.end(wait)) throw new TimeoutException("no reply within " + timeout);
+            throw failed;
+        } finally {
+            boolean isLate = Deadlines.end(wait);
+            if (isLate || connection.isBroken()) {
+                disconnect(connection);
+                threads.execute(() -> discard(connection));
+            } else {
+                connection.setSoTimeout(ownTimeout);
+                pool.returnResource(connection);
+            }
+        }
+    }
+
+    /**
+     * One that is neither made, tested nor waited for, which might take longer than the deadline: null where there is none, or
+     * where as many callers are about to take one.
+     */
+    private Connection idle() {
+        if (pool == null || pool.getTestOnBorrow() || pool.getTestOnReturn()) return null;
+        try {
+            return borrowing.incrementAndGet() <= pool.getNumIdle() ? pool.borrowObject(Duration.ZERO) : null;
+        } catch (Exception none) {
+            return null; // somebody else took it; the slow path says what is wrong
+        } finally {
+            borrowing.decrementAndGet();
+        }
+    }
+
+    private static void disconnect(Connection connection) {
+        try {
+            connection.forceDisconnect();
+        } catch (IOException closed) {
+            // as it should be
+        }
+    }
+
+    /** For a thread of this: the pool makes another connection in its place, and waits for it. */
+    private void discard(Connection connection) {
+        try {
+            pool.returnBrokenResource(connection);
+        } catch (JedisException away) {
+            // the next hit says so
+        }
+    }
+
+    private static CommandArguments arguments(List<String> words) {
         byte[] command = words.get(0).getBytes(StandardCharsets.UTF_8);
         var arguments = new CommandArguments(() -> command);
         int firstKey = Call.firstKey(words), behindKeys = Call.behindKeys(words);
@@ -72,17 +152,44 @@ public final class JedisSender implements Sender {
             if (i >= firstKey && i < behindKeys) arguments.key(words.get(i));
             else arguments.add(words.get(i));
         }
+        return arguments;
+    }
+
+    private static List<?> list(Object reply) {
+        return reply instanceof List<?> list ? list : Collections.singletonList(reply);
+    }
+
+    @Override
+    public Future<? extends List<?>> send(List<String> words) {
+        var arguments = arguments(words);
         var answer = new CompletableFuture<List<?>>();
+        // Connections that are given back are never refused: a pool has only so many.
+        if (queue.size() >= WAITING) throw new RejectedExecutionException("more than " + WAITING + " calls wait for a connection");
         threads.execute(() -> {
-            if (answer.isDone()) return; // given up meanwhile: not sent
+            if (answer.isDone()) return; // given up meanwhile
             try {
-                Object reply = execute.apply(arguments);
-                answer.complete(reply instanceof List<?> list ? list : Collections.singletonList(reply));
+                answer.complete(list(execution.of(arguments, answer::isDone)));
             } catch (RuntimeException | Error failed) {
                 answer.completeExceptionally(failed);
             }
         });
         return answer;
+    }
+
+    private Object borrowed(CommandArguments arguments, BooleanSupplier isGivenUp) {
+        try (var connection = pool.getResource()) {
+            if (isGivenUp.getAsBoolean()) throw new GivenUp();
+            return connection.executeCommand(arguments);
+        }
+    }
+
+    /** Nobody hears of it. */
+    private static final class GivenUp extends JedisException {
+        private static final long serialVersionUID = 1L;
+
+        GivenUp() {
+            super("given up before it was sent");
+        }
     }
 
     /** A connection that breaks once a command was sent ends it. */
@@ -98,12 +205,22 @@ public final class JedisSender implements Sender {
             super(provider, CLUSTER_ATTEMPTS, Duration.ofSeconds(1), StaticCommandFlagsRegistry.registry());
         }
 
-        Object call(CommandArguments arguments) {
-            return executeCommand(new CommandObject<>(arguments, AS_IT_IS));
+        private static final class Sending extends CommandObject<Object> {
+            private final BooleanSupplier isGivenUp;
+
+            Sending(CommandArguments arguments, BooleanSupplier isGivenUp) {
+                super(arguments, AS_IT_IS);
+                this.isGivenUp = isGivenUp;
+            }
+        }
+
+        Object call(CommandArguments arguments, BooleanSupplier isGivenUp) {
+            return executeCommand(new Sending(arguments, isGivenUp));
         }
 
         @Override
         protected <T> T execute(Connection connection, CommandObject<T> command) {
+            if (command instanceof Sending sending && sending.isGivenUp.getAsBoolean()) throw new GivenUp();
             try {
                 return super.execute(connection, command);
             } catch (JedisConnectionException lost) {

@@ -112,7 +112,7 @@ public final class Leaser {
             List<String> words = new ArrayList<>(List.of("RL.LEASE", prefix + key, Long.toString(limit), Words.ttl(ttl), id, "COST", Long.toString(cost)));
             for (String policy : policies) words.addAll(List.of("POLICY", policy));
             try {
-                return Call.verdict(Call.ask(sender, within, words), false, false);
+                return Call.verdict(sender.ask(words, within), false, false);
             } catch (Exception failed) {
                 isInDoubt = true;
                 throw failed;
@@ -153,7 +153,7 @@ public final class Leaser {
     }
 
     private long released(String key, String id) throws Exception {
-        return Call.number(Call.ask(sender, timeout, List.of("RL.RELEASE", prefix + key, id)), 0);
+        return Call.number(sender.ask(List.of("RL.RELEASE", prefix + key, id), timeout), 0);
     }
 
     /** What work is told while it holds a lease. */

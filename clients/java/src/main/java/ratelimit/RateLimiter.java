@@ -10,7 +10,6 @@ import java.util.concurrent.CompletionException;
 import java.util.concurrent.CompletionStage;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.Future;
-import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
 
 /**
@@ -109,7 +108,7 @@ public record RateLimiter(Sender sender, String prefix, List<String> words, Dura
         try {
             Future<? extends List<?>> sent = sender.send(call);
             if (!(sent instanceof CompletionStage<?> stage)) throw new UnsupportedOperationException("hitAsync needs a sender whose replies are stages");
-            reply = stage.thenApply(answer -> (List<?>) answer).toCompletableFuture().orTimeout(timeout.toNanos(), TimeUnit.NANOSECONDS);
+            reply = Deadlines.within(timeout, stage.thenApply(answer -> (List<?>) answer).toCompletableFuture());
             // What has not been sent yet is not sent any more.
             reply.whenComplete((answer, failed) -> {
                 if (failed instanceof TimeoutException) sent.cancel(true);
@@ -147,7 +146,7 @@ public record RateLimiter(Sender sender, String prefix, List<String> words, Dura
 
     private Verdict answer(List<String> call, boolean hasId) {
         try {
-            return read(Call.ask(sender, timeout, call), hasId);
+            return read(sender.ask(call, timeout), hasId);
         } catch (Exception failed) {
             return Call.unavailable(failed, isClosed);
         }
@@ -180,7 +179,7 @@ public record RateLimiter(Sender sender, String prefix, List<String> words, Dura
         Objects.requireNonNull(key, "key");
         var call = List.of("RL.BLOCK", prefix + key, Words.block(duration));
         try {
-            return Duration.ofMillis(Call.number(Call.ask(sender, timeout, call), 0));
+            return Duration.ofMillis(Call.number(sender.ask(call, timeout), 0));
         } catch (Exception failed) {
             throw new UnavailableException(failed);
         }
