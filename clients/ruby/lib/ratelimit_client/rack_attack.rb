@@ -42,7 +42,8 @@ module RatelimitClient
       window = duration("throttle #{throttle.name.inspect}: period", period)
       limits = @algorithm == "BUCKET" ? [limit, limit, window] : [limit, window]
       is_open = @is_open || throttle.type == :track
-      five, error = hit(throttle.name, is_open, "RL.#{@algorithm}", key(throttle.name, discriminator), *limits,
+      # With its algorithm: a key of another one would be refused, after a change of it until a period has passed.
+      five, error = hit(throttle.name, is_open, "RL.#{@algorithm}", key(@algorithm.downcase, throttle.name, discriminator), *limits,
                         "POLICY", key(throttle.name))
       data = { discriminator: discriminator, period: period, epoch_time: Time.now.to_i }
       return data.merge(count: is_open ? 0 : limit + 1, limit: limit, error: error) if error
