@@ -18,6 +18,9 @@ const policyItem = ({ name, limit, windowSeconds }: LimitState): string =>
 const stateItem = ({ name, remaining, nextAfterMs = -1 }: LimitState): string =>
   nextAfterMs < 0 ? `${quoted(name)};r=${remaining}` : `${quoted(name)};r=${remaining};t=${seconds(nextAfterMs)}`;
 
+const listed = (limits: readonly LimitState[], item: (limit: LimitState) => string): string =>
+  limits.length === 1 ? item(limits[0] as LimitState) : limits.map(item).join(", ");
+
 /** The fields of one verdict: `X-RateLimit-Limit`, `-Remaining`, `-Reset` (Unix time), `RateLimit-Policy`, `RateLimit` and, where denied, `Retry-After`. */
 export function rateLimitHeaders(verdict: AnyVerdict, now = Date.now()): Record<string, string> {
   if (verdict.error) return verdict.allowed ? {} : { "Retry-After": "1" }; // no numbers are known
@@ -26,8 +29,8 @@ export function rateLimitHeaders(verdict: AnyVerdict, now = Date.now()): Record<
     "X-RateLimit-Limit": String(verdict.limit),
     "X-RateLimit-Remaining": String(verdict.remaining),
     "X-RateLimit-Reset": String(seconds(now + verdict.resetAfterMs)), // Unix time
-    "RateLimit-Policy": limits.map(policyItem).join(", "),
-    RateLimit: limits.map(stateItem).join(", "),
+    "RateLimit-Policy": listed(limits, policyItem),
+    RateLimit: listed(limits, stateItem),
   };
   // -1: there is no use in trying again. A wait that was granted is not the caller's business.
   if (!verdict.allowed && verdict.retryAfterMs > 0) headers["Retry-After"] = String(seconds(verdict.retryAfterMs));
@@ -37,7 +40,10 @@ export function rateLimitHeaders(verdict: AnyVerdict, now = Date.now()): Record<
 /** For `Access-Control-Expose-Headers`: without it a page of another origin cannot read these fields. */
 export const EXPOSED = "X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, RateLimit-Policy, RateLimit, Retry-After";
 
-/** Which fields a response has already, and how one is set: of fetch's Headers, and of Node's response. */
+/** Fields that are lists, as Node looks them up: it makes a lower-case name of any other, which costs more than the look. */
+const LISTS: { readonly [name: string]: string | undefined } = { "RateLimit-Policy": "ratelimit-policy", RateLimit: "ratelimit" };
+
+/** Which fields a response has already (by their names in lower case), and how one is set: of fetch's Headers, and of Node's response. */
 export interface Fields {
   get(name: string): string | undefined;
   set(name: string, value: string): void;
@@ -48,16 +54,20 @@ const append = (given: string | undefined, value: string): string => (given === 
 /**
  * Adds the fields of a verdict to those of a response. Where another limiter's are there already, `RateLimit` and
  * `RateLimit-Policy` have the items of both, and `X-RateLimit-*` those of the one with the least remaining.
+ *
+ * @param isForeign whether a page of another origin may ask: then it is told which fields it may read
  */
-export function addFields(fields: Fields, verdict: AnyVerdict): void {
+export function addFields(fields: Fields, verdict: AnyVerdict, isForeign = true): void {
   const own = rateLimitHeaders(verdict);
-  const known = fields.get("X-RateLimit-Remaining");
+  const known = fields.get("x-ratelimit-remaining");
   const isTighter = known === undefined || verdict.error !== undefined || verdict.remaining < Number(known) || !verdict.allowed;
   for (const name in own) {
     const value = own[name] as string;
-    if (name === "RateLimit-Policy" || name === "RateLimit") fields.set(name, append(fields.get(name), value));
+    const list = LISTS[name];
+    if (list !== undefined) fields.set(name, append(fields.get(list), value));
     else if (isTighter) fields.set(name, value);
   }
-  const exposed = fields.get("Access-Control-Expose-Headers");
+  if (!isForeign) return;
+  const exposed = fields.get("access-control-expose-headers");
   if (!exposed?.includes(EXPOSED)) fields.set("Access-Control-Expose-Headers", append(exposed, EXPOSED));
 }

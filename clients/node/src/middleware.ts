@@ -22,6 +22,12 @@ export function setHeaders(headers: Headers, verdict: AnyVerdict): void {
   addFields({ get: (name) => headers.get(name) ?? undefined, set: (name, value) => headers.set(name, value) }, verdict);
 }
 
+/** A page of another origin says so in its request. */
+function isForeign(request: object): boolean {
+  const { headers } = request as { readonly headers?: { readonly origin?: unknown } };
+  return headers === undefined || headers.origin !== undefined;
+}
+
 /** The whole answer to a request that is not allowed: status, fields, JSON body. */
 export const refuse = (verdict: AnyVerdict): Response => {
   const { status, body } = refusalOf(verdict);
@@ -213,7 +219,7 @@ export function rateLimit<Req extends { readonly method?: string | undefined }, 
       return next(error instanceof Error ? error : new Error(String(error)));
     }
     (req as { rateLimit?: AnyVerdict }).rateLimit = verdict;
-    addFields(new NodeFields(res), verdict);
+    addFields(new NodeFields(res), verdict, isForeign(req));
     if (verdict.allowed) {
       if (refund) res.once?.("finish", () => void (plan.isUncounted(res.statusCode) && refund()));
       return next();

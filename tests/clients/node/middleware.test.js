@@ -78,7 +78,7 @@ for (const [name, start] of Object.entries(servers)) {
     });
 
     it("every response carries the fields", async () => {
-      const headers = { "X-Forwarded-For": "203.0.113.77" };
+      const headers = { "X-Forwarded-For": "203.0.113.77", Origin: "https://page.example" };
       for (let hit = 1; hit <= 6; hit++) {
         const now = Math.floor(Date.now() / 1000);
         const response = await fetch(server.url, { headers });
@@ -185,8 +185,10 @@ describe("middleware", () => {
     const app = express().use(rateLimit(() => wide.hit("n"))).use(rateLimit(() => tight.hit("n"))).get("/", (req, res) => res.json(req.rateLimit));
     const server = await listen(createServer(app));
     try {
-      const response = await fetch(server.url);
+      const response = await fetch(server.url, { headers: { Origin: "https://page.example" } });
       check(response.headers);
+      // Who is no page of another origin has no use for it.
+      assert.equal((await fetch(server.url)).headers.get("Access-Control-Expose-Headers"), null);
       assert.equal((await response.json()).limit, 3); // req.rateLimit: the last one's
     } finally {
       server.close();
