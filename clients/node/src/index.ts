@@ -56,6 +56,7 @@ export {
   type NodeResponse,
   type Refusal,
 } from "./middleware.js";
+export { limitMessages, type Message, type MessageOptions, type MessageSocket } from "./messages.js";
 export type {
   BlockedCacheOptions,
   PrefetchOptions,

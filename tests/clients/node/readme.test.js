@@ -52,6 +52,20 @@ const uses = {
     assert.equal(await answer(stranger, "hello"), "You said: hello");
     assert.equal((await budget.peek(byUser(stranger), { cost: 0 })).remaining, 500_000 - 42);
     assert.match(await answer(stranger, "x".repeat(2_000_000)), /^Come back in [0-9]+ s$/);`,
+  'on("upgrade"': `
+    const { WebSocket } = await import("ws");
+    server.listen(0);
+    const open = () => new WebSocket("ws://127.0.0.1:" + server.address().port, { headers: { "X-Forwarded-For": stranger } });
+    const socket = open();
+    const heard = [];
+    socket.on("message", (data) => heard.push(String(data)));
+    socket.on("open", () => Array.from({ length: 200 }, (_, n) => socket.send("n" + n)));
+    const code = await new Promise((resolve) => socket.on("close", resolve));
+    assert.equal(code, 1013);
+    assert.ok(heard.length >= 20 && heard.length < 200 && heard[19] === "You said: n19", heard.length + " " + heard[19]);
+    for (let n = 1; n < 30; n++) await new Promise((resolve, reject) => open().on("open", resolve).on("error", reject));
+    const refused = await new Promise((resolve) => open().on("unexpected-response", (_, { statusCode }) => resolve(statusCode)).on("error", () => undefined));
+    assert.equal(refused, 429);`,
   "new JobSlots": `
     const { Queue, QueueEvents } = await import("bullmq");
     const { createServer } = await import("node:http");
