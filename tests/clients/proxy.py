@@ -2,7 +2,7 @@
 
   python3 proxy.py SERVER-PORT
 
-Prints its port. Each line of its input is JSON, is done, and is answered with how many connections there were:
+Prints its port. Each line of its input is JSON, is done, and is answered with 1 where a fault still waits for its command, else 0:
 {"next": {"fault": ..., "bytes": ...}} is done to the next command of the module; {"refuses": true}: nobody listens;
 {"silent": true}: nobody answers; {"late": true}: what was held back as late is passed on. It ends with its input.
 """
@@ -21,7 +21,6 @@ class Proxy:
         self.target = target
         self.next = None
         self.is_silent = False
-        self.connections = 0
         self.held = threading.Event()
         self.open = set()
         self.port = 0
@@ -53,7 +52,6 @@ class Proxy:
                 client, _ = listener.accept()
             except OSError:
                 return
-            self.connections += 1
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             server = socket.create_connection(("127.0.0.1", self.target))
             self.open |= {client, server}
@@ -127,7 +125,7 @@ def main():
     print(proxy.port, flush=True)
     for line in sys.stdin:
         proxy.told(json.loads(line))
-        print(proxy.connections, flush=True)
+        print(int(proxy.next is not None), flush=True)
 
 
 main()
