@@ -96,6 +96,25 @@ public record RateLimiter(Sender sender, String prefix, List<String> words, Dura
         return hit(key, List.of("ID", Words.id(id)));
     }
 
+    /** Counts so many at once, or none, whatever the words say of {@code COST}. */
+    public Verdict hit(String key, long cost) {
+        return answer(call(key, cost, List.of()), false);
+    }
+
+    /**
+     * Takes a place for so many, if they fit within the wait: where that is allowed, the verdict's {@code retryAfterMs} is how
+     * long to wait before acting, so callers act one after another. Where it would take longer nothing is charged.
+     *
+     * @param maxWait rounded down to milliseconds; less than one is a hit
+     * @throws IllegalStateException where this is no bucket, or has words that do not go with it
+     */
+    public Verdict reserve(String key, long cost, Duration maxWait) {
+        if (!words.get(0).equals("RL.BUCKET") || Words.without(words, Set.of("FORCE", "MIN", "BLOCK")).size() < words.size()) {
+            throw new IllegalStateException("what reserves is an RL.BUCKET without FORCE, MIN and BLOCK, not " + words);
+        }
+        return answer(call(key, cost, maxWait.toMillis() < 1 ? List.of() : List.of("RESERVE", Words.ttl(maxWait))), false);
+    }
+
     /**
      * Counts one hit and holds no thread meanwhile, for what is reactive. The stage completes within the timeout, and never
      * with an exception.
@@ -161,6 +180,16 @@ public record RateLimiter(Sender sender, String prefix, List<String> words, Dura
         call.addAll(words.subList(1, options));
         call.addAll(id);
         call.addAll(words.subList(options, words.size()));
+        return call;
+    }
+
+    private List<String> call(String key, long cost, List<String> option) {
+        if (cost < 1 || cost >= 1L << 53) throw new IllegalArgumentException("cost: expected 1 to 2^53 - 1, got " + cost);
+        int options = Words.options(words);
+        List<String> call = Words.without(words, Set.of("COST")); // which is among its options
+        call.addAll(options, option);
+        call.addAll(options, List.of("COST", Long.toString(cost)));
+        call.add(1, prefix + Objects.requireNonNull(key, "key"));
         return call;
     }
 

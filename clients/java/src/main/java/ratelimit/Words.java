@@ -134,7 +134,7 @@ final class Words {
 
     static String ttl(Duration ttl) {
         if (ttl.compareTo(Duration.ofMillis(1)) < 0 || ttl.compareTo(Duration.ofMillis(MAX_MS)) > 0) {
-            throw new IllegalArgumentException("ttl: expected 1 ms to 3660 days, got " + ttl);
+            throw new IllegalArgumentException("expected 1 ms to 3660 days, got " + ttl);
         }
         return ttl.toMillis() + "ms";
     }
