@@ -17,7 +17,7 @@ from celery import Task
 from celery.exceptions import Retry
 
 from . import _jobs
-from ._jobs import AnyJob, Here, Key
+from ._jobs import Here, Job, Key
 from .lease import Held, Leaser
 from .limiter import Limiter
 
@@ -45,7 +45,7 @@ class _Job:
         raise Retry(f"it comes back in {wait_s:.3f} s", when=wait_s, sig=again)
 
 
-def _job(task: Any) -> AnyJob:
+def _job(task: Any) -> Job:
     return Here() if task.request.called_directly or task.request.is_eager else _Job(task)
 
 

@@ -17,7 +17,7 @@ from typing import Any, NoReturn, ParamSpec, TypeVar
 from rq import Retry, get_current_job
 
 from . import _jobs
-from ._jobs import AnyJob, Here, Key
+from ._jobs import Here, Job, Key
 from .lease import Held, Leaser
 from .limiter import Limiter
 
@@ -46,7 +46,7 @@ class _Job:
         raise _Later(wait_s)
 
 
-def _job() -> AnyJob:
+def _job() -> Job:
     job = get_current_job()
     return Here() if job is None or job.worker_name in (None, "", "sync") else _Job(job)
 

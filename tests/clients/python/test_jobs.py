@@ -1,5 +1,6 @@
-"""Jobs that come back when it is their turn: real workers of Celery (prefork) and of RQ, over the real Redis."""
+"""Jobs that come back when it is their turn: real workers of Celery (prefork), of RQ and of arq, over the real Redis."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -11,17 +12,18 @@ import unittest
 os.environ["RATELIMIT_JOBS"] = f"jobs-{time.time_ns()}"  # of this run, also for its workers
 
 import jobs  # noqa: E402
+import jobs_arq  # noqa: E402
 import jobs_celery  # noqa: E402
 import jobs_rq  # noqa: E402
 import redis  # noqa: E402
-from ratelimit_client import Bucket, Leaser, Limiter, RateLimitError, Window, _jobs, celery, rq  # noqa: E402
+from ratelimit_client import AsyncLeaser, AsyncLimiter, Bucket, Leaser, Limiter, RateLimitError, Window, _jobs, arq, celery, rq  # noqa: E402
 from servers import PORT  # noqa: E402
 
 client = redis.Redis(port=PORT, decode_responses=True)
 
 
 class Jobs:
-    """The tests of both. ``command`` is a worker, of which there are two."""
+    """The tests of each. ``command`` is a worker, of which there are two."""
 
     command: list[str]
     tasks: dict
@@ -133,6 +135,11 @@ class Rq(Jobs, unittest.TestCase):
     tasks = jobs_rq.TASKS
 
 
+class Arq(Jobs, unittest.TestCase):
+    command = ["arq", "jobs_arq.WorkerSettings"]
+    tasks = jobs_arq.TASKS
+
+
 class Here(unittest.TestCase):
     """Where no worker runs it, a job waits where it is."""
 
@@ -151,18 +158,36 @@ class Here(unittest.TestCase):
         jobs_celery.provider.delay(name)
         self.assertEqual(client.llen(f"{jobs.PREFIX}:{name}:acts"), 8)
 
+    def test_a_coroutine_that_is_awaited(self):
+        name = f"here-{time.time_ns()}"
+
+        async def call():
+            since = jobs.now_ms()
+            await asyncio.gather(*(jobs_arq.rate({}, name) for _ in range(4)))
+            await asyncio.gather(*(jobs_arq.slot({}, name, 0) for _ in range(3)))
+            await jobs_arq.provider({}, name)
+            await jobs_arq.limiters.aclose()
+            return jobs.now_ms() - since
+
+        self.assertGreaterEqual(asyncio.run(call()), 1300)  # 300 ms by the rate, 1 s by the provider
+        self.assertEqual(client.llen(f"{jobs.PREFIX}:{name}:acts"), 8)
+
     def test_what_can_never_fit_fails_and_mistakes_are_told_at_once(self):
         limiter = Limiter(client, prefix="jobs", algorithm="bucket", limits=Bucket(1, 1, "1s"))
         with self.assertRaisesRegex(RateLimitError, "a cost of 5 on 'k' can never fit: the limit is 1"):
             rq.take_turn(limiter, "k", cost=5)
         leaser = Leaser(client, limit=1, ttl="5s")
-        for package in (celery, rq):
+        for package, limiter, leaser in (
+            (celery, limiter, leaser),
+            (rq, limiter, leaser),
+            (arq, AsyncLimiter(jobs_arq.limiters, prefix="jobs", algorithm="bucket", limits=Bucket(1, 1, "1s")), AsyncLeaser(jobs_arq.limiters, limit=1, ttl="5s")),
+        ):
             for wrong in (
-                lambda package=package: package.rate_limited(leaser, "k"),
-                lambda package=package: package.rate_limited(limiter, "k", cost=0),
-                lambda package=package: package.rate_limited(limiter, "k", max_wait="1 day"),
-                lambda package=package: package.with_slot(limiter, "k"),
-                lambda package=package: package.with_slot(leaser, "k", again="soon"),
+                lambda: package.rate_limited(leaser, "k"),
+                lambda: package.rate_limited(limiter, "k", cost=0),
+                lambda: package.rate_limited(limiter, "k", max_wait="1 day"),
+                lambda: package.with_slot(limiter, "k"),
+                lambda: package.with_slot(leaser, "k", again="soon"),
             ):
                 with self.assertRaises(TypeError):
                     wrong()
