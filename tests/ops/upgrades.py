@@ -23,6 +23,8 @@ NEWER = {
     "1mo": (["RL.FIXED k{x}:month 5 1mo"] * 2, "RL.PEEK FIXED k{x}:month 5 1mo"),
     "1d@05:00": (["RL.FIXED k{x}:day 5 1d@05:00"] * 2, "RL.PEEK FIXED k{x}:day 5 1d@05:00"),
     "@first": (["RL.FIXED k{x}:first 5 30d@first"] * 2, "RL.PEEK FIXED k{x}:first 5 30d@first"),
+    "ID": (["RL.FIXED k{x}:id 5 30d ID one"], "RL.INFO k{x}:id"),
+    "RL.BLOCK": (["RL.BLOCK k{x}:shut 30d"], "RL.PEEK FIXED k{x}:shut 5 30d"),
     "BLOCK": (["RL.FIXED k{x}:block 1 30d BLOCK 30d"] * 2, "RL.PEEK FIXED k{x}:block 1 30d"),
     "STAMP": (["RL.BUCKET k{x}:stamp 5 1 30d STAMP"] * 2, "RL.PEEK BUCKET k{x}:stamp 5 1 30d"),
     "RESERVE": (["RL.BUCKET k{x}:reserve 1 1 30d RESERVE 90d"] * 2, "RL.PEEK BUCKET k{x}:reserve 1 1 30d"),
@@ -30,9 +32,13 @@ NEWER = {
 NODE = {
     "policies": (["RL.POLICY SET login SLIDING 5 15m"], "RL.POLICY GET login"),
     "deny lists": (["RL.DENY ADD bad 192.0.2.0/24 mallory"], "RL.DENY HAS bad 192.0.2.7 mallory other"),
+    "entries with a TTL": (["RL.DENY ADD hour 192.0.2.9 TTL 10d"], "RL.DENY HAS hour 192.0.2.9 other"),
     "statistics": (["RL.FIXED k{x}:counted 5 30d POLICY login2"] * 2, "RL.STATS GET login2"),
 }
-NODE_NEWER = {"policies with a TTL": (["RL.POLICY SET hour FIXED 1 1m TTL 10d"], "RL.POLICY GET hour")}
+NODE_NEWER = {
+    "policies with a TTL": (["RL.POLICY SET hour FIXED 1 1m TTL 10d"], "RL.POLICY GET hour"),
+    "shadows": (["RL.POLICY SHADOW tried FIXED 1 1m"], "RL.POLICY GET tried"),
+}
 TOLD = re.compile(r"# (.*(?:load|AUX|format|Fatal|EOF).*)")  # what a server's log says of a file that it does not take
 
 
@@ -62,6 +68,8 @@ def asked(node, question):
         return str(refused).split("(")[0].strip()
     if question.startswith("RL.PEEK"):
         return [[part for at, part in enumerate(each) if at < 3] if isinstance(each, list) else each for each in reply[:3]]
+    if question.startswith("RL.INFO"):
+        return reply and reply["ids"]
     if question.startswith("RL.POLICY") and "TTL" in (reply or []):
         return reply[: reply.index("TTL")]
     return reply
@@ -250,7 +258,7 @@ def migration(writer, reader, groups):
         ids = [node.call("CLUSTER MYID") for node in nodes]
         two.call(f"CLUSTER SETSLOT {slot} IMPORTING {ids[0]}")
         one.call(f"CLUSTER SETSLOT {slot} MIGRATING {ids[1]}")
-        refused = {}
+        refused, told = {}, []
         for key in one.call(f"CLUSTER GETKEYSINSLOT {slot} 100"):
             try:
                 one.node.call("MIGRATE", "127.0.0.1", two.port, key, "0", "5000")
@@ -260,12 +268,14 @@ def migration(writer, reader, groups):
             with contextlib.suppress(Refused):
                 node.call(f"CLUSTER SETSLOT {slot} NODE {ids[1]}")
         if refused:
-            names = {words_of(question)[2]: name for name, question in known.items()}
-            kept = [name for key, name in names.items() if key not in refused]
-            text = f"refused by MIGRATE ({next(iter(refused.values()))}), the key stays: {', '.join(names[key] for key in refused)}"
-            return text + (f"; kept: {', '.join(kept)}" if kept else "")
-        eventually("the slot has moved", lambda: moved(two, known))
-        return summary(compare(known, before, two.node))
+            names = {name: next(word for word in words_of(question) if word.startswith("k{1}")) for name, question in known.items()}
+            stay = [name for name, key in names.items() if key in refused]
+            known = {name: question for name, question in known.items() if name not in stay}
+            told.append(f"refused by MIGRATE ({next(iter(refused.values()))}), the key stays: {', '.join(stay)}")
+        if known:
+            eventually("the slot has moved", lambda: moved(two, known))
+            told.append(summary(compare(known, before, two.node)))
+        return "; ".join(told)
     finally:
         for node in nodes:
             node.close()
