@@ -67,7 +67,6 @@ pub fn lookup(
 
 impl Call {
     pub fn command(&self) -> Cmd {
-        let mut words = Vec::with_capacity(12);
         let mut cmd = match self.clauses.as_slice() {
             [only] => {
                 let mut cmd = redis::cmd(match only.limits.algorithm {
@@ -75,39 +74,33 @@ impl Call {
                     crate::limits::Algorithm::Sliding => "RL.SLIDING",
                     crate::limits::Algorithm::Bucket => "RL.BUCKET",
                 });
-                cmd.arg(only.key.as_bytes());
-                only.words(&mut words, self.force);
+                cmd.arg(&only.key);
+                only.words(&mut cmd, self.force);
                 cmd
             }
             several => {
                 let mut cmd = redis::cmd("RL.ALL");
                 cmd.arg(several.len());
                 for clause in several {
-                    cmd.arg(clause.key.as_bytes());
+                    cmd.arg(&clause.key);
                 }
                 // One at least must bind.
                 let binds = several.iter().any(|clause| !clause.is_shadow);
                 for clause in several {
-                    words.push(clause.limits.algorithm.word().to_owned());
-                    clause.words(&mut words, self.force);
+                    cmd.arg(clause.limits.algorithm.word());
+                    clause.words(&mut cmd, self.force);
                     if binds && clause.is_shadow {
-                        words.push("SHADOW".to_owned());
+                        cmd.arg("SHADOW");
                     }
                 }
                 cmd
             }
         };
         if self.force {
-            words.push("FORCE".to_owned());
-        }
-        for word in words {
-            cmd.arg(word);
+            cmd.arg("FORCE");
         }
         if let Some((list, values)) = &self.deny {
-            cmd.arg("DENY").arg(list.as_bytes());
-            for value in values {
-                cmd.arg(value.as_bytes());
-            }
+            cmd.arg("DENY").arg(list).arg(values);
         }
         cmd
     }
@@ -157,20 +150,22 @@ impl Clause {
         self.is_shadow && self.limits.block.is_empty()
     }
 
-    fn words(&self, out: &mut Vec<String>, force: bool) {
-        self.limits.words(out);
+    fn words(&self, cmd: &mut Cmd, force: bool) {
+        for limit in &self.limits.limits {
+            if self.limits.algorithm == crate::limits::Algorithm::Bucket {
+                cmd.arg(limit.burst.unwrap_or(limit.amount));
+            }
+            cmd.arg(limit.amount).arg(&limit.window);
+        }
         if self.cost != 1 {
-            out.push("COST".to_owned());
-            out.push(self.cost.clamp(-COST, COST).to_string());
+            cmd.arg("COST").arg(self.cost.clamp(-COST, COST));
         }
         for policy in &self.policies {
-            out.push("POLICY".to_owned());
-            out.push(policy.clone());
+            cmd.arg("POLICY").arg(policy);
         }
         // A forced hit starts no block: it is charged although it does not fit.
         if !self.limits.block.is_empty() && !force {
-            out.push("BLOCK".to_owned());
-            out.extend(self.limits.block.iter().cloned());
+            cmd.arg("BLOCK").arg(&self.limits.block);
         }
     }
 }

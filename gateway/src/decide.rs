@@ -1,11 +1,12 @@
 //! From calls to answers: who is known to be denied, how many may wait, how long, and what was counted on the way.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::Semaphore;
 
-use crate::call::{Answer, Call, Verdict};
+use crate::call::{Answer, Call, Clause, Verdict};
 use crate::denied::Denied;
 use crate::seldom::Seldom;
 use crate::stats::Stats;
@@ -47,7 +48,7 @@ impl Decider {
         let commands: Vec<_> = plans
             .iter()
             .filter_map(|plan| plan.sent.as_ref())
-            .map(Call::command)
+            .map(|sent| sent.command())
             .collect();
         let values = if commands.is_empty() {
             Vec::new()
@@ -90,25 +91,19 @@ impl Decider {
     }
 
     /// What is asked of a call: all of it, or, where it is known that it is denied, how the rest of it stands.
-    fn plan(&self, call: &Call, now: Instant) -> Plan {
-        let known: Vec<Option<Verdict>> = call
-            .clauses
-            .iter()
-            .map(|clause| {
-                // What a shadow would deny denies nothing.
-                if call.force || clause.is_shadow {
-                    None
-                } else {
-                    self.denied.get(&clause.key, clause.cost, now)
-                }
-            })
-            .collect();
-        if known.iter().all(Option::is_none) {
+    fn plan<'a>(&self, call: &'a Call, now: Instant) -> Plan<'a> {
+        // What a shadow would deny denies nothing.
+        let known = |clause: &Clause| match call.force || clause.is_shadow {
+            true => None,
+            false => self.denied.get(&clause.key, clause.cost, now),
+        };
+        if call.clauses.iter().all(|clause| known(clause).is_none()) {
             return Plan {
-                known,
-                sent: Some(call.clone()),
+                known: Vec::new(),
+                sent: Some(Cow::Borrowed(call)),
             };
         }
+        let known: Vec<Option<Verdict>> = call.clauses.iter().map(known).collect();
         let mut rest = call.clone();
         rest.clauses = call
             .clauses
@@ -122,7 +117,7 @@ impl Decider {
         }
         Plan {
             known,
-            sent: (!rest.clauses.is_empty()).then_some(rest),
+            sent: (!rest.clauses.is_empty()).then_some(Cow::Owned(rest)),
         }
     }
 
@@ -139,13 +134,17 @@ impl Decider {
     }
 }
 
-struct Plan {
+struct Plan<'a> {
+    /// One per clause, or none at all where nothing is known.
     known: Vec<Option<Verdict>>,
-    sent: Option<Call>,
+    sent: Option<Cow<'a, Call>>,
 }
 
-impl Plan {
+impl Plan<'_> {
     fn complete(self, answer: Answer) -> Answer {
+        if self.known.is_empty() {
+            return answer;
+        }
         let mut asked = answer.verdicts.into_iter();
         let verdicts: Vec<Verdict> = self
             .known

@@ -11,21 +11,22 @@ use crate::limits::Algorithm;
 const PART: usize = 128;
 const NAME: usize = 1024;
 
-/// A name under construction: `f/domain/key=value/key=value`.
+/// A name under construction: `f/domain/key=value/key=value`, behind its prefix.
 pub struct Key {
-    prefix: String,
     text: String,
+    prefix: usize,
 }
 
 impl Key {
     pub fn new(prefix: &str, algorithm: Algorithm, domain: &str) -> Self {
-        let mut text = String::with_capacity(96);
+        let mut text = String::with_capacity(prefix.len() + 96);
+        text.push_str(prefix);
         text.push(algorithm.letter());
         text.push('/');
         push(&mut text, domain);
         Self {
-            prefix: prefix.to_owned(),
             text,
+            prefix: prefix.len(),
         }
     }
 
@@ -44,13 +45,13 @@ impl Key {
         push(&mut self.text, pattern);
     }
 
-    pub fn finish(self) -> String {
-        if self.text.len() <= NAME {
-            return self.prefix + &self.text;
+    pub fn finish(mut self) -> String {
+        if self.text.len() > self.prefix + NAME {
+            let name = self.text.split_off(self.prefix);
+            self.text.extend(name.chars().take(2));
+            hash(&mut self.text, name.as_bytes());
         }
-        let mut text: String = self.text.chars().take(2).collect();
-        hash(&mut text, self.text.as_bytes());
-        self.prefix + &text
+        self.text
     }
 }
 

@@ -6,7 +6,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
@@ -15,12 +14,14 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{watch, Semaphore};
 use tokio_rustls::TlsAcceptor;
 
+use crate::app::App;
 use crate::seldom::Seldom;
 use crate::settings::Tls;
+use crate::workers::Workers;
 
 /// How long a client may take for its handshake, and for a request's head.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -68,8 +69,9 @@ pub struct Limits {
 /// Serves until `stop` says so, then finishes what has begun.
 pub async fn serve(
     listener: Listener,
+    workers: Arc<Workers>,
     tls: Option<TlsAcceptor>,
-    router: Router,
+    app: App,
     limits: Limits,
     mut stop: watch::Receiver<bool>,
 ) {
@@ -97,37 +99,25 @@ pub async fn serve(
             ));
             continue;
         };
-        let (tls, router, stop, age) = (tls.clone(), router.clone(), stop.clone(), limits.age);
-        tokio::spawn(async move {
+        let (tls, app, stop, age) = (tls.clone(), app.clone(), stop.clone(), limits.age);
+        workers.serve(async move {
             let _place = place;
+            let stream = match stream.here() {
+                Ok(stream) => stream,
+                Err(error) => return tracing::warn!("cannot serve a connection: {error}"),
+            };
             match (stream, tls) {
                 (Stream::Tcp(stream, peer), None) => {
-                    connection(
-                        stream,
-                        router.layer(axum::Extension(Peer(Some(peer)))),
-                        age,
-                        stop,
-                    )
-                    .await
+                    connection(stream, app.of(Some(peer)), age, stop).await;
                 }
                 (Stream::Tcp(stream, peer), Some(tls)) => {
                     match tokio::time::timeout(PATIENCE, tls.accept(stream)).await {
-                        Ok(Ok(stream)) => {
-                            connection(
-                                stream,
-                                router.layer(axum::Extension(Peer(Some(peer)))),
-                                age,
-                                stop,
-                            )
-                            .await
-                        }
+                        Ok(Ok(stream)) => connection(stream, app.of(Some(peer)), age, stop).await,
                         Ok(Err(error)) => tracing::debug!("a TLS handshake failed: {error}"),
                         Err(_) => tracing::debug!("a TLS handshake took too long"),
                     }
                 }
-                (Stream::Unix(stream), _) => {
-                    connection(stream, router.layer(axum::Extension(Peer(None))), age, stop).await
-                }
+                (Stream::Unix(stream), _) => connection(stream, app.of(None), age, stop).await,
             }
         });
     }
@@ -141,25 +131,41 @@ pub async fn serve(
 pub struct Peer(pub Option<SocketAddr>);
 
 enum Stream {
-    Tcp(tokio::net::TcpStream, SocketAddr),
-    Unix(tokio::net::UnixStream),
+    Tcp(TcpStream, SocketAddr),
+    Unix(UnixStream),
 }
 
-async fn accept(listener: &Listener) -> std::io::Result<Stream> {
+/// One that no runtime has yet.
+enum Accepted {
+    Tcp(std::net::TcpStream, SocketAddr),
+    Unix(std::os::unix::net::UnixStream),
+}
+
+async fn accept(listener: &Listener) -> std::io::Result<Accepted> {
     match listener {
         Listener::Tcp(listener) => {
             let (stream, peer) = listener.accept().await?;
             stream.set_nodelay(true)?;
-            Ok(Stream::Tcp(stream, peer))
+            Ok(Accepted::Tcp(stream.into_std()?, peer))
         }
-        Listener::Unix(listener) => listener
-            .accept()
-            .await
-            .map(|(stream, _)| Stream::Unix(stream)),
+        Listener::Unix(listener) => {
+            let (stream, _) = listener.accept().await?;
+            Ok(Accepted::Unix(stream.into_std()?))
+        }
     }
 }
 
-async fn connection<S>(stream: S, router: Router, age: Duration, mut stop: watch::Receiver<bool>)
+impl Accepted {
+    /// The runtime that it is called on serves it.
+    fn here(self) -> std::io::Result<Stream> {
+        match self {
+            Self::Tcp(stream, peer) => TcpStream::from_std(stream).map(|s| Stream::Tcp(s, peer)),
+            Self::Unix(stream) => UnixStream::from_std(stream).map(Stream::Unix),
+        }
+    }
+}
+
+async fn connection<S>(stream: S, app: App, age: Duration, mut stop: watch::Receiver<bool>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -176,7 +182,7 @@ where
         .max_header_list_size(HEAD_LIST)
         .keep_alive_interval(Some(Duration::from_secs(30)))
         .keep_alive_timeout(PATIENCE);
-    let serving = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let serving = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
     tokio::pin!(serving);
     let ended = tokio::select! {
         ended = serving.as_mut() => Some(ended),

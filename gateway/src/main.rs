@@ -1,6 +1,7 @@
 //! Limits without code: a rate limit service for Envoy, and forward auth for other proxies. It decides nothing itself: a
 //! request becomes clauses, and the ratelimit module in Redis decides them.
 
+mod app;
 mod call;
 mod check;
 mod cli;
@@ -8,6 +9,7 @@ mod config;
 mod connect;
 mod decide;
 mod denied;
+mod grpc;
 mod health;
 mod key;
 mod limits;
@@ -20,13 +22,13 @@ mod server;
 mod settings;
 mod stats;
 mod store;
+mod workers;
 mod yaml;
 
 use std::process::ExitCode;
 
 use settings::Settings;
 
-#[cfg(target_env = "musl")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -56,10 +58,7 @@ fn start() -> Result<(), String> {
     rustls::crypto::ring::default_provider()
         .install_default()
         .map_err(|_| "TLS cannot be set up")?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| format!("cannot start: {error}"))?;
+    let runtime = workers::runtime()?;
     let result = runtime.block_on(server::run(settings));
     runtime.shutdown_background();
     result

@@ -5,18 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::State;
 use axum::http::{header, StatusCode};
-use axum::middleware::{from_fn_with_state, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
 use axum::Router;
-use envoy_types::pb::envoy::service::auth::v3::authorization_server::AuthorizationServer;
 use envoy_types::pb::envoy::service::ratelimit::v3::rate_limit_response::Code;
-use envoy_types::pb::envoy::service::ratelimit::v3::rate_limit_service_server::RateLimitServiceServer;
 use tokio::signal::unix::{signal, SignalKind};
-use tokio::sync::{watch, Notify, Semaphore};
+use tokio::sync::{watch, Notify};
 
+use crate::app::{App, Bounds, Calls};
 use crate::check::{self, Check};
 use crate::decide::Decider;
 use crate::health::Health;
@@ -26,8 +24,9 @@ use crate::rls::{self, json, Refused, Rls};
 use crate::settings::Settings;
 use crate::stats::Stats;
 use crate::store::Store;
+use crate::workers::Workers;
 
-/// Bytes of a request: of JSON, and of a message over gRPC.
+/// Bytes of a request as JSON.
 const BODY_BYTES: usize = 256 << 10;
 /// How long it may take to send one.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -36,7 +35,9 @@ pub async fn run(settings: Settings) -> Result<(), String> {
     let settings = Arc::new(settings);
     let stats = Arc::new(Stats::default());
     let changed = Arc::new(Notify::new());
-    let store = Store::new(&settings.redis, &changed)?;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let workers = Workers::start(cores)?;
+    let store = Store::new(&settings.redis, &changed, &workers)?;
     let decider = Arc::new(Decider::new(
         store,
         settings.local_cache_bytes,
@@ -57,41 +58,32 @@ pub async fn run(settings: Settings) -> Result<(), String> {
     let mut loaders = Loaders::new(&settings, &rls, &check, &health);
     loaders.look().await;
 
-    let mut grpc = tonic::service::Routes::new(
-        RateLimitServiceServer::new(rls::Grpc(Arc::clone(&rls)))
-            .max_decoding_message_size(BODY_BYTES),
+    let bounds = Bounds::new(
+        settings.max_in_flight.saturating_mul(2),
+        settings
+            .redis
+            .timeout
+            .saturating_add(PATIENCE.saturating_mul(2)),
+        &stats,
     );
     let mut http = Router::new().route("/json", post(json_request).with_state(Arc::clone(&rls)));
-    if settings.rules_file.is_some() {
-        let checks = check::grpc::Grpc(Arc::clone(&check));
-        grpc = grpc
-            .add_service(AuthorizationServer::new(checks).max_decoding_message_size(BODY_BYTES));
-        let checks = any(check::http::check).with_state(check);
+    let check = settings.rules_file.is_some().then_some(check);
+    if let Some(check) = &check {
+        let checks = any(check::http::check).with_state(Arc::clone(check));
         http = http
             .route("/check", checks.clone())
             .route("/check/{*path}", checks);
     }
-    let bounds = Arc::new(Bounds {
-        places: Semaphore::new(
-            settings
-                .max_in_flight
-                .saturating_mul(2)
-                .min(Semaphore::MAX_PERMITS),
-        ),
-        longest: settings
-            .redis
-            .timeout
-            .saturating_add(PATIENCE.saturating_mul(2)),
-        stats: Arc::clone(&stats),
-    });
-    let bounded = |router: Router| router.layer(from_fn_with_state(Arc::clone(&bounds), bounded));
     // Whether all is well is answered also where there is too much to do.
-    let grpc = bounded(grpc.into_axum_router()).merge(
-        tonic::service::Routes::new(health_service)
-            .into_axum_router()
-            .reset_fallback(),
-    );
-    let http = bounded(http).route(
+    let grpc = App {
+        router: tonic::service::Routes::new(health_service).into_axum_router(),
+        calls: Some(Arc::new(Calls {
+            rls: Arc::clone(&rls),
+            check,
+            bounds: Arc::clone(&bounds),
+        })),
+    };
+    let http = bounds.of(http).route(
         "/healthcheck",
         get(healthcheck).with_state(Arc::clone(&health)),
     );
@@ -110,17 +102,22 @@ pub async fn run(settings: Settings) -> Result<(), String> {
             "HTTP",
             Listener::tcp(&settings.http).await?,
             settings.http_tls.as_ref(),
-            http,
+            App::from(http),
         ),
         ("gRPC", grpc_listener, settings.grpc_tls.as_ref(), grpc),
-        ("debug", Listener::tcp(&settings.debug).await?, None, debug),
+        (
+            "debug",
+            Listener::tcp(&settings.debug).await?,
+            None,
+            App::from(debug),
+        ),
     ];
     if let Some((address, path)) = &settings.prometheus {
         listeners.push((
             "metrics",
             Listener::tcp(address).await?,
             None,
-            metrics(path),
+            App::from(metrics(path)),
         ));
     }
 
@@ -131,7 +128,7 @@ pub async fn run(settings: Settings) -> Result<(), String> {
     };
     let mut serving = tokio::task::JoinSet::new();
     let mut ports = Vec::new();
-    for (name, listener, tls, router) in listeners {
+    for (name, listener, tls, app) in listeners {
         let tls = tls.map(listen::acceptor).transpose()?;
         ports.push(format!(
             "{name} {}",
@@ -141,8 +138,9 @@ pub async fn run(settings: Settings) -> Result<(), String> {
         ));
         serving.spawn(listen::serve(
             listener,
+            Arc::clone(&workers),
             tls,
-            router,
+            app,
             limits.clone(),
             stopped.clone(),
         ));
@@ -185,24 +183,6 @@ pub async fn run(settings: Settings) -> Result<(), String> {
     watching.abort();
     loading.abort();
     Ok(())
-}
-
-/// How many requests there are at once, and how long one may take: who sends one slowly holds no memory for ever.
-struct Bounds {
-    places: Semaphore,
-    longest: Duration,
-    stats: Arc<Stats>,
-}
-
-async fn bounded(State(bounds): State<Arc<Bounds>>, request: Request, next: Next) -> Response {
-    let Ok(_place) = bounds.places.try_acquire() else {
-        bounds.stats.unavailable.add(1);
-        return (StatusCode::SERVICE_UNAVAILABLE, "too many requests\n").into_response();
-    };
-    match tokio::time::timeout(bounds.longest, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => (StatusCode::REQUEST_TIMEOUT, "Request Timeout\n").into_response(),
-    }
 }
 
 async fn terminated() -> Result<(), String> {

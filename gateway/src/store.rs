@@ -1,4 +1,5 @@
-//! The way to Redis. A few connections, each shared by all requests, so that commands that wait together travel together.
+//! The way to Redis. Each worker has its connections, shared by all its requests, so that commands that wait together travel
+//! together.
 //! A command is sent once: where its answer is lost, the request fails, and nothing is sent again. Nothing waits for a
 //! connection: while there is none, requests fail at once.
 
@@ -13,6 +14,7 @@ use tokio::sync::Notify;
 
 use crate::connect::{Connector, PATIENCE_IN_ALL};
 use crate::settings::{Redis, RedisType};
+use crate::workers::{self, Workers};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
@@ -42,7 +44,9 @@ struct Link {
 }
 
 pub struct Store {
+    /// By turns the first worker's, the second's and so on.
     links: Vec<Arc<Link>>,
+    workers: usize,
     next: AtomicUsize,
     timeout: Duration,
     started: Instant,
@@ -51,12 +55,20 @@ pub struct Store {
 
 impl Store {
     /// Begins to connect; `changed` hears of each connection that is made or lost.
-    pub fn new(settings: &Redis, changed: &Arc<Notify>) -> Result<Self, String> {
+    pub fn new(
+        settings: &Redis,
+        changed: &Arc<Notify>,
+        workers: &Arc<Workers>,
+    ) -> Result<Self, String> {
         let connector = Arc::new(Connector::new(settings)?);
         let is_cluster = settings.kind == RedisType::Cluster;
         let started = Instant::now();
-        let count = if is_cluster { 1 } else { settings.connections };
-        let links = (0..count)
+        let each = if is_cluster {
+            1
+        } else {
+            settings.connections.div_ceil(workers.count())
+        };
+        let links = (0..each * workers.count())
             .map(|_| {
                 Arc::new(Link {
                     connection: RwLock::new(None),
@@ -66,16 +78,18 @@ impl Store {
                 })
             })
             .collect::<Vec<_>>();
-        for link in &links {
-            tokio::spawn(keep(
+        for (number, link) in links.iter().enumerate() {
+            let keeping = keep(
                 Arc::clone(link),
                 Arc::clone(&connector),
                 Arc::clone(changed),
                 started,
-            ));
+            );
+            workers.spawn(number % workers.count(), keeping);
         }
         Ok(Self {
             links,
+            workers: workers.count(),
             next: AtomicUsize::new(0),
             timeout: settings.timeout,
             started,
@@ -89,10 +103,12 @@ impl Store {
 
     /// Sends commands together and waits for their answers, no longer than the deadline.
     pub async fn ask(&self, commands: Vec<Cmd>) -> Result<Vec<Value>, Failure> {
+        // The worker's own in turn; while none of them is connected, another's.
         let turn = self.next.fetch_add(1, Relaxed);
+        let first = workers::number().wrapping_add(turn.wrapping_mul(self.workers));
         let count = self.links.len().max(1);
         let Some((link, connection)) = (0..count).find_map(|i| {
-            let link = self.links.get(turn.wrapping_add(i) % count)?;
+            let link = self.links.get(first.wrapping_add(i) % count)?;
             link.get().map(|connection| (link, connection))
         }) else {
             return Err(Failure("no connection to Redis".into()));

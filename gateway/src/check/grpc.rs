@@ -1,7 +1,5 @@
 //! The check over gRPC: Envoy's ext_authz.
 
-use std::sync::Arc;
-
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use envoy_types::pb::envoy::config::core::v3::{
     address::Address, header_value_option::HeaderAppendAction, HeaderValue as PbHeader,
@@ -10,34 +8,33 @@ use envoy_types::pb::envoy::config::core::v3::{
 use envoy_types::pb::envoy::r#type::v3::HttpStatus;
 use envoy_types::pb::envoy::service::auth::v3 as pb;
 use envoy_types::pb::google::rpc::Status as RpcStatus;
-use pb::authorization_server::Authorization;
 use pb::check_response::HttpResponse;
-use tonic::{Code, Request as GrpcRequest, Response, Status};
+use tonic::{Code, Status};
 
 use super::{Answer, Check};
+use crate::grpc::Sent;
 use crate::rules::request::{self, Request};
 use crate::rules::Rules;
 
-pub struct Grpc(pub Arc<Check>);
-
-#[tonic::async_trait]
-impl Authorization for Grpc {
-    async fn check(
-        &self,
-        request: GrpcRequest<pb::CheckRequest>,
-    ) -> Result<Response<pb::CheckResponse>, Status> {
-        let Some(rules) = self.0.rules() else {
+impl Check {
+    /// The service over gRPC.
+    pub async fn call(&self, sent: Sent<pb::CheckRequest>) -> Result<pb::CheckResponse, Status> {
+        let Some(rules) = self.rules() else {
             return Err(Status::unavailable("no rules are loaded"));
         };
+        let request = match &sent {
+            Sent::Message(request) => read(&rules, request),
+            Sent::TooLarge => Err("the request and its body are too large for a check".to_owned()),
+        };
         // Not an error of the call, which Envoy may be told to let pass.
-        let answer = match read(&rules, request.get_ref()) {
-            Ok(request) => self.0.check(&rules, &request).await,
+        let answer = match request {
+            Ok(request) => self.check(&rules, &request).await,
             Err(error) => {
-                self.0.refused(&error);
+                self.refused(&error);
                 Answer::refused()
             }
         };
-        Ok(Response::new(response(&answer)))
+        Ok(response(&answer))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Forward auth: a proxy asks whether a request may pass, and the rules say so.
 
 mod answer;
-pub mod grpc;
+mod grpc;
 pub mod http;
 
 use std::path::PathBuf;

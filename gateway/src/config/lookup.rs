@@ -1,6 +1,7 @@
 //! Which limit a request's descriptor meets, and under which name it is counted.
 
 use std::borrow::Cow;
+use std::fmt::Write;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -50,11 +51,12 @@ impl Config {
         let mut level = self.domains.get(domain)?;
         let mut patterns: Vec<Option<String>> = vec![None; entries.len()];
         let mut found: Option<&Entry> = None;
-        let mut detailed = vec![domain.to_owned()];
-        let mut enhanced = vec![domain.to_owned()];
+        let mut enhanced = Vec::with_capacity(1 + entries.len());
+        enhanced.push(domain.to_owned());
+        let mut whole = String::new();
         for (i, (key, value)) in entries.iter().enumerate() {
-            let whole = format!("{key}_{value}");
-            detailed.push(whole.clone());
+            whole.clear();
+            let _ = write!(whole, "{key}_{value}");
             let step = level.step(key, &whole);
             let Some((entry, how)) = step else {
                 push(&mut enhanced, key, "");
@@ -94,7 +96,10 @@ impl Config {
                 }
                 out
             }
-            (true, false) => detailed,
+            (true, false) => {
+                let pairs = entries.iter().map(|(key, value)| format!("{key}_{value}"));
+                std::iter::once(domain.to_owned()).chain(pairs).collect()
+            }
             (false, _) => enhanced,
         };
         Some(Match {

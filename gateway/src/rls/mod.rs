@@ -13,11 +13,12 @@ pub use loader::Loader;
 
 use envoy_types::pb::envoy::extensions::common::ratelimit::v3::rate_limit_descriptor::RateLimitOverride;
 use envoy_types::pb::envoy::service::ratelimit::v3 as pb;
-use pb::rate_limit_service_server::RateLimitService;
-use tonic::{Request, Response, Status};
+use tonic::Status;
 
 use crate::config::{Config, Unit};
 use crate::decide::Decider;
+use crate::grpc::Sent;
+use crate::seldom::Seldom;
 use crate::settings::{OnFailure, Settings};
 use crate::stats::Stats;
 
@@ -38,6 +39,7 @@ pub struct Rls {
     pub decider: Arc<Decider>,
     pub stats: Arc<Stats>,
     pub config: RwLock<Option<Arc<Config>>>,
+    refusals: Seldom,
 }
 
 impl Rls {
@@ -47,6 +49,7 @@ impl Rls {
             decider,
             stats,
             config: RwLock::new(None),
+            refusals: Seldom::default(),
         }
     }
 
@@ -127,21 +130,29 @@ impl Rls {
             },
         }
     }
-}
 
-/// The service over gRPC.
-pub struct Grpc(pub Arc<Rls>);
-
-#[tonic::async_trait]
-impl RateLimitService for Grpc {
-    async fn should_rate_limit(
+    /// The service over gRPC.
+    pub async fn call(
         &self,
-        request: Request<pb::RateLimitRequest>,
-    ) -> Result<Response<pb::RateLimitResponse>, Status> {
-        match self.0.should_rate_limit(request.get_ref()).await {
-            Ok(response) => Ok(Response::new(response)),
-            Err(Refused::Service(text)) => Err(Status::unknown(text)),
-            Err(Refused::Unavailable(text)) => Err(Status::unavailable(text)),
-        }
+        sent: Sent<pb::RateLimitRequest>,
+    ) -> Result<pb::RateLimitResponse, Status> {
+        let request = match sent {
+            Sent::Message(request) => request,
+            // Whoever sends long headers is not let pass for that.
+            Sent::TooLarge => {
+                self.stats.service_error.add(1);
+                self.refusals.warn("a request over gRPC was too large");
+                return Ok(pb::RateLimitResponse {
+                    overall_code: pb::rate_limit_response::Code::OverLimit as i32,
+                    ..pb::RateLimitResponse::default()
+                });
+            }
+        };
+        self.should_rate_limit(&request)
+            .await
+            .map_err(|refused| match refused {
+                Refused::Service(text) => Status::unknown(text),
+                Refused::Unavailable(text) => Status::unavailable(text),
+            })
     }
 }

@@ -61,12 +61,14 @@ impl Plan {
             let modes = part.rule().map(|rule| rule.shadow_mode || rule.quota_mode);
             modes == Some(false) && !settings.quota_mode
         };
-        let (binding, others): (Vec<_>, Vec<_>) = parts
-            .iter_mut()
-            .zip(&request.descriptors)
-            .partition(|(part, _)| binds(part));
-        for (part, descriptor) in binding.into_iter().chain(others) {
-            let is_shadow = !binds(part);
+        let binding: Vec<bool> = parts.iter().map(binds).collect();
+        let those = |turn| binding.iter().enumerate().filter(move |one| *one.1 == turn);
+        for (i, binds) in those(true).chain(those(false)) {
+            let (Some(part), Some(descriptor)) = (parts.get_mut(i), request.descriptors.get(i))
+            else {
+                continue;
+            };
+            let is_shadow = !binds;
             let Some((matched, limits)) = part
                 .matched
                 .as_ref()

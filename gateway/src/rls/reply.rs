@@ -26,7 +26,7 @@ pub fn reply(
     let (mut over, mut quotas, mut quotas_over) = (0, 0, 0);
     let mut passed = Vec::new();
     for (i, part) in plan.parts.iter().enumerate() {
-        let status = status(part, settings);
+        let status = status(part);
         count(part, settings);
         if status.current_limit.is_some()
             && nearest.is_none_or(|(least, _)| status.limit_remaining < least)
@@ -47,7 +47,7 @@ pub fn reply(
                     over += 1;
                     nearest = Some((0, i));
                 }
-            } else {
+            } else if settings.dynamic_metadata {
                 passed.push(i);
             }
         }
@@ -95,8 +95,7 @@ pub fn unasked(request: &pb::RateLimitRequest, code: Code) -> pb::RateLimitRespo
     }
 }
 
-fn status(part: &Part, settings: &Settings) -> DescriptorStatus {
-    let _ = settings;
+fn status(part: &Part) -> DescriptorStatus {
     if part.unlimited {
         return DescriptorStatus {
             code: Code::Ok as i32,

@@ -4,6 +4,18 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use envoy_types::pb::envoy::extensions::common::ratelimit::v3::{
+    rate_limit_descriptor::Entry, RateLimitDescriptor,
+};
+use envoy_types::pb::envoy::service::auth::v3::attribute_context::{self, HttpRequest};
+use envoy_types::pb::envoy::service::auth::v3::authorization_client::AuthorizationClient;
+use envoy_types::pb::envoy::service::auth::v3::check_response::HttpResponse;
+use envoy_types::pb::envoy::service::auth::v3::{AttributeContext, CheckRequest};
+use envoy_types::pb::envoy::service::ratelimit::v3::rate_limit_response::Code;
+use envoy_types::pb::envoy::service::ratelimit::v3::rate_limit_service_client::RateLimitServiceClient;
+use envoy_types::pb::envoy::service::ratelimit::v3::RateLimitRequest;
+use tonic::transport::Channel;
+
 use crate::check;
 use crate::support::{request, Gateway, Redis};
 
@@ -211,6 +223,65 @@ fn bodies_that_never_end_are_bounded() {
     assert_eq!(refused, 110);
     assert_eq!(gateway.get("/healthcheck").status, 200);
     drop(open);
+    still_well(&mut gateway, before);
+}
+
+/// Envoy lets a call that fails pass, unless it is told otherwise: whoever sends long fields, or a large body, is denied.
+#[test]
+fn messages_that_are_too_large_are_denied() {
+    let redis = Redis::start();
+    let mut gateway = start(&redis);
+    let before = gateway.memory();
+    let address = format!("http://127.0.0.1:{}", gateway.grpc);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let channel = Channel::from_shared(address)
+            .unwrap()
+            .connect()
+            .await
+            .unwrap();
+        let mut limits = RateLimitServiceClient::new(channel.clone());
+        let mut checks = AuthorizationClient::new(channel);
+        for size in [100 << 10, 300 << 10, 5 << 20] {
+            let is_denied = size > 256 << 10;
+            let entry = Entry {
+                key: "k".into(),
+                value: "x".repeat(size),
+            };
+            let request = RateLimitRequest {
+                domain: "d".into(),
+                descriptors: vec![RateLimitDescriptor {
+                    entries: vec![entry],
+                    ..RateLimitDescriptor::default()
+                }],
+                ..RateLimitRequest::default()
+            };
+            let answer = limits.should_rate_limit(request).await.unwrap();
+            let code = answer.into_inner().overall_code();
+            assert_eq!(code == Code::OverLimit, is_denied, "{size}: {code:?}");
+
+            let http = HttpRequest {
+                method: "GET".into(),
+                host: "h".into(),
+                path: "/b".into(),
+                headers: [("x-real-ip".to_owned(), "192.0.2.1".to_owned())].into(),
+                body: "x".repeat(size),
+                ..HttpRequest::default()
+            };
+            let request = CheckRequest {
+                attributes: Some(AttributeContext {
+                    request: Some(attribute_context::Request {
+                        http: Some(http),
+                        ..attribute_context::Request::default()
+                    }),
+                    ..AttributeContext::default()
+                }),
+            };
+            let answer = checks.check(request).await.unwrap().into_inner();
+            let is_ok = matches!(answer.http_response, Some(HttpResponse::OkResponse(_)));
+            assert_eq!(is_ok, !is_denied, "{size}: {answer:?}");
+        }
+    });
     still_well(&mut gateway, before);
 }
 
