@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use ratelimit::core::error::MAX_VALUE_BYTES;
-use redis::{Cmd, Value};
+use ratelimit::core::error::{Error, MAX_VALUE_BYTES};
+use redis::{Cmd, ServerError, Value};
 
 use crate::limits::Limits;
 
@@ -106,6 +106,12 @@ impl Call {
     }
 
     pub fn answer(&self, value: &Value) -> Result<Answer, String> {
+        if let Value::ServerError(error) = value {
+            return match is_overflow(error) {
+                true => Ok(self.overflowed()),
+                false => Err(format!("unexpected error {error}")),
+            };
+        }
         let Value::Array(items) = value else {
             return Err(format!("unexpected reply {value:?}"));
         };
@@ -142,6 +148,32 @@ impl Call {
             listed,
         })
     }
+}
+
+impl Call {
+    /// More than the server counts is more than any limit: denied, not an error that could be let pass.
+    fn overflowed(&self) -> Answer {
+        let denied = |limit: u64| Verdict {
+            limit: i64::try_from(limit).unwrap_or(i64::MAX),
+            retry_after: -1,
+            ..Verdict::default()
+        };
+        let limits = self.clauses.iter().map(|clause| &clause.limits.limits);
+        let verdicts: Vec<_> = limits
+            .map(|limits| denied(limits.first().map_or(0, |limit| limit.amount)))
+            .collect();
+        Answer {
+            verdict: verdicts.first().copied().unwrap_or_default(),
+            verdicts,
+            listed: None,
+        }
+    }
+}
+
+/// Whether the server refused to count what was forced: it would have been more than it can.
+pub fn is_overflow(error: &ServerError) -> bool {
+    let told = Error::Overflow.to_string();
+    told.split_once(' ') == Some((error.code(), error.details().unwrap_or_default()))
 }
 
 impl Clause {
@@ -266,6 +298,28 @@ mod tests {
             of(&[shadow.clone(), shadow]),
             "RL.ALL 2 s s FIXED 5 1m FIXED 5 1m"
         );
+    }
+
+    #[test]
+    fn more_than_can_be_counted_is_denied() {
+        let told = "-ERR cost would take what is used past 9007199254740991, the largest usage that is counted\r\n";
+        let call = Call {
+            clauses: vec![clause("a", 3), clause("b", 3)],
+            force: true,
+            deny: None,
+        };
+        let answer = call
+            .answer(&redis::parse_redis_value(told.as_bytes()).unwrap())
+            .unwrap();
+        let denied = Verdict {
+            limit: 5,
+            retry_after: -1,
+            ..Verdict::default()
+        };
+        assert_eq!(answer.verdicts, [denied; 2]);
+        assert!(call
+            .answer(&redis::parse_redis_value(b"-ERR other\r\n").unwrap())
+            .is_err());
     }
 
     #[test]

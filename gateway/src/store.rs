@@ -12,6 +12,7 @@ use redis::cluster_async::ClusterConnection;
 use redis::{Cmd, ErrorKind, RedisError, RedisResult, Value};
 use tokio::sync::Notify;
 
+use crate::call::is_overflow;
 use crate::connect::{Connector, PATIENCE_IN_ALL};
 use crate::settings::{Redis, RedisType};
 use crate::workers::{self, Workers};
@@ -263,7 +264,7 @@ async fn send(connection: Connection, commands: Vec<Cmd>) -> RedisResult<Vec<Val
 
 fn refusal(value: Value) -> RedisResult<Value> {
     match value {
-        Value::ServerError(error) => Err(error.into()),
+        Value::ServerError(error) if !is_overflow(&error) => Err(error.into()),
         value => Ok(value),
     }
 }

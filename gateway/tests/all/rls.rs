@@ -176,6 +176,34 @@ fn tokens_that_were_used_are_counted_also_where_they_do_not_fit() {
 }
 
 #[test]
+fn more_than_can_be_counted_is_over_the_limit() {
+    let redis = Redis::start();
+    let settings = [
+        ("FAILURE_MODE", "open"),
+        ("STOP_CACHE_KEY_INCREMENT_WHEN_OVERLIMIT", "true"),
+    ];
+    let gateway = Gateway::start(&redis, CONFIG, &settings);
+    let most = 1_u64 << 53;
+    let descriptor = |key: &str, addend: u64| json!({ "entries": [{ "key": key, "value": "tokens" }], "hitsAddend": addend });
+    let ask = |descriptors: Value| {
+        gateway
+            .json(&json!({ "domain": "d", "descriptors": descriptors }))
+            .status
+    };
+    for _ in 0..3 {
+        assert_eq!(ask(json!([descriptor("three", most)])), 429);
+        assert_eq!(ask(json!([descriptor("three", u64::MAX)])), 429);
+        let both = json!([descriptor("three", 2), descriptor("one", 1)]);
+        assert_eq!(ask(both), 429);
+    }
+    assert_eq!(ask(json!([descriptor("three", 0)])), 429);
+    assert_eq!(
+        gateway.metric("ratelimit_service_should_rate_limit_error{err_type=\"redis_error\"}"),
+        Some(0)
+    );
+}
+
+#[test]
 fn all_or_nothing() {
     let redis = Redis::start();
     let each = Gateway::start(&redis, CONFIG, &[]);
