@@ -172,11 +172,14 @@ fn a_promoted_replica_is_found_by_the_sentinels() {
         at[1] == replica.port.to_string()
     });
     // As the sentinel does, after its ten seconds.
-    let () = primary.ask(&["REPLICAOF", "127.0.0.1", &replica.port.to_string()]);
+    until("the old primary follows", || {
+        let order = ["REPLICAOF", "127.0.0.1", &replica.port.to_string()];
+        primary.try_ask::<()>(&order).is_ok()
+    });
     load.until_more_pass("they pass at the promoted one", 500);
     until("it has synchronised", || {
-        let info: String = primary.ask(&["INFO", "replication"]);
-        info.contains("master_link_status:up")
+        let info = primary.try_ask::<String>(&["INFO", "replication"]);
+        info.is_ok_and(|info| info.contains("master_link_status:up"))
     });
     // And back, by death. Sentinel takes a new order only some time after the last.
     replica.process.0.kill().unwrap();
@@ -190,8 +193,8 @@ fn a_promoted_replica_is_found_by_the_sentinels() {
 }
 
 fn is_primary(redis: &Redis) -> bool {
-    let info: String = redis.ask(&["INFO", "replication"]);
-    info.contains("role:master")
+    let info = redis.try_ask::<String>(&["INFO", "replication"]);
+    info.is_ok_and(|info| info.contains("role:master"))
 }
 
 #[test]

@@ -158,11 +158,13 @@ impl Redis {
     }
 
     pub fn ask<T: redis::FromRedisValue>(&self, words: &[&str]) -> T {
+        self.try_ask(words).unwrap()
+    }
+
+    /// For a server that a sentinel gives another role: then it closes the connections of its clients.
+    pub fn try_ask<T: redis::FromRedisValue>(&self, words: &[&str]) -> redis::RedisResult<T> {
         let (name, rest) = words.split_first().unwrap();
-        redis::cmd(name)
-            .arg(rest)
-            .query(&mut self.try_connect().unwrap())
-            .unwrap()
+        redis::cmd(name).arg(rest).query(&mut self.try_connect()?)
     }
 }
 
