@@ -142,4 +142,12 @@ test('... a limiter that does not map stops the start', static function ($prefix
     }
 });
 
+test('a bundle that comes too late to take the name says so', static function () {
+    $code = 'require "Symfony/Bundle/FrameworkBundle/autoload.php"; require "Symfony/Component/RateLimiter/autoload.php"; '
+        .'require getenv("RATELIMIT_PHP")."/autoload.php"; %s new RatelimitClient\Symfony\RatelimitBundle(); new RatelimitClient\Symfony\RatelimitBundle(); echo "made";';
+    $said = static fn (string $first) => shell_exec(PHP_BINARY.' -d display_errors=1 -d error_reporting=8191 -r '.escapeshellarg(sprintf($code, $first)).' 2>&1');
+    same($said(''), 'made');
+    same(preg_match('/LogicException: .*RateLimiterFactory was loaded before .*preload/', $said('class_exists("Symfony\Component\RateLimiter\RateLimiterFactory");')), 1);
+});
+
 result();
