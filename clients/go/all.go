@@ -69,6 +69,9 @@ func (c *Client) tryAll(ctx context.Context, timeout time.Duration, command stri
 	if call.min != 0 {
 		return AllVerdict{}, errors.New("ratelimit: Min does not go with several keys")
 	}
+	if call.retry != 0 {
+		return AllVerdict{}, errors.New("ratelimit: Retry does not go with several keys: with the same ID make the call again")
+	}
 	words := []any{command, len(asks)}
 	for _, ask := range asks {
 		if ask.Key == "" {

@@ -98,6 +98,7 @@ type hit struct {
 	cost, min int64
 	at        *int64
 	id        *string
+	retry     int
 	force     bool
 	stamp     bool
 	next      bool
@@ -125,7 +126,7 @@ func Next() Option { return func(h *hit) { h.next = true } }
 func At(unixMs int64) Option { return func(h *hit) { h.at = &unixMs } }
 
 // ID charges this hit once: one of the same id that has counted already charges nothing, and Verdict.Repeated says so. So a
-// hit whose reply was lost can be made again. 1 to 64 bytes, and the application's own: who may choose ids freely repeats
+// hit whose reply was lost can be made again, as Retry does. 1 to 64 bytes, and the application's own: who may choose ids freely repeats
 // one for ever, so never a caller's header as it comes. The server remembers the newest ids of a key, for ten minutes.
 func ID(id string) Option { return func(h *hit) { h.id = &id } }
 
@@ -181,6 +182,12 @@ const maxID = 64
 func (h *hit) check() error {
 	if h.id != nil && (len(*h.id) < 1 || len(*h.id) > maxID) {
 		return fmt.Errorf("ratelimit: ID: expected 1 to %d bytes, got %d", maxID, len(*h.id))
+	}
+	if h.retry < 0 || h.retry > maxRetries {
+		return fmt.Errorf("ratelimit: Retry: expected 0 to %d, got %d", maxRetries, h.retry)
+	}
+	if h.retry > 0 && h.id == nil {
+		return errors.New("ratelimit: Retry: expected an ID with it: without one a hit whose reply was lost would be charged again")
 	}
 	return nil
 }
@@ -245,7 +252,7 @@ func (l *Limiter) try(ctx context.Context, key string, command []any, options []
 	if l.coalescer != nil && command == nil && h.isPlain() {
 		return l.coalescer.hit(ctx, flightKey{key, h.next})
 	}
-	return l.send(ctx, key, command, h)
+	return l.sendAgain(ctx, key, command, h)
 }
 
 func chosen(options []Option) (hit, error) {
@@ -360,7 +367,7 @@ func (l *Limiter) waitInTurn(ctx context.Context, key string, most time.Duration
 	lasting := context.WithoutCancel(ctx)
 	giveBack := func(verdict Verdict) {
 		if verdict.Err == nil && verdict.ChargedAt > 0 && !verdict.Repeated {
-			another := func(h *hit) { h.id = nil } // with the same id it would be a repeat
+			another := func(h *hit) { h.id, h.retry = nil, 0 } // with the same id it would be a repeat
 			l.Hit(lasting, key, append(options, Cost(-verdict.Taken), At(verdict.ChargedAt), another)...)
 		}
 	}

@@ -1,6 +1,7 @@
 package ratelimit
 
 import (
+	"errors"
 	"fmt"
 	"time"
 )
@@ -61,7 +62,9 @@ type asked struct {
 	stamp, next          bool
 }
 
-func unread(reply any) error { return fmt.Errorf("not a reply of RL.*: %v", reply) }
+var errUnread = errors.New("not a reply of RL.*")
+
+func unread(reply any) error { return fmt.Errorf("%w: %v", errUnread, reply) }
 
 // numbers of a limit, of which there is one more with next, and what follows them.
 func numbers(reply any, next bool) (Numbers, []any, error) {

@@ -58,6 +58,75 @@ func TestAHitWhoseReplyWasLostIsMadeAgainAndChargedOnce(t *testing.T) {
 	}
 }
 
+func TestAHitWithAnIDIsMadeAgainWithinItsDeadlineAndChargedOnce(t *testing.T) {
+	p := newProxies(t)
+	for kind, through := range behind(t, p) {
+		for name, fault := range map[string]fault{"before": before, "after": after, "middle": middle, "refuse": refuse, "reset": reset} {
+			told := 0
+			l := limiter(t, through, ratelimit.Options{Prefix: "go-id-retry", OnError: func(error, int) { told++ }})
+			p.set(none)
+			eventually(t, "it is up", func() bool { return l.Hit(background, "warm"+kind).Err == nil })
+			key, sent := fmt.Sprint(kind, name, time.Now().UnixNano()), p.commands.Load()
+			told = 0
+			p.set(fault)
+			go func() {
+				for until := time.Now().Add(200 * time.Millisecond); p.commands.Load() < sent+2 && time.Now().Before(until); {
+					time.Sleep(time.Millisecond)
+				}
+				p.set(none)
+			}()
+			v := l.Hit(background, key, ratelimit.ID("a"), ratelimit.Retry(10))
+			if n := used(t, kind, "go-id-retry:"+key); v.Err != nil || !v.Allowed || v.Remaining != 4 || n != 1 || told != 0 {
+				t.Errorf("%s, %s: charged %d times, told %d times: %+v", kind, name, n, told, v)
+			}
+		}
+	}
+}
+
+func TestWhatIsRefusedAndWhatIsSilentIsNotMadeAgain(t *testing.T) {
+	p := newProxies(t)
+	for kind, through := range behind(t, p) {
+		told := 0
+		l := limiter(t, through, ratelimit.Options{Prefix: "go-id-no-retry", Timeout: 300 * time.Millisecond, OnError: func(error, int) { told++ }})
+		patient := limiter(t, through, ratelimit.Options{Prefix: "go-id-no-retry"})
+		p.set(none)
+		eventually(t, "it is up", func() bool { return patient.Hit(background, "warm"+kind).Err == nil })
+		key := fmt.Sprint(kind, time.Now().UnixNano())
+		strange := patient.Hit(background, key, ratelimit.ID("a"), ratelimit.Retry(10), ratelimit.Min(5))
+		if strange.Err == nil || !strings.Contains(strange.Err.Error(), "ERR") {
+			t.Errorf("%s: %+v", kind, strange)
+		}
+		for _, fault := range []fault{stall, silent} {
+			p.set(fault)
+			began := time.Now()
+			if v := l.Hit(background, key, ratelimit.ID("b"), ratelimit.Retry(10)); v.Err == nil || time.Since(began) > 300*time.Millisecond+slack {
+				t.Errorf("%s: after %s: %+v", kind, time.Since(began), v)
+			}
+		}
+		if told == 0 || told > 2 {
+			t.Errorf("%s: told %d times of two failures", kind, told)
+		}
+	}
+	sent := p.commands.Load()
+	p.set(none)
+	l := limiter(t, behind(t, p)["one node"], ratelimit.Options{Prefix: "go-id-no-retry"})
+	l.Hit(background, "k", ratelimit.ID("a"), ratelimit.Retry(10), ratelimit.Min(5))
+	if n := p.commands.Load() - sent; n != 1 {
+		t.Errorf("what was refused was sent %d times", n)
+	}
+	for wrong, options := range map[string][]ratelimit.Option{
+		"expected an ID": {ratelimit.Retry(1)}, "expected 0 to 10": {ratelimit.ID("a"), ratelimit.Retry(11)}, "0 to 10, got -1": {ratelimit.ID("a"), ratelimit.Retry(-1)},
+	} {
+		if v := l.Hit(background, "k", options...); v.Err == nil || !strings.Contains(v.Err.Error(), wrong) {
+			t.Errorf("%s: %+v", wrong, v)
+		}
+	}
+	c := limits(t, client(t, 3))
+	if v := c.HitAll(background, []ratelimit.Ask{{Limiter: l, Key: "k"}}, ratelimit.ID("a"), ratelimit.Retry(1)); v.Err == nil || !strings.Contains(v.Err.Error(), "several keys") {
+		t.Errorf("%+v", v)
+	}
+}
+
 func TestAHitWithAnIDIsNeverCoalesced(t *testing.T) {
 	client, commands := counting(t)
 	l := limiter(t, client, ratelimit.Options{Prefix: "go-id-coalesce", Limits: []ratelimit.Limit{{Units: 1000, Window: "1h"}}, Coalesce: true})
