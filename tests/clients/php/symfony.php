@@ -336,6 +336,22 @@ test('a server that is stopped: each in time, a bucket too, one line in the log'
     unlink($log);
 });
 
+test('one line a second of a process without APCu, with how many it stands for', static function () {
+    $log = tempnam(sys_get_temp_dir(), 'ratelimit');
+    $code = 'require "Symfony/Component/RateLimiter/autoload.php"; require getenv("RATELIMIT_PHP")."/autoload.php";
+        $limiter = (new RatelimitClient\Symfony\LimiterFactory(["id" => "x", "policy" => "sliding_window", "limit" => 1, "interval" => "1 minute"],
+            new RatelimitClient\Client("redis://127.0.0.1:1")))->create();
+        for ($begun = microtime(true), $hits = 0; count(file(ini_get("error_log"))) < 2; ++$hits) { $limiter->consume(); usleep(1000); }
+        echo json_encode([$hits, microtime(true) - $begun]);';
+    $options = '-d apc.enable_cli=0 -d error_reporting=8191 -d log_errors=1 -d error_log='.escapeshellarg($log);
+    [$hits, $seconds] = json_decode(shell_exec(PHP_BINARY." $options -r ".escapeshellarg($code)));
+    within($seconds, 0.99, PATIENT, 'the second line came after');
+    $line = file($log)[1];
+    same(preg_match('/rate limiter "symfony:x": connection: [^(]*(?:\(and (\d+) more since the last line\))?$/', $line, $more), 1, $line);
+    same((int) ($more[1] ?? 0), $hits - 2);
+    unlink($log);
+});
+
 if (function_exists('apcu_enabled') && apcu_enabled()) {
     test('one line a second also where each request begins anew, as in PHP-FPM', static function ($prefix) {
         $log = tempnam(sys_get_temp_dir(), 'ratelimit');
