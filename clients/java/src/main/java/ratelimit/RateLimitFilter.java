@@ -10,6 +10,7 @@ import jakarta.servlet.http.HttpServletResponse;
 import java.io.IOException;
 import java.util.Objects;
 import java.util.function.Function;
+import java.util.regex.Pattern;
 
 /**
  * A limiter in front of servlets: 429 where it says no, and 503 where it is closed because Redis is away.
@@ -21,11 +22,23 @@ import java.util.function.Function;
  */
 public final class RateLimitFilter implements Filter {
     private static final String EXPOSED = "Retry-After, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, RateLimit, RateLimit-Policy";
+    private static final String EXPOSE = "Access-Control-Expose-Headers";
+    private static final String REMAINING = "X-RateLimit-Remaining";
     private static final int TOO_MANY_REQUESTS = 429;
     private final RateLimiter limiter;
+    private static final Pattern DIGITS = Pattern.compile("\\d{1,18}");
+    private static final Pattern NAME = Pattern.compile("[ !#-\\[\\]-~]+");
     private final Function<HttpServletRequest, String> key;
+    private final String name;
 
     public RateLimitFilter(RateLimiter limiter, Function<HttpServletRequest, String> key) {
+        this(limiter, key, "default");
+    }
+
+    /** @param name in the RateLimit fields, where several limiters stand in front of one servlet: an item of each, in ASCII */
+    public RateLimitFilter(RateLimiter limiter, Function<HttpServletRequest, String> key, String name) {
+        if (!NAME.matcher(name).matches()) throw new IllegalArgumentException("name: expected printable ASCII without quotes and backslashes, got " + name);
+        this.name = '"' + name + '"';
         this.limiter = Objects.requireNonNull(limiter, "limiter").next();
         this.key = Objects.requireNonNull(key, "key");
     }
@@ -44,20 +57,33 @@ public final class RateLimitFilter implements Filter {
             status = HttpServletResponse.SC_SERVICE_UNAVAILABLE;
             if (!verdict.allowed()) http.setHeader("Retry-After", "1");
         } else {
-            http.setHeader("X-RateLimit-Limit", Long.toString(verdict.limit()));
-            http.setHeader("X-RateLimit-Remaining", Long.toString(verdict.remaining()));
-            http.setHeader("X-RateLimit-Reset", Long.toString(seconds(System.currentTimeMillis() + verdict.resetAfterMs())));
-            http.setHeader("RateLimit-Policy", "\"default\";q=" + verdict.limit());
+            if (isTightest(http, verdict.remaining())) {
+                http.setHeader("X-RateLimit-Limit", Long.toString(verdict.limit()));
+                http.setHeader(REMAINING, Long.toString(verdict.remaining()));
+                http.setHeader("X-RateLimit-Reset", Long.toString(seconds(System.currentTimeMillis() + verdict.resetAfterMs())));
+            }
+            item(http, "RateLimit-Policy", name + ";q=" + verdict.limit());
             String next = verdict.nextAfterMs() < 0 ? "" : ";t=" + seconds(verdict.nextAfterMs());
-            http.setHeader("RateLimit", "\"default\";r=" + verdict.remaining() + next);
+            item(http, "RateLimit", name + ";r=" + verdict.remaining() + next);
             if (!verdict.allowed() && verdict.retryAfterMs() > 0) http.setHeader("Retry-After", Long.toString(seconds(verdict.retryAfterMs())));
         }
-        http.addHeader("Access-Control-Expose-Headers", EXPOSED);
+        if (!http.getHeaders(EXPOSE).contains(EXPOSED)) http.addHeader(EXPOSE, EXPOSED);
         if (verdict.allowed()) {
             chain.doFilter(request, response);
         } else {
             http.sendError(status);
         }
+    }
+
+    /** Of those in front of one servlet. */
+    private static boolean isTightest(HttpServletResponse response, long remaining) {
+        String others = response.getHeader(REMAINING);
+        return others == null || !DIGITS.matcher(others).matches() || remaining < Long.parseLong(others);
+    }
+
+    private static void item(HttpServletResponse response, String field, String item) {
+        String before = response.getHeader(field);
+        response.setHeader(field, before == null ? item : before + ", " + item);
     }
 
     /** Rounded up: never an invitation to come too early. */

@@ -89,10 +89,18 @@ public class GatewayRateLimiter extends AbstractRateLimiter<GatewayConfig> {
         if (config == null) throw new IllegalArgumentException("no " + ARGUMENTS + ".limit and .window for the route " + routeId + ", nor for default-filters");
         var limiter = made.get(routeId);
         if (limiter == null || limiter.config != config) {
-            limiter = new Made(config, config.limiter(sender, routeId));
+            limiter = new Made(config, made(config, routeId));
             made.put(routeId, limiter);
         }
         return limiter;
+    }
+
+    private RateLimiter made(GatewayConfig config, String routeId) {
+        try {
+            return config.limiter(sender, routeId);
+        } catch (IllegalArgumentException mistake) {
+            throw new IllegalArgumentException("route " + routeId + ": " + ARGUMENTS + "." + mistake.getMessage(), mistake);
+        }
     }
 
     private static Map<String, String> fields(Verdict verdict, GatewayConfig config) {
