@@ -68,6 +68,23 @@ public final class Failures {
         test(name + ": a hit whose reply was lost is made again and charged once", isRight ? "" : "\n    " + lost + "\n    " + again);
     }
 
+    /** Its reply is lost, and it is sent again by itself; what is refused is not. */
+    private static void retried(String name, Proxy proxy, Sender sender, Sender direct) throws Exception {
+        var limiter = RateLimiter.of(sender, "java-id-lost:", "RL.SLIDING", "5", "15m").timeout(TIMEOUT);
+        eventually(limiter);
+        var patient = limiter.timeout(Duration.ofSeconds(30));
+        String key = name + System.nanoTime();
+        proxy.fault = Proxy.Fault.AFTER_ONCE;
+        var verdict = patient.hit(key, "a", 10);
+        boolean isRight = verdict.unavailable() == null && verdict.repeated() && verdict.allowed() && verdict.remaining() == 4;
+        test(name + ": a hit with an id whose reply was lost is sent again, and charged once", isRight ? "" : "\n    " + verdict);
+        direct.send(List.of("RL.FIXED", "java-id-lost:fixed" + key, "5", "15m")).get();
+        int before = proxy.commands.get();
+        var refused = patient.hit("fixed" + key, "a", 10);
+        int sent = proxy.commands.get() - before;
+        test(name + ": a hit that was refused is not sent again", refused.unavailable() != null && sent == 1 ? "" : "\n    " + refused + "\n    sent: " + sent);
+    }
+
     /** Waits until its connections are whole again. */
     private static void eventually(RateLimiter limiter) throws InterruptedException {
         for (long until = System.nanoTime() + 30_000_000_000L; limiter.hit("warm" + System.nanoTime()).unavailable() != null; Thread.sleep(5)) {
@@ -91,6 +108,7 @@ public final class Failures {
             var direct = redis.clients.jedis.RedisClient.builder().hostAndPort("127.0.0.1", PORT).build()) {
             faults("Jedis", proxy, new JedisSender(jedis), new JedisSender(direct));
             lost("Jedis", proxy, new JedisSender(jedis));
+            retried("Jedis", proxy, new JedisSender(jedis), new JedisSender(direct));
         }
         try (var proxy = new Proxy(PORT);
             var client = RedisClient.create(RedisURI.create("127.0.0.1", proxy.port()));
@@ -102,6 +120,7 @@ public final class Failures {
             try (var connection = client.connect()) {
                 faults("Lettuce", proxy, new LettuceSender(connection), new JedisSender(direct));
                 lost("Lettuce", proxy, new LettuceSender(connection));
+                retried("Lettuce", proxy, new LettuceSender(connection), new JedisSender(direct));
             }
         }
         cluster(primary());
@@ -121,6 +140,7 @@ public final class Failures {
             var own = new OwnSlot(node, new JedisSender(provider));
             faults("Jedis, cluster", proxy, own, new OwnSlot(node, new JedisSender(direct)));
             lost("Jedis, cluster", proxy, own);
+            retried("Jedis, cluster", proxy, own, new OwnSlot(node, new JedisSender(direct)));
             provider.close();
             direct.close();
         }

@@ -13,6 +13,8 @@ import java.util.concurrent.locks.LockSupport;
 final class Proxy implements Closeable {
     enum Fault {
         NONE, BEFORE, AFTER, MIDDLE, STALL, SILENT, REFUSE, RESET, NONSENSE,
+        /** AFTER, of one reply alone. */
+        AFTER_ONCE,
         /** The reply is passed on once that is over. */
         LATE,
         /** The reply is passed on byte by byte. */
@@ -117,6 +119,10 @@ final class Proxy implements Closeable {
             byte[] reply = Arrays.copyOf(buffer, n);
             if (isLimit) {
                 if (fault == Fault.AFTER) return;
+                if (fault == Fault.AFTER_ONCE) {
+                    fault = Fault.NONE;
+                    return;
+                }
                 if (hangs(Fault.STALL)) return;
                 hangs(Fault.LATE);
                 if (fault == Fault.SLOW || fault == Fault.TRICKLE) {

@@ -2,12 +2,15 @@ package ratelimit;
 
 import java.lang.System.Logger.Level;
 import java.util.List;
+import java.util.regex.Pattern;
 
 /** Where the keys of a command are, and what the numbers of its reply say. */
 final class Call {
     private static final System.Logger LOG = System.getLogger(RateLimiter.class.getName());
     private static final Report REPORT = new Report((error, count) ->
         LOG.log(Level.WARNING, "rate limiter: the server could not be asked (" + count + " times since the last line)", error));
+
+    private static final Pattern REFUSAL = Pattern.compile("(ERR|WRONGTYPE|CROSSSLOT|NOPERM|NOAUTH|WRONGPASS|EXECABORT|MOVED) ");
 
     private Call() {}
 
@@ -30,6 +33,12 @@ final class Call {
     static RateLimiter.Verdict unavailable(Exception failed, boolean isClosed) {
         report(failed);
         return new RateLimiter.Verdict(!isClosed, 0, 0, isClosed ? 1000 : 0, 0, -1, false, failed);
+    }
+
+    /** Whether the server said what trying again does not mend. The clients' errors have the reply's text. */
+    static boolean isRefusal(Exception failed) {
+        String text = String.valueOf(failed.getMessage());
+        return REFUSAL.matcher(text).lookingAt() && !text.startsWith("ERR max number of clients");
     }
 
     static void report(Exception failed) {

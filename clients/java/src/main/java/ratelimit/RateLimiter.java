@@ -10,6 +10,7 @@ import java.util.concurrent.CompletionException;
 import java.util.concurrent.CompletionStage;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.Future;
+import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
 
 /**
@@ -29,6 +30,9 @@ import java.util.concurrent.TimeoutException;
  * @param isClosed whether to deny where Redis is away. For logins: guessing must not be free while it is
  */
 public record RateLimiter(Sender sender, String prefix, List<String> words, Duration timeout, boolean isClosed) {
+    private static final int MAX_RETRIES = 10;
+    private static final long PAUSE_MS = 25;
+
     /**
      * What the server answered. Where {@code unavailable} is set Redis could not be asked, and the numbers are 0.
      *
@@ -82,7 +86,7 @@ public record RateLimiter(Sender sender, String prefix, List<String> words, Dura
 
     /** Counts one hit, or says why not. */
     public Verdict hit(String key) {
-        return hit(key, List.of());
+        return answer(call(key, List.of()));
     }
 
     /**
@@ -93,12 +97,44 @@ public record RateLimiter(Sender sender, String prefix, List<String> words, Dura
      *     header as it comes
      */
     public Verdict hit(String key, String id) {
-        return hit(key, List.of("ID", Words.id(id)));
+        return hit(key, id, 0);
+    }
+
+    /**
+     * The same, sent again where Redis did not answer or could not, by whichever connection there is then: after 25 ms, then 50
+     * and so on, within the timeout. Each try has its share of that. What the server refuses is not sent again.
+     *
+     * @param retries 0 to 10
+     */
+    public Verdict hit(String key, String id, int retries) {
+        if (retries < 0 || retries > MAX_RETRIES) throw new IllegalArgumentException("retries: expected 0 to " + MAX_RETRIES + ", got " + retries);
+        List<String> call = call(key, List.of("ID", Words.id(id)));
+        long deadline = System.nanoTime() + timeout.toNanos();
+        for (int tried = 0; ; tried++) {
+            try {
+                long share = (deadline - System.nanoTime()) / (retries - tried + 1);
+                return read(sender.ask(call, Duration.ofNanos(Math.max(share, 1_000_000))), true);
+            } catch (Exception failed) {
+                if (tried == retries || Call.isRefusal(failed) || !paused(PAUSE_MS << tried, deadline)) return Call.unavailable(failed, isClosed);
+            }
+        }
+    }
+
+    /** Whether there is time to go on behind it. */
+    private static boolean paused(long ms, long deadline) {
+        if (deadline - System.nanoTime() <= TimeUnit.MILLISECONDS.toNanos(ms)) return false;
+        try {
+            Thread.sleep(ms);
+            return true;
+        } catch (InterruptedException stopped) {
+            Thread.currentThread().interrupt();
+            return false;
+        }
     }
 
     /** Counts so many at once, or none, whatever the words say of {@code COST}. */
     public Verdict hit(String key, long cost) {
-        return answer(call(key, cost, List.of()), false);
+        return answer(call(key, cost, List.of()));
     }
 
     /**
@@ -112,7 +148,7 @@ public record RateLimiter(Sender sender, String prefix, List<String> words, Dura
         if (!words.get(0).equals("RL.BUCKET") || Words.without(words, Set.of("FORCE", "MIN", "BLOCK")).size() < words.size()) {
             throw new IllegalStateException("what reserves is an RL.BUCKET without FORCE, MIN and BLOCK, not " + words);
         }
-        return answer(call(key, cost, maxWait.toMillis() < 1 ? List.of() : List.of("RESERVE", Words.ttl(maxWait))), false);
+        return answer(call(key, cost, maxWait.toMillis() < 1 ? List.of() : List.of("RESERVE", Words.ttl(maxWait))));
     }
 
     /**
@@ -156,16 +192,12 @@ public record RateLimiter(Sender sender, String prefix, List<String> words, Dura
         call.add(prefix + Objects.requireNonNull(key, "key"));
         List<String> rest = Words.without(words, Set.of("FORCE", "STAMP"));
         call.addAll(rest.subList(1, rest.size()));
-        return answer(call, false);
+        return answer(call);
     }
 
-    private Verdict hit(String key, List<String> id) {
-        return answer(call(key, id), !id.isEmpty());
-    }
-
-    private Verdict answer(List<String> call, boolean hasId) {
+    private Verdict answer(List<String> call) {
         try {
-            return read(sender.ask(call, timeout), hasId);
+            return read(sender.ask(call, timeout), false);
         } catch (Exception failed) {
             return Call.unavailable(failed, isClosed);
         }
