@@ -124,6 +124,8 @@ ROWS = (
         fill=(SLIDING_FULL,), log="burst", bound=2.0, empty="RL.EMPTY, 5 words", writes=False),
     Row("RL.FIXED allowed, POLICY", words("RL.FIXED KEY 5 1h POLICY bench"), "native", allowed=1,
         setup=(POLICY_SET,), empty="RL.EMPTY, 6 words"),
+    Row("RL.FIXED allowed, a policy in front", words("RL.FIXED KEY 5 1h POLICY bench POLICY everybody"), "native", allowed=1,
+        setup=(POLICY_SET,)),
     Row("RL.FIXED allowed, a shadow allows", words("RL.FIXED KEY 1000000 1h POLICY tried"), "native", allowed=1,
         setup=(SHADOW_SET,), empty="RL.EMPTY, 6 words"),
     Row("RL.FIXED allowed, a shadow denies", words("RL.FIXED KEY 1000000 1h POLICY none"), "native", allowed=1,

@@ -32,7 +32,8 @@ pub struct Clause<'a> {
     pub limits: Limits,
     /// Within ±[`MAX_COUNT`]; 1 unless said.
     pub cost: i64,
-    /// The policies whose limits go before the clause's own: the first that exists.
+    /// The policies whose limits go before the clause's own: the first that exists. Once they were looked up, the names that
+    /// the hit counts under: see [`Clause::count_under`].
     pub policies: ArrayVec<&'a [u8], MAX_NAMES>,
     /// What of the rest, and of the call's options, has to be looked at.
     pub rarity: Rarity,
@@ -176,6 +177,25 @@ impl<'a> Words<'a> {
     /// The place of the word that `next` returned last.
     fn last(&self) -> usize {
         self.at() - 1
+    }
+}
+
+impl<'a> Clause<'a> {
+    /// Of several policies, leaves those that the hit counts under: the last one, behind the ones whose limits judge it.
+    pub fn count_under(&mut self, judges: [Option<&'a [u8]>; 2]) {
+        let mut names = ArrayVec::<&[u8], MAX_NAMES>::new();
+        let last = self.policies.last().copied();
+        for name in judges
+            .into_iter()
+            .flatten()
+            .filter(|name| Some(*name) != last)
+        {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names.extend(last);
+        self.policies = names;
     }
 }
 

@@ -33,6 +33,7 @@ fn info(ctx: &InfoContext, _for_crash_report: bool) -> RedisResult<()> {
             let counts = stats.algorithm(algorithm).counts();
             general.push((algorithm.name().to_owned(), dictionary(counts)));
         }
+        general.push(("unnamed".to_owned(), dictionary(stats.unnamed_counts())));
         for (name, value) in [
             ("policies", node.policies.len()),
             ("deny_lists", deny.sizes().count()),
@@ -71,8 +72,13 @@ fn info(ctx: &InfoContext, _for_crash_report: bool) -> RedisResult<()> {
             .names()
             .into_iter()
             .filter_map(|name| {
-                let counts = stats.name(name)?.series().counts();
-                Some((printable("name", name), dictionary(counts)))
+                let named = stats.name(name)?;
+                let mut value = dictionary(named.series().counts());
+                if let Some(chain) = named.chain() {
+                    value.push_str(",before=");
+                    value.push_str(&escaped(&chain.last));
+                }
+                Some((printable("name", name), value))
             })
             .collect();
         [("stats", general), ("deny", lists), ("names", names)]
@@ -126,7 +132,11 @@ fn dictionary(counts: Counts) -> String {
 /// A name as a field of INFO, where a line break, a colon, an equals sign or a comma would be read as something else.
 /// Two names never become one, and by the kind in front of it none becomes another field's.
 fn printable(kind: &str, name: &[u8]) -> String {
-    let mut text = format!("{kind}_");
+    format!("{kind}_{}", escaped(name))
+}
+
+fn escaped(name: &[u8]) -> String {
+    let mut text = String::new();
     for byte in name {
         match byte {
             b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'_' | b'-' | b'.' => {

@@ -6,8 +6,8 @@ mod arguments;
 #[cfg(feature = "probe")]
 use super::commands::probe;
 use super::commands::{
-    all, apply, block, bucket, deny, fixed, info, lease, node, peek, peek_all, policy, region,
-    release, sliding, stats, throttle,
+    all, apply, audit, block, bucket, deny, fixed, info, lease, node, peek, peek_all, policy,
+    region, release, sliding, stats, throttle,
 };
 use super::config;
 use super::raw::{callback, keyed, Call, Command, KeySpec, Loading, ROOM};
@@ -455,6 +455,18 @@ fn table() -> Vec<Command> {
             complexity: c"O(N) where N is the number of names.",
             keys: KeySpec::None,
             args: || vec![arguments::optional("name", STRING, None)],
+        },
+        Command {
+            name: "rl.audit",
+            handler: callback(audit),
+            // It tells of every list and policy: whoever has `+@read` is not to have it, so it is not `readonly`.
+            flags: c"admin",
+            categories: "admin slow dangerous ratelimit",
+            arity: -1,
+            summary: c"Returns who has changed policies, deny lists and statistics lately, newest first.",
+            complexity: c"O(N) where N is the count.",
+            keys: KeySpec::None,
+            args: || vec![arguments::optional("count", INTEGER, Some("COUNT"))],
         },
         // Flags, categories and key are those of RL.FIXED, so that the server does the same around it.
         #[cfg(feature = "probe")]

@@ -749,6 +749,8 @@ const MALFORMED: &[&str] = &[
     "RL.STATS RESET <key> <key>",
     "RL.STATS GET <key> <key>",
     "RL.STATS <junk> <key>",
+    "RL.AUDIT <junk>",
+    "RL.AUDIT COUNT <number>",
     "RL.<junk> <key> 5 1m",
     // Numbers.
     "RL.FIXED <key> <number> 1m",

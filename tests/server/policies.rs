@@ -530,6 +530,42 @@ fn each_change_of_a_deny_list_and_each_reset_is_a_line_in_the_log() {
     assert_eq!(lines(&primary).len(), told, "{:#?}", lines(&primary));
     assert_equal(&primary, &replica);
     assert_eq!(lines(&replica), [""; 0]);
+    // A client may read them, newest first, each as it was; and nobody to whom that was not given.
+    let now_ms = || primary.now_ms();
+    let before = now_ms();
+    ops.ok("RL.POLICY SET login SLIDING 5 15m");
+    let audit = |server: &Server, line: &str| server.call(line).array().to_vec();
+    let newest = audit(&primary, "RL.AUDIT COUNT 1");
+    let [change] = &newest[..] else {
+        panic!("one: {newest:?}");
+    };
+    let [at, by, what, done] = change.array() else {
+        panic!("four elements: {change:?}");
+    };
+    assert!((before..=now_ms()).contains(&at.int()));
+    assert!(by.text().starts_with("user 'ops' at "), "{by:?}");
+    assert_eq!(what.text(), "policy 'login'");
+    assert_eq!(done.text(), "set: from none to sliding 5 15m");
+    let all = audit(&primary, "RL.AUDIT");
+    assert_eq!(all.len(), told + 1);
+    assert_eq!(
+        all[1].array()[3].text(),
+        "changed: 1 added for ever: '%s%n\r\n# forged'"
+    );
+    assert_eq!(audit(&replica, "RL.AUDIT"), []);
+    for line in [
+        "RL.AUDIT COUNT 0",
+        "RL.AUDIT COUNT 1001",
+        "RL.AUDIT 5",
+        "RL.AUDIT COUNT",
+    ] {
+        assert_error(&primary.call(line), &["COUNT"]);
+    }
+    primary.ok("ACL SETUSER reader on >secret +@read ~*");
+    let mut reader = primary.connect();
+    reader.ok("AUTH reader secret");
+    let refused = reader.call("RL.AUDIT");
+    assert!(refused.error().starts_with("NOPERM"), "{refused:?}");
 }
 
 /// Then the next of the chain counts, at last the call's own limits: nothing is unlimited, and nothing stops.

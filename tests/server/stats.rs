@@ -1022,5 +1022,70 @@ fn no_name_can_forge_a_field_of_info() {
         }
     }
     assert_eq!(twice, [""; 0], "fields that are there twice");
-    assert_eq!(fields.len(), 21 + 2 * 9, "{fields:?}");
+    assert_eq!(fields.len(), 22 + 2 * 9, "{fields:?}");
+}
+
+/// A customer's policy in front of everybody's: both rows tell what became of its hits, and the totals tell of each hit once.
+#[test]
+fn a_hit_counts_under_the_policy_in_force_and_under_the_last_name() {
+    let (primary, replica) = pair(&[], &[]);
+    primary.ok("RL.POLICY SET api FIXED 100 30d");
+    primary.ok("RL.POLICY SET api:acme FIXED 2 30d");
+    primary.ok("RL.POLICY SHADOW tried FIXED 1 30d");
+    primary.ok("RL.POLICY SET wrong SLIDING 1 30d");
+    for line in [
+        "RL.FIXED acme 9 30d POLICY absent POLICY wrong POLICY api:acme POLICY api",
+        "RL.FIXED other 9 30d POLICY api:other POLICY api",
+        "RL.FIXED alone 9 30d POLICY api",
+        "RL.FIXED nameless 9 30d",
+        "RL.FIXED twice 9 30d POLICY api:acme POLICY api:acme",
+        "RL.ALL 1 all FIXED 9 30d POLICY api:acme POLICY api",
+        "RL.FIXED with 9 30d POLICY tried POLICY api",
+    ] {
+        for _ in 0..3 {
+            hit(&primary, line);
+        }
+    }
+    let expected = |server: &Server| {
+        let named = |name| named(server, name);
+        assert_eq!(named("api:acme"), [6, 3, 0]);
+        assert_eq!(named("api"), [2 + 3 + 3 + 2 + 3, 1 + 1, 0]);
+        assert_eq!(named("tried"), [3, 0, 0], "it judges, if only beside");
+        let shadowed = server.call("RL.STATS GET tried");
+        assert_eq!(shadowed.field("shadow_denied").int(), 2);
+        assert_eq!(total(server), [3 + 2 + 2 + 3 + 3 + 2 + 3, 3, 0]);
+        for name in ["absent", "wrong", "api:other"] {
+            assert_eq!(server.call(&format!("RL.STATS GET {name}")), Reply::Nil);
+        }
+        assert_eq!(
+            identifiers(server, "api:acme", "most_denied"),
+            [("acme", 1, 0), ("all", 1, 0), ("twice", 1, 0)].map(|(name, count, error)| (
+                name.to_string(),
+                count,
+                error
+            ))
+        );
+        let field = |name: &str| server.info_field("ratelimit", &format!("ratelimit_{name}"));
+        assert_eq!(
+            field("name_api%3aacme"),
+            "allowed=6,denied=3,deny_listed=0,shadow_denied=0,before=api"
+        );
+        assert_eq!(
+            field("name_tried"),
+            "allowed=3,denied=0,deny_listed=0,shadow_denied=2,before=api"
+        );
+        assert!(!field("name_api").contains("before"));
+        assert_eq!(
+            field("unnamed"),
+            "allowed=3,denied=0,deny_listed=0,shadow_denied=0"
+        );
+    };
+    expected(&primary);
+    await_statistics(&primary);
+    eventually("the replica has them", || {
+        total(&replica) == total(&primary)
+    });
+    expected(&replica);
+    primary.ok("DEBUG RELOAD");
+    expected(&primary);
 }

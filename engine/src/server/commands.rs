@@ -6,6 +6,7 @@ use crate::core::limit::Algorithm;
 
 #[path = "../../../src/server/commands/all.rs"]
 mod all;
+mod audit;
 #[path = "../../../src/server/commands/block.rs"]
 mod block;
 #[path = "../../../src/server/commands/deny.rs"]

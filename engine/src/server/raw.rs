@@ -87,11 +87,6 @@ impl<'a> Call<'a> {
         Some(User)
     }
 
-    /// Who has sent the call, in words.
-    pub fn sender(&self) -> &'static str {
-        "this process"
-    }
-
     /// Sends an effect on.
     pub fn replicate(&self, _: &'static CStr, _: &[u8]) {}
 
@@ -248,7 +243,4 @@ impl Key<'_> {
 }
 
 /// A line in the log: there is none.
-pub fn notice(_: &str) {}
-
-/// As [`notice`].
 pub fn warning(_: &str) {}

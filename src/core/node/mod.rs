@@ -1,4 +1,5 @@
-//! What belongs to the node and not to a key: policies, deny lists, statistics.
+//! What belongs to the node and not to a key: policies, deny lists, statistics; and who has changed them lately, which alone is
+//! neither saved nor sent.
 //!
 //! ```text
 //! RDB, full sync      three strings, one each                                            Node::encode, Node::load
@@ -7,6 +8,7 @@
 //! AOF rewrite without an RDB preamble: all of it as parts, into the file that follows    Node::parts
 //! ```
 
+pub mod audit;
 pub mod deny;
 pub mod ends;
 pub mod policy;
@@ -16,9 +18,10 @@ use super::bytes::source::Source;
 use super::error::Error;
 use super::limit::Algorithm;
 use ahash::RandomState;
+use audit::Audit;
 use deny::{Lists, Seed};
 use policy::{Policies, Setting};
-use stats::{Outcome, Stats};
+use stats::{NameSlot, Outcome, Stats};
 
 /// Entries of deny lists that go into one [`Part::Entries`], so that no command takes long.
 const CHUNK_ENTRIES: usize = 1_000;
@@ -49,6 +52,8 @@ pub struct Node {
     pub deny: Lists,
     /// Who was allowed and who was denied.
     pub stats: Stats,
+    /// What was changed lately, and by whom.
+    pub audit: Audit,
 }
 
 /// A part of the node, or a change of it, behind a byte that says which.
@@ -112,6 +117,7 @@ impl Node {
             policies: Policies::new(bounds.policies, hashing.clone()),
             deny: Lists::new(Seed(a ^ c)),
             stats: Stats::new(bounds.stats, hashing),
+            audit: Audit::default(),
         }
     }
 
@@ -120,38 +126,61 @@ impl Node {
         self.policies.is_empty() && self.deny.is_empty() && self.stats.is_empty()
     }
 
-    /// Counts a hit on the key `identifier`, under the name of its policy if it has one. `identifier` is asked for only where
-    /// it is counted apart.
+    /// Counts a hit on the key `identifier`, under the last of its names, if it has one, and under those in front of it too
+    /// ([`super::request::Clause::count_under`]); in the totals once. `identifier` is asked for only where it is counted apart.
     #[inline(always)]
     pub fn count<'a>(
         &mut self,
-        name: Option<&[u8]>,
+        names: &[&[u8]],
         identifier: impl FnOnce() -> &'a [u8],
         algorithm: Algorithm,
         outcome: Outcome,
         now_ms: u64,
     ) {
-        let Some(name) = name else {
+        let Some((last, fronts)) = names.split_last() else {
             let stats = &mut self.stats;
             return stats.count_unnamed(identifier, algorithm, outcome, now_ms);
         };
-        let slot = match self.policies.slot(name).copied() {
-            Some(slot) => {
-                let policies = &self.policies;
-                let is_policy = |name: &[u8]| policies.get(name).is_some();
-                let renewed = self.stats.renew(slot, name, is_policy);
-                if renewed != slot {
-                    if let Some(slot) = self.policies.slot(name) {
-                        *slot = renewed;
-                    }
-                }
-                renewed
-            }
-            None => self.stats.slot(name),
-        };
+        let slot = self.slot(last);
         let identifier = identifier();
         self.stats
             .count_named(slot, identifier, algorithm, outcome, now_ms);
+        if !fronts.is_empty() {
+            self.count_fronts(fronts, last, identifier, outcome, now_ms);
+        }
+    }
+
+    #[inline(never)]
+    fn count_fronts(
+        &mut self,
+        fronts: &[&[u8]],
+        last: &[u8],
+        identifier: &[u8],
+        outcome: Outcome,
+        now_ms: u64,
+    ) {
+        for front in fronts {
+            let slot = self.slot(front);
+            self.stats
+                .count_in_front(slot, last, identifier, outcome, now_ms);
+        }
+    }
+
+    /// Where a name is counted.
+    #[inline(always)]
+    fn slot(&mut self, name: &[u8]) -> NameSlot {
+        let Some(slot) = self.policies.slot(name).copied() else {
+            return self.stats.slot(name);
+        };
+        let policies = &self.policies;
+        let is_policy = |name: &[u8]| policies.get(name).is_some();
+        let renewed = self.stats.renew(slot, name, is_policy);
+        if renewed != slot {
+            if let Some(slot) = self.policies.slot(name) {
+                *slot = renewed;
+            }
+        }
+        renewed
     }
 
     /// The three strings that an RDB file holds.
@@ -278,7 +307,10 @@ impl Node {
 
     /// Bytes in use.
     pub fn memory_bytes(&self) -> usize {
-        self.policies.memory_bytes() + self.deny.memory_bytes() + self.stats.memory_bytes()
+        self.policies.memory_bytes()
+            + self.deny.memory_bytes()
+            + self.stats.memory_bytes()
+            + self.audit.memory_bytes()
     }
 }
 

@@ -359,22 +359,22 @@ impl Policies {
         Some(*shadow)
     }
 
-    /// The shadow of the first of these names that has one of the algorithm.
+    /// The shadow of the first of these names that has one of the algorithm, and that name.
     #[inline]
     pub fn first_shadow<'a>(
         &self,
         names: impl IntoIterator<Item = &'a [u8]>,
         asked: Algorithm,
         now_ms: u64,
-    ) -> Option<&Policy> {
+    ) -> Option<(&'a [u8], &Policy)> {
         if self.shadows == 0 {
             return None;
         }
         let mut shadows = names.into_iter().filter_map(|name| {
             let shadow = self.get(name)?.shadow(now_ms)?;
-            Some(&shadow.policy)
+            Some((name, &shadow.policy))
         });
-        shadows.find(|policy| policy.algorithm == asked)
+        shadows.find(|(_, policy)| policy.algorithm == asked)
     }
 
     /// What stands under a name, be it in the past.
@@ -382,19 +382,20 @@ impl Policies {
         self.entries.get(name).map(|entry| &entry.held)
     }
 
-    /// The policy of the first of these names that has one of the algorithm, and whether one of another was passed over.
+    /// The policy of the first of these names that has one of the algorithm, with that name, and whether one of another was
+    /// passed over.
     pub fn first<'a>(
         &self,
         names: impl IntoIterator<Item = &'a [u8]>,
         asked: Algorithm,
         now_ms: u64,
-    ) -> (Option<&Policy>, bool) {
+    ) -> (Option<(&'a [u8], &Policy)>, bool) {
         let mut passes_over = false;
         let policy = names.into_iter().find_map(|name| {
             let policy = self.get(name)?.in_force(now_ms)?;
             let is_asked = policy.algorithm == asked;
             passes_over |= !is_asked;
-            is_asked.then_some(policy)
+            is_asked.then_some((name, policy))
         });
         (policy, passes_over)
     }

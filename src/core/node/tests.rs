@@ -78,11 +78,12 @@ fn change(node: &mut Node, random: &mut Random) -> Option<Vec<u8>> {
         }
         3 => node.next_record(),
         _ => {
-            let name = (random.below(3) > 0).then_some(name);
+            let names = [&b"acme"[..], b"api", name];
+            let names = &names[random.index(4)..];
             let user = format!("user{}", random.below(5));
             let outcome = [Outcome::Allowed, Outcome::Denied, Outcome::DenyListed];
             let outcome = outcome[random.index(3)];
-            node.count(name, || user.as_bytes(), Algorithm::Fixed, outcome, NOW);
+            node.count(names, || user.as_bytes(), Algorithm::Fixed, outcome, NOW);
             None
         }
     }
@@ -213,7 +214,7 @@ fn a_clients_record_of_statistics_is_told_as_the_nodes_own() {
     let hit = |node: &mut Node, times| {
         for _ in 0..times {
             let allowed = Outcome::Allowed;
-            node.count(Some(b"p"), || b"user", Algorithm::Fixed, allowed, NOW);
+            node.count(&[b"p"], || b"user", Algorithm::Fixed, allowed, NOW);
         }
     };
     let (mut here, mut aof) = (node(), node());
@@ -284,7 +285,7 @@ fn as_many_policies_as_there_may_be_come_in_at_once() {
 fn only_a_clients_record_that_was_taken_is_told_anew() {
     let mut from = node();
     let id = || b"id".as_slice();
-    from.count(Some(b"a"), id, Algorithm::Fixed, Outcome::Allowed, NOW);
+    from.count(&[b"a"], id, Algorithm::Fixed, Outcome::Allowed, NOW);
     let record = from.next_record().unwrap();
     let bounds = bounds();
     let mut to = node();
@@ -323,7 +324,7 @@ fn a_nodes_memory_grows_by_what_each_of_its_parts_does() {
             |node| node.stats.memory_bytes(),
             |node| {
                 let (algorithm, outcome) = (Algorithm::Fixed, Outcome::Denied);
-                node.count(Some(b"login"), || b"alice", algorithm, outcome, NOW);
+                node.count(&[b"login"], || b"alice", algorithm, outcome, NOW);
             },
         ),
     ];

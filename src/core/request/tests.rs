@@ -806,3 +806,27 @@ fn the_latest_time_there_is_may_be_named() {
         assert_eq!(read, expected);
     }
 }
+
+/// The last name, and in front of it those whose limits judge the hit, each once.
+#[test]
+fn of_several_policies_those_that_judge_and_the_last_count() {
+    let [a, b, c] = [&b"a"[..], b"b", b"c"];
+    for (names, judges, expected) in [
+        (vec![a, b, c], [Some(b), None], vec![b, c]),
+        (vec![a, b, c], [None, None], vec![c]),
+        (vec![a, b, c], [Some(b), Some(a)], vec![b, a, c]),
+        (vec![a, b, c], [Some(b), Some(b)], vec![b, c]),
+        (vec![a, b], [Some(b), Some(a)], vec![a, b]),
+        (vec![a, a], [Some(a), None], vec![a]),
+        (vec![a, a, c], [Some(a), Some(a)], vec![a, c]),
+        (vec![a, b, b, c], [Some(a), Some(b)], vec![a, b, c]),
+    ] {
+        let policies = names.iter().copied().collect();
+        let mut clause = Clause {
+            policies,
+            ..Clause::default()
+        };
+        clause.count_under(judges);
+        assert_eq!(clause.policies.as_slice(), expected, "{names:?} {judges:?}");
+    }
+}

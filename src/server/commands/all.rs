@@ -275,8 +275,7 @@ fn tell(keys: &mut Keys, answered: Answered, all: &All, listed: Option<&Listed>,
             let would = would.then_some(Outcome::ShadowDenied);
             let outcomes = [outcome(quote, clause.is_shadow), would];
             for outcome in outcomes.into_iter().flatten().filter(|_| clause.cost > 0) {
-                let name = clause.policies.last().copied();
-                node.count(name, || key, *algorithm, outcome, now_ms);
+                node.count(&clause.policies, || key, *algorithm, outcome, now_ms);
             }
         }
     });

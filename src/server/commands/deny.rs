@@ -1,5 +1,6 @@
 //! `RL.DENY`: lists of addresses, ranges and texts that are denied before any limit is looked at.
 
+use super::audit::changed;
 use crate::core::duration;
 use crate::core::error::Error;
 use crate::core::node::deny::{Until, Values, FIRST_VALUE_AT as FIRST_VALUE, NAME_AT as LIST};
@@ -7,7 +8,7 @@ use crate::core::node::ends::Ends;
 use crate::core::node::{encode_rename, Part};
 use crate::core::request;
 use crate::server::config;
-use crate::server::raw::{notice, now_ms, Call};
+use crate::server::raw::{now_ms, Call};
 use crate::server::registry::{self, NODE};
 
 /// The most values of one ADD or DEL, which administrators send in batches: some ten milliseconds.
@@ -183,30 +184,27 @@ pub fn drop_list(call: &Call) -> Result<(), Error> {
     Ok(())
 }
 
-/// A line in the server's log: which list, who, what, and the first few of the values that the call names.
+/// Notes which list, who, what, and the first few of the values that the call names.
 fn log_change(call: &Call, list: &[u8], what: &str, values: &[&[u8]]) {
     const MOST_VALUES: usize = 5;
     const MOST_BYTES: usize = 64;
     if call.is_replayed() {
         return; // the server that has accepted it has said so
     }
-    let mut line = format!(
-        "ratelimit: deny list '{}' changed by {}: {what}",
-        String::from_utf8_lossy(list),
-        call.sender()
-    );
+    let subject = format!("deny list '{}'", String::from_utf8_lossy(list));
+    let mut detail = what.to_owned();
     for (place, value) in values.iter().take(MOST_VALUES).enumerate() {
         let shown = value.get(..MOST_BYTES).unwrap_or(value);
-        line.push_str(if place == 0 { ": '" } else { ", '" });
-        line.push_str(&String::from_utf8_lossy(shown));
-        line.push_str(if shown.len() < value.len() {
+        detail.push_str(if place == 0 { ": '" } else { ", '" });
+        detail.push_str(&String::from_utf8_lossy(shown));
+        detail.push_str(if shown.len() < value.len() {
             "...'"
         } else {
             "'"
         });
     }
     if let more @ 1.. = values.len().saturating_sub(MOST_VALUES) {
-        line.push_str(&format!(" and {more} more"));
+        detail.push_str(&format!(" and {more} more"));
     }
-    notice(&line);
+    changed(call, subject, "changed", detail);
 }

@@ -180,12 +180,12 @@ fn run<const IS_RARE: bool, const IS_ONCE: bool>(
         keys.notify(KEY, SHADOW_DENIED);
     }
     if clause.cost > 0 {
-        let name = clause.policies.last().copied();
+        let names = &clause.policies;
         registry::node(|node| {
-            node.count(name, || call.arg(KEY), algorithm, outcome, now_ms);
+            node.count(names, || call.arg(KEY), algorithm, outcome, now_ms);
             if IS_RARE && is_shadow_denied {
                 let outcome = Outcome::ShadowDenied;
-                node.count(name, || call.arg(KEY), algorithm, outcome, now_ms);
+                node.count(names, || call.arg(KEY), algorithm, outcome, now_ms);
             }
             if let Some(listed) = listed {
                 node.stats.count_listed(&listed.read_as);

@@ -54,7 +54,8 @@ where
 fn take_policy(node: &mut Node, algorithm: Algorithm, clause: &mut Clause, now_ms: u64) {
     let names = clause.policies.iter().copied();
     let (policy, passes_over) = node.policies.first(names, algorithm, now_ms);
-    if let Some(policy) = policy {
+    let in_force = policy.map(|(name, _)| name);
+    if let Some((_, policy)) = policy {
         clause.limits.clone_from(policy.limits());
         let mut limits = clause.limits.iter();
         if limits.any(|limit| limit.span().plain_ms().is_none()) {
@@ -65,8 +66,13 @@ fn take_policy(node: &mut Node, algorithm: Algorithm, clause: &mut Clause, now_m
         pass_over(node, algorithm, clause, now_ms);
     }
     let names = clause.policies.iter().copied();
-    if let Some(shadow) = node.policies.first_shadow(names, algorithm, now_ms) {
+    let shadow = node.policies.first_shadow(names, algorithm, now_ms);
+    let tried = shadow.map(|(name, _)| name);
+    if let Some((_, shadow)) = shadow {
         try_beside(clause, shadow.limits());
+    }
+    if clause.policies.len() > 1 {
+        clause.count_under([in_force, tried]);
     }
 }
 

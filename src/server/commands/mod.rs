@@ -2,6 +2,7 @@
 
 mod all;
 mod apply;
+mod audit;
 mod block;
 pub mod deny;
 mod hit;
@@ -20,6 +21,7 @@ mod throttle;
 
 pub use all::{all, peek_all};
 pub use apply::apply;
+pub use audit::audit;
 pub use block::block;
 pub use hit::{bucket, fixed, lease, sliding};
 pub use info::info;

@@ -1,8 +1,9 @@
 //! `RL.NODE`: the internal command that carries a part of the node; see [`crate::core::node`].
 
+use super::audit;
 use crate::core::error::Error;
 use crate::core::node::{Part, Sender};
-use crate::server::raw::{notice, now_ms, Call};
+use crate::server::raw::{now_ms, Call};
 use crate::server::registry;
 
 /// `RL.NODE payload`
@@ -18,17 +19,17 @@ pub fn node(call: &Call) -> Result<(), Error> {
         Sender::Client(&bounds)
     };
     let part = registry::node(|node| node.apply(payload, sender, now_ms()))?;
-    let changed = match part {
+    let subject = match part {
         Part::Policies | Part::Setting => "policies",
         Part::Entries | Part::Rename => "deny lists",
         Part::Stats => "statistics",
     };
-    if !is_replayed {
-        let sender = call.sender();
-        notice(&format!(
-            "ratelimit: {changed} set by RL.NODE, sent by {sender}"
-        ));
-    }
+    audit::changed(
+        call,
+        subject.to_owned(),
+        "set by RL.NODE, sent",
+        String::new(),
+    );
     // A client's statistics are told as this server tells its own: see `Node::apply`.
     if part != Part::Stats || is_replayed {
         call.replicate_verbatim();

@@ -1,5 +1,6 @@
 //! `RL.POLICY`: limits by name, which go before the limits that a call brings along.
 
+use super::audit::{changed, note};
 use crate::core::duration;
 use crate::core::error::Error;
 use crate::core::limit::Algorithm;
@@ -10,7 +11,7 @@ use crate::core::node::policy::{
 use crate::core::node::Part;
 use crate::core::request;
 use crate::server::config;
-use crate::server::raw::{notice, now_ms, Call};
+use crate::server::raw::{now_ms, Call};
 use crate::server::registry::{self, NODE};
 use crate::server::zones;
 
@@ -241,36 +242,29 @@ fn reply_words(call: &Call, words: &[String], more: usize) {
     }
 }
 
-/// A line in the server's log: who, what, from, to.
+/// Notes who, what, from, to.
 fn log_change(call: &Call, what: &str, name: &[u8], before: &Held, after: &Held, now_ms: u64) {
-    if call.is_replayed() {
-        return; // the server that has accepted it has said so
-    }
-    let name = String::from_utf8_lossy(name);
-    notice(&format!(
-        "ratelimit: policy '{name}' {what} by {}: from {} to {}",
-        call.sender(),
-        describe(before, now_ms),
-        describe(after, now_ms)
-    ));
+    let [before, after] = [before, after].map(|held| describe(held, now_ms));
+    let detail = format!("from {before} to {after}");
+    changed(call, subject(name), what, detail);
 }
 
-/// Forgets the policies and shadows whose TTL is over: each is a line in the server's log.
+fn subject(name: &[u8]) -> String {
+    format!("policy '{}'", String::from_utf8_lossy(name))
+}
+
+/// Forgets the policies and shadows whose TTL is over, and notes each.
 pub fn end_due(now_ms: u64) {
     for ended in registry::node(|node| node.policies.end(now_ms)) {
-        let name = String::from_utf8_lossy(&ended.name);
+        let (nobody, subject) = (String::new(), subject(&ended.name));
         let was = ended.policy.words().join(" ");
         if ended.is_shadow {
-            notice(&format!(
-                "ratelimit: policy '{name}': its shadow ended: {was}"
-            ));
+            note(nobody, subject, "shadow ended", was);
             continue;
         }
         let back = ended.lasting.as_ref().map(Policy::words);
-        notice(&format!(
-            "ratelimit: policy '{name}' ended: from {was} to {}",
-            back.map_or("none".to_owned(), |words| words.join(" "))
-        ));
+        let back = back.map_or("none".to_owned(), |words| words.join(" "));
+        note(nobody, subject, "ended", format!("from {was} to {back}"));
     }
 }
 

@@ -1,11 +1,12 @@
 //! `RL.STATS`: who was allowed and who was denied.
 
+use super::audit;
 use crate::core::error::Error;
 use crate::core::limit::Algorithm;
 use crate::core::node::stats::series::{Counts, Row, DAY_MS, HOUR_MS};
 use crate::core::node::stats::top::{self, Frequent};
 use crate::core::node::stats::{IdentifierLists, Stats};
-use crate::server::raw::{notice, now_ms, Call, User};
+use crate::server::raw::{now_ms, Call, User};
 use crate::server::registry;
 
 const NAME: usize = 2;
@@ -37,12 +38,9 @@ pub fn reset(call: &Call) -> Result<(), Error> {
     let was_there = registry::node(|node| node.stats.reset(name));
     if was_there {
         call.replicate_verbatim();
-        if !call.is_replayed() {
-            let name = name.map(String::from_utf8_lossy);
-            let what = name.map_or("all".to_owned(), |name| format!("those of '{name}'"));
-            let sender = call.sender();
-            notice(&format!("ratelimit: statistics reset by {sender}: {what}"));
-        }
+        let name = name.map(String::from_utf8_lossy);
+        let what = name.map_or("all".to_owned(), |name| format!("those of '{name}'"));
+        audit::changed(call, "statistics".to_owned(), "reset", what);
     }
     call.reply_integer(i64::from(was_there));
     Ok(())

@@ -46,7 +46,7 @@ pub fn throttle(call: &Call, keys: &mut Keys) -> Result<(), Error> {
     };
     if asked.quantity > 0 {
         registry::node(|node| {
-            node.count(None, || call.arg(KEY), Algorithm::Bucket, outcome, now_ms);
+            node.count(&[], || call.arg(KEY), Algorithm::Bucket, outcome, now_ms);
         });
     }
     Ok(())

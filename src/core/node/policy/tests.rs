@@ -176,10 +176,12 @@ fn policies_are_those_of_an_exact_model() {
                 let passes_over = held.in_force().is_some() && expected.is_none();
                 for names in [[&name[..], b"absent"], [&b"absent"[..], &name]] {
                     let first = policies.first(names, asked, now_ms);
+                    let expected = expected.map(|policy| (&name[..], policy));
                     assert_eq!(first, (expected, passes_over));
                     let shadow = policies.first_shadow(names, asked, now_ms);
                     let expected = held.shadow.as_ref().map(|shadow| &shadow.policy);
-                    assert_eq!(shadow, expected.filter(of_asked));
+                    let expected = expected.filter(of_asked);
+                    assert_eq!(shadow, expected.map(|policy| (&name[..], policy)));
                     tried += usize::from(shadow.is_some());
                 }
             }
@@ -308,10 +310,10 @@ fn of_several_names_the_first_that_has_a_policy_counts() {
         let names = names.iter().copied();
         let (policy, passes_over) = policies.first(names, Algorithm::Fixed, now_ms);
         assert!(!passes_over);
-        policy.map(|policy| policy.limits()[0].limit())
+        policy.map(|(name, policy)| (name, policy.limits()[0].limit()))
     };
-    assert_eq!(first(&names, NOW), Some(50));
-    assert_eq!(first(&names, NOW + 10), Some(5));
+    assert_eq!(first(&names, NOW), Some((&b"api:acme"[..], 50)));
+    assert_eq!(first(&names, NOW + 10), Some((&b"api"[..], 5)));
     assert_eq!(first(&[b"x", b"y"], NOW), None);
     assert_eq!(first(&[], NOW), None);
 }
@@ -326,7 +328,7 @@ fn a_policy_of_another_algorithm_is_passed_over_and_counted() {
     policies.set(b"acme", setting, NOW).unwrap();
     let chain = [&b"x"[..], b"api", b"acme"];
     let (first, passes_over) = policies.first(chain, Algorithm::Sliding, NOW);
-    assert_eq!((first, passes_over), (Some(&sliding), true));
+    assert_eq!((first, passes_over), (Some((&b"acme"[..], &sliding)), true));
     let (first, passes_over) = policies.first(chain, Algorithm::Lease, NOW);
     assert_eq!((first, passes_over), (None, true));
     // What is told, once a minute; what is counted, each time, up to the one that was found.

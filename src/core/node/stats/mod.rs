@@ -99,12 +99,24 @@ pub struct NameSlot {
     index: usize,
 }
 
+/// Of the hits of a name, those of calls that name another behind it, such as `POLICY api:acme POLICY api`: they count under
+/// that name too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chain {
+    /// The last name of the latest such call.
+    pub last: Box<[u8]>,
+    /// How many.
+    pub counts: Counts,
+}
+
 /// What is counted for a name.
 #[derive(Debug)]
 pub struct Named {
     name: Rc<[u8]>,
     series: Series,
     lists: IdentifierLists,
+    /// In a box, as most have none.
+    chain: Option<Box<Chain>>,
     /// Whether it is, or was, a policy's: then it is not one of [`Bounds::names`].
     is_policy: bool,
     /// Whether it is among [`Unwritten::names`].
@@ -119,6 +131,7 @@ impl Named {
             name,
             series: Series::default(),
             lists: IdentifierLists::default(),
+            chain: None,
             is_policy: false,
             unwritten: false,
             whole: true,
@@ -135,8 +148,40 @@ impl Named {
         &self.lists
     }
 
+    /// Which of its hits count under another name too.
+    pub fn chain(&self) -> Option<&Chain> {
+        self.chain.as_deref()
+    }
+
     fn heap_bytes(&self) -> usize {
-        self.series.heap_bytes() + self.lists.heap_bytes()
+        let chain = self.chain();
+        let chain = chain.map_or(0, |chain| size_of::<Chain>() + chain.last.len());
+        self.series.heap_bytes() + self.lists.heap_bytes() + chain
+    }
+
+    fn write_chain(&self, out: &mut Vec<u8>) {
+        match self.chain() {
+            None => write_string(out, b""),
+            Some(chain) => {
+                write_string(out, &chain.last);
+                chain.counts.encode(out);
+            }
+        }
+    }
+}
+
+impl Chain {
+    /// What [`Named::write_chain`] wrote of a name with so many hits.
+    fn read(source: &mut Source, hits: Counts) -> Option<Option<Box<Self>>> {
+        let length = source.count(MAX_NAME_BYTES)?;
+        let last = source.take(length)?;
+        if last.is_empty() {
+            return Some(None);
+        }
+        let counts = Counts::decode(source)?;
+        let last = last.into();
+        let chain = counts.is_within(hits).then_some(Self { last, counts })?;
+        Some(Some(Box::new(chain)))
     }
 }
 
@@ -304,14 +349,53 @@ impl Stats {
         now_ms: u64,
     ) {
         self.count(algorithm, outcome, now_ms);
+        self.count_under(slot, identifier, outcome, now_ms);
+    }
+
+    /// Counts a hit that was counted by [`Stats::count_named`], under the last name of its call, under one in front of that.
+    pub fn count_in_front(
+        &mut self,
+        slot: NameSlot,
+        last: &[u8],
+        identifier: &[u8],
+        outcome: Outcome,
+        now_ms: u64,
+    ) {
+        let Some(named) = self.count_under(slot, identifier, outcome, now_ms) else {
+            return;
+        };
+        let last = if (1..=MAX_NAME_BYTES).contains(&last.len()) {
+            last
+        } else {
+            OTHER
+        };
+        let chain = named.chain.get_or_insert_with(|| {
+            let counts = Counts::default();
+            Box::new(Chain {
+                last: last.into(),
+                counts,
+            })
+        });
+        if *chain.last != *last {
+            chain.last = last.into();
+        }
+        chain.counts.count(outcome);
+    }
+
+    #[inline(always)]
+    fn count_under(
+        &mut self,
+        slot: NameSlot,
+        identifier: &[u8],
+        outcome: Outcome,
+        now_ms: u64,
+    ) -> Option<&mut Named> {
         let slot = if slot.epoch == self.epoch {
             slot
         } else {
             self.slot(OTHER)
         };
-        let Some(named) = self.named.get_mut(slot.index) else {
-            return;
-        };
+        let named = self.named.get_mut(slot.index)?;
         if !named.unwritten {
             named.unwritten = true;
             self.unwritten.names.push_back(slot.index);
@@ -320,6 +404,7 @@ impl Stats {
         if let Some(top) = named.lists.of(outcome) {
             top.count(identifier, 1, self.bounds.identifiers, &self.hashing);
         }
+        Some(named)
     }
 
     #[inline(always)]
@@ -461,6 +546,17 @@ impl Stats {
         self.total() == Counts::default() && self.names.is_empty()
     }
 
+    /// The hits without a name: all but those of names, each once. A name that was reset leaves its hits here.
+    pub fn unnamed_counts(&self) -> Counts {
+        let own = |named: &Named| {
+            let twice = named.chain().map(|chain| chain.counts);
+            named.series.counts().minus(twice.unwrap_or_default())
+        };
+        let named = self.named.iter().map(own);
+        self.total()
+            .minus(named.fold(Counts::default(), Counts::plus))
+    }
+
     /// Every name, sorted.
     pub fn names(&self) -> Vec<&[u8]> {
         let mut names: Vec<_> = self.names.keys().map(|name| &**name).collect();
@@ -542,10 +638,11 @@ impl Stats {
     /// Everything, as bytes: the same for equal statistics, whatever order they came about in.
     ///
     /// A version byte; how many algorithms there are, and their series; the lists of hits without a name, and that of values
-    /// that were caught; the number of names; for each name, sorted, itself, its series, and its two lists. Lengths and
-    /// numbers are varints ([`crate::core::bytes::varint`]).
+    /// that were caught; the number of names; for each name, sorted, itself, its series, its lists, and its chain: the last
+    /// name, and its counts, or no byte of a name and no counts. Lengths and numbers are varints
+    /// ([`crate::core::bytes::varint`]).
     ///
-    /// The second version had hours and no days, and no shadows. The first had the series of three algorithms, without their
+    /// The second version had hours and no days, no shadows, and no chains. The first had the series of three algorithms, without their
     /// number, and no lists before the names.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = vec![VERSION];
@@ -567,6 +664,7 @@ impl Stats {
             for top in named.lists.each() {
                 top.encode(&mut out);
             }
+            named.write_chain(&mut out);
         }
         out
     }
@@ -611,9 +709,15 @@ impl Stats {
             previous = Some(name);
             let series = series(&mut source)?;
             let hits = IdentifierLists::hits(series.counts());
+            let lists = self.decode_lists(&mut source, lists, hits)?;
+            let chain = match version {
+                VERSION => Chain::read(&mut source, series.counts())?,
+                _ => None,
+            };
             loaded.add(Named {
                 series,
-                lists: self.decode_lists(&mut source, lists, hits)?,
+                lists,
+                chain,
                 whole: false,
                 ..Named::new(name.into())
             });

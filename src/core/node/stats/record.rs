@@ -7,7 +7,7 @@
 //! ```text
 //! record    = version 3
 //!             0 | mode number { series } lists list          the totals: each algorithm's; without a name; most deny-listed
-//!             number { name mode series lists }              names
+//!             number { name mode series lists chain }        names
 //!
 //! mode      = 1 | 2                                          it follows on what is there | it takes the place of that
 //! series    = counts  from rows  from rows                   hours and days: those before `from` stay
@@ -15,6 +15,7 @@
 //! counts    = allowed denied deny_listed shadow_denied
 //! lists     = list list list                                 most allowed, denied and shadow-denied
 //! list      = floor number { count max_error identifier }    what has changed, and what is at the floor
+//! chain     = 0 | last counts                                none | hits that count under that name too
 //! ```
 //!
 //! Earlier versions are read, and not written any more:
@@ -42,7 +43,7 @@
 use super::series::Series;
 use super::top::Top;
 use super::{
-    IdentifierLists, Named, PerAlgorithm, Stats, ALGORITHMS_1, MOST_NAMES, OTHER, VERSION,
+    Chain, IdentifierLists, Named, PerAlgorithm, Stats, ALGORITHMS_1, MOST_NAMES, OTHER, VERSION,
     VERSION_1, VERSION_2,
 };
 use crate::core::bytes::source::Source;
@@ -155,6 +156,7 @@ impl Stats {
                 for top in named.lists.each_mut() {
                     top.write_change(&mut names);
                 }
+                named.write_chain(&mut names);
             }
         }
         varint::write(&mut out, number);
@@ -213,6 +215,7 @@ impl Stats {
             if let Some(named) = self.named.get_mut(index) {
                 named.whole = false;
                 named.series = change.series;
+                named.chain = change.chain;
                 change.lists.replace(change.mode, &mut named.lists);
             }
         }
@@ -288,11 +291,16 @@ impl Stats {
             let series = changed_series(&named.series, source, version)?;
             let hits = IdentifierLists::hits(series.counts());
             let lists = self.changed_lists(&named.lists, source, version, hits)?;
+            let chain = match version {
+                VERSION => Chain::read(source, series.counts())?,
+                _ => None,
+            };
             names.push(NameChange {
                 name,
                 mode,
                 series,
                 lists,
+                chain,
             });
         }
         let sound = source.0.is_empty() && names_len - others <= MOST_NAMES;
@@ -380,6 +388,7 @@ struct NameChange<'a> {
     mode: Mode,
     series: Series,
     lists: ListsChange,
+    chain: Option<Box<Chain>>,
 }
 
 /// The lists of [`IdentifierLists::each`], where they differ from what is there, or from nothing where they take its place.
@@ -431,6 +440,17 @@ mod tests {
         }
         let slot = stats.slot(format!("name:{}", random.below(8)).as_bytes());
         stats.count_named(slot, identifier.as_bytes(), algorithm, outcome, now_ms);
+        if random.below(4) == 0 {
+            let front = stats.slot(format!("name:{}", random.below(8)).as_bytes());
+            let last = format!("name:{}", random.below(8));
+            stats.count_in_front(
+                front,
+                last.as_bytes(),
+                identifier.as_bytes(),
+                outcome,
+                now_ms,
+            );
+        }
     }
 
     /// All the records there are to come, of some `bytes` at most each.
@@ -611,6 +631,8 @@ mod tests {
         let mut records = records(&mut stats, 1_000);
         let now_ms = START_MS + HOUR_MS;
         hit(&mut stats, "login", "bob", Outcome::Denied, now_ms);
+        let slot = stats.slot(b"acme");
+        stats.count_in_front(slot, b"login", b"bob", Outcome::Denied, now_ms);
         records.extend(self::records(&mut stats, 1_000));
         // START_MS is in the hour 472,222 and the day 19,675, as varints:
         let (hour, day) = ([0x9e, 0xe9, 0x1c], [0xdb, 0x99, 0x01]);
@@ -645,6 +667,7 @@ mod tests {
             b"\x00\x01\x02\x00\x05alice",
             b"\x00\x01\x01\x00\x03bob",
             b"\x00\x00",
+            b"\x00", // no name behind it
         ];
         let second = [
             &[3, 1, algorithms][..], // it follows
@@ -656,7 +679,7 @@ mod tests {
             &[1, 0, 2, 3, 0, 0],
             &others,
             &[0; 8],
-            b"\x01\x05login\x01",
+            b"\x02\x05login\x01",
             &[2, 2, 0, 0],
             &next_hour,
             &[1, 0, 0, 1, 0, 0],
@@ -665,6 +688,20 @@ mod tests {
             b"\x00\x00", // no other is allowed more often
             b"\x00\x01\x02\x00\x03bob",
             b"\x00\x00",
+            b"\x00",
+            b"\x04acme\x02",
+            &[0, 1, 0, 0],
+            &[0, 1],
+            &next_hour,
+            &[0, 1, 0, 0],
+            &[0, 1],
+            &day,
+            &[0, 1, 0, 0],
+            b"\x00\x00",
+            b"\x00\x01\x01\x00\x03bob",
+            b"\x00\x00",
+            b"\x05login", // behind it
+            &[0, 1, 0, 0],
         ];
         assert_eq!(records, [first.concat(), second.concat()]);
     }

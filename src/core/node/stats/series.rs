@@ -43,7 +43,7 @@ pub struct Counts {
 }
 
 impl Counts {
-    fn count(&mut self, outcome: Outcome) {
+    pub(super) fn count(&mut self, outcome: Outcome) {
         let counter = match outcome {
             Outcome::Allowed => &mut self.allowed,
             Outcome::Denied => &mut self.denied,
@@ -63,6 +63,16 @@ impl Counts {
         }
     }
 
+    /// These without others.
+    pub fn minus(self, other: Self) -> Self {
+        Self {
+            allowed: self.allowed.saturating_sub(other.allowed),
+            denied: self.denied.saturating_sub(other.denied),
+            deny_listed: self.deny_listed.saturating_sub(other.deny_listed),
+            shadow_denied: self.shadow_denied.saturating_sub(other.shadow_denied),
+        }
+    }
+
     /// In the order in which they are told and saved.
     pub fn each(self) -> [u64; 4] {
         [
@@ -73,18 +83,18 @@ impl Counts {
         ]
     }
 
-    fn is_within(self, bound: Self) -> bool {
+    pub(super) fn is_within(self, bound: Self) -> bool {
         let mut pairs = self.each().into_iter().zip(bound.each());
         pairs.all(|(count, bound)| count <= bound)
     }
 
-    fn encode(self, out: &mut Vec<u8>) {
+    pub(super) fn encode(self, out: &mut Vec<u8>) {
         for count in self.each() {
             varint::write(out, count);
         }
     }
 
-    fn decode(source: &mut Source) -> Option<Self> {
+    pub(super) fn decode(source: &mut Source) -> Option<Self> {
         let mut counts = Self::decode_2(source)?;
         counts.shadow_denied = source.number()?;
         Some(counts)

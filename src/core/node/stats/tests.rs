@@ -40,6 +40,16 @@ fn busy(hits: usize, names: u64, seed: u64) -> Stats {
         }
         let slot = stats.slot(name.as_bytes());
         stats.count_named(slot, identifier.as_bytes(), algorithm, outcome, now_ms);
+        if random.below(4) == 0 {
+            let front = stats.slot(format!("name{}", random.below(names)).as_bytes());
+            stats.count_in_front(
+                front,
+                name.as_bytes(),
+                identifier.as_bytes(),
+                outcome,
+                now_ms,
+            );
+        }
     }
     stats
 }
@@ -59,6 +69,7 @@ fn everything(stats: &Stats) -> String {
         let named = stats.name(name).unwrap();
         let series = named.series();
         text += &format!("{name:?} {:?} {:?}", series.counts(), series.hours(now_ms));
+        text += &format!("{:?}", named.chain());
         text += &format!("{:?} {}\n", series.days(now_ms), who(named.lists()));
     }
     text
@@ -399,7 +410,7 @@ fn what_cannot_have_been_counted_is_refused() {
     let series = |hours: &[u8]| rows(hours, &[0]);
     // One name with 3 hits allowed.
     let named = |name: &[u8], top: &[u8]| {
-        [&[3], none, &[1], name, &[3, 0, 0, 0, 0, 0], top, &[0; 4]].concat()
+        [&[3], none, &[1], name, &[3, 0, 0, 0, 0, 0], top, &[0; 5]].concat()
     };
     let listed = |list: &[u8]| [&[3, 1][..], &[0; 6 + 6], list, &[0]].concat();
     let fine = [0, 2, 2, 0, 1, b'a', 1, 0, 1, b'b'].as_slice();
@@ -431,7 +442,7 @@ fn what_cannot_have_been_counted_is_refused() {
         assert_eq!(stats.encode(), all, "{right}");
     }
     let two_names = |first: u8, second: u8| {
-        let name = |name| [&[1, name][..], &[0; 6 + 6]].concat();
+        let name = |name| [&[1, name][..], &[0; 6 + 6 + 1]].concat();
         [&[3], none, &[2], &name(first), &name(second)].concat()
     };
     assert!(stats(4, 8).load(&two_names(b'a', b'b')));
@@ -537,7 +548,8 @@ fn counters_stop_at_the_largest_number() {
     let row = [&[1, 0], counts.as_slice()].concat();
     let series = [&counts, row.as_slice(), &row].concat();
     let top = [&[0, 1], MAX.as_slice(), &[0, 1, b'a']].concat();
-    let name = [&[1, 1, b'n'], series.as_slice(), &top, &top, &top].concat();
+    let chain = [&[1, b'z'], counts.as_slice()].concat();
+    let name = [&[1, 1, b'n'], series.as_slice(), &top, &top, &top, &chain].concat();
     let algorithms = u8::try_from(Algorithm::ALL.len()).unwrap();
     let all = series.repeat(Algorithm::ALL.len());
     let bytes = [&[3, algorithms][..], &all, &[0; 8], &name].concat();
@@ -547,10 +559,52 @@ fn counters_stop_at_the_largest_number() {
     for algorithm in Algorithm::ALL {
         for outcome in OUTCOMES {
             stats.count_named(slot, b"a", algorithm, outcome, 0);
+            stats.count_in_front(slot, b"z", b"a", outcome, 0);
         }
     }
     assert_eq!(stats.encode(), bytes);
     assert_eq!(stats.total().allowed, u64::MAX);
+}
+
+/// A hit of `POLICY acme POLICY api` is one hit, and counts for both.
+#[test]
+fn a_hit_counts_under_the_name_in_front_too_and_in_the_totals_once() {
+    let mut stats = stats(4, 8);
+    let denied = Outcome::Denied;
+    let [api, acme] = [&b"api"[..], b"acme"].map(|name| stats.slot(name));
+    for times in 1..=5 {
+        stats.count_named(api, b"user", Algorithm::Sliding, denied, START_MS);
+        if times > 2 {
+            stats.count_in_front(acme, b"api", b"user", denied, START_MS);
+        }
+    }
+    stats.count_named(acme, b"user", Algorithm::Sliding, denied, START_MS);
+    stats.count_unnamed(|| b"eve", Algorithm::Sliding, denied, START_MS);
+    let counts = |name: &[u8]| stats.name(name).unwrap().series().counts().denied;
+    assert_eq!((counts(b"api"), counts(b"acme")), (5, 4));
+    assert_eq!(
+        (stats.total().denied, stats.unnamed_counts().denied),
+        (7, 1)
+    );
+    let acme = stats.name(b"acme").unwrap();
+    assert_eq!(acme.lists().most_denied()[0].count, 4);
+    let chain = acme.chain().unwrap();
+    assert_eq!((&*chain.last, chain.counts.denied), (&b"api"[..], 3));
+    assert_eq!(stats.name(b"api").unwrap().chain(), None);
+    // A name that nothing can be counted under is not kept, however long; and the latest is told.
+    let acme = stats.slot(b"acme");
+    for (last, told) in [(vec![b'x'; 1_000], OTHER), (b"v2".to_vec(), b"v2")] {
+        stats.count_in_front(acme, &last, b"user", denied, START_MS);
+        let chain = stats.name(b"acme").unwrap().chain().unwrap();
+        assert_eq!(&*chain.last, told);
+    }
+    // More hits in a chain than there are hits of the name: nobody wrote that.
+    let mut bytes = stats.encode();
+    assert!(stats.load(&bytes));
+    let at = bytes.windows(4).position(|at| at == b"\x02v2\0").unwrap();
+    assert_eq!(bytes[at + 4], 5, "of 6 that were denied");
+    bytes[at + 4] = 7;
+    assert!(!stats.load(&bytes));
 }
 
 /// How many bytes there are behind the series of an encoding.
