@@ -40,10 +40,12 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 COUNTERS = {
     "ratelimit_hits": (
-        "Hits with a POLICY name, by the name, its policy's algorithm ('' where it has none) and what became of them.",
+        "Hits with a POLICY name, by the name, its policy's algorithm ('' where it has none) and what became of them. Of a call"
+        " that names several, under the policy in force and under the last.",
         ["policy", "algorithm", "outcome"],
     ),
     "ratelimit_shadow_denied": ("Hits with a POLICY name that were allowed, and that a shadow would have denied.", ["policy"]),
+    "ratelimit_unnamed_hits": ("Hits without a POLICY name, by what became of them.", ["outcome"]),
     "ratelimit_algorithm_hits": ("All hits, with a name or without, by algorithm.", ["algorithm", "outcome"]),
     "ratelimit_command_calls": ("Calls of the module's commands.", ["command"]),
     "ratelimit_command_failed": ("Calls that were answered by an error.", ["command"]),
@@ -163,6 +165,8 @@ class Collector:
             if name in overview.shadow_denied:
                 samples.add("ratelimit_shadow_denied", overview.shadow_denied[name], server, name)
         samples.add("ratelimit_names_left_out", len(overview.names) - len(self.names.kept[server]), server)
+        for outcome, count in zip(OUTCOMES, overview.unnamed):
+            samples.add("ratelimit_unnamed_hits", count, server, outcome)
         for algorithm, counts in overview.algorithms.items():
             for outcome, count in zip(OUTCOMES, counts):
                 samples.add("ratelimit_algorithm_hits", count, server, algorithm, outcome)

@@ -69,6 +69,7 @@ class Row:
 
     def __init__(self, name):
         self.name = name
+        self.before = None  # the last name of its calls, under which its hits count too
         self.grown = self.total = Counts()
         self.rate = (0.0, 0.0, 0.0)
 
@@ -111,14 +112,6 @@ def regions(before, now):
             yield overview.region, ("", "", "", ""), f"RING FULL: {number(overview.changes_lost)} changes lost, sent again by a pass"
 
 
-def unnamed(overview):
-    """What no policy's name was counted with. A name that was reset alone leaves its hits here."""
-    total = Counts()
-    for counts in overview.names.values():
-        total = total.plus(counts)
-    return Counts(*(max(0, all_ - named) for all_, named in zip(overview.total, total)))
-
-
 def rows(before, now):
     """The rows of all hits, by algorithm, and by policy with the busiest first."""
     total, algorithms, policies = Row("all"), {}, {}
@@ -133,8 +126,10 @@ def rows(before, now):
             add(algorithms.setdefault(name, Row(name)), name, lambda look, name: look.algorithms.get(name, Counts()))
         for name in overview.names:
             add(policies.setdefault(name, Row(name)), name, lambda look, name: look.names.get(name, Counts()))
-        if any(unnamed(overview)):
-            add(policies.setdefault(None, Row(NO_POLICY)), None, lambda look, _: unnamed(look))
+        for name, last in overview.before.items():
+            policies[name].before = last
+        if any(overview.unnamed):
+            add(policies.setdefault(None, Row(NO_POLICY)), None, lambda look, _: look.unnamed)
     seconds = max(now.at - before.at, 1e-3)
     for row in (total, *algorithms.values(), *policies.values()):
         row.rate = tuple(count / seconds for count in row.grown)
@@ -193,7 +188,8 @@ def frame(title, before, now, width, height):
     name_width = max(8, min(40, width - 10 * columns))
 
     def line(row):
-        return table_line(row.name, [number(value) for value in (*row.rate, *row.total)][:columns], name_width)
+        name = row.name if row.before is None else f"{row.name} > {row.before}"
+        return table_line(name, [number(value) for value in (*row.rate, *row.total)][:columns], name_width)
 
     def head(name):
         cells = ["allowed/s", "denied/s", "listed/s", "allowed", "denied", "listed"][:columns]
@@ -276,6 +272,7 @@ def parse_arguments(arguments):
         epilog=EPILOG + "\n"
         "keys: q ends it\n"
         "a count behind a ~ may be too high: the module keeps the most frequent identifiers in bounded memory.\n"
+        "acme > api: calls name POLICY acme POLICY api, and their hits count under both.\n"
         "exit status: 0; 1 no server answered (with --once, or at first) or is no such server; 2 wrong usage",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         add_help=False,

@@ -13,8 +13,8 @@ import unittest
 import urllib.error
 import urllib.request
 
+from .browser import Case
 from .support import NO_PROXY, Program, eventually, free_port, get, get_at_once, ratelimit, run
-from .test_console import Case
 
 TOKEN = "t" * 40
 PATIENCE_SECONDS = 20  # far more than one dead server costs, and far less than a queue of readers behind it
@@ -163,7 +163,7 @@ class Attacks(Case):
         for part in ("127.0.0.1", "alice\\x1b[2J", "bad\\x0d\\x0aforged", "192.0.2.0/24", "1h", f"{self.one.address}: 1"):
             self.assertIn(part, line)
         (change,) = json.loads(get(url + "/api/changes"))["changes"]
-        self.assertEqual(change["words"], ["RL.DENY", "ADD", "bad\r\nforged", "192.0.2.0/24", "TTL", "1h"])
+        self.assertEqual(change["what"], "RL.DENY ADD bad\r\nforged 192.0.2.0/24 TTL 1h")
 
 
 def attempt(url, token=None):

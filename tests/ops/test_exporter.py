@@ -78,11 +78,17 @@ class Exporter(unittest.TestCase):
             ({"policy": "made-up", "algorithm": "", "outcome": "denied"}, 1),
         ]:
             self.assertEqual(self.get(url, hits, server=server.address, **labels), count, labels)
+        self.assertEqual(self.get(url, "ratelimit_unnamed_hits_total", outcome="allowed"), 2)
         by_algorithm = "ratelimit_algorithm_hits_total"
         self.assertEqual(self.get(url, by_algorithm, algorithm="bucket", outcome="allowed"), 2)
         self.assertEqual(self.get(url, by_algorithm, algorithm="sliding", outcome="denied"), 2)
         server.hits(4, "RL.SLIDING user:1 9 1h POLICY login")
+        server.hits(2, "RL.SLIDING user:4 9 1h POLICY login POLICY everybody")
         self.assertEqual(self.get(url, hits, policy="login", outcome="denied"), 6, "the next scrape asks anew")
+        self.assertEqual(self.get(url, hits, policy="login", outcome="allowed"), 7, "in force")
+        self.assertEqual(self.get(url, hits, policy="everybody", outcome="allowed"), 2, "the last name")
+        self.assertEqual(self.get(url, by_algorithm, algorithm="sliding", outcome="allowed"), 7, "each hit once")
+        self.assertEqual(self.get(url, "ratelimit_unnamed_hits_total", outcome="allowed"), 2)
         self.assertIn("# TYPE ratelimit_hits_total counter", get(url))
         self.assertEqual(self.get(url, "ratelimit_policies"), 1)
         self.assertGreater(self.get(url, "ratelimit_memory_bytes"), 0)

@@ -68,7 +68,9 @@ class Rights(unittest.TestCase):
 
     def test_console(self):
         ask = self.serve_as("console", "--read-only")
+        self.server.call("RL.POLICY SET api FIXED 5 1m")
         for path, what in (
+            ("/api/changes", "from none to fixed 5 1m"),
             ("/api/state", "login"),
             ("/api/series?name=login", "login:alice"),
             ("/api/key?key=login:alice", "sliding"),

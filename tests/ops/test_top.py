@@ -10,7 +10,7 @@ import subprocess
 import termios
 import unittest
 
-from .support import Server, eventually, ratelimit
+from .support import Server, eventually, ratelimit, run
 
 from ratelimit_ops import top  # isort: skip
 from ratelimit_ops.servers import reading  # isort: skip
@@ -50,10 +50,21 @@ class Top(unittest.TestCase):
 
     def test_versions_that_differ_are_said(self):
         def server(version):
-            return reading.Overview({"ratelimit_version": version}, reading.Counts(), {}, {}, {}, {}, {})
+            return reading.Overview({"ratelimit_version": version}, reading.Counts(), {}, {}, {}, {}, {}, {})
 
         self.assertEqual(top.drift([server("0.2.0"), server("0.2.0")]), "")
         self.assertEqual(top.drift([server("0.2.0"), server("0.1.0")]), "THE SERVERS DIFFER: versions")
+
+    def test_a_policy_in_front_stands_with_the_one_behind_it_and_no_hit_is_lost_by_it(self):
+        server = Server()
+        self.addCleanup(server.close)
+        server.call("RL.POLICY SET api:acme FIXED 2 1d")
+        server.hits(9, "RL.FIXED acme 9 1d POLICY api:acme POLICY api")
+        server.hits(4, "RL.FIXED nameless 9 1d")
+        status, said, _ = run("top", "-p", server.port, "--once", "--interval", "0.1", environment={"COLUMNS": "130"})
+        self.assertEqual(status, 0)
+        for row, total in (("api:acme > api", 7), ("api", 7), ("(no policy)", 0)):
+            self.assertRegex(said, rf"(?m)^{re.escape(row)} .* {9 - total if total else 4} +{total} +0$")
 
     def test_it_fits_the_terminal_and_follows_it(self):
         server = Server()

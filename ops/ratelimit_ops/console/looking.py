@@ -155,6 +155,7 @@ def state_of(node):
             for name, policy in ((name, policies[name]) for name in shown)
         },
         "policies_count": len(policies),
+        "before": {name: last for name, last in overview.before.items() if name in shown or name in busiest[:MAX_NAMES]},
         "shadow_denied": {name: count for name, count in overview.shadow_denied.items() if name in shown},
         "lists": {
             name: {

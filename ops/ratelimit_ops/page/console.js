@@ -13,6 +13,7 @@ const color = (name) => getComputedStyle(document.documentElement).getPropertyVa
 let state = null; // what the servers told last
 let rates = new Map(); // a server's name: {total, names}, a second
 let chosen = null; // the policy or name whose hits are shown; null: all
+let changes = []; // who has changed what, newest first
 const live = [[], [], [], []];
 let liveChart, pastChart;
 
@@ -53,10 +54,21 @@ function say(text, undo = null) {
   $("said").replaceChildren(...parts);
   $("said").hidden = false;
   clearTimeout(say.timer);
-  say.timer = setTimeout(() => ($("said").hidden = true), undo ? UNDO_MS : 8000);
+  say.timer = setTimeout(unsay, undo ? UNDO_MS : 8000);
+  if (undo) {
+    // By keyboard, Undo is one Tab away, and afterwards one is where one was; a second Enter takes nothing back.
+    say.from = document.activeElement;
+    $("said").focus();
+  }
+}
+
+function unsay() {
+  if ($("said").contains(document.activeElement) && say.from) say.from.focus();
+  $("said").hidden = true;
 }
 
 async function takeBack({ path, body }) {
+  unsay();
   try {
     const { servers } = await post(path, body);
     say(outcome("Undone", servers));
@@ -135,7 +147,13 @@ async function refresh() {
   drawRegions();
   drawLists();
   drawServers();
+  reachByKey();
   await drawChanges();
+}
+
+// What has more than its box shows is scrolled by the arrow keys too.
+function reachByKey() {
+  for (const box of document.querySelectorAll(".scroll")) box.tabIndex = box.scrollWidth > box.clientWidth ? 0 : -1;
 }
 
 function drawNow() {
@@ -173,6 +191,13 @@ function shadowDenied(name) {
   return all ? ` (a shadow would have denied ${count(all)})` : "";
 }
 
+/** The last name of the calls that name this one in front of it: their hits count under both. */
+function lastOf(name) {
+  return answering().map((server) => own(server.before, name)).find(Boolean) || null;
+}
+
+const frontsOf = (name) => [...new Set(answering().flatMap((server) => Object.keys(server.before).filter((front) => own(server.before, front) === name)))].sort();
+
 function drawPolicies() {
   const names = new Set(answering().flatMap((server) => [...Object.keys(server.names), ...Object.keys(server.policies)]));
   const rows = [...names].map((name) => {
@@ -184,7 +209,9 @@ function drawPolicies() {
     $("policy-rows"),
     rows.slice(0, 50).map(({ name, total, rate: now }) => {
       const row = keyed(name, make("tr", { class: name === chosen ? "chosen" : "" }));
-      row.append(make("td", {}, link(name, () => choose(name), 60)), cell(limits(policyOf(name)) + shadowDenied(name), "text", 150));
+      const last = lastOf(name);
+      const chain = last === null ? [] : [make("span", { class: "note" }, ` before ${short(last, 40)}`)];
+      row.append(make("td", {}, link(name, () => choose(name), 60), ...chain), cell(limits(policyOf(name)) + shadowDenied(name), "text", 150));
       row.append(...OUTCOMES.map((outcome, index) => number(rate(now[index]), outcome === "denied" ? "" : "wide")), ...total.map((value) => number(count(value), "wide")));
       const set = () => (choose(name), $("policy-words").focus());
       const acts = [make("button", { type: "button", click: () => (choose(name), $("who").scrollIntoView({ behavior: "smooth" })) }, "Hours")];
@@ -241,14 +268,15 @@ function drawRegions() {
   const wrong = [];
   const age = (ms) => make("td", { class: ms === null || ms > LATE_MS ? "n bad" : "n" }, ms === null ? "never" : ms < 1000 ? `${ms} ms` : duration(ms));
   const rows = having.flatMap((server) => {
-    const here = [cell(server.region), cell(server.server)];
+    const here = [cell(server.region), cell(server.server, "text wide")];
     const heard = Object.entries(server.regions).map(([name, region]) => {
       const isOwn = name === server.region; // what it did not know of itself
       if (!isOwn && (region.heard_ms_ago === null || region.heard_ms_ago > LATE_MS)) {
         wrong.push(`${server.region} has not heard ${name} ${region.heard_ms_ago === null ? "yet" : `for ${duration(region.heard_ms_ago)}`}: is the relay of ${name} running?`);
       }
-      if (isOwn) return make("tr", {}, ...here.map((one) => one.cloneNode(true)), make("td", { class: "bad", colSpan: 3 }, `itself: it had lost this, or two primaries are called ${name}`), number(count(region.news)), number(count(region.refused)));
-      return make("tr", {}, ...here.map((one) => one.cloneNode(true)), cell(name), age(region.heard_ms_ago), age(region.echo_ms_ago), number(count(region.news)), number(count(region.refused)));
+      const counts = [number(count(region.news), "wide"), number(count(region.refused), "wide")];
+      if (isOwn) return make("tr", {}, ...here.map((one) => one.cloneNode(true)), make("td", { class: "bad", colSpan: 3 }, `itself: it had lost this, or two primaries are called ${name}`), ...counts);
+      return make("tr", {}, ...here.map((one) => one.cloneNode(true)), cell(name), age(region.heard_ms_ago), age(region.echo_ms_ago), ...counts);
     });
     if (server.changes_lost) wrong.push(`${server.region} has lost ${count(server.changes_lost)} changes before all had read them, and sends all keys anew: raise ratelimit.region-changes.`);
     if (server.role === "primary" && !heard.length) {
@@ -291,18 +319,32 @@ function drawServers() {
 
 // Who, and when
 
-// What was done through this console, newest first.
+// What was done through this console and by other ways, newest first.
 async function drawChanges() {
-  const { changes } = await get("/api/changes");
-  $("changes").hidden = !changes.length;
-  const rows = changes.slice(0, 20).map(({ at, who, words, servers }) => {
-    const failed = servers.filter((server) => server.error).length;
-    const where = `${servers.length - failed} of ${servers.length} servers`;
-    const row = make("tr", {}, make("td", {}, new Date(at * 1000).toLocaleString()), cell(who, "text wide"), cell(words.join(" "), "text", 200));
-    row.append(make("td", { class: failed ? "bad" : "" }, where));
-    return keyed(`${at} ${words.join(" ")}`, row);
+  let untold;
+  ({ changes, untold } = await get("/api/changes"));
+  const rows = changes.slice(0, 20).map(({ at, who, what, servers, failed }) => {
+    const where = servers.join(", ") + (failed.length ? `${servers.length ? "; " : ""}not on ${failed.join(", ")}` : "");
+    const row = make("tr", {}, make("td", {}, new Date(at * 1000).toLocaleString()), cell(who || "its TTL", "text"), cell(what, "text", 200));
+    row.append(make("td", { class: failed.length ? "text wide bad" : "text wide" }, where));
+    return keyed(`${at} ${who} ${what}`, row);
   });
   fill($("change-rows"), rows);
+  const notes = untold.map(({ server, why }) => `${server} does not tell of others' changes: ${why}`);
+  if (!changes.length) notes.unshift("nothing was changed since the servers started");
+  tell("change-note", notes.join("\n"));
+  drawChosen();
+}
+
+// Of the policy that is shown: in front of which it stands, which stand in front of it, and who set it.
+function drawChosen() {
+  const last = chosen === null ? null : lastOf(chosen);
+  const fronts = chosen === null ? [] : frontsOf(chosen);
+  const chain = last === null ? [] : [`Calls name it before ${short(last)}: what it allows and denies counts there too.`];
+  if (fronts.length) chain.push(`${fronts.slice(0, 10).map((name) => short(name, 40)).join(", ")}${fronts.length > 10 ? ` and ${fronts.length - 10} more` : ""} may stand before it, and then set the limits.`);
+  tell("who-chain", chain.join(" "));
+  const set = changes.find(({ subject }) => chosen !== null && subject === `policy '${chosen}'`);
+  tell("who-set", set ? `${set.who || "its TTL"}, ${ago(set.at)}: ${short(set.what, 300)}` : "");
 }
 
 function choose(name) {
@@ -318,6 +360,7 @@ function choose(name) {
   $("policy-words").dispatchEvent(new Event("input"));
   $("policy-delete").hidden = !policy;
   drawPolicies();
+  drawChosen();
   drawWho();
 }
 
@@ -370,10 +413,23 @@ function drawPast(series) {
 
 const axis = (more) => ({ stroke: color("--faint"), grid: { stroke: color("--line"), width: 1 }, ticks: { stroke: color("--line"), width: 1 }, ...more });
 
+// Times as the reader's locale has them; the day stands below where another begins.
+function times(_, splits, __, ___, step) {
+  const time = step >= 86400 ? null : { hour: "numeric", minute: "2-digit", ...(step < 60 && { second: "2-digit" }) };
+  let day = "";
+  return splits.map((seconds) => {
+    const at = new Date(seconds * 1000);
+    const date = at.toLocaleDateString([], { day: "numeric", month: "numeric" });
+    const lines = [...(time ? [at.toLocaleTimeString([], time)] : []), ...(date === day ? [] : [date])];
+    day = date;
+    return lines.join("\n");
+  });
+}
+
 function chart(id, title, paths) {
   const place = $(id);
   const series = OUTCOMES.map((outcome, index) => ({ label: outcome.replace("_", "-"), stroke: color("--" + outcome), width: 1.5, fill: color("--" + outcome) + "18", paths, points: { show: false } }));
-  const options = { width: place.clientWidth, height: 220, scales: { y: { range: (_, least, most) => [0, Math.max(1, most * 1.1)] } }, series: [{}, ...series], axes: [axis({}), axis({ label: title, size: 70 })] };
+  const options = { width: place.clientWidth, height: 220, scales: { y: { range: (_, least, most) => [0, Math.max(1, most * 1.1)] } }, series: [{ value: (_, at) => (at === null ? "–" : new Date(at * 1000).toLocaleString()) }, ...series], axes: [axis({ values: times, space: 70 }), axis({ label: title, size: 70 })] };
   const drawn = new uPlot(options, [[], [], [], []], place);
   addEventListener("resize", () => drawn.setSize({ width: place.clientWidth, height: 220 }));
   return drawn;
@@ -446,7 +502,7 @@ async function coverage(list, value) {
   const lines = [];
   if (cover.kind === "text") lines.push(`It covers exactly this text: ${short(value, 300)}`);
   else if (cover.kind === "address") lines.push(`It covers one address: ${cover.first}`);
-  else lines.push(`It covers ${Number(cover.addresses).toLocaleString("en")} addresses: ${cover.first} to ${cover.last}`);
+  else lines.push(`It covers ${Number(cover.addresses).toLocaleString()} addresses: ${cover.first} to ${cover.last}`);
   if (cover.seen_count) lines.push(`Busy identifiers in it (${cover.seen_count} of ${cover.looked_count}): ${cover.seen.map((one) => short(one)).join(", ")}`);
   else if (cover.kind !== "text") lines.push(`Of the ${cover.looked_count} busiest identifiers that have an address, none is in it.`);
   for (const server of cover.servers) {

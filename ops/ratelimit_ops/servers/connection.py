@@ -89,6 +89,14 @@ class Connection:
         self.socket = self.input = None
         self.is_abandoned = False  # a question was broken off, and its answer may be on its way
 
+    @property
+    def local_address(self):
+        """HOST:PORT of this end, as a server without anything between tells whom it hears; None where there is none."""
+        if self.socket is None or self.socket.family == socket.AF_UNIX:
+            return None
+        host, port, *_ = self.socket.getsockname()
+        return f"{host}:{port}"
+
     def call(self, *words):
         """The reply of one command. Refused, where it is an error."""
         (reply,) = self.pipeline([words])

@@ -52,6 +52,7 @@ class Overview(NamedTuple):
     lists: dict  # name: DenyList
     regions: dict  # name: Region
     shadow_denied: dict  # a name: hits that were allowed, and that a shadow would have denied; of names that have such
+    before: dict  # a name: the last name of calls that name it in front, under which these hits count too
 
     def text(self, field):
         return self.fields.get(field)
@@ -60,6 +61,16 @@ class Overview(NamedTuple):
         """A field that is a whole number; None where the server has none of that name."""
         text = self.fields.get(field, "")
         return int(text) if text.isascii() and text.isdigit() else None
+
+    @property
+    def unnamed(self):
+        """The hits without a name. A name that was reset alone leaves its hits here."""
+        if told := self.text(PREFIX + "unnamed"):
+            return _counts(told)
+        total = Counts()  # an earlier version counted each hit under one name
+        for counts in self.names.values():
+            total = total.plus(counts)
+        return Counts(*(max(0, all_ - named) for all_, named in zip(self.total, total)))
 
     @property
     def policies_fingerprint(self):
@@ -78,7 +89,7 @@ class Overview(NamedTuple):
 
 def overview(node, *sections):
     """INFO's sections of the module, and these others."""
-    fields, names, lists, algorithms, regions, shadow_denied = {}, {}, {}, {}, {}, {}
+    fields, names, lists, algorithms, regions, shadow_denied, before = {}, {}, {}, {}, {}, {}, {}
     kinds = {"name": (names, _counts), "list": (lists, _deny_list), "region": (regions, _region)}
     for line in node.call("INFO", "ratelimit", *sections).splitlines():
         field, colon, value = line.partition(":")
@@ -89,8 +100,12 @@ def overview(node, *sections):
         if prefix == "ratelimit" and name and kind in kinds:
             found, read = kinds[kind]
             found[_name(name)] = read(value)
-            if kind == "name" and (count := _shadow_denied(value)):
-                shadow_denied[_name(name)] = count
+            if kind == "name":
+                parts = _parts(value)
+                if count := _number(parts.get(SHADOW_DENIED, "0")):
+                    shadow_denied[_name(name)] = count
+                if last := parts.get("before"):
+                    before[_name(name)] = _name(last)
         else:
             fields[field] = value
     if PREFIX + "version" not in fields:
@@ -99,7 +114,7 @@ def overview(node, *sections):
         if PREFIX + algorithm in fields:
             algorithms[algorithm] = _counts(fields[PREFIX + algorithm])
     total = Counts(*(_number(fields.get(PREFIX + outcome, "")) for outcome in OUTCOMES))
-    return Overview(fields, total, algorithms, names, lists, regions, shadow_denied)
+    return Overview(fields, total, algorithms, names, lists, regions, shadow_denied, before)
 
 
 def _name(text):
@@ -110,10 +125,6 @@ def _name(text):
 def _parts(value):
     """`a=1,b=2`, as INFO has several values in one field."""
     return dict(PART.findall(value))
-
-
-def _shadow_denied(value):
-    return _number(_parts(value).get(SHADOW_DENIED, "0"))
 
 
 def _counts(value):
@@ -159,6 +170,23 @@ def replicas(fields):
             parts = _parts(value)
             found[f"{parts.get('ip', '')}:{parts.get('port', '')}"] = _number(parts.get("lag", ""))
     return found
+
+
+class Change(NamedTuple):
+    """Something that was changed on a server."""
+
+    at: float  # in Unix seconds, by the server's clock
+    by: str  # `user 'ops' at 10.0.0.7:4711`; nobody, where a TTL was over
+    subject: str  # `policy 'login'`
+    done: str  # `set: from none to sliding 5 15m`
+
+
+def changes(node, count):
+    """RL.AUDIT, newest first."""
+    try:
+        return [Change(at_ms / 1000, *map(str, texts)) for at_ms, *texts in node.call("RL.AUDIT", "COUNT", count)]
+    except (TypeError, ValueError) as error:
+        raise Trouble("RL.AUDIT is not as it should be") from error
 
 
 class Frequent(NamedTuple):
