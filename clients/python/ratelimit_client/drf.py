@@ -15,6 +15,7 @@ from django.conf import settings  # type: ignore[import-untyped,unused-ignore]
 from rest_framework import throttling  # type: ignore[import-untyped,unused-ignore]
 
 from .limiter import Limiter
+from .verdict import Verdict
 from .plan import Window
 
 
@@ -39,7 +40,7 @@ class RateLimitThrottle(throttling.SimpleRateThrottle):  # type: ignore[misc,unu
     def allow_request(self, request: Any, view: Any) -> bool:
         if self.rate is None or (key := self.get_cache_key(request, view)) is None:
             return True
-        self.verdict = _limiter(self.num_requests, self.duration).hit(key)
+        self.verdict: Verdict = _limiter(self.num_requests, self.duration).hit(key)
         return self.verdict.allowed
 
     def wait(self) -> float | None:

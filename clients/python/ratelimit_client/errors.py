@@ -17,7 +17,7 @@ class UnansweredError(RateLimitError):
 
     def __init__(self, reason: Literal["timeout", "connection"], message: str):
         super().__init__(message)
-        self.reason = reason
+        self.reason: Reason = reason
 
 
 class ServerError(RateLimitError):
@@ -27,7 +27,7 @@ class ServerError(RateLimitError):
 
     def __init__(self, message: str):
         super().__init__(message)
-        self.code = message.partition(" ")[0]
+        self.code: str = message.partition(" ")[0]
 
 
 class RefusedError(ServerError):

@@ -38,10 +38,10 @@ class Held:
     """What ``hold`` gives to its block."""
 
     def __init__(self, lease: Lease):
-        self.id = lease.id
-        self.verdict = lease.verdict
-        self.allowed = lease.verdict.allowed
-        self.lost = False  # the lease ended before the work did: somebody else may have been let in
+        self.id: str = lease.id
+        self.verdict: Verdict = lease.verdict
+        self.allowed: bool = lease.verdict.allowed
+        self.lost: bool = False  # the lease ended before the work did: somebody else may have been let in
 
 
 class _Leaser:
@@ -73,7 +73,7 @@ class _Leaser:
         self._prefix = "" if prefix is None else text("prefix", prefix) + ":"
         self._name = prefix or "default"
         self._policy: list[str | int] = [word for name in policies(policy) for word in ("POLICY", name)]
-        self.reach = Reach(
+        self.reach: Reach = Reach(
             name=self._name, timeout_ms=timeout_ms, unavailable=unavailable, on_error=on_error, on_hit=on_hit, open=True
         )
         self.link: Any = self._link_of(client)

@@ -123,7 +123,7 @@ def _sliding_window(used: int, next_ms: int, expiry: int) -> tuple[int, float, i
 
 
 class RatelimitStorage(Storage, MovingWindowSupport, SlidingWindowCounterSupport):
-    STORAGE_SCHEME = _SCHEMES
+    STORAGE_SCHEME: list[str] | None = _SCHEMES
 
     def __init__(
         self,
@@ -212,7 +212,7 @@ class RatelimitStorage(Storage, MovingWindowSupport, SlidingWindowCounterSupport
 class AsyncRatelimitStorage(AsyncStorage, AsyncMovingWindowSupport, AsyncSlidingWindowCounterSupport):
     """As ``RatelimitStorage``."""
 
-    STORAGE_SCHEME = [f"async+{scheme}" for scheme in _SCHEMES]
+    STORAGE_SCHEME: list[str] | None = [f"async+{scheme}" for scheme in _SCHEMES]
 
     def __init__(
         self,

@@ -289,7 +289,7 @@ class RateLimitHook(CustomLogger):  # type: ignore[misc,unused-ignore]
             raise wrong("prefix", "1 to 32 characters other than braces", prefix)
         self._prefix = prefix
         self._ttl = ttl
-        self.ttl_s = span_ms("ttl", ttl) / 1000
+        self.ttl_s: float = span_ms("ttl", ttl) / 1000
         self._output_tokens = integer("output_tokens", output_tokens, 0)
         if estimate is not None and not callable(estimate):
             raise wrong("estimate", "a function", estimate)

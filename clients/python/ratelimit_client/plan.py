@@ -74,11 +74,11 @@ class Reach:
         on_hit: OnHit | None,
         open: bool,
     ):
-        self.name = name
-        self.timeout_s = None if timeout_ms is None else integer("timeout_ms", timeout_ms, 1) / 1000
-        self.open = open if unavailable is None else one_of("unavailable", unavailable, ("open", "closed")) == "open"
+        self.name: str = name
+        self.timeout_s: float | None = None if timeout_ms is None else integer("timeout_ms", timeout_ms, 1) / 1000
+        self.open: bool = open if unavailable is None else one_of("unavailable", unavailable, ("open", "closed")) == "open"
         self.on_error: OnError = guarded("on_error", on_error) or logger(name)
-        self.on_hit = guarded("on_hit", on_hit)
+        self.on_hit: OnHit | None = guarded("on_hit", on_hit)
 
 
 class Plan:
@@ -99,7 +99,7 @@ class Plan:
         on_hit: OnHit | None = None,
         next: bool = False,
     ):
-        self.algorithm = one_of("algorithm", algorithm, ("fixed", "sliding", "bucket")).upper()
+        self.algorithm: str = one_of("algorithm", algorithm, ("fixed", "sliding", "bucket")).upper()
         given: Sequence[object] = (limits,) if isinstance(limits, (Window, Bucket)) else tuple(limits)
         if not 1 <= len(given) <= 8:
             raise wrong("limits", "1 to 8 limits", limits)
@@ -119,20 +119,20 @@ class Plan:
                 self.limits.append(integer(f"limits[{i}].limit", one.limit, 0))
                 self.windows.append((fixed_window if algorithm == "fixed" else span)(f"limits[{i}].window", one.window))
             self.limits.append(self.windows[-1])
-        self.prefix = "" if prefix is None else text("prefix", prefix) + ":"
-        self.name = (prefix or "default") if name is None else text("name", name)
+        self.prefix: str = "" if prefix is None else text("prefix", prefix) + ":"
+        self.name: str = (prefix or "default") if name is None else text("name", name)
         if not re.fullmatch(r"[\x20-\x7e]+", self.name):
             raise wrong("name", "printable ASCII, for it becomes a field of HTTP", self.name)
-        self.policy = policies(policy)
-        self.next = flag("next", next)
-        self.block = tuple(span(f"block[{i}]", duration) for i, duration in enumerate(several(block)))
+        self.policy: tuple[str, ...] = policies(policy)
+        self.next: bool = flag("next", next)
+        self.block: tuple[str, ...] = tuple(span(f"block[{i}]", duration) for i, duration in enumerate(several(block)))
         self._described = self._names(replaced=False)
         self._replaced = self._names(replaced=True)
         # Of a hit without options: what stands behind its key, and what its reply is an answer to.
         next_words: list[str | int] = ["NEXT"] if self.next else []
-        self.plain_words = [*self.limits, *next_words, *self.block_words(), *self.policy_words(None)]
-        self.plain = self.asked(cost=1, min=False, force=False, stamp=False, next=self.next, policy=None, deny=None)
-        self.reach = Reach(
+        self.plain_words: list[str | int] = [*self.limits, *next_words, *self.block_words(), *self.policy_words(None)]
+        self.plain: Asked = self.asked(cost=1, min=False, force=False, stamp=False, next=self.next, policy=None, deny=None)
+        self.reach: Reach = Reach(
             name=self.name,
             timeout_ms=timeout_ms,
             unavailable=unavailable,

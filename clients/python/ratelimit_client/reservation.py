@@ -100,8 +100,8 @@ class Spent(Generic[T]):
     __slots__ = ("_result", "allowed", "verdict")
 
     def __init__(self, verdict: Verdict, allowed: bool, result: T | None):
-        self.verdict = verdict
-        self.allowed = allowed
+        self.verdict: Verdict = verdict
+        self.allowed: bool = allowed
         self._result = result
 
     @property

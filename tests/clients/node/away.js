@@ -9,7 +9,7 @@ const { port, ...options } = JSON.parse(process.argv[2]);
 const client = createClient({ socket: { port, reconnectStrategy: 50 } });
 client.on("error", () => undefined);
 await client.connect();
-const limiter = createLimiter({ client, algorithm: "sliding", timeoutMs: 300, unavailable: "local", onError: () => undefined, ...options });
+const limiter = createLimiter({ client, algorithm: "sliding", timeoutMs: 2000, unavailable: "local", onError: () => undefined, ...options });
 
 /** By key: what Redis has let through, what this process has, and how often it was neither. */
 const counts = {};
