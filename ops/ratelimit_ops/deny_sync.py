@@ -44,6 +44,8 @@ STALE_SECONDS = 3600  # a staging list as old as this was left behind by a run t
 SILENT_SECONDS = 60  # that a server may take for an answer
 READ_BYTES = 1 << 16
 
+NEVER_DENIED = re.compile(r"ERR argument ([0-9]+) (must not be denied: .*)")  # by ratelimit.never-deny
+
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
@@ -394,9 +396,11 @@ class Staging:
             try:
                 added += node.call("RL.DENY", "ADD", self.name, *chunk)
             except Refused as refused:
-                if "never-deny" in str(refused):
-                    raise Doubt(f"{refused}: it is left out with --never") from refused
-                raise
+                never = NEVER_DENIED.match(str(refused))
+                if not never:
+                    raise
+                value = chunk[int(never[1]) - len(["RL.DENY", "ADD", self.name])]
+                raise Doubt(f"{value} {never[2]}: --never {value} leaves it out") from refused
             progress.reach(done + start + len(chunk), node.name)
         added += node.call("RL.DENY", "ADD", self.note_name, self.note)
         have = sizes(node)

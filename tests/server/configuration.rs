@@ -272,6 +272,14 @@ fn what_is_never_denied_is_refused_and_does_not_match() {
     server.call_bytes(nul);
     assert_eq!(never_deny(&server), named);
     server.ok(&format!("CONFIG SET ratelimit.never-deny \"{named}\""));
+    // Ranges that everybody means by a word.
+    server.ok("CONFIG SET ratelimit.never-deny \"admin loopback private\"");
+    for (value, place) in [("127.0.0.1", 2), ("10.0.0.0/8", 3), ("fd00::1", 3)] {
+        let reply = server.call(&format!("RL.DENY ADD new {value}"));
+        let told = format!("value {place} of ratelimit.never-deny");
+        assert!(reply.error().contains(&told), "{reply:?}");
+    }
+    server.ok(&format!("CONFIG SET ratelimit.never-deny \"{named}\""));
     // Entries are kept: what is no longer protected is denied again.
     server.ok("DEBUG RELOAD");
     assert_eq!(denied(&server), [0, 1, 0, 0, 1, 0]);

@@ -220,6 +220,29 @@ fn a_list_may_grow_only_so_much_from_one_run_to_the_next() {
     }
 }
 
+/// It is told by itself, and not by its place in a command of a thousand.
+#[test]
+fn what_the_server_never_denies_refuses_the_source_and_is_named() {
+    let server = Server::start();
+    server.call("RL.DENY ADD bad 192.0.2.1");
+    server.ok("CONFIG SET ratelimit.never-deny \"loopback 198.18.4.200\"");
+    let lines: String = (0..1_500)
+        .map(|n| format!("198.18.{}.{}\n", n / 256, n % 256))
+        .collect();
+    let source = file(&server, "list", lines.as_bytes());
+    let options = &["--max-growth", "1000000"];
+    let (status, text) = sync(&server, options, "bad", &source);
+    assert_eq!(status, 3, "{text}");
+    assert!(text.contains(": 198.18.4.200 must not be denied"), "{text}");
+    assert!(text.contains("value 2 of ratelimit.never-deny"), "{text}");
+    assert_eq!(values(&server, "bad"), set(&["192.0.2.1"]));
+    assert_eq!(lists(&server), ["bad"]);
+    let options = [&options[..], &["--never", "198.18.4.200"]].concat();
+    let (status, text) = sync(&server, &options, "bad", &source);
+    assert_eq!(status, 0, "{text}");
+    assert_eq!(values(&server, "bad").len(), 1_499);
+}
+
 #[test]
 fn an_empty_source_empties_the_list_only_where_that_is_meant() {
     let server = Server::start();

@@ -1,4 +1,5 @@
-//! The setting `never-deny`: values that no deny list may have or match, with spaces between them.
+//! The setting `never-deny`: values that no deny list may have or match, and the words `loopback` and `private` for the ranges that
+//! everybody means by them, with spaces between them.
 //!
 //! Nothing by default: feeds of addresses that nobody should come from have private ranges and 127.0.0.0/8 in them, and
 //! would be refused whole by a server that was merely upgraded; and where all callers come from private addresses, these are

@@ -1,10 +1,26 @@
 //! What no deny list may deny, whoever asks for it: the node's own addresses, those of its operators and of its proxies.
 
+use std::slice;
+
 use super::address::{mask_v4, mask_v6, Net, Value};
 use crate::core::error::Error;
 
 /// The most values that are protected.
 const MAX_PROTECTED: usize = 1_000;
+
+/// What everybody means by a word. As a text it would protect nobody, and nothing would say so.
+const NAMED: [(&[u8], &[&[u8]]); 2] = [
+    (b"loopback", &[b"127.0.0.0/8", b"::1"]),
+    (
+        b"private",
+        &[
+            b"10.0.0.0/8",
+            b"172.16.0.0/12",
+            b"192.168.0.0/16",
+            b"fc00::/7",
+        ],
+    ),
+];
 
 /// Values that are never denied. PerKey, so they are gone through one by one, and only when a list has a match.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,7 +31,7 @@ pub struct Never {
 }
 
 impl Never {
-    /// Reads values with white space between them. The error is about the n-th of them, or says that they are too many.
+    /// Reads values, and names of ranges, with white space between them. The error is about the n-th of them, or says that they are too many.
     pub fn read(text: &[u8]) -> Result<Self, Error> {
         let mut never = Self::default();
         let words = text.split(u8::is_ascii_whitespace);
@@ -29,10 +45,13 @@ impl Never {
                     max,
                 });
             }
-            match Value::parse_new(word, place)? {
-                Value::V4(net) => never.v4.push((net, place)),
-                Value::V6(net) => never.v6.push((net, place)),
-                Value::Text(text) => never.texts.push((text.into(), place)),
+            let named = NAMED.iter().find(|(name, _)| *name == word);
+            for value in named.map_or(slice::from_ref(&word), |(_, ranges)| ranges) {
+                match Value::parse_new(value, place)? {
+                    Value::V4(net) => never.v4.push((net, place)),
+                    Value::V6(net) => never.v6.push((net, place)),
+                    Value::Text(text) => never.texts.push((text.into(), place)),
+                }
             }
         }
         Ok(never)
@@ -101,6 +120,28 @@ mod tests {
         let nothing = Never::read(b"  ").unwrap();
         assert_eq!(nothing, Never::default());
         assert_eq!(nothing.touched_by(Value::parse(b"0.0.0.0/0")), None);
+    }
+
+    #[test]
+    fn ranges_have_names_and_the_place_of_their_name() {
+        let never = Never::read(b"admin loopback private 203.0.113.7").unwrap();
+        for (value, place) in [
+            ("127.1.2.3", Some(2)),
+            ("::1", Some(2)),
+            ("10.1.2.3", Some(3)),
+            ("172.31.255.255", Some(3)),
+            ("192.168.0.0/15", Some(3)),
+            ("fd00::/8", Some(3)),
+            ("203.0.113.0/24", Some(4)),
+            ("172.32.0.0", None),
+            ("192.169.0.0/16", None),
+            ("100.64.0.1", None),
+            ("fe80::1", None),
+            ("loopback", None),
+        ] {
+            let found = never.touched_by(Value::parse(value.as_bytes()));
+            assert_eq!(found, place, "{value}");
+        }
     }
 
     #[test]
