@@ -186,6 +186,25 @@ class Fallback:
             on_error(error)
             return None
 
+    def _before(self, question: Question, on_error: OnError) -> tuple[LocalReply | None, bool]:
+        """What the engine says where Redis is doubtful, and whether that is the answer: a denial that charges nothing."""
+        local = self._local(question, on_error) if self.is_doubtful else None
+        return local, local is not None and local[0] == 0 and not question.charges(local)
+
+    def _instead(self, question: Question, local: LocalReply | None, error: Exception, on_error: OnError) -> LocalReply:
+        """The answer where Redis has none. What it lets through is noted, to be charged."""
+        self.lost(error)
+        if local is None:
+            local = self.decide(question)
+        on_error(error)
+        self.note(question.charges(local))
+        self._run()
+        return local
+
+    def _run(self) -> None:
+        """Sees to it that what is noted is charged."""
+        raise NotImplementedError
+
     def forget(self, key: str) -> None:
         with self._lock:
             self._noted.pop(key, None)
@@ -315,21 +334,13 @@ class SyncFallback(Fallback):
         self._thread: threading.Thread | None = None
 
     def ask(self, question: Question, words: Words, key: str, timeout_s: float | None, on_error: OnError) -> Any:
-        local = None
-        if self.is_doubtful:
-            local = self._local(question, on_error)
-            if local is not None and local[0] == 0 and not question.charges(local):
-                return local
+        local, is_final = self._before(question, on_error)
+        if is_final:
+            return local
         try:
             reply = self.link.ask(words, key, timeout_s)
         except Exception as error:
-            self.lost(error)
-            if local is None:
-                local = self.decide(question)
-            on_error(error)
-            self.note(question.charges(local))
-            self._run()
-            return local
+            return self._instead(question, local, error, on_error)
         self.heard()
         return reply
 
@@ -376,24 +387,19 @@ class AsyncFallback(Fallback):
         self._task: asyncio.Task[None] | None = None
 
     async def ask(self, question: Question, words: Words, key: str, timeout_s: float | None, on_error: OnError) -> Any:
-        local = None
-        if self.is_doubtful:
-            local = self._local(question, on_error)
-            if local is not None and local[0] == 0 and not question.charges(local):
-                return local
+        local, is_final = self._before(question, on_error)
+        if is_final:
+            return local
         try:
             reply = await self.link.ask(words, key, timeout_s)
         except Exception as error:
-            self.lost(error)
-            if local is None:
-                local = self.decide(question)
-            on_error(error)
-            self.note(question.charges(local))
-            if self._task is None or self._task.done() or self._task.get_loop() is not asyncio.get_running_loop():
-                self._task = asyncio.create_task(self._flush())
-            return local
+            return self._instead(question, local, error, on_error)
         self.heard()
         return reply
+
+    def _run(self) -> None:
+        if self._task is None or self._task.done() or self._task.get_loop() is not asyncio.get_running_loop():
+            self._task = asyncio.create_task(self._flush())
 
     async def charge(self, key: str) -> bool:
         taken = self.take(key)
