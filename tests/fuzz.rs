@@ -313,6 +313,11 @@ impl Call {
     }
 
     /// The bytes of its effect, had it been charged.
+    fn id_beside(&self) -> Option<&[u8]> {
+        let is_once = self.algorithm != Algorithm::Lease && !self.id.is_empty();
+        is_once.then_some(&*self.id)
+    }
+
     fn effect(&self, change: Change) -> Vec<u8> {
         self.hit(|hit| codec::encode_change(hit, change, self.now_ms, false).to_vec())
     }
@@ -410,7 +415,7 @@ fn assert_state_holds(random: &mut Random, state: &Limiter) {
             }
             if quoted.change.cost() != 0 || matches!(quoted.change, Change::Once(_)) {
                 let sent = call.effect(quoted.change);
-                let Some(Effect::Charge(charge)) = codec::decode(&sent) else {
+                let Some(Effect::Charge(charge)) = codec::decode(&sent, call.id_beside()) else {
                     panic!("{sent:?} is no charge");
                 };
                 let mut replica = Some(state.clone());
@@ -564,8 +569,7 @@ fn payloads() {
                     wait_ms: call.reserve_ms,
                     place: None,
                 };
-                let has_id = algorithm != Algorithm::Lease && !call.id.is_empty();
-                call.effect(if has_id {
+                call.effect(if call.id_beside().is_some() {
                     Change::Once(once)
                 } else {
                     Change::Charge(call.cost)
@@ -584,7 +588,9 @@ fn payloads() {
             _ => state(random).map_or(Vec::new(), |state| encoded(&state)),
         };
         mutate(random, &mut payload);
-        match codec::decode(&payload) {
+        let beside = id(random, 65);
+        let read = codec::decode(&payload, None);
+        match read.or_else(|| codec::decode(&payload, Some(&beside))) {
             None => {}
             Some(Effect::State(state)) => {
                 assert_eq!(encoded(&state), payload, "a state has one encoding");
@@ -900,6 +906,13 @@ fn assert_clause(clause: &Clause) {
     assert!(clause.cost.unsigned_abs() <= MAX_COUNT);
 }
 
+/// Forgets where the id stands, once it was seen to stand there: in other words it stands elsewhere.
+fn take_place(options: &mut Options, words: &[&[u8]], first: usize) {
+    let at = std::mem::take(&mut options.id_at);
+    let word = at.checked_sub(first).map_or(&[][..], |at| words[at]);
+    assert_eq!(word, options.id);
+}
+
 #[test]
 fn requests() {
     fuzz("request grammar", 200_000, |random| {
@@ -916,17 +929,17 @@ fn requests() {
                 let text = error.to_string();
                 assert!(text.starts_with("ERR argument "), "{text}");
             }
-            Ok(request) => {
+            Ok(mut request) => {
                 let Request { clause, options } = &request;
                 assert_clause(clause);
                 assert!(verb == Verb::Charge || !options.force);
                 let again = [clause_words(clause, algorithm), options_words(options)].concat();
                 let again: Vec<&[u8]> = again.iter().map(Vec::as_slice).collect();
-                assert_eq!(
-                    request::parse(algorithm, verb, &again, 2).as_ref(),
-                    Ok(&request),
-                    "what it wrote down"
-                );
+                let read = request::parse(algorithm, verb, &again, 2);
+                let mut read = read.expect("what it wrote down");
+                take_place(&mut request.options, &args, 2);
+                take_place(&mut read.options, &again, 2);
+                assert_eq!(read, request, "what it wrote down");
             }
         }
         if let Ok(limits) = request::parse_limits(algorithm, &args, 2) {
@@ -961,7 +974,7 @@ fn requests_of_several_keys() {
                 let text = error.to_string();
                 assert!(text.starts_with("ERR argument "), "{text}");
             }
-            Ok(all) => {
+            Ok(mut all) => {
                 assert!((1..=ratelimit::core::limit::MAX_KEYS).contains(&all.keys.len()));
                 assert_eq!(all.keys.len(), all.clauses.len());
                 let mut again = vec![all.keys.len().to_string().into_bytes()];
@@ -973,7 +986,9 @@ fn requests_of_several_keys() {
                 }
                 again.extend(options_words(&all.options));
                 let again: Vec<&[u8]> = again.iter().map(Vec::as_slice).collect();
-                let read = request::parse_all(verb, &again, 1).expect("what it wrote down");
+                let mut read = request::parse_all(verb, &again, 1).expect("what it wrote down");
+                take_place(&mut all.options, &args, 1);
+                take_place(&mut read.options, &again, 1);
                 assert_eq!(format!("{read:?}"), format!("{all:?}"));
             }
         }

@@ -28,8 +28,9 @@
 //!     ids              count  record*                                        see limiter/ids.rs
 //!     shadow           form  state
 //!     regional (7)     reset_ms  remembers_ms  algorithm  shared                     see codec/regional.rs
-//! charge       now_ms  [cost(zigzag)]  [log-size]  [count]  limits  [at_ms]  [id  [once]]  [(start_ms  end_ms)*]  [region]  [acts_ms  stamp_ms]
-//! once         answer(1)  ttl_ms(4)  drops(2)  [wait_ms]     but of a lease: answer 1 allowed, 2 to wait, 4 rewinds; bytes in brackets,
+//! charge       now_ms  [cost(zigzag)]  [log-size]  [count]  limits  [at_ms]  [id, or once]  [(start_ms  end_ms)*]  [region]  [acts_ms  stamp_ms]
+//! id           a lease's; any other hit's id stands beside the charge, as the next argument of the command that carries it
+//! once         answer(1)  ttl_ms(4)  drops(2)  [wait_ms]     answer 1 allowed, 2 to wait, 4 rewinds; bytes in brackets,
 //!              the least significant first, as every hit with an id writes them
 //! limit        limit  [refill]  window_ms, or 0 and a calendar window's text ([`Limit::write`])
 //! ```
@@ -181,7 +182,6 @@ impl EffectBytes {
     #[inline(always)]
     pub fn usual_once(&mut self, hit: &Hit, once: &Once, now_ms: u64) {
         write_charge(hit, once.cost, now_ms, Some(HAS_ID), self);
-        write_string(self, hit.options.id);
         write_once(once, self);
     }
 
@@ -436,11 +436,10 @@ fn write_rare_charge(
     if let Some(at_ms) = options.at_ms {
         varint::write(out, at_ms);
     }
-    if has_id {
-        write_string(out, options.id);
-    }
-    if let Some(once) = once {
-        write_once(once, out);
+    match once {
+        Some(once) => write_once(once, out),
+        None if has_id => write_string(out, options.id),
+        None => {}
     }
     for (_, window) in dated(hit.limits, options.windows) {
         varint::write(out, window.start_ms);
@@ -477,12 +476,14 @@ fn dated<'a>(
     limits.iter().zip(windows).filter(is_dated)
 }
 
-/// Reads a payload; `None` where it is not one, whole and within every bound.
-pub fn decode(bytes: &[u8]) -> Option<Effect> {
-    if let Some(limiter) = decode_state(bytes) {
+/// Reads a payload, and the id that stands beside it where it is a charge with one; `None` where they are not that, whole and
+/// within every bound.
+pub fn decode(bytes: &[u8], id: Option<&[u8]>) -> Option<Effect> {
+    if let Some(limiter) = decode_state(bytes).filter(|_| id.is_none()) {
         return Some(Effect::State(limiter));
     }
     let mut source = Source(bytes);
+    let mut beside = id;
     let effect = match source.byte()? {
         FIRST => Effect::Charge(source.first_charge()?),
         RELEASE => {
@@ -520,17 +521,17 @@ pub fn decode(bytes: &[u8]) -> Option<Effect> {
         },
         SHADOW => {
             let head = source.byte().filter(|head| head & EFFECT != 0)?;
-            let charge = source.charge(head)?;
+            let charge = source.charge(head, &mut None)?;
             let is_plain = charge.here.is_none() && charge.once.is_none() && charge.place.is_none();
             if charge.algorithm == Algorithm::Lease || !is_plain {
                 return None;
             }
             Effect::Shadow(charge)
         }
-        head if head & EFFECT != 0 => Effect::Charge(source.charge(head)?),
+        head if head & EFFECT != 0 => Effect::Charge(source.charge(head, &mut beside)?),
         _ => return None,
     };
-    source.0.is_empty().then_some(effect)
+    (source.0.is_empty() && beside.is_none()).then_some(effect)
 }
 
 /// Reads a payload that is a state: each key's when a file is loaded. (An [`Effect`] is too large to be handed around there.)
@@ -1089,8 +1090,9 @@ impl Source<'_> {
         })
     }
 
-    /// A charge of the second version, behind its first byte.
-    fn charge(&mut self, head: u8) -> Option<Charge> {
+    /// A charge of the second version, behind its first byte; it takes the id that stands beside it, where it is of a hit with
+    /// one.
+    fn charge(&mut self, head: u8, beside: &mut Option<&[u8]>) -> Option<Charge> {
         let algorithm = *Algorithm::ALL.get(usize::from(head >> ALGORITHM_SHIFT & 3))?;
         let has = |flag: u8| head & flag != 0;
         let more = if has(MORE) {
@@ -1133,11 +1135,16 @@ impl Source<'_> {
         } else {
             None
         };
-        if has(HAS_ID) {
-            charge.id =
-                SmallVec::from_slice(self.string(MAX_ID_BYTES).filter(|id| !id.is_empty())?);
-        }
         let is_lease = algorithm == Algorithm::Lease;
+        if has(HAS_ID) {
+            let id = if is_lease {
+                self.string(MAX_ID_BYTES)?
+            } else {
+                beside.take()?
+            };
+            let is_sound = (1..=MAX_ID_BYTES).contains(&id.len());
+            charge.id = is_sound.then(|| SmallVec::from_slice(id))?;
+        }
         if has(HAS_ID) && !is_lease {
             let once = self.once(cost, &charge.id)?;
             let may_wait = algorithm == Algorithm::Bucket && cost > 0;

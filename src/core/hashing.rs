@@ -2,7 +2,7 @@
 //! that no client can tell which of its words collide.
 
 use ahash::RandomState;
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hasher};
 use std::sync::LazyLock;
 
 static SEEDED: LazyLock<RandomState> = LazyLock::new(|| {
@@ -32,7 +32,10 @@ pub fn seeded() -> RandomState {
 /// The hash of a word.
 #[inline]
 pub fn hash(word: &[u8]) -> u64 {
-    SEEDED.hash_one(word)
+    // (By the slice's own hash its length would be hashed apart, which this does anyway.)
+    let mut hasher = SEEDED.build_hasher();
+    hasher.write(word);
+    hasher.finish()
 }
 
 #[cfg(test)]

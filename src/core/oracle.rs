@@ -123,6 +123,11 @@ impl Step {
         self.algorithm != Algorithm::Lease && !self.id.is_empty()
     }
 
+    /// The id that goes beside its effect.
+    pub fn id_beside(&self) -> Option<&[u8]> {
+        self.is_once().then_some(&*self.id)
+    }
+
     /// The same call, which may count again.
     pub fn without_id(&self) -> Self {
         let mut step = self.clone();
@@ -1780,7 +1785,7 @@ pub fn replicate_order(
             .ok_or("an order in silence".to_owned());
     }
     let sent = codec::encode_order(length_ms, step.now_ms);
-    match codec::decode(&sent) {
+    match codec::decode(&sent, None) {
         Some(Effect::Order { length_ms, now_ms }) if order(replica, length_ms, now_ms) => Ok(()),
         other => Err(format!("{sent:?} is {other:?}")),
     }
@@ -1797,7 +1802,7 @@ pub fn replicate(
         Change::None => {}
         Change::Charge(_) | Change::Reserve(_) | Change::Once(_) => {
             let sent = step.effect(change);
-            let Some(Effect::Charge(charge)) = codec::decode(&sent) else {
+            let Some(Effect::Charge(charge)) = codec::decode(&sent, step.id_beside()) else {
                 return Err(format!("{sent:?} is no charge"));
             };
             let options = charge.options();

@@ -47,7 +47,7 @@ mod several;
 pub mod shadow;
 
 pub use next::{nexts, Nexts};
-pub use once::{commit_once, quote_once, Once};
+pub use once::{commit_once, quote_once, Id, Once};
 pub use several::{all_fit, binding, is_repeat, quote_all, PerKey};
 
 /// What a hit asks of one key.
@@ -100,26 +100,27 @@ pub struct HitOptions<'a> {
 
 impl<'a> HitOptions<'a> {
     /// None of it.
-    pub const NONE: Self = Self {
-        windows: &[],
-        at_windows: &[],
-        at_ms: None,
-        stamp: false,
-        min: None,
-        reserve_ms: None,
-        block_ms: &[],
-        is_shadow: false,
-        tried: None,
-        id: &[],
-        ids: Bounds::DEFAULT,
-        drops_unnamed: false,
-        here: None,
-    };
+    pub const NONE: Self = Self::of(&[], Bounds::DEFAULT);
 
-    /// None of it but whose lease it is.
+    /// None of it but whose lease it is, or by what a repeat is known. (Field by field: to take the others from a constant
+    /// copies what an absent one would have held, too.)
     #[inline(always)]
-    pub fn of(id: &'a [u8]) -> Self {
-        Self { id, ..Self::NONE }
+    pub const fn of(id: &'a [u8], ids: Bounds) -> Self {
+        Self {
+            windows: &[],
+            at_windows: &[],
+            at_ms: None,
+            stamp: false,
+            min: None,
+            reserve_ms: None,
+            block_ms: &[],
+            is_shadow: false,
+            tried: None,
+            id,
+            ids,
+            drops_unnamed: false,
+            here: None,
+        }
     }
 }
 
@@ -154,10 +155,14 @@ impl<'a> Hit<'a> {
         }
     }
 
-    /// Whether it is charged once.
+    /// By what a repeat of it is known, where it is charged once.
     #[inline(always)]
-    fn is_once(&self) -> bool {
-        self.algorithm != Algorithm::Lease && !self.options.id.is_empty()
+    fn id(&self) -> Option<Id<'a>> {
+        let is_once = self.algorithm != Algorithm::Lease && !self.options.id.is_empty();
+        is_once.then_some(Id {
+            bytes: self.options.id,
+            bounds: self.options.ids,
+        })
     }
 
     /// When it counts as charged.
@@ -245,7 +250,7 @@ pub fn quote(
     rest_allows: bool,
     quote: &mut Quote,
 ) -> Result<(), Error> {
-    if hit.is_once() || matches!(state, Some(Form::Noted(_))) {
+    if hit.id().is_some() || matches!(state, Some(Form::Noted(_))) {
         return quote_noted(state, hit, now_ms, rest_allows, quote);
     }
     let asked = Asked {
@@ -275,7 +280,7 @@ fn quote_noted(
     rest_allows: bool,
     quote: &mut Quote,
 ) -> Result<(), Error> {
-    quote_once(state, hit, now_ms, rest_allows, quote)
+    quote_once(state, hit, hit.id(), now_ms, rest_allows, quote)
 }
 
 #[cfg_attr(not(target_family = "wasm"), inline(always))]
@@ -329,9 +334,9 @@ pub fn commit(
         return Ok(None);
     }
     match (state, change) {
-        (Some(Form::Noted(noted)), _) => commit_noted(noted, hit, change, now_ms),
+        (Some(Form::Noted(noted)), _) => commit_noted(noted, hit, hit.options.id, change, now_ms),
         (state, Change::Block { .. } | Change::Once(_)) => {
-            commit_first_note(state, hit, change, now_ms)
+            commit_first_note(state, hit, hit.options.id, change, now_ms)
         }
         (state, _) => commit_usage(state, hit, change, now_ms),
     }
@@ -341,10 +346,11 @@ pub fn commit(
 fn commit_noted(
     noted: &mut Noted,
     hit: &Hit,
+    id: &[u8],
     change: Change,
     now_ms: u64,
 ) -> Result<Option<Limiter>, Error> {
-    change_noted(noted, hit, &change, now_ms)
+    change_noted(noted, hit, id, &change, now_ms)
 }
 
 /// A key that has noted nothing yet.
@@ -352,6 +358,7 @@ fn commit_noted(
 fn commit_first_note(
     state: Option<&mut LimiterMut<'_>>,
     hit: &Hit,
+    id: &[u8],
     change: Change,
     now_ms: u64,
 ) -> Result<Option<Limiter>, Error> {
@@ -359,7 +366,7 @@ fn commit_first_note(
         return Ok(None); // the key has gone since, and with it what was to be changed
     }
     let mut noted = Noted::of(state.map(|held| held.to_limiter()));
-    commit_noted(&mut noted, hit, change, now_ms)?;
+    commit_noted(&mut noted, hit, id, change, now_ms)?;
     Ok(Some(Limiter::Noted(Box::new(noted))))
 }
 
@@ -368,6 +375,7 @@ fn commit_first_note(
 fn change_noted(
     noted: &mut Noted,
     hit: &Hit,
+    id: &[u8],
     change: &Change,
     now_ms: u64,
 ) -> Result<Option<Limiter>, Error> {
@@ -386,7 +394,7 @@ fn change_noted(
     if let Change::Block { block, .. } = change {
         noted.notes.block = Some(*block); // in place of the last
     }
-    once::note(noted, hit, change, now_ms);
+    once::note(noted, hit, id, change, now_ms);
     Ok(noted.forget(now_ms))
 }
 

@@ -76,6 +76,8 @@ pub struct Options<'a> {
     pub next: bool,
     /// By what a repeat of it is known: 1 ..= [`MAX_ID_BYTES`] bytes, or none where it may count again.
     pub id: &'a [u8],
+    /// Which of the call's words that is.
+    pub id_at: usize,
     /// The deny list to look in first.
     pub deny: Option<Deny<'a>>,
 }
@@ -526,7 +528,7 @@ impl<'a> Reader<'_, 'a> {
         }
     }
 
-    #[inline(never)]
+    #[inline(always)]
     fn id_option(&mut self, at: usize) -> Result<(), Error> {
         once(&mut self.seen.id, at, "ID")?;
         charges(self.verb, at, "ID")?;
@@ -534,6 +536,7 @@ impl<'a> Reader<'_, 'a> {
             return Err(lease_with_id(at));
         }
         self.options.id = id(self.words, "the hit's id")?;
+        self.options.id_at = self.words.last();
         self.clause.rarity = self.clause.rarity.max(Rarity::Once);
         in_call(self.scope, at, "ID")
     }

@@ -1,9 +1,9 @@
-//! How an effect reaches replicas and the AOF: one internal command, `RL.APPLY key payload`.
+//! How an effect reaches replicas and the AOF: one internal command, `RL.APPLY key payload [id]`.
 //!
 //! ```text
 //! primary                                       replica, AOF, new owner of a slot
 //! RL.SLIDING login:alice 5 15m                  RL.APPLY login:alice <charge: 1 at 1700000000123, 5 per 900000 ms>
-//! the same, with ID req-7                       RL.APPLY login:alice <the same, remembered as req-7 for 600000 ms>
+//! the same, with ID req-7                       RL.APPLY login:alice <the same, remembered for 600000 ms> req-7
 //! the same, of region eu                        RL.APPLY login:alice <the same, eu's>
 //! RL.BUCKET pace 1 1 10s RESERVE 1m             RL.APPLY pace <the same: a place at 1700000010123, its stamp>
 //! RL.MERGE login:alice <parts>                  RL.APPLY login:alice <merge: parts, at 1700000000123>
@@ -20,7 +20,7 @@
 //! on a replica with another clock, or from an AOF hours later. A denied hit and a peek have no effect, and so nothing
 //! is sent.
 
-use super::raw::Key;
+use super::raw::{Key, Word};
 use crate::core::codec::{self, EffectBytes};
 use crate::core::limiter::LimiterRef;
 use crate::core::quote::{Change, Hit, Once};
@@ -64,12 +64,13 @@ pub fn commit(key: &Key, held: LimiterRef, hit: &Hit, change: Change, now_ms: u6
     key.signal_modified();
 }
 
-/// The same, of a hit that asks for nothing rare but its id.
+/// The same, of a hit that asks for nothing rare but its id, which is this word of the call. (It goes along as it came: in the
+/// payload it would be copied twice, and as a rule make it longer than the server keeps in one piece.)
 #[inline(always)]
-pub fn once(key: &Key, hit: &Hit, once: &Once, now_ms: u64) {
+pub fn once(key: &Key, hit: &Hit, id: Word, once: &Once, now_ms: u64) {
     let mut bytes = EffectBytes::default();
     bytes.usual_once(hit, once, now_ms);
-    key.replicate(APPLY, &bytes);
+    key.replicate_with_word(APPLY, &bytes, id);
     key.signal_modified();
 }
 
@@ -78,5 +79,8 @@ fn commit_place(key: &Key, held: LimiterRef, hit: &Hit, change: Change, now_ms: 
     let is_renewed = hit.options.here.is_some() && held.is_renewed();
     let mut bytes = EffectBytes::default();
     bytes.change(hit, change, now_ms, is_renewed);
-    key.replicate(APPLY, &bytes);
+    match change {
+        Change::Once(_) => key.replicate_with(APPLY, &bytes, hit.options.id),
+        _ => key.replicate(APPLY, &bytes),
+    }
 }

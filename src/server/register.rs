@@ -240,11 +240,11 @@ fn table() -> Vec<Command> {
             handler: keyed(apply),
             flags: WRITE,
             categories: INTERNAL,
-            arity: 3,
+            arity: -3,
             summary: c"Internal: carries the state of a rate limiter to replicas, the AOF and other nodes.",
             complexity: c"O(N) where N is the length of the payload.",
             keys: KeySpec::Updates(1),
-            args: || vec![key(), string("payload")],
+            args: || vec![key(), string("payload"), arguments::optional("id", STRING, None)],
         },
         Command {
             name: "rl.node",

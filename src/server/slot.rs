@@ -2,7 +2,7 @@
 
 use super::data_type;
 use super::propagate;
-use super::raw::{Call, Key};
+use super::raw::{Call, Key, Word};
 use super::regions;
 use crate::core::error::Error;
 use crate::core::limiter::{Form, Left, Limiter, LimiterMut, LimiterRef, State};
@@ -72,13 +72,20 @@ impl<'key> Slot<'key> {
         Ok(())
     }
 
-    /// As [`Slot::commit`], of a hit that asks for nothing rare but its id.
+    /// As [`Slot::commit`], of a hit that asks for nothing rare but its id, and that as the call's word.
     #[inline(always)]
-    pub fn commit_once(&mut self, hit: &Hit, change: &Change, now_ms: u64) -> Result<(), Error> {
+    pub fn commit_once(
+        &mut self,
+        hit: &Hit,
+        id: &[u8],
+        word: Word,
+        change: &Change,
+        now_ms: u64,
+    ) -> Result<(), Error> {
         let Change::Once(once) = change else {
             return self.commit(hit, *change, now_ms);
         };
-        let replacement = quote::commit_once(self.held.as_mut(), hit, change, now_ms)?;
+        let replacement = quote::commit_once(self.held.as_mut(), hit, id, change, now_ms)?;
         if let Some(limiter) = replacement {
             self.put(limiter);
         }
@@ -86,7 +93,7 @@ impl<'key> Slot<'key> {
             let unused_at_ms = noted.unused_at_ms();
             self.keep_ttl_past(unused_at_ms);
         }
-        propagate::once(&self.key, hit, once, now_ms);
+        propagate::once(&self.key, hit, word, once, now_ms);
         Ok(())
     }
 

@@ -114,7 +114,7 @@ fn the_longest_charge_allocates_nothing_and_is_whole() {
     let hit = hit_of(Algorithm::Bucket, &request);
     let bytes = codec::encode_charge(&hit, hit.cost, 9_007_199_254_740_991);
     assert_eq!(counting::calls(), before);
-    match codec::decode(&bytes) {
+    match codec::decode(&bytes, None) {
         Some(codec::Effect::Charge(charge)) => {
             let Clause { limits, cost, .. } = request.clause;
             assert_eq!((charge.limits, charge.cost), (limits, cost))

@@ -1,6 +1,6 @@
 //! Where effects go: nowhere. There are neither replicas nor an AOF.
 
-use super::raw::Key;
+use super::raw::{Key, Word};
 use crate::core::limiter::LimiterRef;
 use crate::core::quote::{Change, Hit, Once};
 use std::ffi::CStr;
@@ -17,4 +17,4 @@ pub fn commit(_: &Key, _: LimiterRef, _: &Hit, _: Change, _: u64) {}
 
 /// Of a hit with an id.
 #[inline(always)]
-pub fn once(_: &Key, _: &Hit, _: &Once, _: u64) {}
+pub fn once(_: &Key, _: &Hit, _: Word, _: &Once, _: u64) {}

@@ -14,6 +14,10 @@ use std::io::Write;
 /// The arguments of a call, as bytes; a usual call's stay on the stack.
 pub type Args<'a> = SmallVec<[&'a [u8]; 16]>;
 
+/// An argument of a call.
+#[derive(Clone, Copy)]
+pub struct Word;
+
 /// One call of a command.
 pub struct Call<'a> {
     words: &'a [&'a [u8]],
@@ -52,6 +56,11 @@ impl<'a> Call<'a> {
     /// Every argument, the command's name first.
     pub fn args(&self) -> Args<'a> {
         Args::from_slice(self.words)
+    }
+
+    /// Argument `index`. (Nobody is sent anything, so none is asked for.)
+    pub fn word(&self, index: usize) -> Option<Word> {
+        self.words.get(index).map(|_| Word)
     }
 
     /// The arguments from `first` on.

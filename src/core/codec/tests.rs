@@ -13,6 +13,13 @@ use std::path::PathBuf;
 
 const VERSION_1: u8 = FIRST;
 
+const ID: &[u8] = b"req-77";
+
+/// What a payload says, beside which there is an id where it has one.
+fn decode(bytes: &[u8]) -> Option<Effect> {
+    super::decode(bytes, None).or_else(|| super::decode(bytes, Some(ID)))
+}
+
 fn bytes_of(limiter: &Limiter) -> Vec<u8> {
     encode_state(limiter.by_ref())
 }
@@ -279,7 +286,8 @@ fn what_is_encoded_is_decoded() {
                 place: None,
             };
             let bytes = charge_of(&step);
-            assert_eq!(decode(&bytes), Some(Effect::Charge(charge)));
+            let read = super::decode(&bytes, step.id_beside());
+            assert_eq!(read, Some(Effect::Charge(charge)));
             assert_eq!(decode_state(&bytes), None);
         }
     }
@@ -980,7 +988,7 @@ fn effects_that_no_hit_has_are_refused() {
     assert!(!charge(lease | MORE, Some(HAS_ID), &held(b"")));
     assert!(!charge(fixed | MORE, Some(HAS_ID), &held(b"a")));
     let once = |ttl_ms, drops, answer| {
-        let mut parts = held(b"a").to_vec();
+        let mut parts = [7_000, 5, 1_000].map(Number).to_vec();
         parts.push(Part::Remembered(ttl_ms, drops, answer));
         parts
     };

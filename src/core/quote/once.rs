@@ -3,9 +3,19 @@
 use super::{Asked, Change, Hit, HitOptions, Place, Quote};
 use crate::core::decision::Retry;
 use crate::core::error::Error;
-use crate::core::limiter::ids::{self, Known};
+use crate::core::limiter::ids::{self, Bounds, Known};
 use crate::core::limiter::{Form, Limiter, LimiterMut, LimiterRef, Noted};
 use crate::core::quote::regional::LocalRegion;
+
+/// By what a repeat of a hit is known. (It goes beside the hit and not in it: then a hit that says nothing else has the options
+/// that no hit has, which the compiler knows.)
+#[derive(Clone, Copy, Debug)]
+pub struct Id<'a> {
+    /// 1 ..= [`MAX_ID_BYTES`] bytes.
+    pub bytes: &'a [u8],
+    /// How many such the key remembers, and for how long.
+    pub bounds: Bounds,
+}
 
 /// What is remembered of a hit, and what makes room for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +62,7 @@ impl Change {
 pub fn quote_once(
     state: Option<LimiterRef<'_>>,
     hit: &Hit,
+    id: Option<Id>,
     now_ms: u64,
     rest_allows: bool,
     quote: &mut Quote,
@@ -68,17 +79,18 @@ pub fn quote_once(
         notes,
         rest_allows,
     };
-    let mark = hit.is_once().then(|| ids::mark(hit.options.id));
+    let Some(id) = id else {
+        return super::quote_usage(asked, hit, now_ms, quote);
+    };
+    let mark = ids::mark(id.bytes);
     // (An effect names no bounds. It was no repeat where it was made, and what it charges is judged, whoever made it up.)
-    if let (Some(notes), Some(mark), 1..) = (notes, mark, hit.options.ids.most) {
-        if let Some(known) = notes.ids.find(hit.options.id, mark, now_ms) {
+    if let (Some(notes), 1..) = (notes, id.bounds.most) {
+        if let Some(known) = notes.ids.find(id.bytes, mark, now_ms) {
             return repeat(state, &known, hit, now_ms, quote);
         }
     }
     super::quote_usage(asked, hit, now_ms, quote)?;
-    if let Some(mark) = mark {
-        remember(asked, hit, mark, now_ms, quote);
-    }
+    remember(asked, hit, id.bounds, mark, now_ms, quote);
     Ok(())
 }
 
@@ -90,19 +102,20 @@ pub fn quote_once(
 pub fn commit_once(
     state: Option<&mut LimiterMut<'_>>,
     hit: &Hit,
+    id: &[u8],
     change: &Change,
     now_ms: u64,
 ) -> Result<Option<Limiter>, Error> {
     match state {
-        Some(Form::Noted(noted)) => super::change_noted(noted, hit, change, now_ms),
-        state => super::commit_first_note(state, hit, *change, now_ms),
+        Some(Form::Noted(noted)) => super::change_noted(noted, hit, id, change, now_ms),
+        state => super::commit_first_note(state, hit, id, *change, now_ms),
     }
 }
 
 /// Has a quote remember its hit, where that changes usage; and where it found nothing to give back, as its retry would take
 /// what others have used since.
 #[inline(always)]
-fn remember(asked: Asked, hit: &Hit, mark: u16, now_ms: u64, quote: &mut Quote) {
+fn remember(asked: Asked, hit: &Hit, bounds: Bounds, mark: u16, now_ms: u64, quote: &mut Quote) {
     let finds_nothing = hit.cost < 0
         && hit.at_ms() > 0 // AT 0 never gives back
         && (asked.rest_allows || hit.force)
@@ -117,13 +130,14 @@ fn remember(asked: Asked, hit: &Hit, mark: u16, now_ms: u64, quote: &mut Quote) 
         Some(Retry::After(ms)) => Some(ms),
         _ => None,
     };
-    let drops = asked
-        .notes
-        .map_or(0, |notes| notes.ids.drops(hit.options.ids.most, now_ms));
+    let drops = match asked.notes {
+        Some(notes) => notes.ids.drops(bounds.most, now_ms),
+        None => 0,
+    };
     quote.change = Change::Once(Once {
         cost,
         mark,
-        ttl_ms: u32::try_from(hit.options.ids.ttl_ms).unwrap_or(u32::MAX),
+        ttl_ms: u32::try_from(bounds.ttl_ms).unwrap_or(u32::MAX),
         drops: u16::try_from(drops).unwrap_or(u16::MAX),
         is_allowed: quote.fits,
         rewinds: matches!(quote.change, Change::Rewind),
@@ -138,7 +152,7 @@ fn remember(asked: Asked, hit: &Hit, mark: u16, now_ms: u64, quote: &mut Quote) 
 /// Notes what [`remember`] said, of a key whose usage has been changed. A place that was reserved and is given back is
 /// forgotten: who asks for one again is to have one.
 #[inline(always)]
-pub(super) fn note(noted: &mut Noted, hit: &Hit, change: &Change, now_ms: u64) {
+pub(super) fn note(noted: &mut Noted, hit: &Hit, id: &[u8], change: &Change, now_ms: u64) {
     let ids = &mut noted.notes.ids;
     if let Change::Once(once) = change {
         let at_ms = hit.options.at_ms.map(|at_ms| at_ms.min(now_ms));
@@ -153,7 +167,7 @@ pub(super) fn note(noted: &mut Noted, hit: &Hit, change: &Change, now_ms: u64) {
                 .map_or(stamp_ms.unwrap_or(0), |place| place.stamp_ms),
             wait_ms: once.wait_ms,
         };
-        ids.note(hit.options.id, once.mark, &known, usize::from(once.drops));
+        ids.note(id, once.mark, &known, usize::from(once.drops));
     }
     if let Some(at_ms) = hit.options.at_ms.filter(|_| change.cost() < 0) {
         let given_back = change.cost().unsigned_abs();

@@ -84,7 +84,7 @@ pub fn binding(quotes: &[Quote], hits: &[Hit]) -> Option<(usize, Verdict)> {
 
 /// Whether every key that takes the call's id, and binds, has had the hit.
 pub fn is_repeat(quotes: &[Quote], hits: &[Hit]) -> bool {
-    let takes_it = |(_, hit): &(&Quote, &Hit)| hit.is_once() && !hit.options.is_shadow;
+    let takes_it = |(_, hit): &(&Quote, &Hit)| hit.id().is_some() && !hit.options.is_shadow;
     let mut taking = quotes.iter().zip(hits).filter(takes_it);
     let has_had = |(quoted, _): (&Quote, &Hit)| quoted.repeats.is_some();
     taking.next().is_some_and(has_had) && taking.all(has_had)

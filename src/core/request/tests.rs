@@ -652,6 +652,13 @@ fn rotate<T>(random: &mut Random, items: &mut [T]) {
     }
 }
 
+/// Forgets where the id stands, once it was seen to stand there: in other words it stands elsewhere.
+fn take_place(options: &mut Options, words: &[&[u8]], first: usize) {
+    let at = std::mem::take(&mut options.id_at);
+    let word = at.checked_sub(first).map_or(&[][..], |at| words[at]);
+    assert_eq!(word, options.id);
+}
+
 fn assert_refusal(error: Error, words: &[Vec<u8>]) {
     let text = error.to_string();
     let plain = text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
@@ -677,7 +684,7 @@ fn no_arguments_break_the_grammar_and_what_it_accepts_is_within_bounds() {
         if let Ok(limits) = parse_limits(algorithm, &args, 4) {
             assert!((1..=MAX_LIMITS).contains(&limits.len()));
         }
-        let request = match parse(algorithm, verb, &args, 2) {
+        let mut request = match parse(algorithm, verb, &args, 2) {
             Ok(request) => request,
             Err(error) => {
                 assert_refusal(error, &words);
@@ -699,7 +706,10 @@ fn no_arguments_break_the_grammar_and_what_it_accepts_is_within_bounds() {
         words.extend(each.into_iter().flatten());
         words.extend(written_deny(&mut random, options));
         let again: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
-        assert_eq!(parse(algorithm, verb, &again, 2), Ok(request), "{words:?}");
+        let mut understood = parse(algorithm, verb, &again, 2).unwrap();
+        take_place(&mut request.options, &args, 2);
+        take_place(&mut understood.options, &again, 2);
+        assert_eq!(understood, request, "{words:?}");
     }
     // Neither side of the grammar is left out.
     assert!(
@@ -727,7 +737,7 @@ fn no_arguments_of_several_keys_break_the_grammar() {
         }
         scramble(&mut random, &mut words);
         let args: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
-        let all = match parse_all(verb, &args, 1) {
+        let mut all = match parse_all(verb, &args, 1) {
             Ok(all) => all,
             Err(error) => {
                 assert_refusal(error, &words);
@@ -759,8 +769,10 @@ fn no_arguments_of_several_keys_break_the_grammar() {
         rotate(&mut random, &mut each);
         words.extend(each.into_iter().flatten());
         words.extend(written_deny(&mut random, &all.options));
-        let again: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
-        let again = parse_all(verb, &again, 1).unwrap();
+        let words_again: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
+        let mut again = parse_all(verb, &words_again, 1).unwrap();
+        take_place(&mut all.options, &args, 1);
+        take_place(&mut again.options, &words_again, 1);
         assert_eq!((again.keys, again.options), (all.keys, all.options));
         for ((_, again), (_, clause)) in again.clauses.iter().zip(&all.clauses) {
             // Of the last clause, the call's options make it a rare one.

@@ -5,13 +5,20 @@
 use super::KEY;
 use crate::core::codec::{self, Effect};
 use crate::core::error::Error;
-use crate::server::raw::{now_ms, Call, Keys};
+use crate::server::raw::{now_ms, Args, Call, Keys};
 use crate::server::slot::Slot;
 
-/// `RL.APPLY key payload`
+/// `RL.APPLY key payload [id]`
 pub fn apply(call: &Call, keys: &mut Keys) -> Result<(), Error> {
     const PAYLOAD: usize = 2;
-    let effect = codec::decode(call.arg(PAYLOAD)).ok_or(Error::Payload { at: PAYLOAD })?;
+    let mut words = Args::new();
+    call.read_args(PAYLOAD, &mut words);
+    let (payload, id) = match words[..] {
+        [payload] => (payload, None),
+        [payload, id] => (payload, Some(id)),
+        _ => return Err(Error::Payload { at: PAYLOAD }),
+    };
+    let effect = codec::decode(payload, id).ok_or(Error::Payload { at: PAYLOAD })?;
     let Some(key) = keys.open_to_write(KEY) else {
         return Ok(()); // the server's arity check sees to it that there is a key
     };

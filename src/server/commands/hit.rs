@@ -5,8 +5,9 @@ use super::options::{rare, HitWindows};
 use super::KEY;
 use crate::core::error::Error;
 use crate::core::limit::Algorithm;
+use crate::core::limiter::ids::Bounds;
 use crate::core::node::stats::Outcome;
-use crate::core::quote::{self, Change, Hit, HitOptions, Nexts, Quote};
+use crate::core::quote::{self, Change, Hit, HitOptions, Id, Nexts, Quote};
 use crate::core::request::{self, Rarity, Request, Verb};
 use crate::server::raw::{now_ms, Args, Call, Keys};
 use crate::server::slot::Slot;
@@ -56,34 +57,18 @@ pub fn hit(call: &Call, keys: &mut Keys, algorithm: Algorithm) -> Result<(), Err
         // (What is downloaded does without: the path that serves any call serves these.)
         let is_once = request.clause.rarity == Rarity::Once && !cfg!(target_family = "wasm");
         return if is_once && !config::REGION.is_set() {
-            hit_once(call, keys, algorithm, &request, listed, now_ms)
+            let none = &HitOptions::NONE;
+            run::<false, true>(call, keys, algorithm, &request, none, listed, now_ms)
         } else {
             rare_hit(call, keys, algorithm, &request, listed, now_ms)
         };
     }
-    let lease = HitOptions::of(request.clause.id);
+    let lease = HitOptions::of(request.clause.id, Bounds::NONE);
     let rare = match algorithm {
         Algorithm::Lease => &lease,
         _ => &HitOptions::NONE,
     };
     run::<false, false>(call, keys, algorithm, &request, rare, listed, now_ms)
-}
-
-/// The same, of a call that says an id, and nothing else that few do.
-#[inline(never)]
-fn hit_once(
-    call: &Call,
-    keys: &mut Keys,
-    algorithm: Algorithm,
-    request: &Request,
-    listed: Option<&Listed>,
-    now_ms: u64,
-) -> Result<(), Error> {
-    let once = HitOptions {
-        ids: config::ids(),
-        ..HitOptions::of(request.options.id)
-    };
-    run::<false, true>(call, keys, algorithm, request, &once, listed, now_ms)
 }
 
 /// The same, of a call that says what few calls do.
@@ -102,6 +87,7 @@ fn rare_hit(
     run::<true, false>(call, keys, algorithm, request, &rare, listed, now_ms)
 }
 
+/// `IS_ONCE`: of a call that says an id, and nothing else that few do.
 #[inline(always)]
 fn run<const IS_RARE: bool, const IS_ONCE: bool>(
     call: &Call,
@@ -125,12 +111,20 @@ fn run<const IS_RARE: bool, const IS_ONCE: bool>(
         log_size: config::sliding_entries(),
         options: rare,
     };
+    let id = IS_ONCE.then(|| Id {
+        bytes: options.id,
+        bounds: config::ids(),
+    });
     let mut quote = Quote::default();
     let mut nexts = Nexts::new();
     let mut is_shadow_denied = false;
     let outcome = if let Some(listed) = listed {
         let probe = hit.as_probe();
-        quote::quote(slot.held(), &probe, now_ms, false, &mut quote)?;
+        if IS_ONCE {
+            quote::quote_once(slot.held(), &probe, id, now_ms, false, &mut quote)?;
+        } else {
+            quote::quote(slot.held(), &probe, now_ms, false, &mut quote)?;
+        }
         quote.change = Change::None;
         if IS_RARE && options.next {
             nexts = quote::nexts(slot.held(), &probe, &quote, now_ms)?;
@@ -139,7 +133,7 @@ fn run<const IS_RARE: bool, const IS_ONCE: bool>(
         Outcome::DenyListed
     } else {
         if IS_ONCE {
-            quote::quote_once(slot.held(), &hit, now_ms, true, &mut quote)?;
+            quote::quote_once(slot.held(), &hit, id, now_ms, true, &mut quote)?;
         } else {
             quote::quote(slot.held(), &hit, now_ms, true, &mut quote)?;
         }
@@ -150,7 +144,10 @@ fn run<const IS_RARE: bool, const IS_ONCE: bool>(
             return Err(Error::OutOfMemory);
         }
         if IS_ONCE {
-            slot.commit_once(&hit, &quote.change, now_ms)?;
+            let (id, at) = (options.id, options.id_at);
+            let expected = "the hit's id";
+            let word = call.word(at).ok_or(Error::Incomplete { at, expected })?;
+            slot.commit_once(&hit, id, word, &quote.change, now_ms)?;
         } else {
             slot.commit(&hit, quote.change, now_ms)?;
         }

@@ -6,12 +6,26 @@ use redis_module::{raw, CallOptionResp, CallOptionsBuilder, CallReply, CallResul
 use smallvec::SmallVec;
 use std::ffi::{c_char, c_int, c_long, c_longlong, c_void, CStr, CString};
 use std::fmt;
+use std::marker::PhantomData;
 
 /// The arguments of a call, as bytes; a usual call's stay on the stack.
 pub type Args<'a> = SmallVec<[&'a [u8]; 16]>;
 
 /// A command that does nothing, and that the server refuses where it has no memory for new keys.
 pub const ROOM: &str = "rl.room";
+
+/// An argument of a call, as the server holds it.
+#[derive(Clone, Copy)]
+pub struct Word<'a> {
+    string: *mut raw::RedisModuleString,
+    call: PhantomData<&'a ()>,
+}
+
+impl Word<'_> {
+    pub(super) fn string(self) -> *mut raw::RedisModuleString {
+        self.string
+    }
+}
 
 /// One call of a command: where its arguments come from and its reply goes to. Or another callback, which has neither.
 pub struct Call<'a> {
@@ -69,10 +83,13 @@ impl<'a> Call<'a> {
     /// The arguments from `first` on, to where the caller wants them, as they are too large to be handed around.
     #[inline(always)]
     pub fn read_args(&self, first: usize, args: &mut Args<'a>) {
-        for string in self.argv.get(first..).unwrap_or_default() {
-            // SAFETY: an argument of this call.
-            args.push(unsafe { string_bytes(*string) });
-        }
+        let strings = self.argv.get(first..).unwrap_or_default();
+        // SAFETY: arguments of this call.
+        args.extend(
+            strings
+                .iter()
+                .map(|string| unsafe { string_bytes(*string) }),
+        );
     }
 
     /// Argument `index`; empty where there is none.
@@ -82,6 +99,15 @@ impl<'a> Call<'a> {
             Some(string) => unsafe { string_bytes(*string) },
             None => &[],
         }
+    }
+
+    /// Argument `index`, as the server holds it.
+    pub fn word(&self, index: usize) -> Option<Word<'a>> {
+        let call = PhantomData;
+        self.argv.get(index).map(|string| Word {
+            string: *string,
+            call,
+        })
     }
 
     /// How many arguments there are, the command's name included, with none of them read.

@@ -7,6 +7,7 @@
 
 use super::function;
 use super::text::{string_bytes, Text};
+use super::Word;
 use redis_module::raw;
 use std::ffi::{c_char, c_int, c_longlong, c_void, CStr};
 use std::marker::PhantomData;
@@ -229,6 +230,43 @@ impl Key<'_> {
         let replicate = function!(RedisModule_Replicate);
         // SAFETY: "s" is a string object, which is what follows.
         unsafe { replicate(self.ctx, c"del".as_ptr(), c"s".as_ptr(), self.name) };
+    }
+
+    /// Sends `command name payload word` to replicas and the AOF, the last as the call brought it.
+    #[inline(always)]
+    pub fn replicate_with_word(&self, command: &'static CStr, payload: &[u8], word: Word) {
+        let replicate = function!(RedisModule_Replicate);
+        // SAFETY: "sbs" is a string object, a buffer with its length, and a string object, which is what follows; the server
+        // copies the buffer, and holds the objects for as long as it needs them.
+        unsafe {
+            replicate(
+                self.ctx,
+                command.as_ptr(),
+                c"sbs".as_ptr(),
+                self.name,
+                payload.as_ptr().cast::<c_char>(),
+                payload.len(),
+                word.string(),
+            )
+        };
+    }
+
+    /// Sends `command name payload more` to replicas and the AOF.
+    pub fn replicate_with(&self, command: &'static CStr, payload: &[u8], more: &[u8]) {
+        let replicate = function!(RedisModule_Replicate);
+        // SAFETY: "sbb" is a string object and then two buffers with their lengths, which is what follows; the server copies.
+        unsafe {
+            replicate(
+                self.ctx,
+                command.as_ptr(),
+                c"sbb".as_ptr(),
+                self.name,
+                payload.as_ptr().cast::<c_char>(),
+                payload.len(),
+                more.as_ptr().cast::<c_char>(),
+                more.len(),
+            )
+        };
     }
 
     /// Sends `command name payload` to replicas and the AOF.

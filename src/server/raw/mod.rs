@@ -38,7 +38,7 @@ mod memory;
 mod registration;
 mod text;
 
-pub use call::{Args, Call, ROOM};
+pub use call::{Args, Call, Word, ROOM};
 pub use client::User;
 pub use io::{digest_bytes, emit_aof, load_bytes, relocate, save_bytes};
 pub use key::{Key, Keys};

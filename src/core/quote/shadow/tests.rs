@@ -48,7 +48,7 @@ fn judge(state: &mut Option<Limiter>, step: &Step, asked: &Step, taken: i64) -> 
 
 /// A replica that is sent what was charged.
 fn apply(replica: &mut Option<Limiter>, sent: &[u8]) {
-    let Some(Effect::Shadow(charge)) = codec::decode(sent) else {
+    let Some(Effect::Shadow(charge)) = codec::decode(sent, None) else {
         panic!("{sent:?} is no shadow's charge");
     };
     let held = &mut replica.as_mut().unwrap().held();
