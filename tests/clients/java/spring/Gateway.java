@@ -3,6 +3,7 @@ import static suite.Suite.same;
 import static suite.Suite.test;
 
 import com.sun.net.httpserver.HttpServer;
+import java.io.IOException;
 import java.net.InetAddress;
 import java.net.InetSocketAddress;
 import java.net.ServerSocket;
@@ -10,6 +11,8 @@ import java.net.URI;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.HashMap;
@@ -17,6 +20,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.UUID;
 import java.util.concurrent.CompletableFuture;
+import java.util.regex.Pattern;
 import org.springframework.boot.SpringBootConfiguration;
 import org.springframework.boot.autoconfigure.EnableAutoConfiguration;
 import org.springframework.boot.builder.SpringApplicationBuilder;
@@ -88,6 +92,14 @@ public final class Gateway {
         return seen;
     }
 
+    /** What the README has a route say. */
+    private static String shown() throws IOException {
+        var readme = Files.readString(Path.of(System.getenv("RATELIMIT_CLIENT_TESTS"), "../../clients/README.md"));
+        var line = Pattern.compile("^  args: \\{ (.*) }$", Pattern.MULTILINE).matcher(readme);
+        if (!line.find()) throw new AssertionError("the README shows none");
+        return line.group(1).replace("ratelimit.", "").replace(": ", "=").replace(",", "");
+    }
+
     public static void main(String[] ignored) throws Exception {
         var backend = HttpServer.create(new InetSocketAddress(InetAddress.getLoopbackAddress(), 0), 0);
         backend.createContext("/", exchange -> {
@@ -101,7 +113,7 @@ public final class Gateway {
         var routes = Map.of("sliding", "limit=3 window=1m" + prefix, "fixed", "algorithm=fixed limit=3 window=1d" + prefix,
             "bucket", "algorithm=bucket limit=3 refill=1 window=1m" + prefix, "none", "limit=0 window=1m" + prefix,
             "springs", "redis-rate-limiter.replenishRate=1 redis-rate-limiter.burstCapacity=3600 redis-rate-limiter.requestedTokens=1800",
-            "springs-none", "redis-rate-limiter.replenishRate=1 redis-rate-limiter.burstCapacity=0");
+            "readme", shown() + prefix, "springs-none", "redis-rate-limiter.replenishRate=1 redis-rate-limiter.burstCapacity=0");
         try (var gateway = gateway(port, REDIS, routes)) {
             for (String route : List.of("sliding", "fixed", "bucket")) {
                 test(route + ": three of five, each caller by itself, with the fields", () -> {
@@ -117,6 +129,11 @@ public final class Gateway {
                     same(wait > (route.equals("fixed") ? 0 : 30) && wait <= 86_400, true, "Retry-After " + wait);
                 });
             }
+            test("the arguments that the README shows", () -> {
+                var first = ask(gateway, "readme", "alice");
+                same(first.statusCode(), 204, "status");
+                same(first.headers().firstValue("X-RateLimit-Limit").orElse(""), "100", "limit");
+            });
             test("a limit of 0 lets nobody in", () -> same(statuses(gateway, "none", "alice", 2), List.of(429, 429), "statuses"));
             test("who is nobody is refused by the gateway", () -> same(ask(gateway, "sliding", null).statusCode(), 403, "status"));
             test("forty at once: as many as the limit", () -> {

@@ -15,6 +15,8 @@ import java.net.URI;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.HashMap;
@@ -22,6 +24,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.UUID;
 import java.util.concurrent.Callable;
+import java.util.regex.Pattern;
 import java.util.stream.Stream;
 import org.springframework.boot.SpringBootConfiguration;
 import org.springframework.boot.autoconfigure.EnableAutoConfiguration;
@@ -157,6 +160,16 @@ public final class Web {
                 same(field(denied, "X-Seen"), "", "it got as far as the login");
                 same(statuses(application, "/api/hello", 1, bob), List.of(200), "another address");
                 same(statuses(application, "/free", 5, alice), List.of(200, 200, 200, 200, 200), "another path");
+            }
+        });
+        test("the properties that the README shows", () -> {
+            var readme = Files.readString(Path.of(System.getenv("RATELIMIT_CLIENT_TESTS"), "../../clients/README.md"));
+            var block = Pattern.compile("^```properties\n([^`]*filters[^`]*)^```", Pattern.MULTILINE).matcher(readme);
+            same(block.find(), true, "there is one");
+            try (var application = start(Application.class, and(block.group(1).split("\n"), REDIS))) {
+                var first = get(application, "/api/hello", "X-Forwarded-For", "203.0.113.7");
+                same(first.statusCode(), 200, "status");
+                same(field(first, "RateLimit-Policy"), "\"api\";q=100", "RateLimit-Policy");
             }
         });
         test("a limit by user, behind the login, and by address before it", () -> {
