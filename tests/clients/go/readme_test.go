@@ -34,7 +34,7 @@ func main() {
 	}
 	server := httptest.NewServer(nil)
 	request, _ := http.NewRequest(http.MethodGet, server.URL, nil)
-	request.Header.Set("X-Forwarded-For", "203.0.113.9")
+	request.Header.Set("X-Forwarded-For", "2001:db8:90::1")
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
 		panic(err)
@@ -43,7 +43,8 @@ func main() {
 }
 `
 
-// Every block of Go in the READMEs is compiled and run as it stands there, on another port.
+// Every block of Go in the READMEs is compiled and run as it stands there, on another port. (The READMEs of other languages have the
+// same prefix and run on the same server, so the address is nobody else's.)
 func TestReadmeBlocksRun(t *testing.T) {
 	clients := filepath.Join("..", "..", "..", "clients")
 	for name, answer := range map[string]string{"README.md": "200 100", "go/README.md": "404 "} {

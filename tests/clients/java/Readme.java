@@ -17,7 +17,8 @@ import javax.tools.ToolProvider;
 /** The blocks of Java in the packages' README: compiled as they stand there, one behind the other, and run. */
 public final class Readme {
     private static final String SHOWN = """
-        import io.github.resilience4j.ratelimiter.*;
+        import io.github.resilience4j.ratelimiter.RateLimiterConfig;
+        import io.github.resilience4j.ratelimiter.RateLimiterRegistry;
         import io.lettuce.core.*;
         import ratelimit.*;
         import ratelimit.resilience4j.*;
