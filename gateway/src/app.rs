@@ -20,9 +20,9 @@ use tokio::sync::Semaphore;
 use tonic::codegen::Service;
 use tonic::Status;
 
+use crate::check::http::Peer;
 use crate::check::Check;
 use crate::grpc::{unary, Unary};
-use crate::listen::Peer;
 use crate::rls::Rls;
 use crate::stats::Stats;
 

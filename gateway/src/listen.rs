@@ -126,10 +126,6 @@ pub async fn serve(
     let _ = places.acquire_many(all).await;
 }
 
-/// Who is at the other end of the connection.
-#[derive(Clone, Copy, Debug)]
-pub struct Peer(pub Option<SocketAddr>);
-
 enum Stream {
     Tcp(TcpStream, SocketAddr),
     Unix(UnixStream),

@@ -1,5 +1,6 @@
 //! The check over HTTP, for nginx, Caddy, Traefik, HAProxy, and Envoy's ext_authz.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::extract::{Extension, State};
@@ -7,13 +8,16 @@ use axum::http::{request::Parts, HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use super::{Check, Denial};
-use crate::listen::Peer;
 use crate::rules::request::Request;
 use crate::rules::{Rules, Source};
 
 /// The field by which a proxy asks for a denial with another status: nginx makes 500 of any but 401 and 403, and what lets
 /// all pass where a gateway is away takes a 503 for that, also where a rule has said closed.
 const DENIED_STATUS: &str = "x-denied-status";
+
+/// Who is at the other end of the connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub Option<SocketAddr>);
 
 pub async fn check(
     State(check): State<Arc<Check>>,
