@@ -100,12 +100,12 @@ pub struct HitOptions<'a> {
 
 impl<'a> HitOptions<'a> {
     /// None of it.
-    pub const NONE: Self = Self::of(&[], Bounds::DEFAULT);
+    pub const NONE: Self = Self::of(&[]);
 
-    /// None of it but whose lease it is, or by what a repeat is known. (Field by field: to take the others from a constant
-    /// copies what an absent one would have held, too.)
+    /// None of it but whose lease it is. (Field by field: to take the others from a constant copies what an absent one would
+    /// have held, too.)
     #[inline(always)]
-    pub const fn of(id: &'a [u8], ids: Bounds) -> Self {
+    pub const fn of(id: &'a [u8]) -> Self {
         Self {
             windows: &[],
             at_windows: &[],
@@ -117,7 +117,7 @@ impl<'a> HitOptions<'a> {
             is_shadow: false,
             tried: None,
             id,
-            ids,
+            ids: Bounds::DEFAULT,
             drops_unnamed: false,
             here: None,
         }

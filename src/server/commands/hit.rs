@@ -5,7 +5,6 @@ use super::options::{rare, HitWindows};
 use super::KEY;
 use crate::core::error::Error;
 use crate::core::limit::Algorithm;
-use crate::core::limiter::ids::Bounds;
 use crate::core::node::stats::Outcome;
 use crate::core::quote::{self, Change, Hit, HitOptions, Id, Nexts, Quote};
 use crate::core::request::{self, Rarity, Request, Verb};
@@ -63,7 +62,7 @@ pub fn hit(call: &Call, keys: &mut Keys, algorithm: Algorithm) -> Result<(), Err
             rare_hit(call, keys, algorithm, &request, listed, now_ms)
         };
     }
-    let lease = HitOptions::of(request.clause.id, Bounds::NONE);
+    let lease = HitOptions::of(request.clause.id);
     let rare = match algorithm {
         Algorithm::Lease => &lease,
         _ => &HitOptions::NONE,

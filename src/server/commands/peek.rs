@@ -4,7 +4,6 @@ use super::look_up::{look_up, Listed};
 use super::options::{rare, HitWindows};
 use crate::core::error::Error;
 use crate::core::limit::Algorithm;
-use crate::core::limiter::ids::Bounds;
 use crate::core::quote::{self, Change, Hit, HitOptions, Nexts, Quote};
 use crate::core::request::{self, Rarity, Request, Verb};
 use crate::server::raw::{now_ms, Args, Call, Keys};
@@ -40,7 +39,7 @@ pub fn ask(call: &Call, keys: &mut Keys, algorithm: Algorithm) -> Result<(), Err
     let Request { clause, options } = &mut request;
     let listed = look_up(algorithm, clause, options.deny, now_ms)?;
     if request.clause.rarity == Rarity::Usual && !config::REGION.is_set() {
-        let lease = HitOptions::of(request.clause.id, Bounds::NONE);
+        let lease = HitOptions::of(request.clause.id);
         let rare = match algorithm {
             Algorithm::Lease => &lease,
             _ => &HitOptions::NONE,
