@@ -21,7 +21,7 @@
 //! |---|---|
 //! | `request` | the grammar: what a client may write behind a command's name, and what it means |
 //! | `throttle` | redis-cell's command: its words and its reply, on our bucket |
-//! | `codec` | the bytes of a limiter and of its effects, by version |
+//! | `codec` | the bytes of a limiter and of its effects, by version; `codec/{state,charge}`: those of a key and of a hit; `codec/described`: a meter's, one description for writing and reading |
 //! | `quote` | what a hit would be answered and what it would change; `commit` makes the change |
 //! | `decision` | the five fields, and which of several limits speaks for them all |
 //! | `limiter` | what one key holds; `limiter/form`: the one list of its forms; `limiter/packed`: of one window, in 16 bytes; `limiter/block`: shut for a while; `limiter/ids`: which hits it has had; `limiter/regional`: what several regions share |

@@ -1,11 +1,19 @@
 mod charges;
 
+use super::charge::*;
+use super::state::*;
 use super::*;
 use crate::core::algorithm::fixed::Dated;
+use crate::core::algorithm::log::{DEFAULT_ENTRIES, MAX_ENTRIES, MIN_ENTRIES};
+use crate::core::algorithm::meter::Meter;
+use crate::core::calendar::Window;
+use crate::core::limit::{Limit, Limits, MAX_COUNT, MAX_LIMITS};
+use crate::core::limiter::ids::{mark, MAX_IDS as MAX_KNOWN, MAX_TTL_MS};
 use crate::core::limiter::regional::{self as regional_form};
-use crate::core::limiter::MeterForm;
+use crate::core::limiter::{MeterForm, Meters};
 use crate::core::oracle::{self, Step};
-use crate::core::quote::{self, shadow, Quote};
+use crate::core::quote::regional::LocalRegion;
+use crate::core::quote::{self, shadow, Change, HitOptions, Once, Quote};
 use crate::core::random::{rounds, Random};
 use crate::core::span::Span;
 use std::fmt::Write;

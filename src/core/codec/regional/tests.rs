@@ -3,7 +3,7 @@
 use super::*;
 use crate::core::algorithm::meter::Ask;
 use crate::core::calendar::Window;
-use crate::core::limiter::Meters;
+use crate::core::limit::Limit;
 use crate::core::region::origin::Region;
 
 fn window(window_ms: u64) -> Limit {
