@@ -13,7 +13,7 @@
 //! every such hit would have to judge anew how long ago "later than now" was, and a key would stay locked for as long as the
 //! clock had stepped. And with BLOCK, a hit that is denied starts a block.
 //!
-//! A hit with an id that the key remembers is quoted apart, in [`once`]: nothing is judged, and nothing changes.
+//! A hit with an id that the key remembers is quoted apart, in `once`: nothing is judged, and nothing changes.
 //!
 //! ```text
 //! once       a hit with an id       several   a call of several keys     regional  a key that regions share
@@ -57,7 +57,7 @@ pub struct Hit<'a> {
     pub algorithm: Algorithm,
     /// One to [`super::limit::MAX_LIMITS`] limits, no two of one window.
     pub limits: &'a [Limit],
-    /// Units to charge; negative to give back. Within ±[`MAX_COUNT`].
+    /// Units to charge; negative to give back. Within ±[`MAX_COUNT`](super::limit::MAX_COUNT).
     pub cost: i64,
     /// Charge even what does not fit.
     pub force: bool,

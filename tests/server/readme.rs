@@ -1,4 +1,4 @@
-//! The `redis` blocks of the README, and of the page on limits at runtime, are run, line by line, on one server, and must
+//! The `redis` blocks of the README, and of the pages on commands and on limits at runtime, are run, line by line, on one server, and must
 //! answer what stands there.
 //!
 //! Behind a reply, three spaces set off a comment. A comment that begins with `about` allows a number to be off by five
@@ -11,12 +11,13 @@ use std::path::Path;
 
 use crate::support::Server;
 
-const EXAMPLES: [&str; 2] = [
+const EXAMPLES: [&str; 3] = [
     include_str!("../../README.md"),
+    include_str!("../../ops/commands.md"),
     include_str!("../../ops/runtime.md"),
 ];
 
-const DOCUMENTS: [&str; 13] = [
+const DOCUMENTS: [&str; 14] = [
     "README.md",
     "CHANGELOG.md",
     "clients/README.md",
@@ -25,6 +26,7 @@ const DOCUMENTS: [&str; 13] = [
     "ops/README.md",
     "ops/backup.md",
     "ops/capacity.md",
+    "ops/commands.md",
     "ops/runtime.md",
     "ops/prometheus/README.md",
     "scripts/README.md",

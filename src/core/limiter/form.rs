@@ -1,4 +1,4 @@
-//! The forms of what a key holds, each once: [`forms`] is the one list of them.
+//! The forms of what a key holds, each once: `forms!` is the one list of them.
 //!
 //! A form has a code, which is what an encoded state begins with. The pointer that the server keeps of a key has the codes
 //! below [`HEADER`] in its low bits; of a form from there on it has [`HEADER`] itself, and the code stands at the head of

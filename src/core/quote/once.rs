@@ -11,7 +11,7 @@ use crate::core::quote::regional::LocalRegion;
 /// that no hit has, which the compiler knows.)
 #[derive(Clone, Copy, Debug)]
 pub struct Id<'a> {
-    /// 1 ..= [`MAX_ID_BYTES`] bytes.
+    /// 1 ..= [`MAX_ID_BYTES`](crate::core::algorithm::lease::MAX_ID_BYTES) bytes.
     pub bytes: &'a [u8],
     /// How many such the key remembers, and for how long.
     pub bounds: Bounds,
