@@ -311,8 +311,8 @@ func (a *Admin) each(ctx context.Context, words ...any) ([]any, error) {
 	one := func(ctx context.Context, node interface {
 		Process(context.Context, redis.Cmder) error
 	}) error {
-		cmd := command{redis.NewCmd(ctx, words...)}
-		err := node.Process(ctx, cmd)
+		cmd := redis.NewCmd(ctx, words...)
+		err := told(node.Process(ctx, cmd))
 		if err != nil && err != redis.Nil {
 			return err
 		}

@@ -3,93 +3,121 @@ package ratelimit
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/redis/go-redis/v9"
 )
 
 // Client sends the commands of limiters and leasers. It is safe for concurrent use; make one for a program.
 type Client struct {
-	redis interface {
-		Process(ctx context.Context, cmd redis.Cmder) error
-	}
-	close func() error
+	redis redis.UniversalClient
 }
 
 // NewClient makes a client of a *redis.Client (also one of a Sentinel), a *redis.ClusterClient or a *redis.Ring.
 //
-// go-redis heeds a context's deadline while it waits for a reply only where its option ContextTimeoutEnabled is set.
-// Where it is not, this opens connections of its own with the same options and that one; Close closes them.
+// It opens connections of its own, with the same options but for three: go-redis sends a command again when its connection
+// breaks, up to four times by default, and a hit whose reply was lost would be charged each time; while it waits for a reply
+// it does not heed a context's deadline; and it dials five times, with pauses, where nobody listens. Close closes them.
 func NewClient(client redis.UniversalClient) (*Client, error) {
-	none := func() error { return nil }
 	switch c := client.(type) {
 	case *redis.Client:
 		if c == nil {
 			break
 		}
-		if c.Options().ContextTimeoutEnabled {
-			return &Client{c, none}, nil
-		}
 		options := *c.Options()
-		options.ContextTimeoutEnabled = true
+		options.ContextTimeoutEnabled, options.MaxRetries, options.DialerRetries = true, -1, 1
 		options.PushNotificationProcessor = nil // the caller's client has filled it; this one fills its own
-		own := redis.NewClient(&options)
-		return &Client{own, own.Close}, nil
+		return &Client{redis.NewClient(&options)}, nil
 	case *redis.ClusterClient:
 		if c == nil {
 			break
 		}
-		if c.Options().ContextTimeoutEnabled {
-			return &Client{c, none}, nil
-		}
 		options := *c.Options()
-		options.ContextTimeoutEnabled = true
-		own := redis.NewClusterClient(&options)
-		return &Client{own, own.Close}, nil
+		options.ContextTimeoutEnabled, options.MaxRetries = true, -1
+		options.DialerRetries = 1
+		newNode := options.NewClient
+		options.NewClient = func(ofNode *redis.Options) *redis.Client {
+			node := newNode(ofNode)
+			node.AddHook(sentOnce{})
+			return node
+		}
+		return &Client{redis.NewClusterClient(&options)}, nil
 	case *redis.Ring:
 		if c == nil {
 			break
 		}
-		if c.Options().ContextTimeoutEnabled {
-			return &Client{c, none}, nil
-		}
 		options := *c.Options()
-		options.ContextTimeoutEnabled = true
-		own := redis.NewRing(&options)
-		return &Client{own, own.Close}, nil
+		options.ContextTimeoutEnabled, options.MaxRetries = true, -1
+		newShard := options.NewClient
+		options.NewClient = func(ofShard *redis.Options) *redis.Client {
+			ofShard.DialerRetries = 1
+			return newShard(ofShard)
+		}
+		return &Client{redis.NewRing(&options)}, nil
 	}
 	return nil, fmt.Errorf("ratelimit: expected a *redis.Client, *redis.ClusterClient or *redis.Ring, got %T", client)
 }
 
 // Close closes the connections that NewClient opened; the caller's own client stays open.
-func (c *Client) Close() error { return c.close() }
+func (c *Client) Close() error { return c.redis.Close() }
 
-// command is sent once. go-redis sends a command again when its connection breaks, up to four times by default, and a
-// hit whose reply was lost would be charged each time. (A redirection in a cluster was not carried out, and is followed.)
-type command struct{ *redis.Cmd }
+// sentOnce stands in front of each node of a cluster, whose client sends again what it takes for passing: what it is told
+// here it takes for nothing it knows. A redirection was not carried out, and is followed.
+type sentOnce struct{}
 
-// NoRetry is asked by go-redis.
-func (command) NoRetry() bool { return true }
+type final struct{ error }
 
-type numbersCommand struct{ *redis.IntSliceCmd }
+// Error begins otherwise than what the client looks for.
+func (f final) Error() string { return "sent once: " + f.error.Error() }
 
-func (numbersCommand) NoRetry() bool { return true }
+func once(err error, of ...redis.Cmder) error {
+	isOurs := func(cmd redis.Cmder) bool { return strings.HasPrefix(cmd.Name(), "rl.") }
+	if err == nil || !slices.ContainsFunc(of, isOurs) { // go-redis' own, with which it opens a connection
+		return err
+	}
+	for _, redirection := range []string{"MOVED ", "ASK ", "TRYAGAIN "} {
+		if strings.HasPrefix(err.Error(), redirection) {
+			return err
+		}
+	}
+	return final{err}
+}
+
+// told is what there was to tell.
+func told(err error) error {
+	if last, isFinal := err.(final); isFinal {
+		return last.error
+	}
+	return err
+}
+
+func (sentOnce) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (sentOnce) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error { return once(next(ctx, cmd), cmd) }
+}
+
+func (sentOnce) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error { return once(next(ctx, cmds), cmds...) }
+}
+
+// process sends a command, whose first key stands at the given place.
+func (c *Client) process(ctx context.Context, cmd redis.Cmder, firstKey int8) error {
+	cmd.SetFirstKeyPos(firstKey)
+	return told(c.redis.Process(ctx, cmd))
+}
 
 // numbers is do of a command whose reply has numbers alone, which are read as such.
 func (c *Client) numbers(ctx context.Context, words []any, firstKey int8) ([]int64, error) {
-	cmd := numbersCommand{redis.NewIntSliceCmd(ctx, words...)}
-	cmd.SetFirstKeyPos(firstKey)
-	if err := c.redis.Process(ctx, cmd); err != nil {
-		return nil, err
-	}
-	return cmd.Val(), nil
+	cmd := redis.NewIntSliceCmd(ctx, words...)
+	err := c.process(ctx, cmd, firstKey)
+	return cmd.Val(), err
 }
 
 // do sends words, whose first key stands at the given place.
 func (c *Client) do(ctx context.Context, words []any, firstKey int8) (any, error) {
-	cmd := command{redis.NewCmd(ctx, words...)}
-	cmd.SetFirstKeyPos(firstKey)
-	if err := c.redis.Process(ctx, cmd); err != nil {
-		return nil, err
-	}
-	return cmd.Val(), nil
+	cmd := redis.NewCmd(ctx, words...)
+	err := c.process(ctx, cmd, firstKey)
+	return cmd.Val(), err
 }

@@ -1,6 +1,7 @@
 package ratelimit
 
 import (
+	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -8,6 +9,9 @@ import (
 	"net/netip"
 	"regexp"
 	"strings"
+	"unicode"
+
+	"golang.org/x/text/unicode/norm"
 )
 
 // ByUser is the key of somebody who is logged in.
@@ -16,9 +20,32 @@ func ByUser(id string) string { return "user:" + id }
 // ByAPIKey is a hash: an API key must not lie readable in Redis, its slow log or its dumps.
 func ByAPIKey(apiKey string) string { return "key:" + hash(apiKey) }
 
-// ByAccount is a hash of an e-mail address, of which case and the spaces around it do not count.
-func ByAccount(email string) string {
-	return "account:" + hash(strings.ToLower(strings.TrimSpace(email)))
+// ByAccount is a hash of an e-mail address as a person means it: NFKC, no zero-width characters, no spaces around it, lower
+// case. Who can read Redis can look up an address that they guess, but for one of Accounts with a secret.
+func ByAccount(email string) string { return Accounts{}.ByAccount(email) }
+
+// Accounts hashes e-mail addresses with a key.
+type Accounts struct {
+	// Secret is the application's own. With it the hash is an HMAC: an address that somebody guesses cannot be looked up in
+	// Redis or its dumps without it. With another secret all accounts begin anew.
+	Secret string
+}
+
+// ByAccount is as the function, with this secret.
+func (a Accounts) ByAccount(email string) string {
+	invisible := func(r rune) rune {
+		if unicode.Is(unicode.Cf, r) {
+			return -1
+		}
+		return r
+	}
+	normal := strings.ToLower(strings.TrimSpace(strings.Map(invisible, norm.NFKC.String(email))))
+	if a.Secret == "" {
+		return "account:" + hash(normal)
+	}
+	digest := hmac.New(sha256.New, []byte(a.Secret))
+	digest.Write([]byte(normal))
+	return "account:" + hex.EncodeToString(digest.Sum(nil)[:16])
 }
 
 func hash(secret string) string {

@@ -2,9 +2,11 @@ package ratelimit
 
 import (
 	"context"
-	"crypto/rand"
+	crypto "crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 )
 
@@ -48,11 +50,11 @@ func (c *Client) Leaser(options LeaserOptions) (*Leaser, error) {
 	if err != nil {
 		return nil, err
 	}
-	reach, err := newReach(options.Timeout, options.Unavailable, false, options.OnError, options.Observe)
+	described := described{name: (&Options{Name: options.Name, Prefix: options.Prefix}).name()}
+	reach, err := newReach(described.name, options.Timeout, options.Unavailable, false, options.OnError, options.Observe)
 	if err != nil {
 		return nil, err
 	}
-	described := described{name: (&Options{Name: options.Name, Prefix: options.Prefix}).name()}
 	l := &Leaser{client: c, words: []any{options.Limit, options.TTL}, tail: tail, reach: reach}
 	l.names = append(l.names, described)
 	l.ttl = time.Duration(milliseconds(options.TTL)) * time.Millisecond
@@ -75,7 +77,32 @@ type Lease struct {
 // Acquire takes a lease of an id of its own. One that the server did not answer in time may have been granted all the
 // same, so its id is given back, in the background.
 func (l *Leaser) Acquire(ctx context.Context, key string, options ...Option) *Lease {
-	return l.acquire(ctx, key, rand.Text(), options)
+	id := make([]byte, 16)
+	if _, err := crypto.Read(id); err != nil { // no kernel that Go runs on answers so, and newer Go asks nobody
+		panic(err)
+	}
+	return l.acquire(ctx, key, hex.EncodeToString(id), options)
+}
+
+// longestPause is between two tries of who waits for a lease.
+const longestPause = 500 * time.Millisecond
+
+// Wait takes a lease as soon as one is free, at most so long: it asks again after 20 ms, then 40 and so on, up to half a
+// second. The verdict's RetryAfter is until a lease ends by itself, and its holder may be done long before. What was not
+// granted in time was denied. The error is the context's.
+func (l *Leaser) Wait(ctx context.Context, key string, most time.Duration, options ...Option) (*Lease, error) {
+	until := time.Now().Add(most)
+	for pause := 20 * time.Millisecond; ; pause = min(2*pause, longestPause) {
+		lease := l.Acquire(ctx, key, options...)
+		v := lease.Verdict
+		next := pause/2 + rand.N(pause/2) // so that waiters do not come together
+		if v.Allowed || v.Err != nil || v.Denied != "" || v.RetryAfter < 0 || time.Now().Add(next).After(until) {
+			return lease, ctx.Err()
+		}
+		if err := sleep(ctx, next); err != nil {
+			return lease, err
+		}
+	}
 }
 
 func (l *Leaser) acquire(ctx context.Context, key, id string, options []Option) *Lease {
@@ -161,7 +188,7 @@ func (l *Leaser) Hold(ctx context.Context, key string, work func(context.Context
 	stopped := make(chan struct{})
 	go func() {
 		defer close(stopped)
-		lease.keep(held, cancel, asked.Add(l.ttl))
+		lease.keep(held, cancel, asked)
 	}()
 	defer func() {
 		cancel(nil)
@@ -171,10 +198,21 @@ func (l *Leaser) Hold(ctx context.Context, key string, work func(context.Context
 	return lease.Verdict, work(held)
 }
 
-// keep renews until the context is done. The lease surely lasts until `ends`: its ttl after the call that set it began.
-func (l *Lease) keep(ctx context.Context, lost context.CancelCauseFunc, ends time.Time) {
+// lasts is for how long it was granted: a policy may have another TTL than ours. The last lease to end is the newest, or a
+// longer one.
+func (l *Leaser) lasts(verdict Verdict) time.Duration {
+	if verdict.ResetAfter > 0 {
+		return min(verdict.ResetAfter, l.ttl)
+	}
+	return l.ttl
+}
+
+// keep renews until the context is done. The lease surely lasts for its ttl after the call that set it began.
+func (l *Lease) keep(ctx context.Context, lost context.CancelCauseFunc, asked time.Time) {
+	ttl := l.leaser.lasts(l.Verdict)
+	ends := asked.Add(ttl)
 	for {
-		next := min(l.leaser.ttl/3, time.Until(ends))
+		next := min(ttl/3, time.Until(ends))
 		if sleep(ctx, next) != nil {
 			return
 		}
@@ -182,7 +220,7 @@ func (l *Lease) keep(ctx context.Context, lost context.CancelCauseFunc, ends tim
 			lost(ErrLeaseLost)
 			return
 		}
-		asked := time.Now()
+		asked = time.Now()
 		within, stop := context.WithDeadline(ctx, ends)
 		verdict := l.Renew(within)
 		stop()
@@ -194,7 +232,8 @@ func (l *Lease) keep(ctx context.Context, lost context.CancelCauseFunc, ends tim
 			lost(ErrLeaseLost)
 			return
 		default:
-			ends = asked.Add(l.leaser.ttl)
+			ttl = l.leaser.lasts(verdict)
+			ends = asked.Add(ttl)
 		}
 	}
 }

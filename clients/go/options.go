@@ -74,7 +74,8 @@ type Options struct {
 	// OnError is told of each error, but at most once a second, with how many there have been since the last time. It
 	// must not block. Where it is nil, slog's default logger warns.
 	OnError func(err error, count int)
-	// Observe is told of every call, for metrics: what was answered, and how long it took. It must not block.
+	// Observe is told of every call, for metrics: what was answered (Verdict.Outcome, ReasonOf), and how long it took. It
+	// must not block.
 	Observe func(verdict Verdict, took time.Duration)
 }
 
@@ -208,7 +209,7 @@ func policyWords(names []string) ([]any, error) {
 }
 
 func (o *Options) reach() (reach, error) {
-	return newReach(o.Timeout, o.Unavailable, len(o.Block) > 0, o.OnError, o.Observe)
+	return newReach(o.name(), o.Timeout, o.Unavailable, len(o.Block) > 0, o.OnError, o.Observe)
 }
 
 // reach is what is done about a server that does not answer.
@@ -220,7 +221,7 @@ type reach struct {
 }
 
 func newReach(
-	timeout time.Duration, unavailable Unavailable, guarded bool, onError func(error, int), observe func(Verdict, time.Duration),
+	name string, timeout time.Duration, unavailable Unavailable, guarded bool, onError func(error, int), observe func(Verdict, time.Duration),
 ) (reach, error) {
 	if timeout < 0 {
 		return reach{}, fmt.Errorf("ratelimit: Timeout: expected a positive duration, got %s", timeout)
@@ -233,7 +234,7 @@ func newReach(
 	}
 	if onError == nil {
 		onError = func(err error, count int) {
-			slog.Warn("rate limiter: the server could not be asked", "error", err, "count", count)
+			slog.Warn("rate limiter: the server could not be asked", "limiter", name, "reason", ReasonOf(err), "error", err, "count", count)
 		}
 	}
 	open := unavailable == Open || unavailable == Default && !guarded

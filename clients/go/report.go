@@ -1,8 +1,14 @@
 package ratelimit
 
 import (
+	"context"
+	"errors"
+	"net"
+	"strings"
 	"sync"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // reporter tells of errors, at most once a second: an outage must not fill a disk.
@@ -26,4 +32,49 @@ func (r *reporter) error(err error) {
 	r.last, r.count = now, 0
 	r.mutex.Unlock()
 	r.tell(err, count)
+}
+
+// The reasons why there was no answer.
+const (
+	// TimedOut: no answer within the timeout.
+	TimedOut = "timeout"
+	// Disconnected: there is no connection, or it broke, or what answers is no such server.
+	Disconnected = "connection"
+	// NotNow: the server is there and cannot: it is loading, its memory is full, it is a replica.
+	NotNow = "server"
+	// Refused: it does not understand or does not permit. Somebody has to mend that.
+	Refused = "refused"
+)
+
+// ReasonOf an error that OnError is told, or that a verdict has; "" of none. For metrics, as Verdict.Outcome.
+func ReasonOf(err error) string {
+	var reply redis.Error
+	var network net.Error
+	switch {
+	case err == nil:
+		return ""
+	case errors.Is(err, errUnread), errors.Is(err, redis.Nil):
+		return Disconnected
+	case refused(err), strings.HasPrefix(err.Error(), "ratelimit: "): // also a call's own mistake
+		return Refused
+	case errors.As(err, &reply):
+		return NotNow
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, redis.ErrPoolTimeout), errors.As(err, &network) && network.Timeout():
+		return TimedOut
+	}
+	return Disconnected
+}
+
+// Outcome is "allowed" or "denied" where the server answered, "open" or "closed" where Options.Unavailable did: with the
+// limiter's name and ReasonOf(v.Err) the labels of ratelimit_hits_total, as the packages for other languages count.
+func (v Verdict) Outcome() string {
+	switch {
+	case v.Err == nil && v.Allowed:
+		return "allowed"
+	case v.Err == nil:
+		return "denied"
+	case v.Allowed:
+		return "open"
+	}
+	return "closed"
 }

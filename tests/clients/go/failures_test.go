@@ -4,10 +4,13 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -79,7 +82,7 @@ func used(t *testing.T, kind, key string) int64 {
 }
 
 func TestAHitIsChargedAtMostOnceAndAnswersWithinItsDeadline(t *testing.T) {
-	for name, f := range faults {
+	for name, f := range lasting {
 		t.Run(name, func(t *testing.T) {
 			p := newProxies(t)
 			for kind, client := range behind(t, p) {
@@ -112,6 +115,83 @@ func TestAHitIsChargedAtMostOnceAndAnswersWithinItsDeadline(t *testing.T) {
 				eventually(t, "it is back", isUp) // connections that broke are made anew
 			}
 		})
+	}
+}
+
+// failures.json, for the packages of all languages.
+func TestEachRowOfTheFailureTableIsAnsweredAndChargedAsItSays(t *testing.T) {
+	file, err := os.ReadFile(filepath.Join(environment(t, "RATELIMIT_CLIENT_TESTS"), "failures.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var table struct {
+		Faults []struct {
+			fault
+			Failed  bool
+			Charged int64
+			Reason  string
+		}
+	}
+	if err := json.Unmarshal(file, &table); err != nil || len(table.Faults) < 20 {
+		t.Fatal(err, table)
+	}
+	const timeout = 300 * time.Millisecond
+	for i, row := range table.Faults {
+		for kind := range behind(t, newProxies(t)) {
+			for _, unavailable := range []ratelimit.Unavailable{ratelimit.Open, ratelimit.Closed} {
+				t.Run(fmt.Sprintf("%s %q %s %d", row.Fault, row.Bytes, kind, unavailable), func(t *testing.T) {
+					t.Parallel()
+					p := newProxies(t)
+					fromStart := row.fault == refuse || row.fault == silent
+					if fromStart {
+						p.set(row.fault)
+					}
+					through := behind(t, p)[kind]
+					isOpen := unavailable == ratelimit.Open
+					sound := limiter(t, through, ratelimit.Options{Prefix: "go-table"})
+					l := sound
+					if row.Failed {
+						l = limiter(t, through, ratelimit.Options{Prefix: "go-table", Timeout: timeout, Unavailable: unavailable})
+					}
+					if !fromStart {
+						eventually(t, "it is up", func() bool { return l.Hit(background, "warm"+kind).Err == nil })
+						p.next(row.fault)
+					}
+					key := fmt.Sprintf("%d:%s:%d:%d", i, kind, unavailable, time.Now().UnixNano())
+					began := time.Now()
+					v := l.Hit(background, key)
+					if took := time.Since(began); row.Failed && took > timeout+slack {
+						t.Errorf("took %s", took)
+					}
+					reasons := map[bool][]string{true: {ratelimit.TimedOut, ratelimit.Disconnected, ratelimit.NotNow, ratelimit.Refused}, false: {""}}
+					if row.Reason != "" {
+						reasons[true] = []string{row.Reason}
+					}
+					if reason := ratelimit.ReasonOf(v.Err); !slices.Contains(reasons[row.Failed], reason) {
+						t.Errorf("%q is not one of %q: %v", reason, reasons[row.Failed], v.Err)
+					}
+					outcome := map[bool]string{true: "open", false: "closed"}[isOpen]
+					if !row.Failed {
+						outcome = "allowed"
+					}
+					if v.Outcome() != outcome {
+						t.Errorf("%s is not %s", v.Outcome(), outcome)
+					}
+					if (v.Err != nil) != row.Failed || v.Allowed != (!row.Failed || isOpen) {
+						t.Errorf("%+v", v)
+					}
+					p.set(none)
+					eventually(t, "it is sound", func() bool { return l.Hit(background, "sound"+kind).Err == nil })
+					if n := used(t, kind, "go-table:"+key); n != row.Charged {
+						t.Errorf("charged %d times", n)
+					}
+					eventually(t, "the next hit is counted", func() bool { return sound.Hit(background, key).Err == nil })
+					if n := used(t, kind, "go-table:"+key); n != row.Charged+1 {
+						t.Errorf("charged %d times with the next hit", n)
+					}
+				})
+			}
+		}
 	}
 }
 
@@ -361,6 +441,53 @@ func TestWorkThatOutlastsItsTtlKeepsItsLease(t *testing.T) {
 	if left, _ := direct.Exists(background, key).Result(); left != 0 {
 		t.Error("leases are left")
 	}
+}
+
+func TestALeaseIsRenewedByThePolicysTtlNotByTheCalls(t *testing.T) {
+	direct := client(t, 3)
+	key := fmt.Sprintf("go-policy-ttl:%d", time.Now().UnixNano())
+	policy := strings.Replace(key, ":", "-", 1)
+	if err := direct.Do(background, "RL.POLICY", "SET", policy, "LEASE", 1, "900ms").Err(); err != nil {
+		t.Fatal(err)
+	}
+	defer direct.Do(background, "RL.POLICY", "DEL", policy)
+	l := leaser(t, direct, ratelimit.LeaserOptions{Limit: 1, TTL: "10m", Policies: []string{policy}})
+	v, err := l.Hold(background, key, func(ctx context.Context) error {
+		for until := time.Now().Add(3 * time.Second); time.Now().Before(until) && ctx.Err() == nil; time.Sleep(20 * time.Millisecond) {
+			if other := l.Acquire(background, key); other.Verdict.Allowed {
+				return fmt.Errorf("two at once: %+v", other.Verdict)
+			}
+		}
+		return context.Cause(ctx)
+	})
+	if !v.Allowed || err != nil && !errors.Is(err, ratelimit.ErrLeaseLost) { // lost where the machine stood still
+		t.Errorf("%+v %v", v, err)
+	}
+}
+
+func TestWhoWaitsForALeaseIsLetInWhenOneIsFree(t *testing.T) {
+	key := fmt.Sprintf("go-lease-wait:%d", time.Now().UnixNano())
+	l := leaser(t, client(t, 3), ratelimit.LeaserOptions{Limit: 1, TTL: "10m"})
+	first := l.Acquire(background, key)
+	if v, err := l.Wait(background, key, 50*time.Millisecond); v.Verdict.Allowed || v.Verdict.Err != nil || err != nil {
+		t.Errorf("%+v %v: it is held", v, err)
+	}
+	ctx, cancel := context.WithCancel(background)
+	cancel()
+	if v, err := l.Wait(ctx, key, time.Minute); v.Verdict.Err == nil || !errors.Is(err, context.Canceled) {
+		t.Errorf("%+v %v: cancelled", v, err)
+	}
+	done := make(chan *ratelimit.Lease)
+	go func() {
+		lease, _ := l.Wait(background, key, time.Minute)
+		done <- lease
+	}()
+	first.Release(background)
+	second := <-done
+	if !second.Verdict.Allowed || second.Verdict.Err != nil {
+		t.Errorf("%+v", second.Verdict)
+	}
+	second.Release(background)
 }
 
 func TestALeaseThatIsLostIsSaid(t *testing.T) {

@@ -74,13 +74,16 @@ func TestTIsWhenMoreBecomesAvailableNotWhenAllIs(t *testing.T) {
 }
 
 // The table that the other packages are held to.
-func TestByAddressIsTheSameInEveryLanguage(t *testing.T) {
+func TestKeysOfCallersAreTheSameInEveryLanguage(t *testing.T) {
 	file, err := os.ReadFile(filepath.Join(os.Getenv("RATELIMIT_CLIENT_TESTS"), "inputs.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	var inputs struct{ ByIp [][2]*string }
-	if err := json.Unmarshal(file, &inputs); err != nil || len(inputs.ByIp) == 0 {
+	var inputs struct {
+		ByIp, ByAccount [][]*string
+		ByIpPrefixes    [][]any
+	}
+	if err := json.Unmarshal(file, &inputs); err != nil || len(inputs.ByIp) == 0 || len(inputs.ByAccount) == 0 || len(inputs.ByIpPrefixes) == 0 {
 		t.Fatal("no rows", err)
 	}
 	for _, row := range inputs.ByIp {
@@ -90,6 +93,23 @@ func TestByAddressIsTheSameInEveryLanguage(t *testing.T) {
 		}
 		if key := ratelimit.ByAddress(written); key != *row[1] {
 			t.Errorf("%q: %s is not %s", written, key, *row[1])
+		}
+	}
+	for _, row := range inputs.ByIpPrefixes {
+		prefixes := ratelimit.Prefixes{IPv4: int(row[1].(float64)), IPv6: int(row[2].(float64))}
+		if key := prefixes.ByAddress(row[0].(string)); key != row[3] {
+			t.Errorf("%v: %s", row, key)
+		}
+	}
+	for _, row := range inputs.ByAccount {
+		accounts := ratelimit.Accounts{}
+		if row[1] != nil {
+			accounts.Secret = *row[1]
+		} else if key := ratelimit.ByAccount(*row[0]); key != *row[2] {
+			t.Errorf("%q: %s is not %s", *row[0], key, *row[2])
+		}
+		if key := accounts.ByAccount(*row[0]); key != *row[2] {
+			t.Errorf("%q, %q: %s is not %s", *row[0], accounts.Secret, key, *row[2])
 		}
 	}
 }

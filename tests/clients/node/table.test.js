@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { describe, it } from "node:test";
-import { byIp, clientAddress, createLimiter, hitAll, rateLimitHeaders } from "ratelimit-client";
+import { byAccount, byIp, clientAddress, createLimiter, hitAll, rateLimitHeaders } from "ratelimit-client";
 
 const table = JSON.parse(readFileSync(new URL("inputs.json", `file://${process.env.RATELIMIT_CLIENT_TESTS}/`), "utf8"));
 const NOW = 1_700_000_000_000;
@@ -22,6 +22,12 @@ function answering(reply) {
 describe("addresses", () => {
   for (const [written, expected] of table.byIp) {
     it(`byIp(${JSON.stringify(written)}) is ${expected}`, () => assert.equal(byIp(written ?? undefined), expected));
+  }
+  for (const [written, ipv4, ipv6, expected] of table.byIpPrefixes) {
+    it(`byIp(${JSON.stringify(written)}, ${ipv4}, ${ipv6}) is ${expected}`, () => assert.equal(byIp(written, { ipv4, ipv6 }), expected));
+  }
+  for (const [email, secret, expected] of table.byAccount) {
+    it(`byAccount(${JSON.stringify(email)}, ${secret})`, async () => assert.equal(await byAccount(email, secret === null ? {} : { identitySecret: secret }), expected));
   }
   for (const { trust, forwarded, headers = {}, peer, is } of table.clientAddress) {
     it(`${JSON.stringify(trust)}: "${forwarded}" from ${peer} is ${is}`, () => {

@@ -16,6 +16,7 @@ from ratelimit_client import (
     Part,
     Proxies,
     Window,
+    by_account,
     by_ip,
     client_address,
     hit_all,
@@ -91,6 +92,14 @@ class Table(unittest.TestCase):
         for written, expected in TABLE["byIp"]:
             with self.subTest(written):
                 self.assertEqual(by_ip(written), expected)
+        for written, ipv4, ipv6, expected in TABLE["byIpPrefixes"]:
+            with self.subTest(written, ipv4=ipv4, ipv6=ipv6):
+                self.assertEqual(by_ip(written, ipv4=ipv4, ipv6=ipv6), expected)
+
+    def test_accounts(self):
+        for email, secret, expected in TABLE["byAccount"]:
+            with self.subTest(email, secret=secret):
+                self.assertEqual(by_account(email, identity_secret=secret), expected)
 
     def test_the_callers_address(self):
         for case in TABLE["clientAddress"]:
