@@ -3,6 +3,7 @@
 //! The unit is never guessed: a bare number read as seconds where milliseconds were meant is a limit that is wrong by a
 //! factor of 1000, and nothing would say so.
 
+use std::borrow::Cow;
 use std::fmt;
 
 /// The shortest duration, in milliseconds.
@@ -32,6 +33,20 @@ pub enum DurationError {
     Malformed,
     /// Well formed, but not within [`MIN_MS`] ..= [`MAX_MS`].
     OutOfRange,
+}
+
+impl DurationError {
+    /// What was expected, where these are the units that may stand beside ms, s, m and h.
+    pub(super) fn text(self, units: &str) -> Cow<'static, str> {
+        match self {
+            DurationError::NoUnit => "needs a unit, such as 60s or 500ms".into(),
+            DurationError::Malformed => format!(
+                "must be a positive integer and a unit (ms, s, m, h, {units}), such as 60s or 500ms"
+            )
+            .into(),
+            DurationError::OutOfRange => "must be from 1ms to 3660d".into(),
+        }
+    }
 }
 
 /// Reads a duration and returns it in milliseconds.

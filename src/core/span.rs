@@ -15,6 +15,7 @@ use super::duration::{self, Human};
 use super::zone::{self, Kind, Zone};
 use arrayvec::ArrayString;
 use std::fmt::{self, Write as _};
+use thiserror::Error;
 
 /// The longest text of a window: `522w@thu,18:00,` and a zone.
 pub const MAX_TEXT_BYTES: usize = 15 + zone::MAX_NAME_BYTES;
@@ -73,29 +74,31 @@ const MAX_DAYS: u16 = 3_660;
 const DAY_MINUTES: u16 = 1_440;
 
 /// Why a text is not a window.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[rustfmt::skip] // a table: each text on its line
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[allow(missing_docs, reason = "each variant is its text")]
 pub enum SpanError {
-    /// Not a duration either.
+    #[error("{}", .0.text("d, w, mo or y"))]
     Duration(duration::DurationError),
-    /// `m` beside a date.
+    #[error("must say mo for months: m is for minutes")]
     Minutes,
-    /// A unit that has no calendar, beside a date or a zone.
+    #[error("must count d, w, mo or y to have a day or a time zone")]
     NoCalendar,
-    /// A number of months or years that no window may have.
+    #[error("must be 1mo, 3mo or 1y: no other number of months or years")]
     Multiple,
-    /// Neither a day to begin on nor a zone.
+    #[error("must have a day (1mo@15, 1w@thu), a time of day (1d@05:00), a time zone (1d@Europe/Berlin, 1d@+02:00) or several in this order (1mo@15,05:00,Europe/Berlin) after its @")]
     Anchor,
-    /// A day to begin on, of what begins on no other.
+    #[error("must have no day after its @, as d, 3mo and 1y begin on no other: only a time of day (3mo@05:00), a time zone (3mo@Europe/Berlin) or both")]
     NoDay,
-    /// No weekday, where a week begins on one.
+    #[error("must have a weekday from mon to sun after its @, such as 1w@thu")]
     Weekday,
-    /// No day that a month may have.
+    #[error("must have a day of the month from 1 to 31 after its @, such as 1mo@15")]
     MonthDay,
-    /// No time of day.
+    #[error("must have a time of day as HH:MM, from 00:00 to 23:59, such as 1d@05:00")]
     Time,
-    /// `first`, of what has no fixed length.
+    #[error("must be a duration before its @first, such as 5h@first: a month or a year has no one length (1mo@1 begins on the 1st)")]
     First,
-    /// A calendar window for an algorithm that has none.
+    #[error("must be a duration, such as 30d: calendar windows are for FIXED")]
     OnlyFixed,
 }
 
