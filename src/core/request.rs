@@ -15,10 +15,13 @@
 use super::algorithm::lease::MAX_ID_BYTES;
 use super::duration;
 use super::error::{Error, MAX_NAME_BYTES};
-use super::limit::{Algorithm, Limit, Limits, MAX_COUNT, MAX_KEYS, MAX_LIMITS, MAX_TIME_MS};
+use super::limit::{Algorithm, Limit, Limits, MAX_COUNT, MAX_KEYS, MAX_LIMITS};
 use super::span::{Span, SpanError};
 use arrayvec::ArrayVec;
+use rare::Rare;
 use smallvec::SmallVec;
+
+mod rare;
 
 /// The most names of policies in one clause.
 pub const MAX_NAMES: usize = 4;
@@ -262,7 +265,7 @@ pub fn parse_into<'a>(
         reader.option(word)?;
     }
     let Reader { seen, .. } = reader;
-    seen.check(algorithm, clause, options)
+    seen.check(algorithm, clause)
 }
 
 /// How many keys a call has, which the first of `args` says, and which stand behind it.
@@ -344,19 +347,21 @@ pub fn parse_all_into<'a>(
             reader.option(word)?;
         }
         let Reader { seen, .. } = reader;
-        seen.check(algorithm, clause, &Options::default())?;
+        seen.check(algorithm, clause)?;
         if left == 0 {
             if words.peek().is_some() {
                 return Err(Error::TooManyClauses { at: words.at() });
             }
             // The call's options are those of every clause.
-            for (algorithm, _) in &*clauses {
-                seen.check_call(*algorithm)?;
+            let is_lease = |(algorithm, _): &(Algorithm, Clause)| *algorithm == Algorithm::Lease;
+            if clauses.iter().any(is_lease) {
+                seen.rare.check_with_lease()?;
             }
             if clauses.iter().all(|(_, clause)| clause.is_shadow) {
-                return Err(Error::AllShadows { at: seen.shadow });
+                return Err(Error::AllShadows {
+                    at: seen.rare.at(Rare::Shadow),
+                });
             }
-            let is_lease = |(algorithm, _): &(Algorithm, Clause)| *algorithm == Algorithm::Lease;
             if seen.id > 0 && clauses.iter().all(is_lease) {
                 return Err(lease_with_id(seen.id));
             }
@@ -383,88 +388,21 @@ pub fn parse_limits(algorithm: Algorithm, args: &[&[u8]], at: usize) -> Result<L
 #[derive(Default)]
 struct Seen {
     cost: usize,
-    min: usize,
-    force: usize,
-    at: usize,
-    stamp: usize,
-    next: usize,
     id: usize,
-    reserve: usize,
-    block: usize,
-    shadow: usize,
-    is_any_rare: bool,
+    rare: rare::Seen,
 }
 
 impl Seen {
     /// Whether what was said of one clause goes together.
     #[inline(always)]
-    fn check(&self, algorithm: Algorithm, clause: &Clause, options: &Options) -> Result<(), Error> {
+    fn check(&self, algorithm: Algorithm, clause: &Clause) -> Result<(), Error> {
         if algorithm == Algorithm::Lease && clause.cost < 0 {
             return Err(Error::LeaseCost { at: self.cost + 1 });
         }
-        if self.is_any_rare {
-            return self.check_rare(algorithm, clause, options);
+        if clause.rarity == Rarity::Rare && self.rare.is_any() {
+            return self.rare.check(algorithm, clause);
         }
         Ok(())
-    }
-
-    #[cold]
-    fn check_rare(
-        &self,
-        algorithm: Algorithm,
-        clause: &Clause,
-        options: &Options,
-    ) -> Result<(), Error> {
-        let conflict = |at: usize, option, with| Err(Error::Conflict { at, option, with });
-        if self.reserve > 0 && algorithm != Algorithm::Bucket {
-            return conflict(self.reserve, "RESERVE", "FIXED, SLIDING or LEASE");
-        }
-        for (at, option) in [
-            (self.force, "FORCE"),
-            (self.at, "AT"),
-            (self.min, "MIN"),
-            (self.block, "BLOCK"),
-        ] {
-            if self.reserve > 0 && at > 0 {
-                return conflict(self.reserve, "RESERVE", option);
-            }
-        }
-        if self.min > 0 && options.force {
-            return conflict(self.min, "MIN", "FORCE");
-        }
-        if self.shadow > 0 && self.block > 0 {
-            return conflict(self.shadow, "SHADOW", "BLOCK");
-        }
-        if algorithm == Algorithm::Lease {
-            for (at, option) in [
-                (self.min, "MIN"),
-                (self.block, "BLOCK"),
-                (self.shadow, "SHADOW"),
-            ] {
-                if at > 0 {
-                    return conflict(at, option, "a lease");
-                }
-            }
-            self.check_call(algorithm)?;
-        }
-        let is_too_much = |min: u64| clause.cost > 0 && min > clause.cost.unsigned_abs();
-        if clause.min.is_some_and(is_too_much) {
-            return Err(Error::Min { at: self.min + 1 });
-        }
-        Ok(())
-    }
-
-    /// Whether what was said of the call goes with a clause.
-    fn check_call(&self, algorithm: Algorithm) -> Result<(), Error> {
-        let options = [(self.force, "FORCE"), (self.at, "AT")];
-        match options.into_iter().find(|(at, _)| *at > 0) {
-            Some((at, option)) if algorithm == Algorithm::Lease => Err(Error::Conflict {
-                at,
-                option,
-                with: "a lease",
-            }),
-            _ => Ok(()),
-        }
     }
 }
 
@@ -539,111 +477,6 @@ impl<'a> Reader<'_, 'a> {
         self.options.id_at = self.words.last();
         self.clause.rarity = self.clause.rarity.max(Rarity::Once);
         in_call(self.scope, at, "ID")
-    }
-
-    #[cold]
-    fn rare_option(&mut self, word: &'a [u8]) -> Result<(), Error> {
-        let Self {
-            algorithm,
-            verb,
-            scope,
-            words,
-            clause,
-            options,
-            seen,
-        } = self;
-        let (algorithm, verb, scope) = (*algorithm, *verb, *scope);
-        let at = words.last();
-        let is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
-        let charges = |option| charges(verb, at, option);
-        clause.rarity = Rarity::Rare;
-        seen.is_any_rare = true;
-        if is("FORCE") {
-            once(&mut seen.force, at, "FORCE")?;
-            charges("FORCE")?;
-            options.force = true;
-            return in_call(scope, at, "FORCE");
-        }
-        if is("AT") {
-            once(&mut seen.at, at, "AT")?;
-            charges("AT")?;
-            let at_ms = integer(words.next("a time in Unix milliseconds")?)
-                .and_then(|at_ms| u64::try_from(at_ms).ok())
-                .filter(|at_ms| *at_ms <= MAX_TIME_MS);
-            options.at_ms = Some(at_ms.ok_or(Error::At { at: words.last() })?);
-            return in_call(scope, at, "AT");
-        }
-        if is("STAMP") {
-            once(&mut seen.stamp, at, "STAMP")?;
-            charges("STAMP")?;
-            if algorithm == Algorithm::Lease && scope == Scope::Single {
-                return Err(Error::Conflict {
-                    at,
-                    option: "STAMP",
-                    with: "a lease",
-                });
-            }
-            options.stamp = true;
-            return in_call(scope, at, "STAMP");
-        }
-        if is("NEXT") {
-            once(&mut seen.next, at, "NEXT")?;
-            options.next = true;
-            return in_call(scope, at, "NEXT");
-        }
-        if is("BLOCK") {
-            once(&mut seen.block, at, "BLOCK")?;
-            loop {
-                if clause.block_ms.len() == MAX_BLOCKS {
-                    return Err(Error::TooMany {
-                        at: words.at(),
-                        what: "durations",
-                        max: MAX_BLOCKS,
-                    });
-                }
-                clause.block_ms.push(duration_of(words, "duration")?);
-                if !words.goes_on() {
-                    return in_clause(scope, options, at, "BLOCK");
-                }
-            }
-        }
-        if scope == Scope::Single && is("MIN") {
-            once(&mut seen.min, at, "MIN")?;
-            let min = integer(words.next("the least to take")?)
-                .and_then(|min| u64::try_from(min).ok())
-                .filter(|min| (1..=MAX_COUNT).contains(min));
-            clause.min = Some(min.ok_or(Error::Min { at: words.last() })?);
-            return Ok(());
-        }
-        if scope == Scope::Single && is("RESERVE") {
-            once(&mut seen.reserve, at, "RESERVE")?;
-            charges("RESERVE")?;
-            clause.reserve_ms = Some(duration_of(words, "max-wait")?);
-            return Ok(());
-        }
-        if scope != Scope::Single && is("SHADOW") {
-            once(&mut seen.shadow, at, "SHADOW")?;
-            clause.is_shadow = true;
-            return in_clause(scope, options, at, "SHADOW");
-        }
-        if is("SHADOW") {
-            return Err(Error::Conflict {
-                at,
-                option: "SHADOW",
-                with: "one key, whose answer it would be: it stands in a clause of RL.ALL",
-            });
-        }
-        Err(match (is("MIN") || is("RESERVE"), scope) {
-            (true, Scope::Clause | Scope::LastClause) => {
-                let option = if is("MIN") { "MIN" } else { "RESERVE" };
-                Error::Conflict {
-                    at,
-                    option,
-                    with: "several keys",
-                }
-            }
-            _ => Error::UnknownOption { at },
-        })
     }
 }
 

@@ -1,5 +1,6 @@
 use super::*;
 use crate::core::duration::Human;
+use crate::core::limit::MAX_TIME_MS;
 use crate::core::random::Random;
 
 fn words(line: &str) -> Vec<&[u8]> {
