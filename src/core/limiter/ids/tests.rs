@@ -1,4 +1,6 @@
 use super::*;
+use crate::core::algorithm::lease::MAX_ID_BYTES;
+use crate::core::limit::{MAX_COUNT, MAX_TIME_MS};
 use crate::core::random::Random;
 
 fn known(noted_ms: u64) -> Known {

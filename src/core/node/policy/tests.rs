@@ -2,10 +2,15 @@
 
 use super::super::stats::tests::hashing;
 use super::super::stats::{Bounds, Outcome, Stats};
+use super::encoding::VERSION;
 use super::*;
+use crate::core::bytes::varint;
 use crate::core::duration;
 use crate::core::limit::MAX_COUNT;
+use crate::core::limit::{Limit, Limits, MAX_TIME_MS};
+use crate::core::node::ends::Ends;
 use crate::core::random::Random;
+use crate::core::span::Span;
 use std::collections::BTreeMap;
 
 const NOW: u64 = 1_700_000_000_000;
