@@ -1,12 +1,24 @@
 import static suite.Suite.done;
 import static suite.Suite.same;
 
+import com.google.gson.Gson;
+import com.google.gson.JsonParser;
 import io.lettuce.core.RedisClient;
 import io.lettuce.core.RedisURI;
+import io.lettuce.core.cluster.ClusterClientOptions;
 import io.lettuce.core.cluster.RedisClusterClient;
+import io.lettuce.core.resource.ClientResources;
+import io.lettuce.core.resource.DnsResolvers;
+import io.lettuce.core.resource.MappingSocketAddressResolver;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.time.Duration;
+import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
+import java.util.Objects;
 import java.util.Set;
+import java.util.concurrent.TimeUnit;
 import java.util.logging.LogManager;
 import ratelimit.JedisSender;
 import ratelimit.LettuceSender;
@@ -30,27 +42,106 @@ public final class Failures {
         Suite.test(name, () -> same(wrong, "", "wrong"));
     }
 
-    private static void faults(String name, Proxy proxy, Sender sender, Sender direct) throws Exception {
-        var limiter = RateLimiter.of(sender, "java-fault:", "RL.SLIDING", "5", "15m").timeout(TIMEOUT);
-        for (var fault : Proxy.Fault.values()) {
-            var wrong = new StringBuilder();
-            boolean isInTime = fault == Proxy.Fault.NONE || fault == Proxy.Fault.SLOW;
-            for (int i = 0; i < 3; i++) {
-                eventually(limiter);
-                String key = name + fault + i + System.nanoTime();
-                proxy.fault = fault;
-                long began = System.nanoTime();
-                var verdict = (isInTime ? limiter.timeout(Duration.ofSeconds(30)) : limiter).hit(key);
-                long took = (System.nanoTime() - began) / 1_000_000;
-                if (!isInTime && took > TIMEOUT.toMillis() + SLACK_MS) wrong.append("\n    took ms: ").append(took);
-                if (!verdict.allowed() || (verdict.unavailable() == null) != isInTime) wrong.append("\n    ").append(verdict);
-                proxy.fault = Proxy.Fault.NONE;
-                eventually(limiter); // whoever sends again does so once it has connected again
-                long used = 5 - (Long) direct.send(List.of("RL.SLIDING", "java-fault:" + key, "5", "15m", "COST", "0")).get().get(2);
-                if (used > 1) wrong.append("\n    charged: ").append(used);
-                if (isInTime && used != 1) wrong.append("\n    not charged");
+    /** A client as it is by default, behind a proxy. */
+    private interface Client {
+        Opened open(Proxy proxy) throws Exception;
+    }
+
+    private record Opened(Sender sender, Runnable end) implements AutoCloseable {
+        @Override
+        public void close() {
+            end.run();
+        }
+    }
+
+    private record Row(String fault, String bytes, boolean failed, String reason, long charged) {
+        boolean isFromStart() {
+            return fault.equals("refuse") || fault.equals("silent");
+        }
+    }
+
+    private static List<Row> table() throws Exception {
+        var table = JsonParser.parseString(Files.readString(Path.of(System.getenv("RATELIMIT_CLIENT_TESTS"), "failures.json"))).getAsJsonObject();
+        List<Row> rows = new ArrayList<>();
+        for (var row : table.getAsJsonArray("faults")) rows.add(new Gson().fromJson(row, Row.class));
+        if (rows.size() < 20) throw new AssertionError("no table: " + rows);
+        return rows;
+    }
+
+    /** failures.json, for the packages of all languages. */
+    private static void table(String name, Client client, Sender direct, boolean connectsFirst) throws Exception {
+        for (var row : table()) {
+            // Who has to be connected before there is a sender has none of a server that is not there; lasting() goes away later.
+            if (connectsFirst && row.isFromStart()) continue;
+            test(name + ": " + row.fault() + ' ' + Objects.toString(row.bytes(), "").split("\r\n")[0], wrongIn(client, direct, name, row));
+        }
+    }
+
+    private static String wrongIn(Client client, Sender direct, String name, Row row) throws Exception {
+        var wrong = new StringBuilder();
+        try (var proxy = new Proxy(name.endsWith("cluster") ? primary().getPort() : PORT)) {
+            if (row.fault().equals("refuse")) proxy.refuse(true);
+            if (row.fault().equals("silent")) proxy.set(Proxy.Fault.SILENT);
+            try (var opened = client.open(proxy)) {
+                for (boolean isClosed : new boolean[] {false, true}) {
+                    if (isClosed && row.isFromStart()) continue; // it has been connected meanwhile
+                    List<RateLimiter.Hit> told = new ArrayList<>();
+                    var patient = RateLimiter.of(opened.sender(), "java-fault:", "RL.SLIDING", "5", "15m").timeout(Duration.ofSeconds(30));
+                    var limiter = (row.failed() ? patient.timeout(TIMEOUT) : patient).onHit(told::add);
+                    if (isClosed) limiter = limiter.closed();
+                    String key = name + row.fault() + isClosed + System.nanoTime();
+                    if (!row.isFromStart()) {
+                        eventually(limiter);
+                        proxy.once(Proxy.Fault.of(row.fault()), Objects.toString(row.bytes(), ""));
+                    }
+                    told.clear();
+                    // Lettuce's one connection is the application's, and not made anew while it stands: see the README.
+                    boolean isStuck = name.startsWith("Lettuce") && (row.fault().equals("swallow") || Objects.toString(row.bytes(), "").startsWith("!!!"));
+                    String reason = isStuck ? "timeout" : row.reason();
+                    long began = System.nanoTime();
+                    var verdict = limiter.hit(key);
+                    long took = (System.nanoTime() - began) / 1_000_000;
+                    if (row.failed() && took > TIMEOUT.toMillis() + SLACK_MS) wrong.append("\n    took ms: ").append(took);
+                    String outcome = !row.failed() ? "allowed" : isClosed ? "closed" : "open";
+                    if (told.size() != 1 || !told.get(0).outcome().equals(outcome) || !Objects.equals(told.get(0).reason(), reason)) wrong.append("\n    told ").append(told);
+                    if (!verdict.outcome().equals(outcome) || (verdict.unavailable() != null) != row.failed()) wrong.append("\n    ").append(verdict);
+                    proxy.set(Proxy.Fault.NONE);
+                    if (row.fault().equals("refuse")) proxy.refuse(false);
+                    if (isStuck) proxy.cut();
+                    eventually(limiter); // whoever sends again does so once it has connected again
+                    long used = used(direct, key);
+                    if (used != row.charged()) wrong.append("\n    charged: ").append(used);
+                    patient.hit(key);
+                    if (used(direct, key) != row.charged() + 1) wrong.append("\n    the next hit is not counted");
+                }
             }
-            test(name + ": " + fault, wrong.toString());
+        }
+        return wrong.toString();
+    }
+
+    private static long used(Sender direct, String key) throws Exception {
+        return 5 - (Long) direct.send(List.of("RL.SLIDING", "java-fault:" + key, "5", "15m", "COST", "0")).get().get(2);
+    }
+
+    /** All that is sent meets it. */
+    private static void lasting(String name, Proxy proxy, Sender sender, Sender direct) throws Exception {
+        var limiter = RateLimiter.of(sender, "java-fault:", "RL.SLIDING", "5", "15m").timeout(TIMEOUT);
+        for (var fault : List.of(Proxy.Fault.CUT_AFTER, Proxy.Fault.SILENT, Proxy.Fault.REFUSE, Proxy.Fault.RESET_BEFORE, Proxy.Fault.ERROR, Proxy.Fault.TRICKLE)) {
+            var wrong = new StringBuilder();
+            eventually(limiter);
+            proxy.set(fault);
+            for (int i = 0; i < 3; i++) {
+                String key = name + fault + i + System.nanoTime();
+                long began = System.nanoTime();
+                var verdict = limiter.hit(key);
+                long took = (System.nanoTime() - began) / 1_000_000;
+                if (took > TIMEOUT.toMillis() + SLACK_MS) wrong.append("\n    took ms: ").append(took);
+                if (!verdict.outcome().equals("open")) wrong.append("\n    ").append(verdict);
+                long used = used(direct, key);
+                if (used > 1) wrong.append("\n    charged: ").append(used);
+            }
+            proxy.set(Proxy.Fault.NONE);
+            test(name + ": " + fault + " that lasts", wrong.toString());
         }
     }
 
@@ -59,9 +150,9 @@ public final class Failures {
         var limiter = RateLimiter.of(sender, "java-id-lost:", "RL.SLIDING", "5", "15m").timeout(TIMEOUT);
         eventually(limiter);
         String key = name + System.nanoTime();
-        proxy.fault = Proxy.Fault.AFTER;
+        proxy.set(Proxy.Fault.CUT_AFTER);
         var lost = limiter.hit(key, "a");
-        proxy.fault = Proxy.Fault.NONE;
+        proxy.set(Proxy.Fault.NONE);
         eventually(limiter);
         var again = limiter.timeout(Duration.ofSeconds(30)).hit(key, "a");
         boolean isRight = lost.unavailable() != null && again.unavailable() == null && again.repeated() && again.allowed() && again.remaining() == 4;
@@ -74,7 +165,7 @@ public final class Failures {
         eventually(limiter);
         var patient = limiter.timeout(Duration.ofSeconds(30));
         String key = name + System.nanoTime();
-        proxy.fault = Proxy.Fault.AFTER_ONCE;
+        proxy.once(Proxy.Fault.CUT_AFTER, "");
         var verdict = patient.hit(key, "a", 10);
         boolean isRight = verdict.unavailable() == null && verdict.repeated() && verdict.allowed() && verdict.remaining() == 4;
         test(name + ": a hit with an id whose reply was lost is sent again, and charged once", isRight ? "" : "\n    " + verdict);
@@ -103,24 +194,32 @@ public final class Failures {
 
     public static void main(String[] ignored) throws Exception {
         LogManager.getLogManager().reset(); // what goes wrong is what is tested
-        try (var proxy = new Proxy(PORT);
-            var jedis = redis.clients.jedis.RedisClient.builder().hostAndPort("127.0.0.1", proxy.port()).build();
-            var direct = redis.clients.jedis.RedisClient.builder().hostAndPort("127.0.0.1", PORT).build()) {
-            faults("Jedis", proxy, new JedisSender(jedis), new JedisSender(direct));
-            lost("Jedis", proxy, new JedisSender(jedis));
-            retried("Jedis", proxy, new JedisSender(jedis), new JedisSender(direct));
-        }
-        try (var proxy = new Proxy(PORT);
-            var client = RedisClient.create(RedisURI.create("127.0.0.1", proxy.port()));
-            var direct = redis.clients.jedis.RedisClient.builder().hostAndPort("127.0.0.1", PORT).build()) {
-            try (var connection = client.connect()) {
-                test("Lettuce: a connection that sends again is refused", refusal(() -> new LettuceSender(connection)));
+        try (var direct = redis.clients.jedis.RedisClient.builder().hostAndPort("127.0.0.1", PORT).build()) {
+            var past = new JedisSender(direct);
+            table("Jedis", proxy -> {
+                var jedis = redis.clients.jedis.RedisClient.builder().hostAndPort("127.0.0.1", proxy.port()).build();
+                return new Opened(new JedisSender(jedis), jedis::close);
+            }, past, false);
+            try (var proxy = new Proxy(PORT); var jedis = redis.clients.jedis.RedisClient.builder().hostAndPort("127.0.0.1", proxy.port()).build()) {
+                lasting("Jedis", proxy, new JedisSender(jedis), past);
+                lost("Jedis", proxy, new JedisSender(jedis));
+                retried("Jedis", proxy, new JedisSender(jedis), past);
             }
-            client.setOptions(LettuceSender.once(client.getOptions()));
-            try (var connection = client.connect()) {
-                faults("Lettuce", proxy, new LettuceSender(connection), new JedisSender(direct));
-                lost("Lettuce", proxy, new LettuceSender(connection));
-                retried("Lettuce", proxy, new LettuceSender(connection), new JedisSender(direct));
+            table("Lettuce", proxy -> {
+                var client = RedisClient.create(RedisURI.create("127.0.0.1", proxy.port()));
+                client.setOptions(LettuceSender.once(client.getOptions()));
+                return new Opened(new LettuceSender(client.connect()), client::close);
+            }, past, true);
+            try (var proxy = new Proxy(PORT); var client = RedisClient.create(RedisURI.create("127.0.0.1", proxy.port()))) {
+                try (var connection = client.connect()) {
+                    test("Lettuce: a connection that sends again is refused", refusal(() -> new LettuceSender(connection)));
+                }
+                client.setOptions(LettuceSender.once(client.getOptions()));
+                try (var connection = client.connect()) {
+                    lasting("Lettuce", proxy, new LettuceSender(connection), past);
+                    lost("Lettuce", proxy, new LettuceSender(connection));
+                    retried("Lettuce", proxy, new LettuceSender(connection), past);
+                }
             }
         }
         cluster(primary());
@@ -132,17 +231,32 @@ public final class Failures {
         try (var jedis = redis.clients.jedis.RedisClusterClient.builder().nodes(Set.of(node)).build()) {
             test("Jedis: a cluster client, which sends again, is refused", refusal(() -> new JedisSender(jedis)));
         }
-        try (var proxy = new Proxy(node.getPort())) {
-            var config = DefaultJedisClientConfig.builder()
-                .hostAndPortMapper(address -> address.getPort() == node.getPort() ? new HostAndPort("127.0.0.1", proxy.port()) : address).build();
-            var provider = new ClusterConnectionProvider(Set.of(node), config);
-            var direct = new ClusterConnectionProvider(Set.of(node), DefaultJedisClientConfig.builder().build());
-            var own = new OwnSlot(node, new JedisSender(provider));
-            faults("Jedis, cluster", proxy, own, new OwnSlot(node, new JedisSender(direct)));
-            lost("Jedis, cluster", proxy, own);
-            retried("Jedis, cluster", proxy, own, new OwnSlot(node, new JedisSender(direct)));
-            provider.close();
-            direct.close();
+        try (var direct = new ClusterConnectionProvider(Set.of(node), DefaultJedisClientConfig.builder().build())) {
+            var past = new OwnSlot(node, new JedisSender(direct));
+            Client jedis = proxy -> {
+                var config = DefaultJedisClientConfig.builder()
+                    .hostAndPortMapper(address -> address.getPort() == node.getPort() ? new HostAndPort("127.0.0.1", proxy.port()) : address).build();
+                var provider = new ClusterConnectionProvider(Set.of(node), config);
+                return new Opened(new OwnSlot(node, new JedisSender(provider)), provider::close);
+            };
+            Client lettuce = proxy -> {
+                var resources = ClientResources.builder().socketAddressResolver(MappingSocketAddressResolver.create(DnsResolvers.UNRESOLVED,
+                    address -> address.getPort() == node.getPort() ? io.lettuce.core.internal.HostAndPort.of("127.0.0.1", proxy.port()) : address)).build();
+                var client = RedisClusterClient.create(resources, RedisURI.create(node.getHost(), node.getPort()));
+                client.setOptions(LettuceSender.once(ClusterClientOptions.create()));
+                return new Opened(new OwnSlot(node, new LettuceSender(client.connect())), () -> {
+                    client.close();
+                    resources.shutdown(0, 0, TimeUnit.SECONDS);
+                });
+            };
+            for (var one : Map.of("Jedis, cluster", jedis, "Lettuce, cluster", lettuce).entrySet()) {
+                table(one.getKey(), one.getValue(), past, true);
+                try (var proxy = new Proxy(node.getPort()); var opened = one.getValue().open(proxy)) {
+                    lasting(one.getKey(), proxy, opened.sender(), past);
+                    lost(one.getKey(), proxy, opened.sender());
+                    retried(one.getKey(), proxy, opened.sender(), past);
+                }
+            }
         }
         try (var client = RedisClusterClient.create(RedisURI.create(node.getHost(), node.getPort()))) {
             try (var connection = client.connect()) {

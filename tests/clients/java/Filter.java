@@ -1,3 +1,4 @@
+import static suite.Suite.await;
 import static suite.Suite.done;
 import static suite.Suite.refused;
 import static suite.Suite.same;
@@ -50,20 +51,42 @@ public final class Filter {
             tomcat.setPort(0);
             tomcat.getConnector();
             context = tomcat.addContext("", null);
-            Tomcat.addServlet(context, "hello", new HttpServlet() {
+            var servlet = Tomcat.addServlet(context, "hello", new HttpServlet() {
                 private static final long serialVersionUID = 1;
 
                 @Override
                 protected void doGet(HttpServletRequest request, HttpServletResponse response) throws IOException {
-                    response.getWriter().print("hello");
+                    String asked = request.getParameter("answer");
+                    if (asked == null) {
+                        response.getWriter().print("hello");
+                    } else if (asked.equals("throws")) {
+                        throw new IllegalStateException("as it was asked to");
+                    } else if (asked.startsWith("later")) {
+                        var later = request.startAsync();
+                        later.start(() -> {
+                            response.setStatus(Integer.parseInt(asked.substring("later".length())));
+                            later.complete();
+                        });
+                    } else if (asked.equals("verdict")) {
+                        response.getWriter().print(((RateLimiter.Verdict) request.getAttribute(RateLimitFilter.VERDICT)).remaining());
+                    } else {
+                        response.setStatus(Integer.parseInt(asked));
+                    }
                 }
-            }).addMapping("/*");
+            });
+            servlet.setAsyncSupported(true);
+            servlet.addMapping("/*");
         }
 
         void guard(String path, RateLimiter limiter) {
+            guard(path, new RateLimitFilter(limiter, request -> Callers.byIp(request, 1)));
+        }
+
+        void guard(String path, RateLimitFilter filter) {
             var definition = new FilterDef();
             definition.setFilterName(path);
-            definition.setFilter(new RateLimitFilter(limiter, request -> Callers.byIp(request, 1)));
+            definition.setFilter(filter);
+            definition.setAsyncSupported("true");
             context.addFilterDef(definition);
             var mapping = new FilterMap();
             mapping.setFilterName(path);
@@ -95,6 +118,10 @@ public final class Filter {
         return response.headers().firstValue(name).orElse("none");
     }
 
+    private static long remaining(RateLimiter limiter, String key) {
+        return limiter.peek(key).remaining() + (limiter.peek(key).allowed() ? 1 : 0); // what would be left, and the one that asks
+    }
+
     /** For what is not about the deadline, on a busy machine. */
     private static final Duration PATIENCE = Duration.ofSeconds(30);
 
@@ -107,6 +134,15 @@ public final class Filter {
             site.guard("/refused-closed", RateLimiter.of(sender, "java-other:", "RL.FIXED", "5", "1h").closed().timeout(PATIENCE));
             site.guard("/away", RateLimiter.of(away, name + ":", "RL.FIXED", "5", "1h"));
             site.guard("/away-closed", RateLimiter.of(away, name + ":", "RL.FIXED", "5", "1h").closed());
+            var three = RateLimiter.of(sender, name + "-skips:" + System.nanoTime(), "RL.SLIDING", "3", "15m").timeout(PATIENCE);
+            var login = new RateLimitFilter(three, request -> "login" + request.getRequestURI());
+            site.guard("/skip-successful", login.skipSuccessful());
+            site.guard("/skip-failed", login.skipFailed().refusal((request, response, status, verdict) -> {
+                response.setStatus(status);
+                response.getWriter().print("come back in " + (verdict.retryAfterMs() > 0));
+            }));
+            site.guard("/skip-some", login.skip(request -> request.getHeader("X-Forwarded-For").equals("10.0.0.1")));
+            site.guard("/deny", new RateLimitFilter(RateLimiter.of(sender, name + "-deny:", "RL.SLIDING", "3", "15m", "DENY", "java-crawlers", "203.0.113.66").timeout(PATIENCE), request -> "k"));
             site.guard("/stalled", RateLimiter.of(stalled, name + ":", "RL.FIXED", "5", "1h").timeout(Duration.ofMillis(100)));
             site.start();
 
@@ -161,6 +197,60 @@ public final class Filter {
                     same(limiter.timeout(PATIENCE).hit(key, "b").repeated(), false, "another");
                 }
             });
+            test(name + ": of a login only wrong passwords count", () -> {
+                for (String right : List.of("200", "302", "later204", "200")) same(site.get("/skip-successful?answer=" + right, "203.0.113.9").statusCode() < 400, true, right);
+                await("all is given back", () -> remaining(three, "login/skip-successful") == 3);
+                for (String wrong : List.of("401", "later403", "throws")) same(site.get("/skip-successful?answer=" + wrong, "203.0.113.9").statusCode() >= 400, true, wrong);
+                same(site.get("/skip-successful?answer=200", "203.0.113.9").statusCode(), 429, "the fourth");
+                same(site.get("/skip-successful?answer=200", "203.0.113.9").statusCode(), 429, "what was denied gives nothing back");
+            });
+            test(name + ": what failed does not count, with an answer of one's own", () -> {
+                for (String wrong : List.of("500", "throws", "later400", "404")) site.get("/skip-failed?answer=" + wrong, "203.0.113.9");
+                await("all is given back", () -> remaining(three, "login/skip-failed") == 3);
+                for (int hit = 0; hit < 3; hit++) same(site.get("/skip-failed", "203.0.113.9").statusCode(), 200, "hit " + hit);
+                var refused = site.get("/skip-failed", "203.0.113.9");
+                same(refused.statusCode() + refused.body(), "429come back in true", "refused");
+                same(header(refused, "X-RateLimit-Remaining"), "0", "fields");
+            });
+            test(name + ": some are left alone; a handler sees the verdict; who is on a deny list is told so", () -> {
+                for (int hit = 0; hit < 5; hit++) {
+                    var skipped = site.get("/skip-some", "10.0.0.1");
+                    same(skipped.statusCode() + header(skipped, "RateLimit"), "200none", "skipped");
+                }
+                same(site.get("/skip-some?answer=verdict", "203.0.113.9").body(), "2", "the verdict");
+                sender.send(List.of("RL.DENY", "ADD", "java-crawlers", "203.0.113.66")).get();
+                same(site.get("/deny", "203.0.113.9").statusCode(), 403, "denied");
+            });
+            test(name + ": a verdict says what was taken, when, and which value was denied", () -> {
+                String key = Long.toString(System.nanoTime());
+                var some = RateLimiter.of(sender, name + "-taken:", "RL.SLIDING", "5", "15m", "9", "1h", "COST", "7", "MIN", "2").timeout(PATIENCE).stamp().next();
+                var first = some.hit(key);
+                same(List.of(first.taken(), first.allowed(), first.chargedAt() > 1_600_000_000_000L, first.outcome()), List.of(5L, true, true, "allowed"), first.toString());
+                same(some.peek(key).taken(), 0L, "a look");
+                var second = some.hit(key, "an-id");
+                same(List.of(second.taken(), second.allowed(), second.chargedAt(), second.outcome()), List.of(0L, false, 0L, "denied"), second.toString());
+                some.refund(key, first);
+                same(some.hit(key, 3).taken(), 3L, "given back");
+                var forced = RateLimiter.of(sender, name + "-forced:", "RL.SLIDING", "1", "15m", "FORCE", "DENY", name + "-forced", "v").timeout(PATIENCE);
+                same(List.of(forced.hit(key, 5).taken(), forced.hit(key, 5).taken()), List.of(5L, 5L), "forced");
+                sender.send(List.of("RL.DENY", "ADD", name + "-forced", "v")).get();
+                var denied = forced.hit(key, 5);
+                same(denied.taken() + denied.deniedValue(), "0v", denied.toString());
+                var plain = RateLimiter.of(sender, name + "-plain:", "RL.SLIDING", "5", "15m").timeout(PATIENCE);
+                refused(() -> plain.refund(key, plain.hit(key)));
+            });
+            test(name + ": each hit is told for metrics, and a hook that throws breaks none", () -> {
+                var told = new java.util.concurrent.CopyOnWriteArrayList<RateLimiter.Hit>();
+                var one = RateLimiter.of(sender, name + "-told:" + System.nanoTime(), "RL.SLIDING", "1", "15m").timeout(PATIENCE).onHit(hit -> {
+                    told.add(hit);
+                    throw new IllegalStateException("a hook");
+                });
+                same(List.of(one.hit("k").allowed(), one.hitAsync("k").join().allowed(), one.hit("k", "id").allowed()), List.of(true, false, false), "hits");
+                same(told.stream().map(RateLimiter.Hit::outcome).toList(), List.of("allowed", "denied", "denied"), "told");
+                same(told.get(0).limiter().equals(one.prefix()) && told.get(0).took().toNanos() > 0 && told.get(0).reason() == null, true, told.toString());
+                var gone = RateLimiter.of(away, name + "-told:", "RL.SLIDING", "1", "15m").onHit(told::add);
+                same(List.of(gone.hit("k").reason(), gone.closed().hit("k").outcome(), told.get(3).outcome(), told.get(4).reason()), List.of("connection", "closed", "open", "connection"), "away");
+            });
             test(name + ": a refusal of the server is no outage: it meets what was said of one", () -> {
                 same(site.get("/refused", "203.0.113.9").statusCode(), 200, "open");
                 same(site.get("/refused-closed", "203.0.113.9").statusCode(), 503, "closed");
@@ -212,11 +302,22 @@ public final class Filter {
             JsonElement written = row.getAsJsonArray().get(0);
             test("byIp " + written, () -> same(Callers.byIp(written.isJsonNull() ? null : written.getAsString()), row.getAsJsonArray().get(1).getAsString(), "key"));
         }
+        for (JsonElement each : table.getAsJsonArray("byIpPrefixes")) {
+            var row = each.getAsJsonArray();
+            test("byIp " + row, () -> same(Callers.byIp(row.get(0).getAsString(), row.get(1).getAsInt(), row.get(2).getAsInt()), row.get(3).getAsString(), "key"));
+        }
+        for (JsonElement each : table.getAsJsonArray("byAccount")) {
+            var row = each.getAsJsonArray();
+            String secret = row.get(1).isJsonNull() ? null : row.get(1).getAsString();
+            test("byAccount " + row, () -> same(Callers.byAccount(row.get(0).getAsString(), secret), row.get(2).getAsString(), "key"));
+        }
         test("a mistake is told when the limiter is made", () -> {
             for (List<String> words : List.of(
                 List.<String>of(), List.of("RL.SLIDNG", "5", "1h"), List.of("RL.FIXED"), List.of("RL.FIXED", "5"), List.of("RL.FIXED", "5", "1min"),
                 List.of("RL.FIXED", "5", "60"), List.of("RL.SLIDING", "5", "1mo"), List.of("RL.SLIDING", "5", "9999d"), List.of("RL.BUCKET", "5", "1h"),
-                List.of("RL.FIXED", "5", "1h", "5", "1h"), List.of("RL.FIXED", "9007199254740992", "1h"), List.of("RL.FIXED", "5", "1h", "BLOK", "1h"))) {
+                List.of("RL.FIXED", "5", "1h", "5", "1h"), List.of("RL.FIXED", "9007199254740992", "1h"), List.of("RL.FIXED", "5", "1h", "BLOK", "1h"),
+                List.of("RL.FIXED", "5", "1h", "COST"), List.of("RL.FIXED", "5", "1h", "COST", "one"), List.of("RL.FIXED", "5", "1h", "MIN", "-1"), List.of("RL.FIXED", "5", "1h", "POLICY"),
+                List.of("RL.FIXED", "5", "1h", "BLOCK"), List.of("RL.FIXED", "5", "1h", "BLOCK", "15"), List.of("RL.FIXED", "5", "1h", "DENY", "list"), List.of("RL.FIXED", "5", "1h", "FORCE", "1h"))) {
                 refused(IllegalArgumentException.class, () -> RateLimiter.of(call -> null, "", words.toArray(String[]::new)));
             }
             refused(IllegalArgumentException.class, () -> RateLimiter.of(call -> null, "", "RL.FIXED", "5", "1h").timeout(Duration.ZERO));

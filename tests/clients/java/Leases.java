@@ -132,6 +132,35 @@ public final class Leases {
             same(isInterrupted.get(), true, "interrupted");
             same(direct.exists(stored), false, "held behind its interruption");
         });
+        test(name + ": a lease is renewed by the policy's ttl, not by the call's", () -> {
+            String key = fresh(), policy = "java-policy-ttl" + key;
+            sender.send(List.of("RL.POLICY", "SET", policy, "LEASE", "1", "2s")).get();
+            var leaser = Leaser.of(sender, "java-leases:", 1, Duration.ofMinutes(10)).policies(policy).timeout(LONG);
+            leaser.hold(key, held -> {
+                for (long until = System.nanoTime() + 5_000_000_000L; System.nanoTime() < until && !held.isLost(); Thread.sleep(50)) {
+                    same(leaser.acquire(key).verdict().allowed(), false, "two at once");
+                }
+                return null;
+            });
+            sender.send(List.of("RL.POLICY", "DEL", policy)).get();
+        });
+        test(name + ": who waits for a lease is let in when one is free", () -> {
+            var leaser = Leaser.of(sender, "java-leases:", 1, Duration.ofMinutes(10)).timeout(LONG);
+            String key = fresh();
+            var first = leaser.acquire(key);
+            same(leaser.acquire(key, Duration.ofMillis(50)).verdict().allowed(), false, "it is held");
+            var waiting = java.util.concurrent.CompletableFuture.supplyAsync(() -> {
+                try {
+                    return leaser.acquire(key, LONG);
+                } catch (InterruptedException nobodyDoes) {
+                    throw new AssertionError(nobodyDoes);
+                }
+            });
+            first.release();
+            try (var second = waiting.get(60, TimeUnit.SECONDS)) {
+                same(second.verdict().allowed(), true, "let in");
+            }
+        });
         test(name + ": work is told when its lease is lost", () -> {
             var leaser = Leaser.of(sender, "java-leases:", 1, Duration.ofSeconds(3)).timeout(LONG);
             var others = Leaser.of(sender, "java-leases:", 1, Duration.ofMinutes(10)).timeout(LONG);

@@ -61,14 +61,14 @@ public final class Stalls {
         var lines = new BufferedReader(new InputStreamReader(child.getInputStream(), StandardCharsets.UTF_8));
         same(lines.readLine(), "warm", "the child");
         int before = proxy.commands.get();
-        proxy.fault = Proxy.Fault.LATE;
+        proxy.set(Proxy.Fault.LATE);
         child.getOutputStream().write('\n');
         child.getOutputStream().flush();
         await("all are sent", () -> proxy.commands.get() == before + WAYS.size() * HITS);
         signal("STOP", child);
         var stat = Path.of("/proc", Long.toString(child.pid()), "stat");
         await("it is stopped", () -> read(stat).contains(") T "));
-        proxy.fault = Proxy.Fault.NONE; // the replies are passed on
+        proxy.set(Proxy.Fault.NONE); // the replies are passed on
         Thread.sleep(TIMEOUT.plusMillis(500).toMillis()); // the deadline passes
         signal("CONT", child);
         Map<String, List<String>> answers = new HashMap<>();

@@ -1,5 +1,6 @@
 package ratelimit;
 
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Objects;
@@ -28,6 +29,10 @@ public final class All {
 
         public Ask(RateLimiter limiter, String key) {
             this(limiter, key, 0);
+        }
+
+        private long takes() {
+            return cost > 0 ? cost : Words.asked(limiter.words()).cost();
         }
 
         private List<String> clause() {
@@ -78,21 +83,32 @@ public final class All {
         }
         for (var ask : asks) words.addAll(ask.clause());
         if (hasNext) words.add("NEXT");
+        long began = System.nanoTime();
         try {
-            return read(first.sender().ask(words, first.timeout()), asks.size(), hasNext);
+            return told(began, asks, read(first.sender().ask(words, first.timeout()), asks, hasNext));
         } catch (Exception failed) {
-            return new Verdict(Call.unavailable(failed, isClosed), List.of(), -1);
+            return told(began, asks, new Verdict(Call.unavailable(failed, isClosed), List.of(), -1));
         }
     }
 
-    private static Verdict read(List<?> reply, int count, boolean hasNext) {
-        var whole = Call.verdict(reply, hasNext, false);
+    /** As one hit of each limiter. */
+    private static Verdict told(long began, List<Ask> asks, Verdict verdict) {
+        var took = Duration.ofNanos(System.nanoTime() - began);
+        for (var ask : asks) {
+            Call.tell(ask.limiter().observer(), new RateLimiter.Hit(ask.limiter().prefix(), verdict.whole().outcome(), verdict.whole().reason(), took));
+        }
+        return verdict;
+    }
+
+    private static Verdict read(List<?> reply, List<Ask> asks, boolean hasNext) {
+        var asked = new Asked(hasNext, false, false, false, false, false, 0);
+        var whole = Call.verdict(reply, asked);
         int at = hasNext ? 6 : 5;
-        if (reply.size() <= at || !(reply.get(at) instanceof List<?> each) || each.size() != count) throw Call.unread(reply);
-        List<RateLimiter.Verdict> keys = new ArrayList<>(count);
+        if (reply.size() <= at || !(reply.get(at) instanceof List<?> each) || each.size() != asks.size()) throw Call.unread(reply);
+        List<RateLimiter.Verdict> keys = new ArrayList<>(asks.size());
         for (Object one : each) {
             if (!(one instanceof List<?> numbers)) throw Call.unread(reply);
-            keys.add(Call.verdict(numbers, hasNext, false));
+            keys.add(Call.verdict(numbers, asked.withCost(whole.allowed() ? asks.get(keys.size()).takes() : 0)));
         }
         return new Verdict(whole, List.copyOf(keys), (int) Call.number(reply, at + 1) - 1);
     }

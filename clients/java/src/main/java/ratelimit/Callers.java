@@ -3,11 +3,20 @@ package ratelimit;
 import jakarta.servlet.http.HttpServletRequest;
 import java.net.InetAddress;
 import java.net.UnknownHostException;
+import java.nio.charset.StandardCharsets;
+import java.security.GeneralSecurityException;
+import java.security.MessageDigest;
+import java.text.Normalizer;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collections;
+import java.util.HexFormat;
 import java.util.List;
+import java.util.Locale;
+import java.util.Objects;
 import java.util.regex.Pattern;
+import javax.crypto.Mac;
+import javax.crypto.spec.SecretKeySpec;
 
 /** Who asks. */
 public final class Callers {
@@ -25,13 +34,18 @@ public final class Callers {
      * address; one too few, and all are one. 0: nothing stands in front.
      */
     public static String byIp(HttpServletRequest request, int hops) {
+        return byIp(request, hops, 32, 64);
+    }
+
+    /** The same, of IPv4 and of IPv6 by so many bits: some providers give a customer a /56. */
+    public static String byIp(HttpServletRequest request, int hops, int ipv4, int ipv6) {
         if (hops < 0) throw new IllegalArgumentException("hops must not be negative: " + hops);
         List<String> chain = new ArrayList<>();
         for (String field : Collections.list(request.getHeaders("X-Forwarded-For"))) {
             for (String hop : field.split(",")) if (!hop.isBlank()) chain.add(hop);
         }
         chain.add(request.getRemoteAddr());
-        return byIp(chain.get(Math.max(0, chain.size() - 1 - hops)));
+        return byIp(chain.get(Math.max(0, chain.size() - 1 - hops)), ipv4, ipv6);
     }
 
     /**
@@ -39,15 +53,76 @@ public final class Callers {
      * {@code ip:unknown}: a stranger who writes nonsense is no new caller each time.
      */
     public static String byIp(String written) {
+        return byIp(written, 32, 64);
+    }
+
+    /**
+     * The same, by so many bits.
+     *
+     * @param ipv4 1 to 32
+     * @param ipv6 1 to 128
+     */
+    public static String byIp(String written, int ipv4, int ipv6) {
+        if (ipv4 < 1 || ipv4 > 32) throw new IllegalArgumentException("ipv4: expected 1 to 32, got " + ipv4);
+        if (ipv6 < 1 || ipv6 > 128) throw new IllegalArgumentException("ipv6: expected 1 to 128, got " + ipv6);
         InetAddress address = written == null ? null : parse(written.strip());
         if (address == null) return "ip:unknown";
         byte[] bytes = embeddedIpv4(address.getAddress());
         if (bytes.length == 4) {
-            return "ip:" + (bytes[0] & 0xff) + '.' + (bytes[1] & 0xff) + '.' + (bytes[2] & 0xff) + '.' + (bytes[3] & 0xff);
+            mask(bytes, ipv4);
+            String whole = "ip:" + (bytes[0] & 0xff) + '.' + (bytes[1] & 0xff) + '.' + (bytes[2] & 0xff) + '.' + (bytes[3] & 0xff);
+            return ipv4 == 32 ? whole : whole + '/' + ipv4;
         }
+        mask(bytes, ipv6);
         var groups = new ArrayList<String>();
-        for (int i = 0; i < 8; i += 2) groups.add(Integer.toHexString((bytes[i] & 0xff) << 8 | bytes[i + 1] & 0xff));
-        return "ip:" + String.join(":", groups) + "::/64";
+        for (int i = 0; i < (ipv6 + 15) / 16 * 2; i += 2) groups.add(Integer.toHexString((bytes[i] & 0xff) << 8 | bytes[i + 1] & 0xff));
+        return "ip:" + String.join(":", groups) + (groups.size() == 8 ? "" : "::") + '/' + ipv6;
+    }
+
+    private static void mask(byte[] bytes, int bits) {
+        for (int bit = bits; bit < bytes.length * 8; bit++) bytes[bit / 8] &= (byte) ~(0x80 >> bit % 8);
+    }
+
+    /** Somebody who is logged in. */
+    public static String byUser(String id) {
+        return "user:" + Objects.requireNonNull(id, "id");
+    }
+
+    /** A hash: an API key must not lie readable in Redis, its slow log or its dumps. */
+    public static String byApiKey(String apiKey) {
+        return "key:" + hash(apiKey, null);
+    }
+
+    /** A hash of an e-mail address as a person means it: NFKC, no zero-width characters, no spaces around it, lower case. */
+    public static String byAccount(String email) {
+        return byAccount(email, null);
+    }
+
+    /**
+     * The same by a key of the application's own: an HMAC, so that an address that somebody guesses cannot be looked up in Redis
+     * or its dumps. With another secret all accounts begin anew.
+     */
+    public static String byAccount(String email, String identitySecret) {
+        String normal = Normalizer.normalize(email, Normalizer.Form.NFKC).replaceAll("\\p{Cf}", "").strip().toLowerCase(Locale.ROOT);
+        return "account:" + hash(normal, identitySecret);
+    }
+
+    private static String hash(String secret, String key) {
+        try {
+            byte[] bytes = secret.getBytes(StandardCharsets.UTF_8);
+            byte[] digest;
+            if (key == null) {
+                digest = MessageDigest.getInstance("SHA-256").digest(bytes);
+            } else {
+                if (key.isEmpty()) throw new IllegalArgumentException("identitySecret: expected a text, got an empty one");
+                Mac mac = Mac.getInstance("HmacSHA256");
+                mac.init(new SecretKeySpec(key.getBytes(StandardCharsets.UTF_8), "HmacSHA256"));
+                digest = mac.doFinal(bytes);
+            }
+            return HexFormat.of().formatHex(digest, 0, 16);
+        } catch (GeneralSecurityException everyJavaHasThem) {
+            throw new IllegalStateException(everyJavaHasThem);
+        }
     }
 
     private static final byte[] NAT64 = {0, 0x64, (byte) 0xff, (byte) 0x9b, 0, 0, 0, 0, 0, 0, 0, 0}; // RFC 6052's well-known prefix

@@ -22,6 +22,8 @@ import ratelimit.RateLimiter.Verdict;
  */
 public final class Leaser {
     private static final SecureRandom RANDOM = new SecureRandom();
+    private static final long FIRST_PAUSE_MS = 20;
+    private static final long LONGEST_PAUSE_MS = 500;
     private static final long MAX_COUNT = (1L << 53) - 1;
     private final Sender sender;
     private final String prefix;
@@ -112,7 +114,7 @@ public final class Leaser {
             List<String> words = new ArrayList<>(List.of("RL.LEASE", prefix + key, Long.toString(limit), Words.ttl(ttl), id, "COST", Long.toString(cost)));
             for (String policy : policies) words.addAll(List.of("POLICY", policy));
             try {
-                return Call.verdict(sender.ask(words, within), false, false);
+                return Call.verdict(sender.ask(words, within), Asked.of(cost));
             } catch (Exception failed) {
                 isInDoubt = true;
                 throw failed;
@@ -150,6 +152,23 @@ public final class Leaser {
         Objects.requireNonNull(key, "key");
         if (cost < 1 || cost > MAX_COUNT) throw new IllegalArgumentException("cost: expected 1 to 2^53 - 1, got " + cost);
         return new Lease(key, cost);
+    }
+
+    /**
+     * Takes a lease as soon as one is free: asks again after 20 ms, then 40 and so on, up to half a second. The verdict's
+     * {@code retryAfterMs} is until a lease ends by itself, and its holder may be done long before. What was not granted in time
+     * was denied.
+     */
+    public Lease acquire(String key, Duration maxWait) throws InterruptedException {
+        long until = System.nanoTime() + maxWait.toNanos();
+        for (long pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(2 * pauseMs, LONGEST_PAUSE_MS)) {
+            var lease = acquire(key);
+            var verdict = lease.verdict();
+            long next = pauseMs / 2 + RANDOM.nextLong(pauseMs / 2 + 1); // so that waiters do not come together
+            if (verdict.allowed() || verdict.unavailable() != null || verdict.retryAfterMs() < 0
+                || System.nanoTime() + Duration.ofMillis(next).toNanos() > until) return lease;
+            Thread.sleep(next);
+        }
     }
 
     private long released(String key, String id) throws Exception {
@@ -196,7 +215,7 @@ public final class Leaser {
             var verdict = lease.verdict();
             if (!verdict.allowed()) return new Done<>(verdict, null);
             if (verdict.unavailable() != null) return new Done<>(verdict, work.run(held));
-            var renewing = new Thread(() -> keep(lease, held, asked + ttl.toNanos()), "ratelimit-lease");
+            var renewing = new Thread(() -> keep(lease, held, asked), "ratelimit-lease");
             renewing.setDaemon(true);
             renewing.start();
             try {
@@ -208,16 +227,26 @@ public final class Leaser {
         }
     }
 
+    /** A policy may have another ttl than ours. The last lease to end is the newest, or a longer one. */
+    private long lasts(Verdict granted) {
+        long ours = ttl.toNanos();
+        return granted.resetAfterMs() > 0 ? Math.min(ours, Duration.ofMillis(granted.resetAfterMs()).toNanos()) : ours;
+    }
+
     /** Renews until it is interrupted. The lease surely lasts until its ttl after the call that set it began. */
-    private void keep(Lease lease, Held held, long ends) {
+    private void keep(Lease lease, Held held, long asked) {
         try {
+            long lasts = lasts(lease.verdict());
+            long ends = asked + lasts;
             while (true) {
-                Thread.sleep(Duration.ofNanos(Math.max(0, Math.min(ttl.toNanos() / 3, ends - System.nanoTime()))).toMillis());
-                long asked = System.nanoTime();
+                Thread.sleep(Duration.ofNanos(Math.max(0, Math.min(lasts / 3, ends - System.nanoTime()))).toMillis());
+                asked = System.nanoTime();
                 if (asked >= ends - 1_000_000) break; // what is less than a millisecond is not slept
                 try {
-                    if (!lease.tryAsk(Duration.ofNanos(Math.min(timeout.toNanos(), ends - asked))).allowed()) break;
-                    ends = asked + ttl.toNanos();
+                    var renewed = lease.tryAsk(Duration.ofNanos(Math.min(timeout.toNanos(), ends - asked)));
+                    if (!renewed.allowed()) break;
+                    lasts = lasts(renewed);
+                    ends = asked + lasts;
                 } catch (InterruptedException done) {
                     throw done;
                 } catch (Exception failed) { // asked again until it ends

@@ -12,6 +12,7 @@ import java.util.concurrent.ExecutionException;
 import java.util.concurrent.Future;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
+import java.util.function.Consumer;
 
 /**
  * One limiter for all keys.
@@ -28,8 +29,10 @@ import java.util.concurrent.TimeoutException;
  * @param words the command, and what follows its key
  * @param timeout how long Redis may take
  * @param isClosed whether to deny where Redis is away. For logins: guessing must not be free while it is
+ * @param observer told of each hit
  */
-public record RateLimiter(Sender sender, String prefix, List<String> words, Duration timeout, boolean isClosed) {
+public record RateLimiter(
+    Sender sender, String prefix, List<String> words, Duration timeout, boolean isClosed, Consumer<Hit> observer) {
     private static final int MAX_RETRIES = 10;
     private static final long PAUSE_MS = 25;
 
@@ -39,11 +42,39 @@ public record RateLimiter(Sender sender, String prefix, List<String> words, Dura
      * @param retryAfterMs negative where this can never be allowed
      * @param nextAfterMs until more remains than {@code remaining} says; negative where it never will, and where the words
      *     have no {@code NEXT}
+     * @param taken what was charged: less than the cost where the words have {@code MIN}
+     * @param chargedAt when, in Unix milliseconds of the server's clock, where the words have {@code STAMP}; 0 where nothing was
      * @param repeated a hit of the same id was charged before, and this one was not
+     * @param deniedValue what was found in the deny list, or null
      */
     public record Verdict(
-        boolean allowed, long limit, long remaining, long retryAfterMs, long resetAfterMs, long nextAfterMs, boolean repeated,
-        Exception unavailable) {}
+        boolean allowed, long limit, long remaining, long retryAfterMs, long resetAfterMs, long nextAfterMs, long taken, long chargedAt,
+        boolean repeated, String deniedValue, Exception unavailable) {
+        /** {@code allowed} or {@code denied}; {@code open} or {@code closed} where Redis could not be asked. */
+        public String outcome() {
+            if (unavailable == null) return allowed ? "allowed" : "denied";
+            return allowed ? "open" : "closed";
+        }
+
+        /**
+         * Why Redis could not be asked, or null. {@code timeout}: no answer in time. {@code connection}: there is none, or it
+         * broke, or what answers is no such server. {@code server}: it is there and cannot (loading, memory full, a replica).
+         * {@code refused}: it does not understand or does not permit, and somebody has to mend that.
+         */
+        public String reason() {
+            return unavailable == null ? null : Call.reason(unavailable);
+        }
+    }
+
+    /**
+     * A hit, for metrics: {@code ratelimit_hits_total{limiter, outcome, reason}}.
+     *
+     * @param limiter its prefix
+     * @param outcome the verdict's {@link Verdict#outcome}
+     * @param reason the verdict's {@link Verdict#reason}, or null
+     * @param took how long the caller waited
+     */
+    public record Hit(String limiter, String outcome, String reason, Duration took) {}
 
     /** Redis could not be asked, or it refused: the cause says which. */
     public static final class UnavailableException extends RuntimeException {
@@ -57,36 +88,50 @@ public record RateLimiter(Sender sender, String prefix, List<String> words, Dura
     public RateLimiter {
         Objects.requireNonNull(sender, "sender");
         Objects.requireNonNull(prefix, "prefix");
+        Objects.requireNonNull(observer, "observer");
         words = Words.checked(words);
         if (timeout.isNegative() || timeout.isZero()) throw new IllegalArgumentException("timeout must be positive: " + timeout);
     }
 
     /** Open where Redis is away, or takes longer than a second. */
     public static RateLimiter of(Sender sender, String prefix, String... words) {
-        return new RateLimiter(sender, prefix, List.of(words), Duration.ofSeconds(1), false);
+        return new RateLimiter(sender, prefix, List.of(words), Duration.ofSeconds(1), false, hit -> {});
     }
 
     /** The same, closed where Redis is away. */
     public RateLimiter closed() {
-        return new RateLimiter(sender, prefix, words, timeout, true);
+        return new RateLimiter(sender, prefix, words, timeout, true, observer);
     }
 
     /** The same, with so much time for Redis. */
     public RateLimiter timeout(Duration timeout) {
-        return new RateLimiter(sender, prefix, words, timeout, isClosed);
+        return new RateLimiter(sender, prefix, words, timeout, isClosed, observer);
+    }
+
+    /** The same, telling of each hit, for metrics. It is told by the thread that hits, and must not block. */
+    public RateLimiter onHit(Consumer<Hit> observer) {
+        return new RateLimiter(sender, prefix, words, timeout, isClosed, observer);
     }
 
     /** The same, asking also when more becomes available. What stands in front of HTTP does: it is the {@code t} of RateLimit. */
     public RateLimiter next() {
-        if (Words.hasNext(words)) return this;
+        return Words.asked(words).hasNext() ? this : with("NEXT");
+    }
+
+    /** The same, asking when a hit was charged, so that {@link #refund} can give it back. */
+    public RateLimiter stamp() {
+        return Words.asked(words).hasStamp() ? this : with("STAMP");
+    }
+
+    private RateLimiter with(String option) {
         List<String> more = new ArrayList<>(words);
-        more.add(Words.options(words), "NEXT");
-        return new RateLimiter(sender, prefix, more, timeout, isClosed);
+        more.add(Words.options(words), option);
+        return new RateLimiter(sender, prefix, more, timeout, isClosed, observer);
     }
 
     /** Counts one hit, or says why not. */
     public Verdict hit(String key) {
-        return answer(call(key, List.of()));
+        return answer(call(key, List.of()), Words.asked(words));
     }
 
     /**
@@ -109,13 +154,17 @@ public record RateLimiter(Sender sender, String prefix, List<String> words, Dura
     public Verdict hit(String key, String id, int retries) {
         if (retries < 0 || retries > MAX_RETRIES) throw new IllegalArgumentException("retries: expected 0 to " + MAX_RETRIES + ", got " + retries);
         List<String> call = call(key, List.of("ID", Words.id(id)));
-        long deadline = System.nanoTime() + timeout.toNanos();
+        Asked asked = Words.asked(words).withId();
+        long began = System.nanoTime();
+        long deadline = began + timeout.toNanos();
         for (int tried = 0; ; tried++) {
             try {
                 long share = (deadline - System.nanoTime()) / (retries - tried + 1);
-                return read(sender.ask(call, Duration.ofNanos(Math.max(share, 1_000_000))), true);
+                return told(began, Call.verdict(sender.ask(call, Duration.ofNanos(Math.max(share, 1_000_000))), asked));
             } catch (Exception failed) {
-                if (tried == retries || Call.isRefusal(failed) || !paused(PAUSE_MS << tried, deadline)) return Call.unavailable(failed, isClosed);
+                if (tried == retries || Call.isRefusal(failed) || !paused(PAUSE_MS << tried, deadline)) {
+                    return told(began, Call.unavailable(failed, isClosed));
+                }
             }
         }
     }
@@ -134,7 +183,7 @@ public record RateLimiter(Sender sender, String prefix, List<String> words, Dura
 
     /** Counts so many at once, or none, whatever the words say of {@code COST}. */
     public Verdict hit(String key, long cost) {
-        return answer(call(key, cost, List.of()));
+        return answer(call(key, cost, List.of()), Words.asked(words).withCost(cost));
     }
 
     /**
@@ -148,7 +197,7 @@ public record RateLimiter(Sender sender, String prefix, List<String> words, Dura
         if (!words.get(0).equals("RL.BUCKET") || Words.without(words, Set.of("FORCE", "MIN", "BLOCK")).size() < words.size()) {
             throw new IllegalStateException("what reserves is an RL.BUCKET without FORCE, MIN and BLOCK, not " + words);
         }
-        return answer(call(key, cost, maxWait.toMillis() < 1 ? List.of() : List.of("RESERVE", Words.ttl(maxWait))));
+        return answer(call(key, cost, maxWait.toMillis() < 1 ? List.of() : List.of("RESERVE", Words.ttl(maxWait))), Words.asked(words).withCost(cost));
     }
 
     /**
@@ -159,6 +208,7 @@ public record RateLimiter(Sender sender, String prefix, List<String> words, Dura
      */
     public CompletableFuture<Verdict> hitAsync(String key) {
         List<String> call = call(key, List.of());
+        long began = System.nanoTime();
         CompletableFuture<? extends List<?>> reply;
         try {
             Future<? extends List<?>> sent = sender.send(call);
@@ -173,15 +223,16 @@ public record RateLimiter(Sender sender, String prefix, List<String> words, Dura
         } catch (RuntimeException failed) {
             reply = CompletableFuture.failedFuture(failed);
         }
-        return reply.handle((answer, failed) -> {
+        CompletableFuture<Verdict> verdict = reply.handle((answer, failed) -> {
             try {
-                if (failed == null) return read(answer, false);
+                if (failed == null) return Call.verdict(answer, Words.asked(words));
                 return Call.unavailable(failed instanceof CompletionException wrapped && wrapped.getCause() instanceof Exception cause ? cause
                     : failed instanceof Exception exception ? exception : new ExecutionException(failed), isClosed);
             } catch (RuntimeException unread) {
                 return Call.unavailable(unread, isClosed);
             }
         });
+        return verdict.thenApply(answer -> told(began, answer));
     }
 
     /** What a hit would be answered now. It changes nothing. */
@@ -192,15 +243,40 @@ public record RateLimiter(Sender sender, String prefix, List<String> words, Dura
         call.add(prefix + Objects.requireNonNull(key, "key"));
         List<String> rest = Words.without(words, Set.of("FORCE", "STAMP"));
         call.addAll(rest.subList(1, rest.size()));
-        return answer(call);
+        return answer(call, Words.asked(words).aLook());
     }
 
-    private Verdict answer(List<String> call) {
+    /**
+     * Gives back what a hit took, at the time of its charge, so that a hit that should not count (the password was right) does
+     * not. What cannot be given back now stays charged, and is in the log.
+     *
+     * @param charged the verdict of a hit of this key, by a limiter with {@code STAMP}: {@link #stamp}
+     */
+    public void refund(String key, Verdict charged) {
+        if (charged.taken() < 1 || charged.repeated() || charged.unavailable() != null) return;
+        if (charged.chargedAt() == 0) throw new IllegalArgumentException("expected a verdict with chargedAt, of a limiter that has stamp()");
+        List<String> call = Words.without(words, Set.of("COST", "MIN", "FORCE", "STAMP", "DENY", "NEXT"));
+        call.addAll(Words.options(words), List.of("COST", Long.toString(-charged.taken()), "AT", Long.toString(charged.chargedAt())));
+        call.add(1, prefix + Objects.requireNonNull(key, "key"));
         try {
-            return read(sender.ask(call, timeout), false);
+            Call.verdict(sender.ask(call, timeout), Asked.of(-charged.taken()));
         } catch (Exception failed) {
-            return Call.unavailable(failed, isClosed);
+            Call.report(failed);
         }
+    }
+
+    private Verdict answer(List<String> call, Asked asked) {
+        long began = System.nanoTime();
+        try {
+            return told(began, Call.verdict(sender.ask(call, timeout), asked));
+        } catch (Exception failed) {
+            return told(began, Call.unavailable(failed, isClosed));
+        }
+    }
+
+    private Verdict told(long began, Verdict verdict) {
+        Call.tell(observer, new Hit(prefix, verdict.outcome(), verdict.reason(), Duration.ofNanos(System.nanoTime() - began)));
+        return verdict;
     }
 
     private List<String> call(String key, List<String> id) {
@@ -225,11 +301,6 @@ public record RateLimiter(Sender sender, String prefix, List<String> words, Dura
         return call;
     }
 
-    private Verdict read(List<?> reply, boolean hasId) {
-        boolean hasNext = Words.hasNext(words);
-        return Call.verdict(reply, hasNext, hasId && repeated(reply, hasNext ? 6 : 5));
-    }
-
     /**
      * Shuts the key for so long, whatever its limits say: what a provider's {@code Retry-After} asks for. Zero lifts any block.
      *
@@ -244,11 +315,5 @@ public record RateLimiter(Sender sender, String prefix, List<String> words, Dura
         } catch (Exception failed) {
             throw new UnavailableException(failed);
         }
-    }
-
-    /** It stands behind the numbers, and behind those of each limit where there are several. */
-    private static boolean repeated(List<?> reply, int at) {
-        if (reply.size() > at && reply.get(at) instanceof List<?>) at++;
-        return Call.number(reply, at) == 1;
     }
 }

@@ -29,12 +29,12 @@ final class Words {
     private static final class Checked extends AbstractList<String> implements RandomAccess {
         private final String[] words;
         private final int options;
-        private final boolean hasNext;
+        private final Asked asked;
 
-        Checked(List<String> words) {
+        Checked(List<String> words, int options, Asked asked) {
             this.words = words.toArray(String[]::new);
-            options = behindLimits(words);
-            hasNext = has(words, "NEXT");
+            this.options = options;
+            this.asked = asked;
         }
 
         @Override
@@ -49,7 +49,11 @@ final class Words {
     }
 
     static boolean hasNext(List<String> checked) {
-        return ((Checked) checked).hasNext;
+        return asked(checked).hasNext();
+    }
+
+    static Asked asked(List<String> checked) {
+        return ((Checked) checked).asked;
     }
 
     /** Where the options begin. */
@@ -107,15 +111,47 @@ final class Words {
             count("limit", words.get(next));
             if (isBucket) count("refill", words.get(next + 1));
             String window = words.get(next + step - 1);
-            if (!(words.get(0).equals("RL.FIXED") && CALENDAR.matcher(window).matches())) duration(window);
+            if (!(words.get(0).equals("RL.FIXED") && CALENDAR.matcher(window).matches())) duration("window", window);
             if (!windows.add(window)) throw new IllegalArgumentException("two limits of the window " + window);
         }
         if (windows.isEmpty() || windows.size() > 8) throw new IllegalArgumentException("expected 1 to 8 limits, got " + windows.size() + ": " + words);
-        if (next < words.size() && !OPTIONS.contains(words.get(next).toUpperCase(Locale.ROOT))) {
-            throw new IllegalArgumentException("expected a limit or one of " + OPTIONS + ", got \"" + words.get(next) + '"');
+        return new Checked(words, next, options(words, next));
+    }
+
+    /** What the options ask for; these, too, are what the server will read. */
+    private static Asked options(List<String> words, int at) {
+        boolean hasNext = false, hasMin = false, hasStamp = false, hasDeny = false, isForced = false;
+        long cost = 1;
+        for (int next; at < words.size(); at = next) {
+            String option = words.get(at).toUpperCase(Locale.ROOT);
+            next = at + 1;
+            switch (option) {
+                case "NEXT" -> hasNext = true;
+                case "STAMP" -> hasStamp = true;
+                case "FORCE" -> isForced = true;
+                case "COST" -> cost = count(option, value(words, next++));
+                case "MIN" -> hasMin = count(option, value(words, next++)) > 0;
+                case "POLICY" -> value(words, next++);
+                case "BLOCK" -> {
+                    next = behindDurations(words, next);
+                    if (next == at + 1 || next > at + 9) throw new IllegalArgumentException("BLOCK: expected 1 to 8 durations, got " + words);
+                    for (String block : words.subList(at + 1, next)) duration(option, block);
+                }
+                case "DENY" -> {
+                    hasDeny = true;
+                    value(words, next + 1);
+                    next = words.size(); // the rest are its values
+                }
+                case "ID" -> throw new IllegalArgumentException("an id is one hit's, or all hits would be charged once: hit(key, id), got " + words);
+                default -> throw new IllegalArgumentException("expected a limit or one of " + OPTIONS + ", got \"" + words.get(at) + '"');
+            }
         }
-        if (has(words, "ID")) throw new IllegalArgumentException("an id is one hit's, or all hits would be charged once: hit(key, id), got " + words);
-        return new Checked(words);
+        return new Asked(hasNext, false, hasMin, hasStamp, hasDeny, isForced, cost);
+    }
+
+    private static String value(List<String> words, int at) {
+        if (at >= words.size()) throw new IllegalArgumentException("the last option lacks its value: " + words);
+        return words.get(at);
     }
 
     static String id(String id) {
@@ -139,19 +175,20 @@ final class Words {
         return ttl.toMillis() + "ms";
     }
 
-    private static void count(String what, String word) {
+    private static long count(String what, String word) {
         if (!COUNT.matcher(word).matches() || Long.parseLong(word) >= 1L << 53) {
             throw new IllegalArgumentException(what + ": expected an integer from 0 to 2^53 - 1, got \"" + word + '"');
         }
+        return Long.parseLong(word);
     }
 
-    private static void duration(String word) {
+    private static void duration(String what, String word) {
         var parts = DURATION.matcher(word);
         if (parts.matches()) {
             long unit = UNIT_MS.get(parts.group(2).toLowerCase(Locale.ROOT));
             long number = Long.parseLong(parts.group(1));
             if (number > 0 && number <= MAX_MS / unit) return;
         }
-        throw new IllegalArgumentException("window: expected a number with a unit, 1ms to 3660d, such as 500ms or 15m, got \"" + word + '"');
+        throw new IllegalArgumentException(what + ": expected a number with a unit, 1ms to 3660d, such as 500ms or 15m, got \"" + word + '"');
     }
 }
