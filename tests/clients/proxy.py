@@ -1,4 +1,5 @@
-"""What stands between a client and a server, and fails as failures.json says; for the languages that have none of their own.
+"""What stands between a client and a server, and fails as failures.json says. Python's tests hold it in their own process; for the
+languages that have none of their own:
 
   python3 proxy.py SERVER-PORT
 
@@ -17,30 +18,42 @@ import time
 
 
 class Proxy:
+    """``next`` is done to the next command of the module, ``fault`` to all of them: by the names of failures.json, and
+
+    instead: the server has answered; 'bytes' are passed on.  trickle: as slow, and slower than anybody waits.
+    twice: passes the answer on twice.
+    """
+
     def __init__(self, target):
         self.target = target
         self.next = None
+        self.fault = None
         self.is_silent = False
+        self.commands = 0  # that reached the server
+        self.connections = 0
         self.held = threading.Event()
         self.open = set()
         self.port = 0
         self.refuse(False)
 
-    def refuse(self, is_refusing):
+    def refuse(self, is_refusing=True):
         self.is_refusing = is_refusing
         if is_refusing:
-            with contextlib.suppress(OSError):
-                self.listener.shutdown(socket.SHUT_RDWR)
-            self.listener.close()
-            for one in list(self.open):
-                self.cut(one)
+            self.close()
         else:
             self.listener = socket.create_server(("127.0.0.1", self.port))
             self.port = self.listener.getsockname()[1]
             threading.Thread(target=self.accept, args=(self.listener,), daemon=True).start()
 
+    def close(self):
+        with contextlib.suppress(OSError):
+            self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        self.cut(*self.open)
+
     def cut(self, *sockets):
-        for one in sockets:
+        """Those, or whatever is connected."""
+        for one in sockets or list(self.open):
             self.open.discard(one)
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
@@ -52,58 +65,68 @@ class Proxy:
                 client, _ = listener.accept()
             except OSError:
                 return
+            self.connections += 1
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             server = socket.create_connection(("127.0.0.1", self.target))
             self.open |= {client, server}
-            pair = {"client": client, "server": server, "fault": None}
+            owed = []  # the fault of each command that the server is about to answer
             for serve in (self.ask, self.answer):
-                threading.Thread(target=serve, args=(pair,), daemon=True).start()
+                threading.Thread(target=serve, args=(client, server, owed), daemon=True).start()
 
-    def ask(self, pair):
-        client, server = pair["client"], pair["server"]
+    def taken(self):
+        fault, self.next = self.next or self.fault or "none", None
+        return {"fault": fault} if isinstance(fault, str) else fault
+
+    def ask(self, client, server, owed):
         is_deaf = False  # a connection does not lose bytes in its middle: after one, all
         with contextlib.suppress(OSError):
             while data := client.recv(65_536):
                 if is_deaf or self.is_silent:
                     continue
-                fault = self.next if b"RL." in data else None
-                if fault is not None:
-                    self.next = None
-                    pair["fault"] = fault
-                match fault and fault["fault"]:
-                    case "cut-before":
-                        break
-                    case "reset-before":
-                        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                        client.close()
-                        break
-                    case "swallow":
-                        is_deaf = True
-                    case "error":
-                        client.sendall(fault["bytes"].encode())
-                    case _:
-                        server.sendall(data)
+                if b"RL." in data:
+                    fault = self.taken()
+                    match fault["fault"]:
+                        case "cut-before":
+                            break
+                        case "reset-before":
+                            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                            client.close()
+                            break
+                        case "swallow":
+                            is_deaf = True
+                            continue
+                        case "error":
+                            client.sendall(fault["bytes"].encode())
+                            continue
+                    self.commands += 1
+                    owed.append(fault)
+                server.sendall(data)
         self.cut(client, server)
 
-    def answer(self, pair):
-        client, server = pair["client"], pair["server"]
+    def answer(self, client, server, owed):
         with contextlib.suppress(OSError):
             while data := server.recv(65_536):
-                match pair["fault"] and pair["fault"]["fault"]:
+                fault = owed.pop(0) if owed else {"fault": "none"}
+                match fault["fault"]:
                     case "cut-after":
                         break
                     case "cut-middle":
                         client.sendall(data[: len(data) // 2])
                         break
-                    case "stall":
-                        continue
+                    case "stall":  # nor any to what is sent by this connection afterwards
+                        while server.recv(65_536):
+                            pass
                     case "late":
                         self.held.wait()
                         client.sendall(data)
-                    case "slow":
+                    case "slow" | "trickle":
                         for byte in data:
                             client.sendall(bytes([byte]))
-                            time.sleep(0.001)
+                            time.sleep(0.001 if fault["fault"] == "slow" else 0.1)
+                    case "instead":
+                        client.sendall(fault["bytes"].encode())
+                    case "twice":
+                        client.sendall(data + data)
                     case _:
                         client.sendall(data)
         self.cut(client, server)
@@ -128,4 +151,5 @@ def main():
         print(int(proxy.next is not None), flush=True)
 
 
-main()
+if __name__ == "__main__":
+    main()

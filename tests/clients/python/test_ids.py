@@ -6,7 +6,7 @@ import unittest
 
 import redis
 import redis.asyncio
-from faults import Wire
+from faults import LOADING, NOT_REDIS, WRONG, wire
 from ratelimit_client import AsyncLimiter, Deny, Limiter, RefusedError, Window
 from servers import PORT
 
@@ -14,15 +14,15 @@ LIMITS = {"algorithm": "fixed", "limits": Window(1000, "3650d")}
 BUSY_S = 5.0  # of a busy machine
 # What a first try meets, and whether the server had charged it by then.
 FAULTS = {
-    "cut before": False,
-    "cut after": True,
-    "cut in the middle": True,
-    "no reply": True,
-    "stall": False,
-    "reset": False,
-    "wrong": True,
-    "not redis": True,
-    "loading": True,
+    "cut-before": ("cut-before", False),
+    "cut-after": ("cut-after", True),
+    "cut-middle": ("cut-middle", True),
+    "stall": ("stall", True),
+    "swallow": ("swallow", False),
+    "reset-before": ("reset-before", False),
+    "wrong": (WRONG, True),
+    "not redis": (NOT_REDIS, True),
+    "loading": (LOADING, True),
 }
 
 
@@ -32,7 +32,8 @@ class Ids(unittest.TestCase):
     def setUp(self):
         self.server = redis.Redis(port=PORT)
         self.addCleanup(self.server.close)
-        self.wire = Wire()
+        self.wire = wire()
+        self.run_id = time.time_ns()  # its keys are its own
         self.addCleanup(self.wire.close)
         self.errors = []
 
@@ -40,7 +41,7 @@ class Ids(unittest.TestCase):
         return Limiter(redis.Redis(port=port), **self.options(**options))
 
     def options(self, **options):
-        name = f"py-{self.id().partition('.')[2]}"
+        name = f"py-{self.id().partition('.')[2]}-{self.run_id}"
         return {"prefix": name, "timeout_ms": 60_000, "on_error": self.errors.append, **LIMITS, **options}
 
     def used(self, key):
@@ -71,17 +72,17 @@ class Ids(unittest.TestCase):
         self.assertEqual((repeat.allowed, repeat.repeated), (True, True))
 
     def test_a_lost_reply_is_asked_for_again_and_charged_once(self):
-        for fault, charged in FAULTS.items():
-            with self.subTest(fault):
+        for name, (fault, charged) in FAULTS.items():
+            with self.subTest(name):
                 self.errors.clear()
                 self.wire.fault = None
                 events = []
                 api = self.limiter(self.wire.port, on_error=self.mended, on_hit=events.append, timeout_ms=4000)
                 api.hit("before")
                 self.wire.fault = fault
-                verdict = api.hit(fault, id="a", retry=1)
+                verdict = api.hit(name, id="a", retry=1)
                 self.assertEqual((verdict.error, verdict.allowed, verdict.repeated), (None, True, charged))
-                self.assertEqual((self.used(fault), len(self.errors)), (1, 1))
+                self.assertEqual((self.used(name), len(self.errors)), (1, 1))
                 self.assertEqual([event.outcome for event in events], ["allowed", "allowed"])
 
     def mended(self, error):
@@ -92,7 +93,7 @@ class Ids(unittest.TestCase):
     def test_without_retry_it_is_sent_once_and_with_it_so_often_at_most(self):
         api = self.limiter(self.wire.port, unavailable="closed")
         for options, sent in (({}, 1), ({"id": "a"}, 1), ({"id": "b", "retry": 2}, 3)):
-            self.wire.fault, self.wire.commands = "cut after", 0
+            self.wire.fault, self.wire.commands = "cut-after", 0
             verdict = api.hit(f"sent-{sent}-{len(options)}", **options)
             self.assertEqual((verdict.allowed, verdict.error.reason, self.wire.commands), (False, "connection", sent))
             self.assertEqual(self.used(f"sent-{sent}-{len(options)}"), 1)
@@ -100,7 +101,7 @@ class Ids(unittest.TestCase):
 
     def test_all_tries_are_within_the_deadline(self):
         api = self.limiter(self.wire.port, timeout_ms=300, unavailable="closed")
-        self.wire.fault = "no reply"
+        self.wire.fault = "stall"
         since = time.monotonic()
         verdict = api.hit("late", id="a", retry=10)
         self.assertLess(time.monotonic() - since, 0.35 + BUSY_S)

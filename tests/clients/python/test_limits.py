@@ -13,7 +13,7 @@ from typing import ClassVar
 
 import ratelimit_client.limits
 import redis
-from faults import Wire
+from faults import wire as wired
 from limits import RateLimitItemPerHour, aio, strategies
 from limits.errors import ConfigurationError, StorageError
 from limits.storage import storage_from_string
@@ -141,13 +141,13 @@ class Storage(unittest.TestCase):
                 storage_from_string(URIS["one"], **options)
 
     def test_an_error_is_raised_once_the_deadline_is_over_and_the_hit_was_charged_once(self):
-        wire = Wire()
+        wire = wired()
         self.addCleanup(wire.close)
         key = str(time.time_ns())
         for wrap, expected in ((False, UnansweredError), (True, StorageError)):
             storage = storage_from_string(f"ratelimit://127.0.0.1:{wire.port}", timeout_ms=300, wrap_exceptions=wrap)
             self.assertTrue(storage.check())
-            wire.fault = "cut after"
+            wire.fault = "cut-after"
             with self.assertRaises(expected):
                 strategies.MovingWindowRateLimiter(storage).hit(RateLimitItemPerHour(5), key)
             wire.fault = None

@@ -20,7 +20,7 @@ with warnings.catch_warnings():
 
 import redis.asyncio  # noqa: E402
 from fastapi import HTTPException  # noqa: E402
-from faults import Wire  # noqa: E402
+from faults import wire as wired  # noqa: E402
 from ratelimit_client import AsyncAdmin, LeaseLostError, Window  # noqa: E402
 from ratelimit_client.litellm import Limits, RateLimitHook  # noqa: E402
 from servers import CLUSTER_PORT, PORT, free_port  # noqa: E402
@@ -245,7 +245,7 @@ class Hook(unittest.IsolatedAsyncioTestCase):
         self.assertEqual([await self.used("requests", "model", f"{self.prefix}{one}") for one in "ab"], [1, 1])
 
     async def test_where_redis_is_away_it_is_open_or_closed_as_said_and_no_slot_is_lost(self):
-        wire = Wire()
+        wire = wired()
         self.addCleanup(wire.close)
         told, hits = [], []
         for unavailable in ("open", "closed"):
@@ -260,7 +260,7 @@ class Hook(unittest.IsolatedAsyncioTestCase):
                 on_error=told.append,
                 on_hit=hits.append,
             )
-            wire.fault = "cut after"  # it was granted, and nobody knows
+            wire.fault = "cut-after"  # it was granted, and nobody knows
             task = self.call(hook, {"tokens": 1}, max_tokens=4)
             if unavailable == "open":
                 await task
