@@ -38,11 +38,11 @@ func (r *reporter) error(err error) {
 const (
 	// TimedOut: no answer within the timeout.
 	TimedOut = "timeout"
-	// Disconnected: there is no connection, or it broke, or what answers is no such server.
+	// Disconnected: there is no connection, or it broke.
 	Disconnected = "connection"
 	// NotNow: the server is there and cannot: it is loading, its memory is full, it is a replica.
 	NotNow = "server"
-	// Refused: it does not understand or does not permit. Somebody has to mend that.
+	// Refused: it does not understand or does not permit, or what answers is no such server. Somebody has to mend that.
 	Refused = "refused"
 )
 
@@ -53,9 +53,7 @@ func ReasonOf(err error) string {
 	switch {
 	case err == nil:
 		return ""
-	case errors.Is(err, errUnread), errors.Is(err, redis.Nil):
-		return Disconnected
-	case refused(err), strings.HasPrefix(err.Error(), "ratelimit: "): // also a call's own mistake
+	case refused(err), errors.Is(err, redis.Nil), strings.HasPrefix(err.Error(), "ratelimit: "): // also a call's own mistake
 		return Refused
 	case errors.As(err, &reply):
 		return NotNow

@@ -103,7 +103,7 @@ public final class Failures {
                     long took = (System.nanoTime() - began) / 1_000_000;
                     if (row.failed() && took > TIMEOUT.toMillis() + SLACK_MS) wrong.append("\n    took ms: ").append(took);
                     String outcome = !row.failed() ? "allowed" : isClosed ? "closed" : "open";
-                    if (told.size() != 1 || !told.get(0).outcome().equals(outcome) || !Objects.equals(told.get(0).reason(), reason)) wrong.append("\n    told ").append(told);
+                    if (told.size() != 1 || !told.get(0).outcome().equals(outcome) || reason != null && !reason.equals(told.get(0).reason()) || row.failed() != (told.get(0).reason() != null)) wrong.append("\n    told ").append(told);
                     if (!verdict.outcome().equals(outcome) || (verdict.unavailable() != null) != row.failed()) wrong.append("\n    ").append(verdict);
                     proxy.set(Proxy.Fault.NONE);
                     if (row.fault().equals("refuse")) proxy.refuse(false);

@@ -70,7 +70,9 @@ class Case:
             (took_s < PROMISED_S + BUSY_S or not self.row["failed"], True),
             (verdict.error is not None, self.row["failed"]),
             (verdict.allowed, outcome != "closed"),
-            ([(event.outcome, event.reason) for event in self.events], [(outcome, self.row.get("reason"))]),
+            ([event.outcome for event in self.events], [outcome]),
+            (self.events[0].reason, self.row.get("reason", self.events[0].reason)),
+            (self.events[0].reason in ("timeout", "connection", "server", "refused"), self.row["failed"]),
         ]
 
     def used(self):

@@ -48,8 +48,7 @@ final class Call {
 
     /** One of four words: what a metric and the log say of it. */
     static String reason(Exception failed) {
-        if (failed instanceof UnreadException) return "connection"; // what answers is no such server
-        if (isRefusal(failed)) return "refused";
+        if (failed instanceof UnreadException || isRefusal(failed)) return "refused";
         if (REPLY.matcher(String.valueOf(failed.getMessage())).lookingAt()) return "server";
         for (Throwable cause = failed; cause != null; cause = cause.getCause()) {
             if (cause instanceof TimeoutException || cause instanceof SocketTimeoutException) return "timeout";

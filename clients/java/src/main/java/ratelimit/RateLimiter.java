@@ -58,8 +58,8 @@ public record RateLimiter(
 
         /**
          * Why Redis could not be asked, or null. {@code timeout}: no answer in time. {@code connection}: there is none, or it
-         * broke, or what answers is no such server. {@code server}: it is there and cannot (loading, memory full, a replica).
-         * {@code refused}: it does not understand or does not permit, and somebody has to mend that.
+         * broke. {@code server}: it is there and cannot (loading, memory full, a replica). {@code refused}: it does not
+         * understand or does not permit, or what answers is no such server, and somebody has to mend that.
          */
         public String reason() {
             return unavailable == null ? null : Call.reason(unavailable);
