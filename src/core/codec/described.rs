@@ -57,6 +57,12 @@ pub(super) trait Codec<T> {
     }
 }
 
+/// How what a form keeps is written and read.
+pub(super) trait Encoding: Sized {
+    fn write(&self, out: &mut Vec<u8>);
+    fn read(source: &mut Source) -> Option<Self>;
+}
+
 /// [`Codec::number`], by where it stands.
 macro_rules! number {
     ($codec:ident, $it:ident $(.$field:tt)+ => $most:expr) => {{

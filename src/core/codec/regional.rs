@@ -9,8 +9,9 @@
 //! own          0, or the place from 1 of the part that is written here
 //! ```
 
-use super::described::{part, read_log, read_meters, write_log, write_meters, Codec, Described};
-use super::state::Encoding;
+use super::described::{
+    part, read_log, read_meters, write_log, write_meters, Codec, Described, Encoding,
+};
 use super::{varint, Source};
 use crate::core::algorithm::joint::bucket::{BucketPart, JointBucket};
 use crate::core::algorithm::joint::counter::Counter;

@@ -1,6 +1,6 @@
 //! The bytes of a state: version, form, and what the form keeps.
 
-use super::described::{read_meters, write_meters, Described};
+use super::described::{read_meters, write_meters, Described, Encoding};
 use super::{regional, varint, when, Source, FIRST, SECOND, STATE};
 use crate::core::algorithm::meter::Meter;
 use crate::core::duration;
@@ -70,12 +70,6 @@ fn write_form(limiter: LimiterRef, out: &mut Vec<u8>) {
         _ => limiter.code(),
     });
     each!(limiter, state => state.write(out));
-}
-
-/// How what a form keeps is written and read.
-pub(super) trait Encoding: Sized {
-    fn write(&self, out: &mut Vec<u8>);
-    fn read(source: &mut Source) -> Option<Self>;
 }
 
 impl<M: Meter + Described + Debug + Eq + 'static> Encoding for Meters<M> {
