@@ -94,6 +94,10 @@ for (const [name, open] of Object.entries(libraries)) {
       }
     });
 
+    it("whoever has an empty key shares one limit", async (t) => {
+      const ask = await using(t, new RatelimitStore(options(`${name}:nobody`)), { keyGenerator: () => "" });
+      assert.deepEqual(await statuses(() => ask(200), 5), [200, 200, 200, 429, 429]);
+    });
     it("Redis away: open by default, or closed", async (t) => {
       const open = await using(t, new RatelimitStore({ client: away, onError() {} }));
       assert.deepEqual(await statuses(() => open(200), 5), [200, 200, 200, 200, 200]);
@@ -213,6 +217,14 @@ describe("rate-limiter-flexible's API", () => {
     assert.equal((await own.consume("shut")).remainingPoints, 2);
     for (const wrong of [0, -1, NaN, "10"]) await assert.rejects(own.block("shut", wrong), TypeError);
     await assert.rejects(limiter({ storeClient: away, onError() {} }).block("shut", 1), { message: "away" });
+  });
+  it("takes what its users say beside the client, and names its keys", async () => {
+    const own = limiter({ keyPrefix: "named", useRedisPackage: true });
+    await own.delete(7);
+    await own.consume(7);
+    assert.equal(own.getKey(7), "named:7");
+    assert.equal(await client.exists(own.getKey(7)), 1);
+    assert.equal(limiter({ keyPrefix: "" }).getKey("x"), "x");
   });
   it("blocks whoever is denied, and fails as it is told", async () => {
     const blocking = limiter({ blockDuration: 600 });

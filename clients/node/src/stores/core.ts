@@ -1,7 +1,7 @@
 // What all stores are made of: "count this hit, by these limits". Every decision is the server's; a store only says in
 // its library's words what the server answered.
 
-import { integer, members, oneOf, text } from "../check.js";
+import { integer, members, oneOf, text, wrong } from "../check.js";
 import { CONNECTION, metered, reach, told, type ConnectionOptions, type Reach } from "../options.js";
 import { integerOf, unavailable, verdict, type Verdict, type Writable } from "../verdict.js";
 
@@ -80,19 +80,25 @@ export class StoreCore {
     return now.allowed && now.remaining === 0 && blockMs === 0 && !now.error ? look(1) : now;
   }
 
+  /** The libraries' own stores take an empty key, which all share who have no other. */
+  #full(key: string): string {
+    if (typeof key !== "string") throw wrong("key", "a string", key);
+    return this.#prefix + key;
+  }
+
   async reset(key: string): Promise<boolean> {
-    const full = this.#prefix + text("key", key);
+    const full = this.#full(key);
     return this.#reach.connection.ask(["DEL", full], full, this.#reach.timeoutMs, (reply) => Number(reply) === 1, failing);
   }
 
   /** What is left, in ms: an earlier block may end later. */
   async block(key: string, ms: number): Promise<number> {
-    const full = this.#prefix + text("key", key);
+    const full = this.#full(key);
     return this.#reach.connection.ask(["RL.BLOCK", full, `${ms}ms`], full, this.#reach.timeoutMs, integerOf, failing);
   }
 
   #ask(command: readonly string[], key: string, hit: Hit): Promise<Count> {
-    const full = this.#prefix + text("key", key);
+    const full = this.#full(key);
     const { cost, words, read, failed } = this.#asking(hit);
     const { connection, timeoutMs } = this.#reach;
     const answer = connection.ask([...command, full, ...words], full, timeoutMs, read, failed);

@@ -22,6 +22,8 @@ export interface RateLimiterOptions extends Omit<ConnectionOptions, "client"> {
   readonly algorithm?: "sliding" | "fixed";
   /** A policy of the server, whose limit replaces `points` and `duration`. */
   readonly policy?: string;
+  /** Says nothing here: a client is recognised. */
+  readonly useRedisPackage?: boolean;
 }
 
 const INSTEAD: Record<string, string> = {
@@ -29,7 +31,6 @@ const INSTEAD: Record<string, string> = {
   insuranceLimiter: "say what happens while Redis is away by `unavailable`",
   inMemoryBlockOnConsumed: "createLimiter({ blockedCache: true })",
   inMemoryBlockDuration: "createLimiter({ blockedCache: true })",
-  useRedisPackage: "the client is recognised",
   useRedis3AndLowerPackage: "the client is recognised",
   rejectIfRedisNotReady: "say what happens while Redis is away by `unavailable`",
   customIncrTtlLuaScript: "there is no script",
@@ -57,8 +58,8 @@ export class RateLimiterNative {
   constructor(options: RateLimiterOptions) {
     for (const [name, instead] of Object.entries(INSTEAD)) if (name in options) cannot(name, instead);
     const own = CONNECTION.filter((name) => name !== "client");
-    members("RateLimiterNative", options, [...own, "storeClient", "points", "duration", "keyPrefix", "blockDuration", "algorithm", "policy"]);
-    const { storeClient, points = 4, duration = 1, keyPrefix = "rlflx", blockDuration = 0, ...rest } = options;
+    members("RateLimiterNative", options, [...own, "storeClient", "points", "duration", "keyPrefix", "blockDuration", "algorithm", "policy", "useRedisPackage"]);
+    const { storeClient, points = 4, duration = 1, keyPrefix = "rlflx", blockDuration = 0, useRedisPackage: _, ...rest } = options;
     this.points = integer("points", points, 0);
     this.duration = seconds("duration", duration);
     this.blockDuration = blockDuration === 0 ? 0 : seconds("blockDuration", blockDuration);
@@ -110,6 +111,11 @@ export class RateLimiterNative {
   async block(key: string | number, secDuration: number): Promise<RateLimiterRes> {
     const ms = Math.round(seconds("secDuration", secDuration) * 1000);
     return new RateLimiterRes(0, await this.#core.block(String(key), ms), this.points + 1, false);
+  }
+
+  /** The key in Redis. */
+  getKey(key: string | number): string {
+    return this.keyPrefix === "" ? String(key) : `${this.keyPrefix}:${key}`;
   }
 
   #res(count: Count, points: number): RateLimiterRes {
