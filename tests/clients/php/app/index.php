@@ -2,7 +2,6 @@
 // A Symfony application as its documentation has them: limiters in framework.rate_limiter, asked for by RateLimiterFactory, and a
 // login with login_throttling. The bundle is the one line that changes.
 
-use RatelimitClient\Symfony\RatelimitBundle;
 use Symfony\Bundle\FrameworkBundle\FrameworkBundle;
 use Symfony\Bundle\FrameworkBundle\Kernel\MicroKernelTrait;
 use Symfony\Bundle\SecurityBundle\SecurityBundle;
@@ -29,7 +28,10 @@ final class App extends Kernel
         yield new FrameworkBundle();
         yield new SecurityBundle();
         if (getenv('APP_RATELIMIT') !== 'off') {
-            yield new RatelimitBundle();
+            preg_match('/^### Under Symfony.*?^```php\n(.*?)^```/ms', file_get_contents(__DIR__.'/../../../../clients/README.md'), $shown);
+            foreach (eval("return [\n$shown[1]];") as $bundle => $environments) {
+                yield new $bundle();
+            }
         }
     }
 
