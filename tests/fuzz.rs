@@ -1325,7 +1325,7 @@ fn traffic(random: &mut Random, stats: &mut Stats, now_ms: &mut u64) {
         if random.one_in(3) {
             let user = [b'u', random.byte() % 16];
             stats.count_unnamed(|| &user, algorithm, outcome, *now_ms);
-            stats.count_listed(&user);
+            stats.count_listed(&user, *now_ms);
         } else {
             let slot = stats.slot(random.pick::<&[u8]>(&[b"api", b"login", b"past the bound"]));
             stats.count_named(

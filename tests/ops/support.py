@@ -109,6 +109,25 @@ class Server:
         shutil.rmtree(self.dir)
 
 
+class Clock:
+    """A wall clock for servers that are started on it."""
+
+    def __init__(self, directory):
+        self.library, self.file = directory / "clock.so", directory / "clock"
+        source = ROOT / "tests/support/clock.c"
+        subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-o", self.library, source], check=True)
+        self.set(1_700_000_000_000)  # 22:13:20 UTC
+
+    def set(self, now_ms):
+        self.now_ms = now_ms
+        with open(self.file, "r+b" if self.file.exists() else "wb") as file:
+            file.write(now_ms.to_bytes(8, "little"))
+
+    @property
+    def environment(self):
+        return {"LD_PRELOAD": str(self.library), "CLOCK_FILE": str(self.file)}
+
+
 class Program:
     """A program that runs beside a test. What it says is in `output`."""
 

@@ -3,7 +3,10 @@
 import contextlib
 import http.client
 import json
+import pathlib
 import re
+import shutil
+import tempfile
 import unittest
 import urllib.error
 import urllib.request
@@ -11,7 +14,7 @@ import urllib.request
 from selenium.webdriver.support.ui import Select
 
 from .browser import SHOTS, Case, Page, Traffic
-from .support import NO_PROXY, eventually, get, run
+from .support import NO_PROXY, Clock, eventually, get, run
 from .test_regions_shown import regions
 
 
@@ -133,6 +136,35 @@ class Api(Case):
         self.assertIn("NOPERM", untold[0]["why"])
         self.assertEqual(len(rows()), 3)
 
+    def test_what_a_range_would_have_hit_is_of_the_last_hour(self):
+        directory = pathlib.Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, directory)
+        clock = Clock(directory)
+        one, other = (self.server(environment=clock.environment) for _ in range(2))
+        url = self.console("--server", one.address, "--server", other.address)
+
+        def cover(value):
+            return json.loads(get(f"{url}/api/cover?list=bad&value={value}"))
+
+        self.assertEqual([cover("0.0.0.0/0")[key] for key in ("active_count", "hit_count", "hits", "hit")], [0, 0, 0, []])
+        for server in (one, other):
+            for name in ("api", "api:acme"):
+                server.call(f"RL.POLICY SET {name} FIXED 2 1d")
+        # In a chain of policies a hit counts under two names. Two of five are denied; and one more, without a name.
+        chain = "1 1h POLICY api:acme POLICY api"
+        for last, hour, server, times in ((5, 0, one, 9), (6, 3, one, 5), (6, 3, other, 1), (7, 4, one, 1)):
+            clock.set(1_700_000_000_000 + hour * 3_600_000)
+            for _ in range(times):
+                server.call(f"RL.FIXED api:203.0.113.{last} {chain}")
+        one.call("RL.FIXED login:198.51.100.7 1 1h")
+        one.call("RL.FIXED nobody 1 1h")
+        found = cover("203.0.113.0/24")
+        self.assertEqual(found["hit"], [["api:203.0.113.6", 6], ["api:203.0.113.7", 1]])
+        self.assertEqual([found[key] for key in ("active_count", "hit_count", "hits")], [3, 2, 7])
+        self.assertEqual([server["tells_recent"] for server in found["servers"]], [True, True])
+        self.assertEqual(cover("192.0.2.0/24")["hit"], [])
+        self.assertEqual(cover("198.51.100.7")["hit"], [["login:198.51.100.7", 1]])
+
     def test_elsewhere_than_on_this_machine_it_wants_a_token(self):
         token = "x" * 40
         url = self.console("-p", self.one.port, host="0.0.0.0", environment={"CONSOLE_TOKEN": token})
@@ -191,7 +223,8 @@ class Browser(Page):
         self.type("#deny-list", "bad")
         self.click("#deny-form button", "Deny")
         self.await_text("#ask", "It covers 256 addresses: 203.0.113.0 to 203.0.113.255")
-        self.await_text("#ask", "Busy identifiers in it (1 of ")
+        self.await_text("#ask", "identifiers with an address that were most active in this hour and the one before it, it would have hit 1, with at least ")
+        self.await_text("#ask", " hits: login:203.0.113.77 (")
         self.await_text("#ask", f"On: {one.address}, {other.address}")
         self.assertEqual(one.call("RL.DENY HAS bad 203.0.113.77"), [0], "nothing before it is confirmed")
         self.shot("deny", "#ask")

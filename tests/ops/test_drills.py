@@ -16,7 +16,7 @@ import tempfile
 import tomllib
 import unittest
 
-from .support import MODULE, ROOT, SHIPPED, Refused, Server, Trouble, eventually, free_port
+from .support import MODULE, ROOT, SHIPPED, Clock, Refused, Server, Trouble, eventually, free_port
 
 PAGE = "".join((SHIPPED / page).read_text() for page in ("README.md", "backup.md"))
 FAILED = "Job for redis-server.service failed because the control process exited with error code.\n"
@@ -27,7 +27,6 @@ sleep() { command sleep 0.02; }
 """
 VERSION = tomllib.loads((ROOT / "Cargo.toml").read_text())["package"]["version"]
 NEAR_MS = 60_000
-START_MS = 1_700_000_000_000
 
 
 def drills():
@@ -59,25 +58,6 @@ def split(line):
     """A line without its last number, and that."""
     match = re.fullmatch(r"(.*?)([0-9]+)([^0-9]*)", line)
     return (match[1] + match[3], int(match[2])) if match else (line, None)
-
-
-class Clock:
-    """A wall clock for servers that are started on it."""
-
-    def __init__(self, directory):
-        self.library, self.file = directory / "clock.so", directory / "clock"
-        source = ROOT / "tests/support/clock.c"
-        subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-o", self.library, source], check=True)
-        self.set(START_MS)
-
-    def set(self, now_ms):
-        self.now_ms = now_ms
-        with open(self.file, "r+b" if self.file.exists() else "wb") as file:
-            file.write(now_ms.to_bytes(8, "little"))
-
-    @property
-    def environment(self):
-        return {"LD_PRELOAD": str(self.library), "CLOCK_FILE": str(self.file)}
 
 
 class Machine:

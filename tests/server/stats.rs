@@ -78,6 +78,20 @@ fn hits_are_counted_in_total_by_algorithm_and_by_policy() {
         "but not the deny-listed"
     );
     assert_eq!(identifiers(&server, "absent", "most_denied"), [one("f", 2)]);
+    // In this hour or, where it has just begun, in the one before it.
+    let recently = |name: &str, kind: &str| -> Vec<(String, i64)> {
+        identifiers(&server, name, kind)
+            .into_iter()
+            .map(|(identifier, this, before)| (identifier, this + before))
+            .collect()
+    };
+    let of = |name: &str, hits| (name.to_string(), hits);
+    assert_eq!(
+        recently("login", "recently_allowed"),
+        [of("u:1", 2), of("u:2", 1)]
+    );
+    assert_eq!(recently("login", "recently_denied"), [of("u:1", 3)]);
+    assert_eq!(recently("login", "recently_shadow_denied"), []);
     // In RESP2, flat arrays.
     let mut flat = server.connect_with(&["-2"]);
     assert_eq!(counts(&flat.call("RL.STATS GET")), counts(&stats));
@@ -203,7 +217,7 @@ fn a_reset_forgets_all_or_one_name() {
 fn what_is_refused_says_what_was_expected() {
     let server = Server::start();
     hit(&server, "RL.FIXED k 1 30d POLICY a");
-    let before = server.call("RL.STATS GET");
+    let before = server.call("RL.STATS GET").over_the_hour();
     for (line, says) in [
         (
             "RL.STATS GET a b",
@@ -217,7 +231,7 @@ fn what_is_refused_says_what_was_expected() {
         ("RL.STATS a", &["unknown subcommand"]),
     ] {
         assert_error(&server.call(line), says);
-        assert_eq!(server.call("RL.STATS GET"), before);
+        assert_eq!(server.call("RL.STATS GET").over_the_hour(), before);
     }
 }
 
@@ -278,7 +292,7 @@ fn memory_is_bounded() {
         memory.push(server.info_number("ratelimit", "ratelimit_memory_bytes"));
     }
     assert_eq!(server.info_number("ratelimit", "ratelimit_names"), 21);
-    // Each name: 2 lists of 16 at 211 bytes at most, a series, itself.
+    // Each name: 2 lists of 16 at 235 bytes at most, a series, itself.
     assert!(
         memory.iter().all(|bytes| *bytes < 21 * 12_000 + 100_000),
         "{memory:?}"
@@ -351,9 +365,9 @@ fn an_rdb_keeps_statistics_and_a_full_sync_sends_them() {
     let stats = |server: &Server| {
         let odd = server.call_bytes(&[b"RL.STATS", b"GET", b"\x00\xff"]);
         (
-            server.call("RL.STATS GET"),
-            server.call("RL.STATS GET p"),
-            odd,
+            server.call("RL.STATS GET").over_the_hour(),
+            server.call("RL.STATS GET p").over_the_hour(),
+            odd.over_the_hour(),
         )
     };
     let before = stats(&primary);
@@ -386,7 +400,8 @@ fn everything(server: &Server) -> Vec<Reply> {
     let named: Vec<Reply> = names
         .map(|name| server.call_bytes(&[b"RL.STATS", b"GET", name.bytes()]))
         .collect();
-    [vec![total], named].concat()
+    let all = [vec![total], named].concat();
+    all.into_iter().map(Reply::over_the_hour).collect()
 }
 
 /// Hits of some names, of which the last has one.

@@ -38,6 +38,27 @@ impl Reply {
         reply
     }
 
+    /// Of RL.STATS: the hits of this hour and of the one before it as their sum. So an hour may begin between two replies.
+    pub fn over_the_hour(self) -> Self {
+        let Reply::Map(entries) = self else {
+            return self;
+        };
+        let sum = |row: Reply| {
+            let row = row.array();
+            Reply::Array(vec![
+                row[0].clone(),
+                Reply::Int(row[1].int() + row[2].int()),
+            ])
+        };
+        let entries = entries.into_iter().map(|entry| match entry {
+            (key, Reply::Array(rows)) if key.text().starts_with("recently_") => {
+                (key, Reply::Array(rows.into_iter().map(sum).collect()))
+            }
+            entry => entry,
+        });
+        Reply::Map(entries.collect())
+    }
+
     /// The integer; anything else fails the test.
     pub fn int(&self) -> i64 {
         match self {

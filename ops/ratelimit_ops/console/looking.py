@@ -110,22 +110,44 @@ class Looking:
 
         def look(node):
             (has,) = node.call("RL.DENY", "HAS", name, value)
-            seen, looked = set(), set()
-            if network is not None:
-                names = list(reading.overview(node).names)[:MAX_LOOKED]
-                for series in reading.series(node, [None, *names]).values():
-                    for one in (*series.most_allowed, *series.most_denied):
-                        address = address_in(one.identifier)
-                        if address is not None:
-                            looked.add(one.identifier)
-                            if address in network:
-                                seen.add(one.identifier)
-            return {"has": has, "seen": seen, "looked": looked}
+            if network is None:
+                return {"has": has}
+            counts = reading.overview(node).names
+            names = sorted(counts, key=lambda one: (-sum(counts[one]), one))[:MAX_LOOKED]
+            found = list(reading.series(node, [None, *names]).values())
+            return {"has": has, "tells_recent": all(tells_recent(one) for one in found), "active": active_of(found)}
 
-        servers = self.ask(look)
-        seen = sorted({one for answer in servers for one in answer.pop("seen", ())})
-        looked = {one for answer in servers for one in answer.pop("looked", ())}
-        return {**told, "servers": servers, "seen": seen[:MAX_TOP], "seen_count": len(seen), "looked_count": len(looked)}
+        servers, active = self.ask(look), {}
+        for answer in servers:
+            for identifier, hits in answer.pop("active", {}).items():
+                active[identifier] = active.get(identifier, 0) + hits
+        active = {one: (address, hits) for one, hits in active.items() if (address := address_in(one)) is not None}
+        hit = {one: hits for one, (address, hits) in active.items() if network is not None and address in network}
+        most = sorted(hit.items(), key=lambda one: (-one[1], one[0]))[:MAX_TOP]
+        return {
+            **told,
+            "servers": servers,
+            "active_count": len(active),
+            "hit_count": len(hit),
+            "hits": sum(hit.values()),
+            "hit": most,
+        }
+
+
+def tells_recent(series):
+    return series.recently_allowed is not None and series.recently_denied is not None
+
+
+def active_of(found):
+    """{identifier: hits in this hour and the one before it} of a server's top lists. Hits of one identifier under two names
+    may be the same hits, as of a chain of policies: those of one name count, of which there are most."""
+    active = {}
+    for series in filter(tells_recent, found):
+        hits = {}
+        for one in (*series.recently_allowed, *series.recently_denied):
+            hits[one.identifier] = hits.get(one.identifier, 0) + one.hits
+        active |= {one: max(count, active.get(one, 0)) for one, count in hits.items()}
+    return active
 
 
 def state_of(node):

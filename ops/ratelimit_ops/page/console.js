@@ -497,16 +497,25 @@ function fillDeny(value) {
   $("deny-value").focus();
 }
 
+function wouldHaveHit(cover) {
+  const lately = "in this hour and the one before it";
+  if (!cover.active_count) return `No identifier with an address in it is among the most active ${lately}.`;
+  const active = `Of the ${count(cover.active_count)} identifiers with an address that were most active ${lately}, it`;
+  if (!cover.hit_count) return `${active} would have hit none.`;
+  const who = cover.hit.map(([one, hits]) => `${short(one)} (${count(hits)})`).join(", ");
+  return `${active} would have hit ${count(cover.hit_count)}, with at least ${count(cover.hits)} hits: ${who}${cover.hit_count > cover.hit.length ? ", …" : ""}`;
+}
+
 async function coverage(list, value) {
   const cover = await get("/api/cover", { list, value });
   const lines = [];
   if (cover.kind === "text") lines.push(`It covers exactly this text: ${short(value, 300)}`);
   else if (cover.kind === "address") lines.push(`It covers one address: ${cover.first}`);
   else lines.push(`It covers ${Number(cover.addresses).toLocaleString()} addresses: ${cover.first} to ${cover.last}`);
-  if (cover.seen_count) lines.push(`Busy identifiers in it (${cover.seen_count} of ${cover.looked_count}): ${cover.seen.map((one) => short(one)).join(", ")}`);
-  else if (cover.kind !== "text") lines.push(`Of the ${cover.looked_count} busiest identifiers that have an address, none is in it.`);
+  if (cover.kind !== "text") lines.push(wouldHaveHit(cover));
   for (const server of cover.servers) {
     if (server.error) throw new Error(`${server.server}: ${server.error}`);
+    if (server.tells_recent === false) lines.push(`${server.server} is of a version that does not tell who was active in the last hour.`);
     if (server.has) lines.push(`${server.server} denies it already.`);
   }
   return lines;

@@ -197,6 +197,18 @@ class Frequent(NamedTuple):
     max_error: int
 
 
+class Recent(NamedTuple):
+    """An identifier of a top list: its hits in this clock hour, and in the one before it. Neither is too high."""
+
+    identifier: str
+    this_hour: int
+    hour_before: int
+
+    @property
+    def hits(self):
+        return self.this_hour + self.hour_before
+
+
 class Row(NamedTuple):
     """An hour or a day with traffic."""
 
@@ -212,6 +224,8 @@ class Series(NamedTuple):
     most_denied: tuple
     most_deny_listed: tuple
     most_shadow_denied: tuple
+    recently_allowed: tuple | None  # None: the server does not tell
+    recently_denied: tuple | None
     hours: tuple  # of 8 days
     days: tuple  # 90 of them
 
@@ -234,11 +248,16 @@ def _series(reply):
         return Series(
             Counts(*(reply[outcome] for outcome in OUTCOMES)),
             *(tuple(Frequent(*one) for one in reply.get("most_" + outcome, ())) for outcome in (*OUTCOMES, SHADOW_DENIED)),
+            *(_recent(reply, "recently_" + outcome) for outcome in OUTCOMES[:2]),
             _rows(reply, "hours"),
             _rows(reply, "days"),
         )
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise Trouble("RL.STATS is not as it should be") from error
+
+
+def _recent(reply, kind):
+    return tuple(Recent(*one) for one in reply[kind]) if kind in reply else None
 
 
 def _rows(reply, kind):

@@ -267,7 +267,7 @@ fn tell(keys: &mut Keys, answered: Answered, all: &All, listed: Option<&Listed>,
     registry::node(|node| {
         let mut clauses = all.clauses.iter();
         if let (Some(listed), true) = (listed, clauses.any(|(_, clause)| clause.cost > 0)) {
-            node.stats.count_listed(&listed.read_as);
+            node.stats.count_listed(&listed.read_as, now_ms);
         }
         let clauses = all.keys.iter().zip(&all.clauses).zip(quotes);
         for (place, ((key, (algorithm, clause)), quote)) in clauses.enumerate() {

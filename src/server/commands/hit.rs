@@ -184,7 +184,7 @@ fn run<const IS_RARE: bool, const IS_ONCE: bool>(
                 node.count(names, || call.arg(KEY), algorithm, outcome, now_ms);
             }
             if let Some(listed) = listed {
-                node.stats.count_listed(&listed.read_as);
+                node.stats.count_listed(&listed.read_as, now_ms);
             }
         });
     }

@@ -8,6 +8,7 @@ use crate::core::node::stats::top::{self, Frequent};
 use crate::core::node::stats::{IdentifierLists, Stats};
 use crate::server::raw::{now_ms, Call, User};
 use crate::server::registry;
+use std::cmp::Reverse;
 
 const NAME: usize = 2;
 
@@ -48,7 +49,7 @@ pub fn reset(call: &Call) -> Result<(), Error> {
 
 /// The totals, per algorithm, by the hour and by the day, the names that there are, and who hit without one.
 fn totals(call: &Call, stats: &Stats, caller: Option<&User>, now_ms: u64) {
-    call.reply_map(12);
+    call.reply_map(16);
     counts(call, stats.total());
     call.reply_bytes(b"algorithms");
     call.reply_map(Algorithm::ALL.len());
@@ -67,8 +68,9 @@ fn totals(call: &Call, stats: &Stats, caller: Option<&User>, now_ms: u64) {
         caller.is_some_and(|user| user.may_send(&["RL.DENY", "ENTRIES", "list", "0"]));
     let mut values = stats.most_deny_listed();
     values.retain(|_| may_see_values);
-    lists(call, stats.unnamed(), caller);
+    lists(call, stats.unnamed(), caller, now_ms);
     frequent(call, b"most_deny_listed", &values);
+    recent(call, b"recently_deny_listed", &values, now_ms);
     rows(call, b"hours", &stats.total_hours(now_ms), HOUR_MS);
     rows(call, b"days", &stats.total_days(now_ms), DAY_MS);
 }
@@ -78,10 +80,10 @@ fn named(call: &Call, stats: &Stats, name: &[u8], caller: Option<&User>, now_ms:
     let Some(named) = stats.name(name) else {
         return call.reply_null();
     };
-    call.reply_map(9);
+    call.reply_map(12);
     let series = named.series();
     counts(call, series.counts());
-    lists(call, named.lists(), caller);
+    lists(call, named.lists(), caller, now_ms);
     rows(call, b"hours", &series.hours(now_ms), HOUR_MS);
     rows(call, b"days", &series.days(now_ms), DAY_MS);
 }
@@ -108,14 +110,24 @@ fn counts(call: &Call, counts: Counts) {
     }
 }
 
-/// Three entries of a map: who had which outcome most often, of whom the caller may see.
-fn lists(call: &Call, lists: &IdentifierLists, caller: Option<&User>) {
-    for (name, list) in [
-        (b"most_allowed".as_slice(), lists.most_allowed()),
-        (b"most_denied", lists.most_denied()),
-        (b"most_shadow_denied", lists.most_shadow_denied()),
+/// Six entries of a map: who had which outcome most often, and most lately, of whom the caller may see.
+fn lists(call: &Call, lists: &IdentifierLists, caller: Option<&User>, now_ms: u64) {
+    for (most, recently, list) in [
+        (
+            b"most_allowed".as_slice(),
+            b"recently_allowed".as_slice(),
+            lists.most_allowed(),
+        ),
+        (b"most_denied", b"recently_denied", lists.most_denied()),
+        (
+            b"most_shadow_denied",
+            b"recently_shadow_denied",
+            lists.most_shadow_denied(),
+        ),
     ] {
-        frequent(call, name, &seen(caller, list));
+        let list = seen(caller, list);
+        frequent(call, most, &list);
+        recent(call, recently, &list, now_ms);
     }
 }
 
@@ -128,6 +140,27 @@ fn frequent(call: &Call, name: &[u8], frequent: &[Frequent]) {
         call.reply_bytes(each.identifier);
         call.reply_count(each.count);
         call.reply_count(each.max_error);
+    }
+}
+
+/// An entry of a map: of those with a hit in this hour or the one before it, the same, and the hits in each; most first.
+fn recent(call: &Call, name: &[u8], frequent: &[Frequent], now_ms: u64) {
+    let hour = now_ms / HOUR_MS;
+    let mut recent: Vec<_> = frequent
+        .iter()
+        .map(|each| (each.identifier, each.recent.at(hour)))
+        .filter(|(_, hits)| *hits != (0, 0))
+        .collect();
+    recent.sort_unstable_by_key(|(identifier, (this, before))| {
+        (Reverse(this.saturating_add(*before)), *identifier)
+    });
+    call.reply_bytes(name);
+    call.reply_array(recent.len());
+    for (identifier, (this, before)) in recent {
+        call.reply_array(3);
+        call.reply_bytes(identifier);
+        call.reply_count(this);
+        call.reply_count(before);
     }
 }
 

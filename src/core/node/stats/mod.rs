@@ -8,12 +8,13 @@
 //! | what | bound | bytes at most |
 //! |---|---|---|
 //! | [`series`]: one series, by the hour and by the day | 200 hours and 96 days with traffic | 12 KiB |
-//! | [`top`]: the three lists of a name | [`Bounds::identifiers`] each, `k` (rounded up to a power of two here) | `3 * k * 211`: 40 KiB for 64 |
+//! | [`top`]: the three lists of a name | [`Bounds::identifiers`] each, `k` (rounded up to a power of two here) | `3 * k * 235`: 44 KiB for 64 |
 //! | names | those of policies; [`Bounds::names`] others, and [`OTHER`] | 1 KiB each, the above not counted |
 //!
 //! A policy's name always has a place. What callers make up shares [`Bounds::names`] places, and past these counts under
 //! [`OTHER`]. What has changed can be written down bit by bit: [`record`].
 
+pub mod recent;
 pub mod record;
 pub mod sample;
 pub mod series;
@@ -34,7 +35,7 @@ use top::{Frequent, Top, DEFAULT_IDENTIFIERS};
 
 /// Names that are no policy's, if not configured.
 pub const DEFAULT_NAMES: usize = 1_000;
-/// The most of them. A name can take 53 KiB, with the default of identifiers, so this is already 0.5 GiB at the worst.
+/// The most of them. A name can take 57 KiB, with the default of identifiers, so this is already 0.5 GiB at the worst.
 pub const MAX_NAMES: usize = 10_000;
 /// The most names that are, or were, a policy's: then those of policies that are gone make room.
 pub const MAX_POLICY_NAMES: usize = crate::core::limit::MAX_POLICIES;
@@ -227,6 +228,14 @@ impl IdentifierLists {
         [&mut self.allowed, &mut self.denied, &mut self.shadow_denied]
     }
 
+    /// How many of them a version has, and whether these tell what came lately.
+    fn of_version(version: u8) -> (usize, bool) {
+        match version {
+            VERSION => (3, true),
+            _ => (2, false),
+        }
+    }
+
     /// How many hits each of them is of, where these were counted.
     fn hits(counts: Counts) -> [u64; 3] {
         [counts.allowed, counts.denied, counts.shadow_denied]
@@ -320,21 +329,22 @@ impl Stats {
     ) {
         self.count(algorithm, outcome, now_ms);
         if let Some(hits) = self.unnamed.sample.draw() {
-            self.count_sample(identifier(), outcome, hits);
+            self.count_sample(identifier(), outcome, hits, now_ms / HOUR_MS);
         }
     }
 
     #[cold]
-    fn count_sample(&mut self, identifier: &[u8], outcome: Outcome, hits: u64) {
+    fn count_sample(&mut self, identifier: &[u8], outcome: Outcome, hits: u64, hour: u64) {
+        let k = self.bounds.identifiers;
         if let Some(top) = self.unnamed.lists.of(outcome) {
-            top.count(identifier, hits, self.bounds.identifiers, &self.hashing);
+            top.count(identifier, hits, hour, k, &self.hashing);
         }
     }
 
     /// Counts a value that a deny list caught, beside the hit that it was caught by.
-    pub fn count_listed(&mut self, value: &[u8]) {
-        let k = self.bounds.identifiers;
-        self.listed.count(value, 1, k, &self.hashing);
+    pub fn count_listed(&mut self, value: &[u8], now_ms: u64) {
+        let (hour, k) = (now_ms / HOUR_MS, self.bounds.identifiers);
+        self.listed.count(value, 1, hour, k, &self.hashing);
         self.unwritten.totals = true;
     }
 
@@ -400,9 +410,10 @@ impl Stats {
             named.unwritten = true;
             self.unwritten.names.push_back(slot.index);
         }
-        named.series.count(outcome, now_ms / HOUR_MS);
+        let (hour, k) = (now_ms / HOUR_MS, self.bounds.identifiers);
+        named.series.count(outcome, hour);
         if let Some(top) = named.lists.of(outcome) {
-            top.count(identifier, 1, self.bounds.identifiers, &self.hashing);
+            top.count(identifier, 1, hour, k, &self.hashing);
         }
         Some(named)
     }
@@ -642,7 +653,7 @@ impl Stats {
     /// name, and its counts, or no byte of a name and no counts. Lengths and numbers are varints
     /// ([`crate::core::bytes::varint`]).
     ///
-    /// The second version had hours and no days, no shadows, and no chains. The first had the series of three algorithms, without their
+    /// The second version had hours and no days, no shadows, no chains, and nothing of the last hours in a list. The first had the series of three algorithms, without their
     /// number, and no lists before the names.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = vec![VERSION];
@@ -686,9 +697,9 @@ impl Stats {
         loaded.epoch = self.epoch + 1;
         loaded.unwritten.totals_whole = false;
         let version = source.byte()?;
-        let (series, lists): (ReadSeries, _) = match version {
-            VERSION => (Series::decode, 3),
-            VERSION_1 | VERSION_2 => (Series::decode_2, 2),
+        let series: ReadSeries = match version {
+            VERSION => Series::decode,
+            VERSION_1 | VERSION_2 => Series::decode_2,
             _ => return None,
         };
         let algorithms = match version {
@@ -700,8 +711,9 @@ impl Stats {
         }
         if version != VERSION_1 {
             let any = [u64::MAX; 3]; // a sample, of however many
-            loaded.unnamed.lists = self.decode_lists(&mut source, lists, any)?;
-            loaded.listed = Top::decode(&mut source, u64::MAX, &self.hashing)?;
+            loaded.unnamed.lists = self.decode_lists(&mut source, version, any)?;
+            let has_recent = version == VERSION;
+            loaded.listed = Top::decode(&mut source, has_recent, u64::MAX, &self.hashing)?;
         }
         let mut previous = None;
         for _ in 0..source.count(MOST_NAMES + 1)? {
@@ -709,7 +721,7 @@ impl Stats {
             previous = Some(name);
             let series = series(&mut source)?;
             let hits = IdentifierLists::hits(series.counts());
-            let lists = self.decode_lists(&mut source, lists, hits)?;
+            let lists = self.decode_lists(&mut source, version, hits)?;
             let chain = match version {
                 VERSION => Chain::read(&mut source, series.counts())?,
                 _ => None,
@@ -726,16 +738,17 @@ impl Stats {
         sound.then_some(loaded)
     }
 
-    /// The first `lists` of [`IdentifierLists::each`], each of a stream of at most so many hits.
+    /// [`IdentifierLists::each`] that a version has, each of a stream of at most so many hits.
     fn decode_lists(
         &self,
         source: &mut Source,
-        lists: usize,
+        version: u8,
         hits: [u64; 3],
     ) -> Option<IdentifierLists> {
+        let (lists, has_recent) = IdentifierLists::of_version(version);
         let mut read = IdentifierLists::default();
         for (top, hits) in read.each_mut().into_iter().zip(hits).take(lists) {
-            *top = Top::decode(source, hits, &self.hashing)?;
+            *top = Top::decode(source, has_recent, hits, &self.hashing)?;
         }
         Some(read)
     }

@@ -14,7 +14,8 @@
 //! rows      = number { distance counts }
 //! counts    = allowed denied deny_listed shadow_denied
 //! lists     = list list list                                 most allowed, denied and shadow-denied
-//! list      = floor number { count max_error identifier }    what has changed, and what is at the floor
+//! list      = floor number { count max_error recent identifier }   what has changed, and what is at the floor
+//! recent    = hour hits before                               the latest hour, what it counted, and the one before it
 //! chain     = 0 | last counts                                none | hits that count under that name too
 //! ```
 //!
@@ -27,6 +28,7 @@
 //!
 //! series    = allowed denied deny_listed  first from  hours  no hour before `first`; those before `from` stay
 //! hours     = number { distance allowed denied deny_listed }
+//! list      = floor number { count max_error identifier }
 //!
 //! record    = version 1
 //!             everything                                     1: all is forgotten first; else 0
@@ -333,7 +335,8 @@ impl Stats {
         if version != VERSION_1 {
             let any = [ANY; 3];
             totals.lists = self.changed_lists(&own.unnamed.lists, source, version, any)?;
-            totals.listed = own.listed.changed(source, ANY, &self.hashing)?;
+            let has_recent = version == VERSION;
+            totals.listed = own.listed.changed(source, has_recent, ANY, &self.hashing)?;
         }
         Some(totals)
     }
@@ -346,10 +349,10 @@ impl Stats {
         hits: [u64; 3],
     ) -> Option<ListsChange> {
         let mut change = ListsChange::default();
-        let lists = if version == VERSION { 3 } else { 2 };
+        let (lists, has_recent) = IdentifierLists::of_version(version);
         let own = own.each().into_iter().zip(hits).take(lists);
         for (changed, (own, hits)) in change.0.iter_mut().zip(own) {
-            *changed = own.changed(source, hits, &self.hashing)?;
+            *changed = own.changed(source, has_recent, hits, &self.hashing)?;
         }
         Some(change)
     }
@@ -435,7 +438,7 @@ mod tests {
         let outcome = OUTCOMES[random.index(OUTCOMES.len())];
         let identifier = format!("user:{}", random.below(6) * random.below(6));
         if random.below(5) == 0 {
-            stats.count_listed(identifier.as_bytes());
+            stats.count_listed(identifier.as_bytes(), now_ms);
             return stats.count_unnamed(|| identifier.as_bytes(), algorithm, outcome, now_ms);
         }
         let slot = stats.slot(format!("name:{}", random.below(8)).as_bytes());
@@ -577,7 +580,7 @@ mod tests {
                         now_ms,
                     );
                 }
-                stats.count_listed(identifier.as_bytes());
+                stats.count_listed(identifier.as_bytes(), START_MS);
             }
         }
         let (totals, name) = (4 * 64 * 60, 3 * 64 * 60);
@@ -627,7 +630,7 @@ mod tests {
             hit(&mut stats, "login", identifier, outcome, START_MS);
         }
         stats.count_unnamed(|| b"eve", Algorithm::Sliding, Outcome::Denied, START_MS);
-        stats.count_listed(b"10.0.0.1");
+        stats.count_listed(b"10.0.0.1", START_MS);
         let mut records = records(&mut stats, 1_000);
         let now_ms = START_MS + HOUR_MS;
         hit(&mut stats, "login", "bob", Outcome::Denied, now_ms);
@@ -652,10 +655,14 @@ mod tests {
             &day,
             &[2, 2, 0, 0],
             &others,
-            b"\x00\x00",                // no one allowed without a name
-            b"\x00\x01\x01\x00\x03eve", // floor 0; one identifier: 1 hit, of which 0 may be another's
+            b"\x00\x00",         // no one allowed without a name
+            b"\x00\x01\x01\x00", // floor 0; one identifier: 1 hit, of which 0 may be another's,
+            &hour,
+            b"\x01\x00\x03eve", // in that hour 1, and none in the one before
             b"\x00\x00",
-            b"\x00\x01\x01\x00\x0810.0.0.1",
+            b"\x00\x01\x01\x00",
+            &hour,
+            b"\x01\x00\x0810.0.0.1",
             b"\x01\x05login\x02", // one name, all of it
             &[2, 1, 0, 0],
             &[0, 1],
@@ -664,8 +671,12 @@ mod tests {
             &[0, 1],
             &day,
             &[2, 1, 0, 0],
-            b"\x00\x01\x02\x00\x05alice",
-            b"\x00\x01\x01\x00\x03bob",
+            b"\x00\x01\x02\x00",
+            &hour,
+            b"\x02\x00\x05alice",
+            b"\x00\x01\x01\x00",
+            &hour,
+            b"\x01\x00\x03bob",
             b"\x00\x00",
             b"\x00", // no name behind it
         ];
@@ -686,7 +697,9 @@ mod tests {
             &day,
             &[1, 0, 2, 2, 0, 0],
             b"\x00\x00", // no other is allowed more often
-            b"\x00\x01\x02\x00\x03bob",
+            b"\x00\x01\x02\x00",
+            &next_hour,
+            b"\x01\x01\x03bob", // once in each
             b"\x00\x00",
             b"\x00",
             b"\x04acme\x02",
@@ -698,7 +711,9 @@ mod tests {
             &day,
             &[0, 1, 0, 0],
             b"\x00\x00",
-            b"\x00\x01\x01\x00\x03bob",
+            b"\x00\x01\x01\x00",
+            &next_hour,
+            b"\x01\x00\x03bob",
             b"\x00\x00",
             b"\x05login", // behind it
             &[0, 1, 0, 0],

@@ -1,5 +1,6 @@
 //! The registry and the encoding, against an exact model; and what the tests beside share.
 
+use super::recent::Recent;
 use super::*;
 use crate::core::random::Random;
 
@@ -15,6 +16,13 @@ pub const OUTCOMES: [Outcome; 4] = [
 ];
 /// Some day of 2023, on the hour.
 pub const START_MS: u64 = 1_699_999_200_000;
+
+/// Of hits in the first hour.
+fn recent(hits: u64) -> Recent {
+    let mut recent = Recent::default();
+    recent.count(hits, START_MS / HOUR_MS);
+    recent
+}
 
 fn stats(names: usize, identifiers: usize) -> Stats {
     let bounds = Bounds { names, identifiers };
@@ -34,7 +42,7 @@ fn busy(hits: usize, names: u64, seed: u64) -> Stats {
         if random.below(4) == 0 {
             stats.count_unnamed(|| identifier.as_bytes(), algorithm, outcome, now_ms);
             if outcome == Outcome::DenyListed {
-                stats.count_listed(identifier.as_bytes());
+                stats.count_listed(identifier.as_bytes(), now_ms);
             }
             continue;
         }
@@ -203,6 +211,7 @@ fn the_lists_tell_the_allowed_from_the_denied() {
         identifier,
         count,
         max_error: 0,
+        recent: recent(count),
     };
     let login = stats.name(b"login").unwrap();
     let lists = login.lists();
@@ -413,18 +422,26 @@ fn what_cannot_have_been_counted_is_refused() {
         [&[3], none, &[1], name, &[3, 0, 0, 0, 0, 0], top, &[0; 5]].concat()
     };
     let listed = |list: &[u8]| [&[3, 1][..], &[0; 6 + 6], list, &[0]].concat();
-    let fine = [0, 2, 2, 0, 1, b'a', 1, 0, 1, b'b'].as_slice();
-    let long = |tail: &[u8]| [&[0, 1, 3, 0, 145, 1], [b'x'; 128].as_slice(), tail].concat();
+    let fine = [0, 2, 2, 0, 0, 0, 0, 1, b'a', 1, 0, 0, 0, 0, 1, b'b'].as_slice();
+    let long =
+        |tail: &[u8]| [&[0, 1, 3, 0, 0, 0, 0, 145, 1], [b'x'; 128].as_slice(), tail].concat();
     for (right, bytes) in [
         ("nothing", [&[3], none, &[0]].concat()),
-        ("a list of the totals", listed(&[0, 1, 9, 0, 1, b'a'])),
+        (
+            "a list of the totals",
+            listed(&[0, 1, 9, 0, 0, 0, 0, 1, b'a']),
+        ),
         ("no algorithm", [&[3, 0][..], &[0; 9]].concat()),
         ("an hour", series(&[1, 9, 5, 5, 5, 5])),
         ("two hours", series(&[2, 9, 1, 0, 0, 0, 0, 4, 0, 0, 0])),
         ("a day", rows(&[0], &[1, 9, 5, 5, 5, 5])),
         ("a name", named(b"\x01n", fine)),
-        ("a floor", named(b"\x01n", &[1, 1, 2, 1, 1, b'a'])),
-        ("an empty key", named(b"\x01n", &[0, 1, 3, 0, 0])),
+        (
+            "two hours of a key",
+            named(b"\x01n", &[0, 1, 3, 0, 7, 2, 1, 1, b'a']),
+        ),
+        ("a floor", named(b"\x01n", &[1, 1, 2, 1, 0, 0, 0, 1, b'a'])),
+        ("an empty key", named(b"\x01n", &[0, 1, 3, 0, 0, 0, 0, 0])),
         (
             "a shortened key",
             named(b"\x01n", &long(b"~0123456789abcdef")),
@@ -487,35 +504,59 @@ fn what_cannot_have_been_counted_is_refused() {
         ("a name twice", two_names(b'a', b'a')),
         (
             "identifiers by rising count",
-            named(b"\x01n", &[0, 2, 1, 0, 1, b'a', 2, 0, 1, b'b']),
+            named(
+                b"\x01n",
+                &[0, 2, 1, 0, 0, 0, 0, 1, b'a', 2, 0, 0, 0, 0, 1, b'b'],
+            ),
         ),
         (
             "equal counts, unsorted",
-            named(b"\x01n", &[0, 2, 1, 0, 1, b'b', 1, 0, 1, b'a']),
+            named(
+                b"\x01n",
+                &[0, 2, 1, 0, 0, 0, 0, 1, b'b', 1, 0, 0, 0, 0, 1, b'a'],
+            ),
         ),
         (
             "an identifier twice",
-            named(b"\x01n", &[0, 2, 2, 0, 1, b'a', 1, 0, 1, b'a']),
+            named(
+                b"\x01n",
+                &[0, 2, 2, 0, 0, 0, 0, 1, b'a', 1, 0, 0, 0, 0, 1, b'a'],
+            ),
         ),
         (
             "a count of more than all hits",
-            named(b"\x01n", &[3, 1, 4, 3, 1, b'a']),
+            named(b"\x01n", &[3, 1, 4, 3, 0, 0, 0, 1, b'a']),
         ),
         (
             "more certain hits than hits",
-            named(b"\x01n", &[0, 2, 2, 0, 1, b'a', 2, 0, 1, b'b']),
+            named(
+                b"\x01n",
+                &[0, 2, 2, 0, 0, 0, 0, 1, b'a', 2, 0, 0, 0, 0, 1, b'b'],
+            ),
         ),
         (
             "a count of nothing but error",
-            named(b"\x01n", &[1, 1, 1, 1, 1, b'a']),
+            named(b"\x01n", &[1, 1, 1, 1, 0, 0, 0, 1, b'a']),
+        ),
+        (
+            "more lately than in all",
+            named(b"\x01n", &[0, 1, 3, 0, 7, 2, 2, 1, b'a']),
+        ),
+        (
+            "more lately than are certain",
+            named(b"\x01n", &[1, 1, 3, 1, 7, 3, 0, 1, b'a']),
+        ),
+        (
+            "an hour without a hit",
+            named(b"\x01n", &[0, 1, 3, 0, 7, 0, 1, 1, b'a']),
         ),
         (
             "an error above the floor",
-            named(b"\x01n", &[1, 1, 3, 2, 1, b'a']),
+            named(b"\x01n", &[1, 1, 3, 2, 0, 0, 0, 1, b'a']),
         ),
         (
             "a count below the floor",
-            named(b"\x01n", &[3, 1, 2, 1, 1, b'a']),
+            named(b"\x01n", &[3, 1, 2, 1, 0, 0, 0, 1, b'a']),
         ),
         (
             "a floor without a list",
@@ -533,7 +574,7 @@ fn what_cannot_have_been_counted_is_refused() {
             "a key between the lengths",
             named(
                 b"\x01n",
-                &[&[0, 1, 3, 0, 129, 1][..], &[b'x'; 129]].concat(),
+                &[&[0, 1, 3, 0, 0, 0, 0, 129, 1][..], &[b'x'; 129]].concat(),
             ),
         ),
     ] {
@@ -547,7 +588,7 @@ fn counters_stop_at_the_largest_number() {
     let counts = [MAX; 4].concat();
     let row = [&[1, 0], counts.as_slice()].concat();
     let series = [&counts, row.as_slice(), &row].concat();
-    let top = [&[0, 1], MAX.as_slice(), &[0, 1, b'a']].concat();
+    let top = [&[0, 1], MAX.as_slice(), &[0, 0], &MAX, &[0, 1, b'a']].concat();
     let chain = [&[1, b'z'], counts.as_slice()].concat();
     let name = [&[1, 1, b'n'], series.as_slice(), &top, &top, &top, &chain].concat();
     let algorithms = u8::try_from(Algorithm::ALL.len()).unwrap();
@@ -741,11 +782,12 @@ fn hits_without_a_name_and_values_that_were_caught_have_lists() {
             stats.count_unnamed(|| identifier, Algorithm::Fixed, outcome, START_MS);
         }
     }
-    stats.count_listed(b"192.0.2.7");
+    stats.count_listed(b"192.0.2.7", START_MS);
     let exact = |identifier, count| Frequent {
         identifier,
         count,
         max_error: 0,
+        recent: recent(count),
     };
     assert_eq!(stats.unnamed().most_allowed(), [exact(b"good", 3)]);
     assert_eq!(stats.unnamed().most_denied(), [exact(b"bad", 2)]);

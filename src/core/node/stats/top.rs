@@ -27,7 +27,11 @@
 //! but for a newcomer whose identifier is longer than any that its counter held.
 //!
 //! A hit may also stand for several (where only a sample is counted): then `N` is the sum of what they stand for.
+//!
+//! A counter also has what it counted lately ([`Recent`]): a newcomer's begins at 0, so it is never too high, and too low only
+//! by what came before it was tracked.
 
+use super::recent::Recent;
 use crate::core::bytes::source::Source;
 use crate::core::bytes::varint;
 use crate::core::bytes::varint::write_string;
@@ -61,6 +65,8 @@ pub struct Frequent<'a> {
     pub count: u64,
     /// `count - max_error` hits are certain.
     pub max_error: u64,
+    /// Those of them that came lately.
+    pub recent: Recent,
 }
 
 impl<'a> Frequent<'a> {
@@ -74,6 +80,7 @@ impl<'a> Frequent<'a> {
 struct Counter {
     hash: u64,
     max_error: u64,
+    recent: Recent,
     identifier: Vec<u8>,
     /// Where in `ranks` its count is.
     rank: u16,
@@ -103,23 +110,30 @@ pub(super) struct Top {
 }
 
 impl Top {
-    /// Counts `hits` hits of `identifier`, with `k` counters.
+    /// Counts `hits` hits of `identifier` in `hour`, with `k` counters.
     #[inline]
-    pub(super) fn count(&mut self, identifier: &[u8], hits: u64, k: usize, hashing: &RandomState) {
+    pub(super) fn count(
+        &mut self,
+        identifier: &[u8],
+        hits: u64,
+        hour: u64,
+        k: usize,
+        hashing: &RandomState,
+    ) {
         if identifier.len() <= WHOLE_IDENTIFIER {
-            self.add(identifier, hits, k, hashing);
+            self.add(identifier, hits, hour, k, hashing);
         } else {
-            self.add(&shorten(identifier), hits, k, hashing);
+            self.add(&shorten(identifier), hits, hour, k, hashing);
         }
     }
 
-    fn add(&mut self, identifier: &[u8], hits: u64, k: usize, hashing: &RandomState) {
+    fn add(&mut self, identifier: &[u8], hits: u64, hour: u64, k: usize, hashing: &RandomState) {
         let hash = hashing.hash_one(identifier);
         let slot = match self.find(hash, identifier) {
             Some(slot) => slot,
-            None => self.admit(hash, identifier, k),
+            None => self.admit(hash, identifier, hour, k),
         };
-        self.raise(slot, hits);
+        self.raise(slot, hits, hour);
     }
 
     /// The tracked identifiers, largest count first, equal ones by identifier.
@@ -138,6 +152,7 @@ impl Top {
                     identifier: &counter.identifier,
                     count: rank.count,
                     max_error: counter.max_error,
+                    recent: counter.recent,
                 })
             })
             .collect();
@@ -171,16 +186,23 @@ impl Top {
     }
 
     /// A counter for an identifier that has none, at the smallest count that it may have come before.
-    fn admit(&mut self, hash: u64, identifier: &[u8], k: usize) -> u16 {
+    fn admit(&mut self, hash: u64, identifier: &[u8], hour: u64, k: usize) -> u16 {
         let full = self.ranks.len() >= k.clamp(MIN_IDENTIFIERS, MAX_IDENTIFIERS);
         let Some(smallest) = self.ranks.last().filter(|_| full).copied() else {
-            return self.push(hash, identifier, self.floor, self.floor);
+            let newcomer = Frequent {
+                identifier,
+                count: self.floor,
+                max_error: self.floor,
+                recent: Recent::of(hour),
+            };
+            return self.push(hash, newcomer);
         };
         self.floor = smallest.count;
         self.unlink(smallest.slot);
         if let Some(counter) = self.counters.get_mut(usize::from(smallest.slot)) {
             counter.hash = hash;
             counter.max_error = smallest.count;
+            counter.recent = Recent::of(hour);
             counter.identifier.clear();
             counter.identifier.reserve_exact(identifier.len());
             counter.identifier.extend_from_slice(identifier);
@@ -190,17 +212,21 @@ impl Top {
     }
 
     /// A new counter behind all the others: its count must not be larger than theirs.
-    fn push(&mut self, hash: u64, identifier: &[u8], count: u64, max_error: u64) -> u16 {
+    fn push(&mut self, hash: u64, entry: Frequent) -> u16 {
         let slot = u16::try_from(self.counters.len()).unwrap_or(NONE);
         self.counters.push(Counter {
             hash,
-            max_error,
-            identifier: identifier.to_vec(),
+            max_error: entry.max_error,
+            recent: entry.recent,
+            identifier: entry.identifier.to_vec(),
             rank: slot,
             next: NONE,
             unwritten: false,
         });
-        self.ranks.push(Rank { count, slot });
+        self.ranks.push(Rank {
+            count: entry.count,
+            slot,
+        });
         if self.counters.len() > self.heads.len() {
             let heads = (self.heads.len() * 2).max(FIRST_HEADS);
             self.heads.clear();
@@ -215,11 +241,12 @@ impl Top {
     }
 
     /// Adds to a count.
-    fn raise(&mut self, slot: u16, hits: u64) {
+    fn raise(&mut self, slot: u16, hits: u64, hour: u64) {
         let Some(counter) = self.counters.get_mut(usize::from(slot)) else {
             return;
         };
         counter.unwritten = true;
+        counter.recent.count(hits, hour);
         let place = usize::from(counter.rank);
         let Some((above, [own, ..])) = self.ranks.split_at_mut_checked(place) else {
             return;
@@ -300,14 +327,21 @@ impl Top {
         }
     }
 
-    /// Appends: the floor, the number of identifiers, and for each of [`Top::list`] its count, its max_error and itself.
+    /// Appends: the floor, the number of identifiers, and for each of [`Top::list`] its count, its max_error, what came
+    /// lately, and itself.
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         write(self.floor, &self.list(), out);
     }
 
-    /// Reads what [`Top::encode`] wrote of a stream of at most `hits`.
-    pub(super) fn decode(source: &mut Source, hits: u64, hashing: &RandomState) -> Option<Self> {
-        let (floor, list) = read(source)?;
+    /// Reads what [`Top::encode`] wrote of a stream of at most `hits`, with what came lately or, as earlier versions did,
+    /// without.
+    pub(super) fn decode(
+        source: &mut Source,
+        has_recent: bool,
+        hits: u64,
+        hashing: &RandomState,
+    ) -> Option<Self> {
+        let (floor, list) = read(source, has_recent)?;
         Self::build(floor, &list, hits, hashing)
     }
 
@@ -332,15 +366,17 @@ impl Top {
         }
     }
 
-    /// What [`Top::write_change`] of a stream of at most `hits` makes of this one; the inner `None` is that it stays as it is.
+    /// What [`Top::write_change`] of a stream of at most `hits` makes of this one, read as by [`Top::decode`]; the inner
+    /// `None` is that it stays as it is.
     #[allow(clippy::option_option, reason = "refused, or nothing to do")]
     pub(super) fn changed(
         &self,
         source: &mut Source,
+        has_recent: bool,
         hits: u64,
         hashing: &RandomState,
     ) -> Option<Option<Self>> {
-        let (floor, mut list) = read(source)?;
+        let (floor, mut list) = read(source, has_recent)?;
         if list.is_empty() && floor == self.floor {
             return Some(None);
         }
@@ -363,12 +399,13 @@ impl Top {
             let sound = (floor..=hits).contains(&entry.count)
                 && (entry.max_error < entry.count || entry.count == u64::MAX)
                 && entry.max_error <= floor
+                && entry.recent.is_of(entry.count, entry.max_error)
                 && top.find(hash, entry.identifier).is_none();
             if !sound {
                 return None;
             }
             certain = certain.saturating_add(entry.count - entry.max_error);
-            top.push(hash, entry.identifier, entry.count, entry.max_error);
+            top.push(hash, *entry);
         }
         let tracked = !list.is_empty() || floor == 0;
         (list.len() <= MAX_IDENTIFIERS && tracked && certain <= hits).then_some(top)
@@ -382,18 +419,25 @@ fn write(floor: u64, list: &[Frequent], out: &mut Vec<u8>) {
     for entry in list {
         varint::write(out, entry.count);
         varint::write(out, entry.max_error);
+        entry.recent.encode(out);
         write_string(out, entry.identifier);
     }
 }
 
-/// Reads what [`write`] wrote: the list is in order, and of identifiers that there can be.
-fn read<'a>(source: &mut Source<'a>) -> Option<(u64, Vec<Frequent<'a>>)> {
+/// Reads what [`write`] wrote, or an earlier version, which had nothing recent: the list is in order, and of identifiers that
+/// there can be.
+fn read<'a>(source: &mut Source<'a>, has_recent: bool) -> Option<(u64, Vec<Frequent<'a>>)> {
     let floor = source.number()?;
     let mut list: Vec<Frequent> = Vec::new();
     for _ in 0..source.count(MAX_IDENTIFIERS)? {
         let entry = Frequent {
             count: source.number()?,
             max_error: source.number()?,
+            recent: if has_recent {
+                Recent::decode(source)?
+            } else {
+                Recent::default()
+            },
             identifier: source.string(SHORTENED_IDENTIFIER)?,
         };
         let length = entry.identifier.len();
@@ -464,15 +508,16 @@ mod tests {
             identifier,
             count,
             max_error: 0,
+            recent: Recent::default(),
         };
         let list = [entry(whole.as_bytes(), 2), entry(b"y", 1)];
         let mut bytes = Vec::new();
         write(0, &list, &mut bytes);
-        assert_eq!(read(&mut Source(&bytes)), Some((0, list.to_vec())));
+        assert_eq!(read(&mut Source(&bytes), true), Some((0, list.to_vec())));
         // The same one twice is no list.
         let mut bytes = Vec::new();
         write(0, &[list[1], list[1]], &mut bytes);
-        assert_eq!(read(&mut Source(&bytes)), None);
+        assert_eq!(read(&mut Source(&bytes), true), None);
     }
 
     #[test]
@@ -480,11 +525,11 @@ mod tests {
         let hashing = hashing(1);
         let mut top = Top::default();
         for identifier in 0..MAX_IDENTIFIERS {
-            top.count(&identifier.to_be_bytes(), 2, MAX_IDENTIFIERS, &hashing);
+            top.count(&identifier.to_be_bytes(), 2, 0, MAX_IDENTIFIERS, &hashing);
         }
         let mut bytes = Vec::new();
         top.encode(&mut bytes);
-        let loaded = Top::decode(&mut Source(&bytes), u64::MAX, &hashing).unwrap();
+        let loaded = Top::decode(&mut Source(&bytes), true, u64::MAX, &hashing).unwrap();
         assert_eq!(loaded.list(), top.list());
         // A change that leaves all there are and brings another.
         let change = |identifier: usize| {
@@ -494,9 +539,10 @@ mod tests {
                 identifier: &identifier,
                 count: 3,
                 max_error: 0,
+                recent: Recent::default(),
             };
             write(0, &[entry], &mut bytes);
-            top.changed(&mut Source(&bytes), u64::MAX, &hashing)
+            top.changed(&mut Source(&bytes), true, u64::MAX, &hashing)
         };
         let changed = change(MAX_IDENTIFIERS - 1).unwrap().unwrap();
         assert_eq!(changed.list().len(), MAX_IDENTIFIERS);
@@ -583,7 +629,7 @@ mod tests {
                 let (mut top, mut exact) = (Top::default(), BTreeMap::new());
                 for hit in 0..100_000_u32 {
                     let identifier = format!("user:{}", zipf.draw(&mut random)).into_bytes();
-                    top.count(&identifier, 1, k, &hashing);
+                    top.count(&identifier, 1, 0, k, &hashing);
                     *exact.entry(identifier).or_insert(0_u64) += 1;
                     if hit.is_power_of_two() || hit % 20_000 == 0 {
                         check(&top, &hashing);
@@ -614,13 +660,50 @@ mod tests {
         let (mut top, mut exact, mut random) = (Top::default(), BTreeMap::new(), Random(3));
         for _ in 0..10_000 {
             let identifier = random.below(64).to_be_bytes().to_vec();
-            top.count(&identifier, 1, 64, &hashing);
+            top.count(&identifier, 1, 0, 64, &hashing);
             *exact.entry(identifier).or_insert(0) += 1;
         }
         let list = top.list();
         assert_eq!(list.len(), exact.len());
         for entry in list {
             assert_eq!((entry.count, entry.max_error), (exact[entry.identifier], 0));
+        }
+    }
+
+    /// What each identifier had in each hour, against what is told of the two latest; where not all are tracked, at most that.
+    #[test]
+    fn what_came_lately_is_exact_until_a_counter_is_taken_over_and_never_too_high() {
+        let hashing = hashing(1);
+        for (identifiers, k, is_exact) in [(64, 64, true), (500, 64, false), (500, 8, false)] {
+            let zipf = Zipf::new(identifiers, 1.0);
+            let mut random = Random(13);
+            let (mut top, mut hour, mut told) = (Top::default(), 470_000, 0);
+            let mut exact: BTreeMap<(Vec<u8>, u64), u64> = BTreeMap::new();
+            for step in 0..20_000_u32 {
+                hour += [0, 1, 2, 30][random.index(4)] * u64::from(random.below(300) == 0);
+                let identifier = zipf.draw(&mut random).to_be_bytes().to_vec();
+                let hits = [1, 1, 8][random.index(3)];
+                top.count(&identifier, hits, hour, k, &hashing);
+                *exact.entry((identifier, hour)).or_insert(0) += hits;
+                if step % 500 != 0 {
+                    continue;
+                }
+                for entry in top.list() {
+                    for now in [hour, hour + 1, hour + 2] {
+                        let of = |hour| exact.get(&(entry.identifier.to_vec(), hour)).copied();
+                        let (this, before) = entry.recent.at(now);
+                        let most = [now, now - 1].map(|hour| of(hour).unwrap_or(0));
+                        assert!(this <= most[0] && before <= most[1]);
+                        assert!(!is_exact || [this, before] == most);
+                        told += this + before;
+                    }
+                }
+                let mut bytes = Vec::new();
+                top.encode(&mut bytes);
+                let read = Top::decode(&mut Source(&bytes), true, u64::MAX, &hashing).unwrap();
+                assert_eq!(read.list(), top.list());
+            }
+            assert!(told > 10_000, "{told}");
         }
     }
 
@@ -632,7 +715,7 @@ mod tests {
         for step in 0..20_000_u32 {
             let identifier = zipf.draw(&mut random).to_be_bytes().to_vec();
             let hits = [1, 1, 8, 100][random.index(4)];
-            top.count(&identifier, hits, 32, &hashing);
+            top.count(&identifier, hits, 0, 32, &hashing);
             *exact.entry(identifier).or_insert(0) += hits;
             if step % 500 == 0 {
                 check(&top, &hashing);
@@ -651,7 +734,7 @@ mod tests {
         for k in [64, 16, 200, 32, 1_024, 16] {
             for _ in 0..5_000 {
                 let identifier = zipf.draw(&mut random).to_be_bytes().to_vec();
-                top.count(&identifier, 1, k, &hashing);
+                top.count(&identifier, 1, 0, k, &hashing);
                 *exact.entry(identifier).or_insert(0) += 1;
             }
             check(&top, &hashing);
@@ -664,7 +747,7 @@ mod tests {
         for (k, length) in [(0, MIN_IDENTIFIERS), (usize::MAX, MAX_IDENTIFIERS)] {
             let mut top = Top::default();
             for identifier in 0..2_000_u64 {
-                top.count(&identifier.to_be_bytes(), 1, k, &hashing(1));
+                top.count(&identifier.to_be_bytes(), 1, 0, k, &hashing(1));
             }
             check(&top, &hashing(1));
             assert_eq!(top.list().len(), length);
@@ -680,9 +763,9 @@ mod tests {
             let identifier = random.below(12).to_be_bytes();
             let slot = match top.find(42, &identifier) {
                 Some(slot) => slot,
-                None => top.admit(42, &identifier, 8),
+                None => top.admit(42, &identifier, 0, 8),
             };
-            top.raise(slot, 1);
+            top.raise(slot, 1, 0);
             sum += 1;
             assert!(top.find(42, &identifier).is_some());
             assert_eq!(top.list().iter().map(|entry| entry.count).sum::<u64>(), sum);
@@ -699,7 +782,7 @@ mod tests {
         two.push(2);
         for (identifier, times) in [(&whole[..], 1), (&one, 2), (&two, 3)] {
             for _ in 0..times {
-                top.count(identifier, 1, 8, &hashing);
+                top.count(identifier, 1, 0, 8, &hashing);
             }
         }
         let list = top.list();
