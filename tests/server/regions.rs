@@ -1,7 +1,8 @@
 //! One limit over several regions: servers whose changes the test itself carries.
 
+use crate::support::node::crash;
 use crate::support::pair::{self, assert_equal};
-use crate::support::{eventually, Random, Reply, Server};
+use crate::support::{aof, eventually, Random, Reply, Server};
 
 const NAMES: [&str; 3] = ["eu", "us", "ap"];
 
@@ -234,17 +235,12 @@ fn replicas_and_the_aof_hold_what_the_primary_holds() {
     assert_equal(&eu, &replica);
     assert!(!eu.call("KEYS *").texts().is_empty());
     let digest = eu.digest();
-    eu.kill();
-    eu.start_again().unwrap();
+    crash(&mut eu);
     assert_eq!(eu.digest(), digest, "from the AOF");
     eu.ok("DEBUG RELOAD");
     assert_eq!(eu.digest(), digest, "from an RDB file");
-    eu.call("BGREWRITEAOF");
-    eventually("the AOF is rewritten", || {
-        eu.info_number("persistence", "aof_rewrite_in_progress") == 0
-    });
-    eu.kill();
-    eu.start_again().unwrap();
+    aof::rewrite(&eu);
+    crash(&mut eu);
     assert_eq!(eu.digest(), digest, "from a rewritten AOF");
 }
 

@@ -1,6 +1,7 @@
 //! Of which regions a server takes what they have used, and to whom it tells what its keys hold.
 
 use super::regions::{by_region, changes, everything, heard, merge, region, used, LIMITS};
+use crate::support::node::crash;
 use crate::support::pair::{self, assert_equal};
 use crate::support::{eventually, Reply, Server};
 
@@ -174,8 +175,7 @@ fn strict_keeps_its_share_from_the_start() {
     assert_eq!(all(&eu, "a"), 30);
     heard(&eu, "us", 1, "eu", eu.now_ms());
     assert_eq!(all(&eu, "b"), 30, "one more is heard, and it is as many");
-    eu.kill();
-    eu.start_again().unwrap();
+    crash(&mut eu);
     assert_eq!([all(&eu, "a"), all(&eu, "c")], [0, 30]);
     eu.ok("CONFIG SET ratelimit.regions \"eu us\"");
     assert_eq!(all(&eu, "d"), 45);

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::cluster::{slot, Client, Cluster, Outcome};
 use crate::support::resp::Connection;
-use crate::support::{self, cli, eventually, Random, Reply, Server};
+use crate::support::{self, aof, cli, eventually, Random, Reply, Server};
 
 /// No node is taken for dead while slots move, however busy the machine is.
 const PATIENT: Duration = Duration::from_secs(15);
@@ -599,6 +599,7 @@ fn slots_that_migrate_as_a_whole_again_and_again_lose_and_invent_nothing() {
     for port in [first, second] {
         let server = cluster.server_mut(port);
         let digest = server.digest();
+        aof::await_writes(server);
         server.kill();
         eventually("its ports are free", || match server.start_again() {
             Ok(()) => true,

@@ -1,7 +1,8 @@
 //! Limits that are tried before they bind, on real servers: a clause of RL.ALL that says SHADOW, and RL.POLICY SHADOW.
 
+use crate::support::node::crash;
 use crate::support::resp::Connection;
-use crate::support::{pair, Clock, Random, Reply, Server};
+use crate::support::{aof, pair, Clock, Random, Reply, Server};
 
 /// A midnight.
 const START_MS: u64 = 1_700_006_400_000;
@@ -457,19 +458,13 @@ fn replicas_restarts_and_copies_have_a_shadow_and_what_it_has_let_through() {
             server.ok("SAVE");
         }
         let digest = server.digest();
-        server.kill();
-        server.start_again().unwrap();
+        crash(&mut server);
         assert_eq!(server.digest(), digest);
         assert_eq!(shown(&server, "p").1, ["fixed", "2", "30d"]);
         assert_eq!(shown(&server, "q").1.len(), 5);
         if !lines.is_empty() {
-            server.call("BGREWRITEAOF");
-            crate::support::eventually("the rewrite", || {
-                server.info_number("persistence", "aof_rewrite_in_progress") == 0
-                    && server.info_number("persistence", "aof_rewrite_scheduled") == 0
-            });
-            server.kill();
-            server.start_again().unwrap();
+            aof::rewrite(&server);
+            crash(&mut server);
             assert_eq!(server.digest(), digest);
             assert_eq!(shown(&server, "p").1, ["fixed", "2", "30d"]);
         }
