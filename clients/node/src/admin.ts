@@ -7,6 +7,7 @@ import { Connection } from "./connection.js";
 import type { BucketLimit, Duration, FixedLimit, SlidingLimit } from "./options.js";
 import { entriesOf, integerOf, listOf, mergedRows, mergedTop, textOf, type Row, type Top } from "./admin-replies.js";
 
+/** What administration is made of. */
 export interface AdminOptions {
   /** As `createLimiter` takes it. */
   readonly client: Client;
@@ -14,6 +15,7 @@ export interface AdminOptions {
   readonly timeoutMs?: number;
 }
 
+/** The limit of a leaser: so many at once, each for a ttl. */
 export interface LeaseLimit {
   readonly limit: number;
   readonly ttl: Duration;
@@ -106,6 +108,7 @@ export interface Counts {
   readonly shadowDenied: number;
 }
 
+/** What was counted under a name (RL.STATS). */
 export interface Statistics extends Counts {
   /** The identifiers that were most allowed and denied; without a name, of the hits that named no policy. */
   readonly mostAllowed: readonly Top[];
@@ -118,6 +121,7 @@ export interface Statistics extends Counts {
   readonly days: readonly Row[];
 }
 
+/** What was counted under all names together. */
 export interface TotalStatistics extends Statistics {
   readonly algorithms: Readonly<Record<"fixed" | "sliding" | "bucket" | "lease", Counts>>;
   /** The names that have statistics of their own. */
@@ -158,6 +162,7 @@ export interface KeyLimit {
   readonly resetAfterMs: number;
 }
 
+/** What a key holds (RL.INFO). */
 export interface KeyInfo {
   readonly algorithm: "fixed" | "sliding" | "bucket" | "lease";
   readonly limits: readonly KeyLimit[];
@@ -179,6 +184,7 @@ function objectOf(value: unknown, lists: readonly string[] = []): Record<string,
   return Object.fromEntries(pairs);
 }
 
+/** Administration: policies, deny lists, statistics and what a key holds. Its calls reject where Redis is away. */
 export class Admin {
   readonly #connection: Connection;
   readonly #timeoutMs: number;

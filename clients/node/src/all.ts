@@ -6,6 +6,7 @@ import { asked, charged } from "./limiter.js";
 import { blockWords, checked, costWords, denyWords, fullKey, metered, nextWords, policyWords, told, type Deny, type HitOptions } from "./options.js";
 import { allVerdict, unavailable, type AllVerdict } from "./verdict.js";
 
+/** One key of several, and what is taken of it. */
 export interface Part {
   readonly limiter: Limiter;
   readonly key: string;
@@ -13,6 +14,7 @@ export interface Part {
   readonly policy?: string | readonly string[];
 }
 
+/** Options of one decision over several keys. */
 export interface AllOptions {
   readonly force?: boolean;
   readonly stamp?: boolean;

@@ -33,6 +33,7 @@ export interface RestClient {
   exec(command: [string, ...string[]]): Promise<unknown>;
 }
 
+/** What a limiter reaches Redis by. Where it can, it makes a connection of its own from it. */
 export type Client = Send | NodeRedisClient | NodeRedisCluster | IoRedisClient | RestClient;
 
 /** A connection that is ready. */

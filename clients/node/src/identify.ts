@@ -3,6 +3,7 @@
 import { members, text, wrong } from "./check.js";
 import { embeddedIpv4, networks, parseAddress, type Address } from "./address.js";
 
+/** How an e-mail address is hashed. */
 export interface IdentityOptions {
   /**
    * A key of the application's own. With it the hash is an HMAC: an address that somebody guesses cannot be looked up
@@ -39,6 +40,7 @@ const normalized = (email: string): string =>
 /** `account:` and a hash. `Alice@Example.com ` and `alice@example.com` are one account. */
 export const byAccount = async (email: string, options?: IdentityOptions): Promise<string> => `account:${await hash(normalized(email), options)}`;
 
+/** Who logs in, and from where. */
 export interface LoginIdentity extends IdentityOptions {
   /** As `clientAddress` gives it; `unknown` where there is none. */
   readonly address: string;
@@ -54,6 +56,7 @@ export async function byLogin(login: LoginIdentity): Promise<string> {
   return `${byIp(text("address", address))}:${await byAccount(email, options)}`;
 }
 
+/** How much of an address is one caller, in bits. */
 export interface IpOptions {
   /** How many bits of an IPv6 address make one caller. Default 64: what a customer is given, at the least. */
   readonly ipv6?: number;
@@ -104,6 +107,7 @@ export type Trust =
   | { readonly proxies: readonly string[] }
   | { readonly header: string };
 
+/** What an address is read from: a request of Node, or one with headers of fetch. */
 export interface From {
   /** The fields of the request: of fetch, or of Node's http. */
   readonly headers: Headers | Readonly<Record<string, string | readonly string[] | undefined>>;

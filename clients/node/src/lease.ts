@@ -6,6 +6,7 @@ import { CONNECTION, costWords, denyWords, metered, reach, told, type Connection
 import { rest, sleep } from "./sleep.js";
 import { unavailable, verdict, type Verdict } from "./verdict.js";
 
+/** What a leaser is made of. */
 export interface LeaserOptions extends ConnectionOptions {
   /** How many units may be held at once. */
   readonly limit: number;
@@ -17,6 +18,7 @@ export interface LeaserOptions extends ConnectionOptions {
   readonly policy?: string;
 }
 
+/** Options of one lease. */
 export interface LeaseOptions {
   /** Of this holder. Default: a random one, made anew by each call. */
   readonly id?: string;
@@ -25,6 +27,7 @@ export interface LeaseOptions {
   readonly deny?: Deny;
 }
 
+/** Options of work that holds a lease. */
 export interface HoldOptions extends LeaseOptions {
   /** Passed on to the work; no lease is taken once it is aborted. The lease is released when the work has ended. */
   readonly signal?: AbortSignal;
@@ -32,17 +35,20 @@ export interface HoldOptions extends LeaseOptions {
   readonly onLost?: (error: LeaseLostError) => void;
 }
 
+/** How long to wait for a lease. */
 export interface WaitForLeaseOptions extends LeaseOptions {
   /** The longest wait. Default 60,000. */
   readonly timeoutMs?: number;
   readonly signal?: AbortSignal;
 }
 
+/** A lease, where its verdict allows it. */
 export interface Lease {
   readonly id: string;
   readonly verdict: Verdict;
 }
 
+/** What came of work that was to hold a lease. */
 export interface Held<T> {
   readonly verdict: Verdict;
   /** What the work gave; not there where it was not let in. */
@@ -51,12 +57,14 @@ export interface Held<T> {
   readonly lost: boolean;
 }
 
+/** Why a lease ended before the work that it was held for. */
 export class LeaseLostError extends Error {
   override readonly name = "LeaseLostError";
 }
 
 const POLL_MS = [20, 40, 80, 160, 320, 500] as const;
 
+/** How many at once. A lease that nobody releases ends by its ttl. */
 export class Leaser {
   readonly #reach: Reach;
   readonly #words: readonly string[];

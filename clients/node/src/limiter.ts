@@ -31,6 +31,7 @@ import { Reservation } from "./reservation.js";
 import { sleep } from "./sleep.js";
 import { integerOf, unavailable, verdict, type Asked, type Verdict } from "./verdict.js";
 
+/** How long to wait for a turn. */
 export interface WaitOptions {
   readonly cost?: number;
   /** The longest wait. Default 60,000. */
@@ -43,6 +44,7 @@ const failing = (error: Error): never => {
   throw error;
 };
 
+/** One limiter for all keys. A hit is charged once at most, answered within its deadline, and never rejects. */
 export class Limiter {
   /** For `hitAll`. */
   readonly plan: Plan;

@@ -7,6 +7,7 @@ import { byAccount, byIp, type IdentityOptions, type LoginIdentity } from "./ide
 import type { Limiter } from "./limiter.js";
 import type { Counted } from "./middleware.js";
 
+/** What a login is limited by. */
 export interface LoginOptions extends IdentityOptions {
   /** Who tries many accounts. On a cluster both prefixes have one hash tag: `{login}:address`, `{login}:account`. */
   readonly perAddress: Limiter;
@@ -14,6 +15,7 @@ export interface LoginOptions extends IdentityOptions {
   readonly perAccount: Limiter;
 }
 
+/** Limits a login by its address and its account, with one command where they share a slot. */
 export interface Login {
   /**
    * Counts a try of both, or of neither. `refund` gives both back, once the password was right: what `rateLimit` and

@@ -14,12 +14,14 @@ export interface MessageSocket {
   close(code: number, reason: string): void;
 }
 
+/** A message of a WebSocket that was let through. */
 export interface Message<Data> {
   /** As `ws` has it: a Buffer, unless `binaryType` says otherwise. */
   readonly data: Data;
   readonly isBinary: boolean;
 }
 
+/** What becomes of messages that are denied. */
 export interface MessageOptions<Data> {
   /**
    * What is done about a message that is not allowed, and the next one is read. Without it the socket is closed: 1013 where

@@ -71,6 +71,7 @@ type Limit<Req> = (request: Req) => Promise<AnyVerdict | Counted>;
 
 const verdictOf = (answer: AnyVerdict | Counted): AnyVerdict => ("refund" in answer ? answer.verdict : answer);
 
+/** What every middleware has: who is skipped, and what a refusal says. */
 export interface MiddlewareOptions<Req> {
   /** Requests that are not limited. CORS preflights (OPTIONS) never are. */
   readonly skip?: (request: Req) => boolean | Promise<boolean>;
@@ -82,11 +83,13 @@ export interface MiddlewareOptions<Req> {
   readonly message?: unknown;
 }
 
+/** Options in front of a fetch handler. */
 export interface FetchOptions<Req> extends MiddlewareOptions<Req> {
   /** Answers in place of the 429, 403 or 503. The fields are added to it. */
   readonly handler?: (verdict: AnyVerdict, request: Req) => Response | Promise<Response>;
 }
 
+/** Options in front of Node's http, Express, Connect and Fastify. */
 export interface NodeOptions<Req, Res> extends MiddlewareOptions<Req> {
   /** Answers in place of the 429, 403 or 503. The fields are set already, and the status. */
   readonly handler?: (verdict: AnyVerdict, req: Req, res: Res) => unknown;

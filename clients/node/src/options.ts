@@ -12,14 +12,17 @@ export type Duration = `${number}${Unit}`;
 /** A duration, or a window of the calendar: `1mo` `3mo` `1y` `1w@thu` `1mo@15` `1d@Europe/Berlin`, or `5h@first` */
 export type CalendarWindow = Duration | `${number}mo` | `${number}y` | `${number}${Unit | "mo" | "y"}@${string}`;
 
+/** A limit in windows that the clock or the calendar begins. */
 export interface FixedLimit {
   readonly limit: number;
   readonly window: CalendarWindow;
 }
+/** A limit that holds in every interval as long as the window. */
 export interface SlidingLimit {
   readonly limit: number;
   readonly window: Duration;
 }
+/** A bucket: it starts full and refills all the time. */
 export interface BucketLimit {
   readonly capacity: number;
   /** So much flows back per interval. */
@@ -29,11 +32,13 @@ export interface BucketLimit {
 
 type OneOrMore<T> = T | readonly T[];
 
+/** An algorithm with its limits. */
 export type Shape =
   | { readonly algorithm: "fixed"; readonly limits: OneOrMore<FixedLimit> }
   | { readonly algorithm: "sliding"; readonly limits: OneOrMore<SlidingLimit> }
   | { readonly algorithm: "bucket"; readonly limits: OneOrMore<BucketLimit> };
 
+/** How many blocked keys a process remembers. */
 export interface BlockedCacheOptions {
   /** How many blocked keys this process remembers. Default 10,000. */
   readonly maxEntries?: number;
@@ -41,6 +46,7 @@ export interface BlockedCacheOptions {
   readonly maxMs?: number;
 }
 
+/** How many units a process takes ahead, and for how long. */
 export interface PrefetchOptions {
   /** How many are taken at once: 2 or more. */
   readonly units: number;
@@ -48,6 +54,7 @@ export interface PrefetchOptions {
   readonly holdMs?: number;
 }
 
+/** How Redis is reached, how long it may take, and what is told of that. */
 export interface ConnectionOptions {
   /** Its address, password and TLS are used for a connection of the limiter's own, which ends with it. */
   readonly client: Client;
@@ -64,6 +71,7 @@ export interface ConnectionOptions {
   readonly onHit?: (event: HitEvent) => void;
 }
 
+/** What limiters of every algorithm have. */
 export interface Common extends Omit<ConnectionOptions, "unavailable"> {
   /**
    * What a hit is where Redis is away, or answers with an error: let through (`open`), or not (`closed`); or this process goes on
@@ -102,8 +110,10 @@ export interface Common extends Omit<ConnectionOptions, "unavailable"> {
   readonly next?: boolean;
 }
 
+/** What a limiter is made of. */
 export type LimiterOptions = Common & Shape;
 
+/** Options of one hit. */
 export interface HitOptions {
   /** What this hit uses: default 1. 0 asks, a negative cost gives back. */
   readonly cost?: number;

@@ -5,6 +5,7 @@ import type { Verdict } from "./verdict.js";
 
 const isAmount = (used: number | undefined): used is number => used !== undefined && Number.isFinite(used) && used >= 0;
 
+/** An estimate that was charged, to be settled with what was used. */
 export class Reservation {
   /** Whether the estimate was let through. */
   readonly allowed: boolean;
@@ -98,6 +99,7 @@ export class Reservation {
   }
 }
 
+/** An estimate, the call that it is for, and what that used. */
 export interface SpendOptions<T> {
   /** The prompt's tokens, and the most that the answer may have. */
   readonly estimate: number;
@@ -107,6 +109,7 @@ export interface SpendOptions<T> {
   readonly used: (result: T) => number | undefined;
 }
 
+/** What came of a call under a budget. */
 export type Spent<T> =
   | { readonly allowed: true; readonly result: T; readonly verdict: Verdict }
   | { readonly allowed: false; readonly result?: undefined; readonly verdict: Verdict };

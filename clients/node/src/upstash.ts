@@ -14,8 +14,10 @@ import type { Client } from "./client.js";
 import { Connection } from "./connection.js";
 
 type Unit = "ms" | "s" | "m" | "h" | "d" | "w";
+/** A duration as `@upstash/ratelimit` writes it. */
 export type UpstashDuration = `${number} ${Unit}` | `${number}${Unit}`;
 
+/** What goes with each of the algorithms. */
 export interface NativeOptions {
   /** A policy of the server whose limits replace the ones given; statistics count under it. */
   readonly policy?: string;
@@ -37,6 +39,7 @@ export interface NativeContext {
   readonly dynamicLimits?: boolean;
 }
 
+/** What `@upstash/ratelimit` is answered. */
 export interface NativeResponse {
   success: boolean;
   limit: number;
@@ -47,6 +50,7 @@ export interface NativeResponse {
   deniedValue?: string;
 }
 
+/** An algorithm for `new Ratelimit({ limiter })`. */
 export interface NativeAlgorithm {
   (): {
     limit(context: NativeContext, identifier: string, rate?: number): Promise<NativeResponse>;
@@ -57,6 +61,7 @@ export interface NativeAlgorithm {
   readonly redis: Redis;
 }
 
+/** What stands in the place of `Ratelimit.slidingWindow` and its like. */
 export interface NativeAlgorithms {
   fixedWindow(tokens: number, window: UpstashDuration, options?: NativeOptions): NativeAlgorithm;
   slidingWindow(tokens: number, window: UpstashDuration, options?: NativeOptions): NativeAlgorithm;
@@ -82,6 +87,7 @@ let warned = false; // once a process: it would be one for each hit
 
 const DYNAMIC = /:dynamic:global$/;
 
+/** The algorithms of this module for `@upstash/ratelimit`. */
 export function nativeAlgorithms(client: Client): NativeAlgorithms {
   const connection = Connection.of(client);
   const failed = (error: Error): never => {

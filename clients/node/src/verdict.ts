@@ -2,6 +2,7 @@
 
 import { RefusedError } from "./client.js";
 
+/** What is said of one limit. */
 export interface Numbers {
   readonly allowed: boolean;
   /** The limit in force; a bucket's capacity. */
@@ -23,6 +24,7 @@ export interface LimitState extends Numbers {
   readonly windowSeconds?: number;
 }
 
+/** What a hit was answered. The numbers are those of the limit that binds. */
 export interface Verdict extends Numbers {
   /** One for each limit, in the order given. */
   readonly limits: readonly LimitState[];

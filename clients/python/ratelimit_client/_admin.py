@@ -16,6 +16,8 @@ ALGORITHMS: tuple[PolicyAlgorithm, ...] = ("fixed", "sliding", "bucket", "lease"
 
 @dataclass(frozen=True, slots=True)
 class LeaseLimit:
+    """The limit of a leaser: so many at once, each for a ttl."""
+
     limit: int
     ttl: str
 
@@ -83,6 +85,8 @@ class Statistics(Counts):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TotalStatistics(Statistics):
+    """What was counted under all names together."""
+
     algorithms: dict[PolicyAlgorithm, Counts]
     names: tuple[str, ...]  # that have statistics of their own
     most_deny_listed: tuple[Top, ...]  # only with the right to RL.DENY ENTRIES
@@ -111,6 +115,8 @@ class HeldLease:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyInfo:
+    """What a key holds (RL.INFO)."""
+
     algorithm: PolicyAlgorithm
     limits: tuple[KeyLimit, ...]
     leases: tuple[HeldLease, ...] = ()

@@ -16,6 +16,8 @@ L = TypeVar("L", Limiter, AsyncLimiter)
 
 @dataclass(frozen=True, slots=True)
 class Part(Generic[L]):
+    """One key of several, and what is taken of it."""
+
     limiter: L
     key: str
     cost: int = 1
@@ -151,10 +153,12 @@ async def hit_all_async(
     next: bool | None = None,
     deny: Deny | None = None,
 ) -> AllVerdict:
+    """As ``hit_all``, of ``AsyncLimiter``."""
     return await _ask_async("RL.ALL", parts, force=force, stamp=stamp, at=at, next=next, deny=deny)
 
 
 async def peek_all_async(
     parts: Sequence[Part[AsyncLimiter]], *, next: bool | None = None, deny: Deny | None = None
 ) -> AllVerdict:
+    """As ``peek_all``, of ``AsyncLimiter``."""
     return await _ask_async("RL.PEEKALL", parts, force=False, stamp=False, at=None, next=next, deny=deny)

@@ -23,6 +23,7 @@ def headers_of(scope: Scope) -> dict[str, str]:
 
 
 def peer_of(scope: Scope) -> str | None:
+    """The peer's address, for ``client_address``."""
     client = scope.get("client")
     return client[0] if client else None
 

@@ -9,6 +9,8 @@ Reason = Literal["timeout", "connection", "server", "refused"]
 
 
 class RateLimitError(Exception):
+    """Redis could not be asked, or refused; ``reason`` says which."""
+
     reason: Reason = "connection"
 
 
@@ -55,6 +57,7 @@ def refusal_of(message: str) -> ServerError:
 
 
 def reason_of(error: BaseException) -> Reason:
+    """One of four words for metrics, of whatever was raised."""
     if isinstance(error, RateLimitError):
         return error.reason
     return "timeout" if isinstance(error, TimeoutError) else "connection"

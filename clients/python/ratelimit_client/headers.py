@@ -29,6 +29,7 @@ def _next(one: LimitState) -> str:
 
 
 def rate_limit_headers(verdict: Verdict | AllVerdict, now_ms: int | None = None) -> dict[str, str]:
+    """The fields of a verdict for a response: ``X-RateLimit-*``, ``RateLimit``, ``RateLimit-Policy`` and ``Retry-After``."""
     if verdict.error:
         return {} if verdict.allowed else {"Retry-After": "1"}  # no numbers are known
     keys = verdict.keys if isinstance(verdict, AllVerdict) else (verdict,)

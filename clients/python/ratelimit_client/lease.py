@@ -30,6 +30,8 @@ _RETRY_S = 1.0  # between two tries to give back
 
 @dataclass(frozen=True, slots=True)
 class Lease:
+    """A lease, where its verdict allows it."""
+
     id: str
     verdict: Verdict
 

@@ -123,6 +123,8 @@ def _sliding_window(used: int, next_ms: int, expiry: int) -> tuple[int, float, i
 
 
 class RatelimitStorage(Storage, MovingWindowSupport, SlidingWindowCounterSupport):
+    """A storage of ``limits``, for Flask-Limiter and slowapi: ``ratelimit://``."""
+
     STORAGE_SCHEME: list[str] | None = _SCHEMES
 
     def __init__(

@@ -57,6 +57,7 @@ def hit_of(limiter: Limiter, key: str, **options: Any) -> Counted:
 
 
 async def hit_of_async(limiter: AsyncLimiter, key: str, **options: Any) -> Counted:
+    """As ``hit_of``, of an ``AsyncLimiter``."""
     answer = await limiter.hit(key, **{"stamp": True, "next": True, **options})
 
     async def give_back() -> None:

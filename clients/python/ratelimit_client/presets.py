@@ -12,6 +12,8 @@ from .plan import Window
 
 
 class Preset(TypedDict):
+    """Options of a limiter, to be spread: ``Limiter(client, **presets.API)``."""
+
     prefix: str
     policy: str
     algorithm: Literal["sliding"]

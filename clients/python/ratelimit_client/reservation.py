@@ -49,6 +49,8 @@ class _Reservation(Generic[Settled]):
 
 
 class Reservation(_Reservation[Verdict]):
+    """An estimate that was charged, to be settled with what was used."""
+
     def settle(self, used: float | None = None) -> Verdict:
         """With ``used``, or else with what was added; with neither the estimate stays charged. The first call counts."""
         charge = self._begin(used)
@@ -72,6 +74,8 @@ class Reservation(_Reservation[Verdict]):
 
 
 class AsyncReservation(_Reservation[Awaitable[Verdict]]):
+    """An estimate that was charged, to be settled with what was used."""
+
     async def settle(self, used: float | None = None) -> Verdict:
         """As ``Reservation.settle``."""
         charge = self._begin(used)

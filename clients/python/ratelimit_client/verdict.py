@@ -9,6 +9,8 @@ from .errors import WrongReplyError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Numbers:
+    """What is said of one limit."""
+
     allowed: bool
     limit: int = 0  # in force; a bucket's capacity
     remaining: int = 0
@@ -30,6 +32,8 @@ class LimitState(Numbers):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict(Numbers):
+    """What a hit was answered. The numbers are those of the limit that binds."""
+
     limits: tuple[LimitState, ...] = ()  # one for each limit, in the order given
     taken: int = 0  # what was charged: less than the cost where ``min`` was given
     charged_at: int | None = None  # by the server's clock, 0 where nothing was; only where ``stamp`` was asked for

@@ -20,6 +20,7 @@ def headers_of(environ: "WSGIEnvironment") -> dict[str, str]:
 
 
 def peer_of(environ: "WSGIEnvironment") -> str | None:
+    """The peer's address, for ``client_address``."""
     return environ.get("REMOTE_ADDR") or None
 
 

@@ -23,6 +23,7 @@ export interface BullJob {
   moveToDelayed(timestamp: number, token?: string): Promise<void>;
 }
 
+/** What paces the jobs of a queue. */
 export interface JobLimiterOptions extends ConnectionOptions {
   /** Buckets: jobs take places in them, and are let through one after another. */
   readonly limits: BucketLimit | readonly BucketLimit[];
@@ -66,6 +67,7 @@ const failing = (error: Error): never => {
   throw error;
 };
 
+/** Paces jobs by key, over all workers. */
 export class JobLimiter {
   readonly #reach: Reach;
   readonly #admin: Admin;
@@ -158,6 +160,7 @@ export class JobLimiter {
   }
 }
 
+/** How many jobs of a key at once. */
 export interface JobSlotsOptions extends LeaserOptions {
   /** So long a job that finds no slot waits in the queue, in ms. Default 1000. */
   readonly againMs?: number;

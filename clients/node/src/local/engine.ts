@@ -3,6 +3,7 @@
 
 import { integer, members, wrong } from "../check.js";
 
+/** What an engine in your own process is made of. */
 export interface LocalEngineOptions {
   /** The time, in Unix ms: a test's own, that it moves as it likes. Default: `Date.now`. */
   readonly now?: () => number;

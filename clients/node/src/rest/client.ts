@@ -3,6 +3,7 @@
 import { text, members, wrong } from "../check.js";
 import type { RestClient } from "../client.js";
 
+/** Where `ratelimit-rest` is, and by which token. */
 export interface RestClientOptions {
   readonly url: string;
   readonly token: string;
@@ -10,6 +11,7 @@ export interface RestClientOptions {
   readonly fetch?: typeof globalThis.fetch;
 }
 
+/** A client over the REST protocol of `ratelimit-rest`, for where only fetch exists. */
 export function restClient(options: RestClientOptions): RestClient {
   members("restClient", options, ["url", "token", "fetch"]);
   const url = text("url", options.url);

@@ -10,6 +10,7 @@ import { transactor, type Outcome } from "./transaction.js";
 /** One, or several of which each is valid: so one can take another's place. A function is asked with each request. */
 export type Tokens = string | readonly string[] | (() => string | readonly string[]);
 
+/** What a handler of the REST protocol is made of. */
 export interface RestHandlerOptions {
   readonly client: Client;
   /** Of an edge: charges, looks at and releases keys that start with `prefix`. At least 16 characters. */
@@ -153,6 +154,7 @@ function keyring(name: string, given: Tokens): () => Promise<readonly Uint8Array
 /** So many commands of a pipeline are at work at once: their replies are all that is held beyond `maxReplyBytes`. */
 const AT_ONCE = 32;
 
+/** Passes commands on to Redis, from Request to Response, as far as the token may. */
 export function restHandler(options: RestHandlerOptions): (request: Request) => Promise<Response> {
   const known = ["client", "token", "adminToken", "allow", "prefix", "basePath", "maxBodyBytes", "maxReplyBytes", "maxCommands", "timeoutMs"];
   members("restHandler", options, known);

@@ -2,6 +2,7 @@
 
 import { StoreCore, type StoreOptions } from "./core.js";
 
+/** A `customStorage` of better-auth. */
 export interface BetterAuthStorage {
   consume(key: string, rule: { window: number; max: number }): Promise<{ allowed: boolean; retryAfter: number | null }>;
 }

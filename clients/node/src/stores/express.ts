@@ -5,6 +5,7 @@
 import { integer } from "../check.js";
 import { STORE, StoreCore, type Count, type StoreOptions } from "./core.js";
 
+/** What a store is made of. */
 export interface RatelimitStoreOptions extends StoreOptions {
   /** The limit, where the library's is a function: a store is not told what that gave. `policy` may replace it. */
   readonly limit?: number;
@@ -23,6 +24,7 @@ interface ClientInfo {
   resetTime: Date;
 }
 
+/** A store of express-rate-limit and hono-rate-limiter. */
 export class RatelimitStore {
   /** The counters lie in Redis, not in this process. */
   readonly localKeys = false;

@@ -18,6 +18,7 @@ interface RouteOptions extends LibraryOptions {
   readonly routeInfo: { readonly method: string | readonly string[]; readonly url: string };
 }
 
+/** A store of @fastify/rate-limit. */
 export interface FastifyStore {
   incr(key: string, callback: Callback, timeWindow: number, max: number): void;
   read(key: string, callback: Callback, timeWindow: number, max: number): void;

@@ -8,6 +8,7 @@ import { CONNECTION, type ConnectionOptions } from "../options.js";
 import type { Client } from "../client.js";
 import { cannot, StoreCore, type Count, type Hit } from "./core.js";
 
+/** What a limiter of rate-limiter-flexible is made of. */
 export interface RateLimiterOptions extends Omit<ConnectionOptions, "client"> {
   /** A client as `createLimiter` takes it. */
   readonly storeClient: Client;
@@ -47,6 +48,7 @@ export class RateLimiterRes {
   ) {}
 }
 
+/** In the place of rate-limiter-flexible's `RateLimiterRedis`. */
 export class RateLimiterNative {
   readonly points: number;
   readonly duration: number;

@@ -14,6 +14,7 @@ export interface ThrottlerRecord {
 
 const seconds = (ms: number): number => Math.ceil(ms / 1000);
 
+/** A storage of @nestjs/throttler. */
 export class RatelimitThrottlerStorage {
   readonly #core: StoreCore;
 
