@@ -222,7 +222,7 @@ public final class Filter {
                 same(site.get("/deny", "203.0.113.9").statusCode(), 403, "denied");
             });
             test(name + ": a verdict says what was taken, when, and which value was denied", () -> {
-                String key = Long.toString(System.nanoTime());
+                String key = Long.toString(System.nanoTime()), run = name + key;
                 var some = RateLimiter.of(sender, name + "-taken:", "RL.SLIDING", "5", "15m", "9", "1h", "COST", "7", "MIN", "2").timeout(PATIENCE).stamp().next();
                 var first = some.hit(key);
                 same(List.of(first.taken(), first.allowed(), first.chargedAt() > 1_600_000_000_000L, first.outcome()), List.of(5L, true, true, "allowed"), first.toString());
@@ -231,9 +231,9 @@ public final class Filter {
                 same(List.of(second.taken(), second.allowed(), second.chargedAt(), second.outcome()), List.of(0L, false, 0L, "denied"), second.toString());
                 some.refund(key, first);
                 same(some.hit(key, 3).taken(), 3L, "given back");
-                var forced = RateLimiter.of(sender, name + "-forced:", "RL.SLIDING", "1", "15m", "FORCE", "DENY", name + "-forced", "v").timeout(PATIENCE);
+                var forced = RateLimiter.of(sender, name + "-forced:", "RL.SLIDING", "1", "15m", "FORCE", "DENY", run + "-forced", "v").timeout(PATIENCE);
                 same(List.of(forced.hit(key, 5).taken(), forced.hit(key, 5).taken()), List.of(5L, 5L), "forced");
-                sender.send(List.of("RL.DENY", "ADD", name + "-forced", "v")).get();
+                sender.send(List.of("RL.DENY", "ADD", run + "-forced", "v")).get();
                 var denied = forced.hit(key, 5);
                 same(denied.taken() + denied.deniedValue(), "0v", denied.toString());
                 var plain = RateLimiter.of(sender, name + "-plain:", "RL.SLIDING", "5", "15m").timeout(PATIENCE);
