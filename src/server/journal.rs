@@ -6,9 +6,8 @@
 //! an RDB preamble     then:              RL.NODE P.. A.. to the AOF, and S.. to replicas too
 //! ```
 //!
-//! From the event of the server's clock alone, never in the turn of a command: a denied hit is to write nothing, a flood must
-//! not fill a disk or a link, and Valkey's atomic slot migration fails on a record without a key that comes with a command.
-//! A record has some 64 KiB at the most ([`crate::core::node::RECORD_BYTES`]).
+//! From the event of the server's clock alone, never in the turn of a command: a denied hit is to write nothing, and a flood
+//! must not fill a disk or a link. A record has some 64 KiB at the most ([`crate::core::node::RECORD_BYTES`]).
 //!
 //! A server that comes to be a primary tells everything anew, as those who follow it from now on may have heard more, or
 //! other things, from the one before.

@@ -1,8 +1,10 @@
-// Every block of JavaScript and TypeScript in the packages' READMEs: type-checked as it stands there, and run on another port.
+// Every block of JavaScript and TypeScript in the packages' READMEs: type-checked as it stands there, and run on another port. And
+// the line that starts ratelimit-rest.
 
 import assert from "node:assert/strict";
-import { execFile } from "node:child_process";
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { execFile, spawn } from "node:child_process";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -134,5 +136,43 @@ describe("the READMEs' blocks", () => {
       const { stdout, stderr } = await promisify(execFile)(process.execPath, [file], { timeout: 120_000 });
       assert.deepEqual([stdout, stderr], ["", ""]);
     });
+  }
+});
+
+// As a reader has it: the tarball beside a file of tokens, and nothing installed.
+it("ratelimit-rest answers, started by the README's line", async () => {
+  const [, line] = /^(npx --package \.\/ratelimit-client-.*)$/m.exec(readFileSync(join(clients, "README.md"), "utf8"));
+  const dir = mkdtempSync(join(tmpdir(), "ratelimit-npx-"));
+  after(() => rmSync(dir, { recursive: true }));
+  const [tarball] = readdirSync(join(here, "../node-package")).filter((name) => name.endsWith(".tgz"));
+  symlinkSync(join(here, "../node-package", tarball), join(dir, tarball));
+  const token = "a-token-of-the-edge";
+  writeFileSync(join(dir, "tokens"), `${token}\n`);
+  // The version that all tests have, from where it was installed from.
+  const { version } = JSON.parse(readFileSync(join(here, "node_modules/redis/package.json"), "utf8"));
+  const words = line.replace("--package redis ", `--package redis@${version} `).replace("6379", String(port)).split(" ");
+  const options = ["--yes", "--prefer-offline", ...words.slice(1), "--listen", "127.0.0.1:0"];
+  const server = spawn(words[0], options, { cwd: dir, detached: true, stdio: ["ignore", "pipe", "pipe"] });
+  try {
+    let said = "";
+    const listens = new Promise((listening, refused) => {
+      const read = (chunk) => {
+        said += chunk;
+        const [, address] = /listening on (\S+)/.exec(said) ?? [];
+        if (address) listening(address);
+      };
+      server.stdout.on("data", read);
+      server.stderr.on("data", read);
+      server.on("close", () => refused(new Error(said)));
+    });
+    const key = `api:${Math.random()}`;
+    const answer = await fetch(`http://${await listens}/`, {
+      method: "POST",
+      headers: { Authorization: `Bearer ${token}` },
+      body: JSON.stringify(["RL.SLIDING", key, "5", "1m"]),
+    });
+    assert.deepEqual((await answer.json()).result, [1, 5, 4, 0, 60_000]);
+  } finally {
+    if (server.exitCode === null) process.kill(-server.pid);
   }
 });
