@@ -58,6 +58,16 @@ const ROWS: [Row; 8] = [
     row(Rare::Shadow, "SHADOW", Stands::WithSeveral, false),
 ];
 
+// An option's place in the table is its own number: by it it is looked up.
+#[allow(clippy::indexing_slicing, reason = "done by the compiler")]
+const _: () = {
+    let mut place = 0;
+    while place < ROWS.len() {
+        assert!(ROWS[place].option as usize == place);
+        place += 1;
+    }
+};
+
 /// Of one clause: what does not go together, by what it is called and refused.
 const CONFLICTS: [(Rare, Rare); 6] = [
     (Rare::Reserve, Rare::Force),

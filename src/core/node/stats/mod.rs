@@ -653,8 +653,8 @@ impl Stats {
     /// name, and its counts, or no byte of a name and no counts. Lengths and numbers are varints
     /// ([`crate::core::bytes::varint`]).
     ///
-    /// The second version had hours and no days, no shadows, no chains, and nothing of the last hours in a list. The first had the series of three algorithms, without their
-    /// number, and no lists before the names.
+    /// The second version had hours and no days, no shadows, no chains, and nothing of the last hours in a list. The first had
+    /// the series of three algorithms, without their number, and no lists before the names.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = vec![VERSION];
         varint::write(&mut out, self.algorithms.len() as u64);
