@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // Ask is one key of a call on several.
@@ -29,8 +31,18 @@ type AllVerdict struct {
 	Err      error
 }
 
-// HitAll counts a hit on 1 to 16 keys with one command (RL.ALL): charged to all of them or to none. In a cluster they
-// share a hash tag. Options that are the call's: Force, At, Stamp, ID, Next, Deny. The first limiter says how long it may take and
+// Verdict is one of all keys, as SetHeaders takes it: its Limits are those of each.
+func (v AllVerdict) Verdict() Verdict {
+	one := Verdict{Numbers: v.Numbers, ChargedAt: v.ChargedAt, Repeated: v.Repeated, Denied: v.Denied, Err: v.Err}
+	for _, key := range v.Keys {
+		one.Limits = append(one.Limits, key.Limits...)
+		one.Taken += key.Taken
+	}
+	return one
+}
+
+// HitAll counts a hit on 1 to 16 keys with one command (RL.ALL): charged to all of them or to none. In a cluster, and on a
+// Ring, they share a hash tag. Options that are the call's: Force, At, Stamp, ID, Next, Deny. The first limiter says how long it may take and
 // what is answered where the server could not be asked: closed, where any of the limiters is.
 func (c *Client) HitAll(ctx context.Context, asks []Ask, options ...Option) AllVerdict {
 	return c.all(ctx, "RL.ALL", asks, options)
@@ -89,6 +101,13 @@ func (c *Client) tryAll(ctx context.Context, timeout time.Duration, command stri
 		words = append(one.words(words), ask.Limiter.tail...)
 		each[i] = ask.Limiter.asked(&one)
 		each[i].next = call.next
+	}
+	if _, isRing := c.redis.(*redis.Ring); isRing { // it would charge the others where nobody looks for them
+		for _, ask := range asks[1:] {
+			if !shareTag(asks[0].Limiter.prefix+asks[0].Key, ask.Limiter.prefix+ask.Key) {
+				return AllVerdict{}, errors.New("ratelimit: the keys of one call on a Ring: expected a hash tag that they share, such as {acme}:rpm and {acme}:tpm")
+			}
+		}
 	}
 	call.cost = 1
 	words = call.denyWords(call.words(words))

@@ -15,6 +15,6 @@
 //   - A mistake in the options is told when the limiter is made.
 //
 // client.go has the connection, options.go what a limiter is made of, limiter.go the calls on one key, all.go those on
-// several, lease.go how many may be at work at once, middleware.go and headers.go what stands in front of net/http
-// handlers, identify.go the names of callers.
+// several, login.go a login's two, lease.go how many may be at work at once, middleware.go and headers.go what stands in
+// front of net/http handlers, identify.go the names of callers.
 package ratelimit

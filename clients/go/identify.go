@@ -68,7 +68,10 @@ func ByIP(r *http.Request, hops int) string { return Prefixes{}.ByIP(r, hops) }
 func ByAddress(written string) string { return Prefixes{}.ByAddress(written) }
 
 // ByIP is as the function, with these prefixes.
-func (p Prefixes) ByIP(r *http.Request, hops int) string {
+func (p Prefixes) ByIP(r *http.Request, hops int) string { return p.ByAddress(ClientAddress(r, hops)) }
+
+// ClientAddress is what ByIP makes a key of, as it arrives.
+func ClientAddress(r *http.Request, hops int) string {
 	chain := []string{}
 	for _, hop := range strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",") {
 		if hop = strings.TrimSpace(hop); hop != "" {
@@ -76,7 +79,7 @@ func (p Prefixes) ByIP(r *http.Request, hops int) string {
 		}
 	}
 	chain = append(chain, r.RemoteAddr)
-	return p.ByAddress(chain[max(0, len(chain)-1-hops)])
+	return chain[max(0, len(chain)-1-hops)]
 }
 
 // ByAddress is as the function, with these prefixes.

@@ -11,6 +11,9 @@ type Middleware struct {
 	Limiter *Limiter
 	// Key names the caller of a request: ByIP, ByUser.
 	Key func(*http.Request) string
+	// Login, in the place of Limiter, Key and Options, counts a try for both that Credentials reads from the request: its address and its account.
+	Login       *Login
+	Credentials func(*http.Request) Credentials
 	// Options of a request's hit, such as Cost or Deny.
 	Options func(*http.Request) []Option
 	// Skip leaves a request alone. A browser's preflight (OPTIONS) is never charged.
@@ -27,23 +30,18 @@ func (l *Limiter) Middleware(key func(*http.Request) string, next http.Handler) 
 	return Middleware{Limiter: l, Key: key}.Handler(next)
 }
 
-// Handler puts the limiter in front.
+// Handler puts the limiter in front. It panics where m does not say who is limited by what.
 func (m Middleware) Handler(next http.Handler) http.Handler {
+	ofLogin := m.Login != nil && m.Credentials != nil && m.Limiter == nil && m.Key == nil && m.Options == nil
+	if ofKey := m.Limiter != nil && m.Key != nil && m.Login == nil && m.Credentials == nil; !ofLogin && !ofKey {
+		panic("ratelimit: Middleware: expected a Limiter and a Key (and Options), or a Login and Credentials")
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != "" || m.Skip != nil && m.Skip(r) {
 			next.ServeHTTP(w, r)
 			return
 		}
-		options := []Option{Next()}
-		if m.Options != nil {
-			options = append(options, m.Options(r)...)
-		}
-		givesBack := m.SkipFailed || m.SkipSuccessful
-		if givesBack {
-			options = append(options, Stamp())
-		}
-		key := m.Key(r)
-		verdict := m.Limiter.Hit(r.Context(), key, options...)
+		verdict, giveBack := m.count(r)
 		SetHeaders(w.Header(), verdict)
 		expose(w.Header())
 		if !verdict.Allowed {
@@ -58,7 +56,7 @@ func (m Middleware) Handler(next http.Handler) http.Handler {
 			}
 			return
 		}
-		if !givesBack || verdict.Err != nil || verdict.Taken < 1 || verdict.Repeated {
+		if giveBack == nil {
 			next.ServeHTTP(w, r)
 			return
 		}
@@ -66,9 +64,34 @@ func (m Middleware) Handler(next http.Handler) http.Handler {
 		next.ServeHTTP(recorder, r)
 		failed := recorder.status >= http.StatusBadRequest
 		if failed && m.SkipFailed || !failed && m.SkipSuccessful {
-			m.Limiter.Hit(context.WithoutCancel(r.Context()), key, Cost(-verdict.Taken), At(verdict.ChargedAt))
+			giveBack(context.WithoutCancel(r.Context()))
 		}
 	})
+}
+
+// count counts a request; what gives it back is nil where nothing is given back, whatever the answer.
+func (m Middleware) count(r *http.Request) (Verdict, func(context.Context)) {
+	givesBack := m.SkipFailed || m.SkipSuccessful
+	if m.Login != nil {
+		attempt := m.Login.Hit(r.Context(), m.Credentials(r))
+		if !givesBack {
+			return attempt.Verdict.Verdict(), nil
+		}
+		return attempt.Verdict.Verdict(), attempt.GiveBack
+	}
+	options := []Option{Next()}
+	if m.Options != nil {
+		options = append(options, m.Options(r)...)
+	}
+	if givesBack {
+		options = append(options, Stamp())
+	}
+	key := m.Key(r)
+	verdict := m.Limiter.Hit(r.Context(), key, options...)
+	if !givesBack || verdict.Err != nil || verdict.Taken < 1 || verdict.Repeated {
+		return verdict, nil
+	}
+	return verdict, func(ctx context.Context) { m.Limiter.Hit(ctx, key, Cost(-verdict.Taken), At(verdict.ChargedAt)) }
 }
 
 // statusRecorder notes the status of an answer. http.ResponseController finds the writer beneath it.

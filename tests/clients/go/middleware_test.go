@@ -32,7 +32,7 @@ func ask(t *testing.T, url, forwardedFor string) *http.Response {
 }
 
 func TestMiddlewareFiveOfSixWhateverTheCallerInvents(t *testing.T) {
-	api := limiter(t, client(t, 3), ratelimit.Options{Prefix: "go-http"})
+	api := limiter(t, client(t, 3), ratelimit.Options{Prefix: unique("http")})
 	server := httptest.NewServer(api.Middleware(func(r *http.Request) string { return ratelimit.ByIP(r, 1) }, hello))
 	defer server.Close()
 	for hit, forwardedFor := range []string{"203.0.113.9", "203.0.113.9:40001", "::ffff:203.0.113.9", "1.1.1.1, 203.0.113.9", "203.0.113.9", "203.0.113.9"} {
