@@ -20,6 +20,7 @@ public final class Readme {
         import io.github.resilience4j.ratelimiter.RateLimiterConfig;
         import io.github.resilience4j.ratelimiter.RateLimiterRegistry;
         import io.lettuce.core.*;
+        import java.time.Duration;
         import ratelimit.*;
         import ratelimit.resilience4j.*;
 

@@ -78,6 +78,22 @@ final class Deadlines {
         }
     }
 
+    /** The same; what is late is given up, and what failed throws its cause. */
+    static <T> T answer(Future<T> reply, Duration timeout) throws Exception {
+        try {
+            return await(reply, timeout);
+        } catch (TimeoutException late) {
+            reply.cancel(true);
+            throw late;
+        } catch (InterruptedException stopped) {
+            reply.cancel(true);
+            Thread.currentThread().interrupt();
+            throw stopped;
+        } catch (ExecutionException failed) {
+            throw failed.getCause() instanceof Exception cause ? cause : failed;
+        }
+    }
+
     /** The same where no thread waits. */
     static <T> CompletableFuture<T> within(Duration timeout, CompletableFuture<T> reply) {
         var wait = begin(timeout, () -> reply.completeExceptionally(new TimeoutException("no reply within " + timeout)));

@@ -5,6 +5,7 @@ import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.Collections;
 import java.util.List;
+import java.util.TreeMap;
 import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.Future;
@@ -15,6 +16,7 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.BooleanSupplier;
+import java.util.function.Function;
 import redis.clients.jedis.Builder;
 import redis.clients.jedis.CommandArguments;
 import redis.clients.jedis.CommandObject;
@@ -55,6 +57,8 @@ public final class JedisSender implements Sender {
     private final Execution execution;
     /** Of which the caller's own thread may take a connection. Null where there is none such: in a cluster it depends on the key. */
     private final Pool<Connection> pool;
+    /** Null where this is no cluster's. */
+    private final ClusterConnectionProvider cluster;
     private final AtomicInteger borrowing = new AtomicInteger();
     private final BlockingQueue<Runnable> queue = new LinkedBlockingQueue<>();
     private final ThreadPoolExecutor threads = new ThreadPoolExecutor(THREADS, THREADS, 10, TimeUnit.SECONDS, queue, task -> {
@@ -69,7 +73,8 @@ public final class JedisSender implements Sender {
                 + " new JedisSender(new ClusterConnectionProvider(nodes, config))");
         }
         pool = poolOf(client);
-        execution = pool == null ? (arguments, isGivenUp) -> client.executeCommand(arguments) : this::borrowed;
+        cluster = null;
+        execution = pool == null ? (arguments, isGivenUp) -> client.executeCommand(arguments) : of(pool);
         threads.allowCoreThreadTimeOut(true);
     }
 
@@ -83,6 +88,7 @@ public final class JedisSender implements Sender {
 
     public JedisSender(ClusterConnectionProvider cluster) {
         pool = null;
+        this.cluster = cluster;
         execution = new Once(cluster)::call;
         threads.allowCoreThreadTimeOut(true);
     }
@@ -161,14 +167,22 @@ public final class JedisSender implements Sender {
 
     @Override
     public Future<? extends List<?>> send(List<String> words) {
+        return send(words, execution);
+    }
+
+    private CompletableFuture<List<?>> send(List<String> words, Execution execution) {
         var arguments = arguments(words);
-        var answer = new CompletableFuture<List<?>>();
+        return inThread(isGivenUp -> list(execution.of(arguments, isGivenUp)));
+    }
+
+    private <T> CompletableFuture<T> inThread(Function<BooleanSupplier, T> work) {
+        var answer = new CompletableFuture<T>();
         // Connections that are given back are never refused: a pool has only so many.
         if (queue.size() >= WAITING) throw new RejectedExecutionException("more than " + WAITING + " calls wait for a connection");
         threads.execute(() -> {
             if (answer.isDone()) return; // given up meanwhile
             try {
-                answer.complete(list(execution.of(arguments, answer::isDone)));
+                answer.complete(work.apply(answer::isDone));
             } catch (RuntimeException | Error failed) {
                 answer.completeExceptionally(failed);
             }
@@ -176,11 +190,23 @@ public final class JedisSender implements Sender {
         return answer;
     }
 
-    private Object borrowed(CommandArguments arguments, BooleanSupplier isGivenUp) {
-        try (var connection = pool.getResource()) {
-            if (isGivenUp.getAsBoolean()) throw new GivenUp();
-            return connection.executeCommand(arguments);
-        }
+    private static Execution of(Pool<Connection> pool) {
+        return (arguments, isGivenUp) -> {
+            try (var connection = pool.getResource()) {
+                if (isGivenUp.getAsBoolean()) throw new GivenUp();
+                return connection.executeCommand(arguments);
+            }
+        };
+    }
+
+    /** As a node of the cluster tells now who they are. */
+    @Override
+    public CompletableFuture<List<Sender>> primaries() {
+        if (cluster == null) return Sender.super.primaries();
+        return inThread(isGivenUp -> {
+            cluster.renewSlotCache();
+            return new TreeMap<>(cluster.getPrimaryNodesConnectionMap()).values().stream().<Sender>map(node -> words -> send(words, of(node))).toList();
+        });
     }
 
     /** Nobody hears of it. */
@@ -215,6 +241,8 @@ public final class JedisSender implements Sender {
         }
 
         Object call(CommandArguments arguments, BooleanSupplier isGivenUp) {
+            // As the server says it, of which Jedis would not know whom to ask.
+            if (arguments.getKeyHashSlots().size() > 1) throw new JedisException("CROSSSLOT Keys in request don't hash to the same slot");
             return executeCommand(new Sending(arguments, isGivenUp));
         }
 

@@ -50,6 +50,10 @@ public record RateLimiter(
     public record Verdict(
         boolean allowed, long limit, long remaining, long retryAfterMs, long resetAfterMs, long nextAfterMs, long taken, long chargedAt,
         boolean repeated, String deniedValue, Exception unavailable) {
+        Verdict chargedAt(long chargedAt) {
+            return new Verdict(allowed, limit, remaining, retryAfterMs, resetAfterMs, nextAfterMs, taken, chargedAt, repeated, deniedValue, unavailable);
+        }
+
         /** {@code allowed} or {@code denied}; {@code open} or {@code closed} where Redis could not be asked. */
         public String outcome() {
             if (unavailable == null) return allowed ? "allowed" : "denied";
@@ -82,6 +86,11 @@ public record RateLimiter(
 
         UnavailableException(Exception cause) {
             super(cause);
+        }
+
+        /** As {@link Verdict#reason}. */
+        public String reason() {
+            return Call.reason((Exception) getCause());
         }
     }
 

@@ -2,9 +2,8 @@ package ratelimit;
 
 import java.time.Duration;
 import java.util.List;
-import java.util.concurrent.ExecutionException;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.Future;
-import java.util.concurrent.TimeoutException;
 
 /** Sends a command to Redis: {@link JedisSender}, {@link LettuceSender}, or any other client. */
 @FunctionalInterface
@@ -14,18 +13,11 @@ public interface Sender {
 
     /** The reply, if it is there in time. What has not been sent by then is not sent any more. */
     default List<?> ask(List<String> words, Duration timeout) throws Exception {
-        Future<? extends List<?>> reply = send(words);
-        try {
-            return Deadlines.await(reply, timeout);
-        } catch (TimeoutException late) {
-            reply.cancel(true);
-            throw late;
-        } catch (InterruptedException stopped) {
-            reply.cancel(true);
-            Thread.currentThread().interrupt();
-            throw stopped;
-        } catch (ExecutionException failed) {
-            throw failed.getCause() instanceof Exception cause ? cause : failed;
-        }
+        return Deadlines.answer(send(words), timeout);
+    }
+
+    /** For what each node holds by itself, which is policies, deny lists and statistics: a sender to each primary of a cluster, always in one order; else this one. */
+    default CompletableFuture<List<Sender>> primaries() {
+        return CompletableFuture.completedFuture(List.of(this));
     }
 }

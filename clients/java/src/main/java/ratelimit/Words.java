@@ -111,7 +111,7 @@ final class Words {
             count("limit", words.get(next));
             if (isBucket) count("refill", words.get(next + 1));
             String window = words.get(next + step - 1);
-            if (!(words.get(0).equals("RL.FIXED") && CALENDAR.matcher(window).matches())) duration("window", window);
+            if (!(words.get(0).equals("RL.FIXED") && CALENDAR.matcher(window).matches())) ms("window", window);
             if (!windows.add(window)) throw new IllegalArgumentException("two limits of the window " + window);
         }
         if (windows.isEmpty() || windows.size() > 8) throw new IllegalArgumentException("expected 1 to 8 limits, got " + windows.size() + ": " + words);
@@ -135,7 +135,7 @@ final class Words {
                 case "BLOCK" -> {
                     next = behindDurations(words, next);
                     if (next == at + 1 || next > at + 9) throw new IllegalArgumentException("BLOCK: expected 1 to 8 durations, got " + words);
-                    for (String block : words.subList(at + 1, next)) duration(option, block);
+                    for (String block : words.subList(at + 1, next)) ms(option, block);
                 }
                 case "DENY" -> {
                     hasDeny = true;
@@ -182,12 +182,26 @@ final class Words {
         return Long.parseLong(word);
     }
 
-    private static void duration(String what, String word) {
+    /** Whether it begins with a digit, as what belongs to a limit does. */
+    static boolean isNumber(Object word) {
+        String text = Replies.text(word);
+        return !text.isEmpty() && Character.isDigit(text.charAt(0));
+    }
+
+    /** The words of a policy of leases. */
+    static void lease(List<String> words) {
+        if (words.size() != 3) throw new IllegalArgumentException("a lease has one limit, got " + words);
+        count("limit", words.get(1));
+        ms("ttl", words.get(2));
+    }
+
+    /** How long that is. */
+    static long ms(String what, String word) {
         var parts = DURATION.matcher(word);
         if (parts.matches()) {
             long unit = UNIT_MS.get(parts.group(2).toLowerCase(Locale.ROOT));
             long number = Long.parseLong(parts.group(1));
-            if (number > 0 && number <= MAX_MS / unit) return;
+            if (number > 0 && number <= MAX_MS / unit) return number * unit;
         }
         throw new IllegalArgumentException(what + ": expected a number with a unit, 1ms to 3660d, such as 500ms or 15m, got \"" + word + '"');
     }

@@ -66,6 +66,11 @@ final class ConnectingSender implements Sender, AutoCloseable {
         return answer;
     }
 
+    @Override
+    public CompletableFuture<List<Sender>> primaries() {
+        return connected().thenCompose(LettuceSender::primaries);
+    }
+
     private static void pass(LettuceSender sender, List<String> words, CompletableFuture<List<?>> answer) {
         Future<? extends List<?>> sent;
         try {
