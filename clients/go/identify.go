@@ -11,6 +11,8 @@ import (
 	"strings"
 	"unicode"
 
+	"golang.org/x/text/cases"
+	"golang.org/x/text/language"
 	"golang.org/x/text/unicode/norm"
 )
 
@@ -20,8 +22,8 @@ func ByUser(id string) string { return "user:" + id }
 // ByAPIKey is a hash: an API key must not lie readable in Redis, its slow log or its dumps.
 func ByAPIKey(apiKey string) string { return "key:" + hash(apiKey) }
 
-// ByAccount is a hash of an e-mail address as a person means it: NFKC, no zero-width characters, no spaces around it, lower
-// case. Who can read Redis can look up an address that they guess, but for one of Accounts with a secret.
+// ByAccount is a hash of an e-mail address as a person means it: no control and no zero-width characters, NFKC, no spaces
+// around it, lower case, a final sigma as any other. Who can read Redis can look up an address that they guess, but for one of Accounts with a secret.
 func ByAccount(email string) string { return Accounts{}.ByAccount(email) }
 
 // Accounts hashes e-mail addresses with a key.
@@ -33,13 +35,16 @@ type Accounts struct {
 
 // ByAccount is as the function, with this secret.
 func (a Accounts) ByAccount(email string) string {
-	invisible := func(r rune) rune {
-		if unicode.Is(unicode.Cf, r) {
+	visible := func(r rune) rune {
+		if unicode.In(r, unicode.Cc, unicode.Cf) {
 			return -1
 		}
 		return r
 	}
-	normal := strings.ToLower(strings.TrimSpace(strings.Map(invisible, norm.NFKC.String(email))))
+	written := strings.TrimSpace(norm.NFKC.String(strings.Map(visible, email)))
+	lower := strings.ReplaceAll(cases.Lower(language.Und).String(written), "ς", "σ")
+	// Again, as the lower case of what has no precomposed form may have one (J and a caron).
+	normal := norm.NFKC.String(lower)
 	if a.Secret == "" {
 		return "account:" + hash(normal)
 	}

@@ -33,9 +33,12 @@ export function byUser(id: string | number | bigint): string {
 /** `key:` and a hash: an API key must not lie readable in Redis, its slow log or its dumps. */
 export const byApiKey = async (apiKey: string): Promise<string> => `key:${await hash(text("apiKey", apiKey))}`;
 
-/** As a person means an e-mail address: NFKC, no zero-width characters, no spaces around it, lower case. */
+/**
+ * As a person means an e-mail address: no control and no zero-width characters, NFKC, no spaces around it, lower case, a final
+ * sigma as any other. NFKC again, as the lower case of what has no precomposed form may have one (J and a caron).
+ */
 const normalized = (email: string): string =>
-  text("email", email).normalize("NFKC").replace(/\p{Cf}/gu, "").trim().toLowerCase();
+  text("email", email).replace(/[\p{Cc}\p{Cf}]/gu, "").normalize("NFKC").trim().toLowerCase().replaceAll("ς", "σ").normalize("NFKC");
 
 /** `account:` and a hash. `Alice@Example.com ` and `alice@example.com` are one account. */
 export const byAccount = async (email: string, options?: IdentityOptions): Promise<string> => `account:${await hash(normalized(email), options)}`;

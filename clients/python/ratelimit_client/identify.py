@@ -36,9 +36,10 @@ def by_account(email: str, *, identity_secret: str | None = None) -> str:
     :param identity_secret: a key of the application's own. With it the hash is an HMAC: an e-mail address that somebody
         guesses cannot be looked up in a dump of Redis. All processes share it; with another one all callers are new
     """
-    normal = unicodedata.normalize("NFKC", text("email", email))
-    visible = "".join(char for char in normal if unicodedata.category(char) != "Cf")  # zero-width and its like
-    return f"account:{_hash(visible.strip().lower(), identity_secret)}"
+    visible = "".join(char for char in text("email", email) if unicodedata.category(char) not in ("Cc", "Cf"))
+    lower = unicodedata.normalize("NFKC", visible).strip().lower().replace("ς", "σ")
+    # Again, as the lower case of what has no precomposed form may have one (J and a caron).
+    return f"account:{_hash(unicodedata.normalize('NFKC', lower), identity_secret)}"
 
 
 def by_login(*, address: str, email: str, identity_secret: str | None = None) -> str:

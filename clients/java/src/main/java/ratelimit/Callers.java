@@ -93,7 +93,7 @@ public final class Callers {
         return "key:" + hash(apiKey, null);
     }
 
-    /** A hash of an e-mail address as a person means it: NFKC, no zero-width characters, no spaces around it, lower case. */
+    /** A hash of an e-mail address as a person means it: no control and no zero-width characters, NFKC, no spaces, lower case. */
     public static String byAccount(String email) {
         return byAccount(email, null);
     }
@@ -103,7 +103,9 @@ public final class Callers {
      * or its dumps. With another secret all accounts begin anew.
      */
     public static String byAccount(String email, String identitySecret) {
-        String normal = Normalizer.normalize(email, Normalizer.Form.NFKC).replaceAll("\\p{Cf}", "").strip().toLowerCase(Locale.ROOT);
+        String visible = Normalizer.normalize(email.replaceAll("[\\p{Cc}\\p{Cf}]", ""), Normalizer.Form.NFKC).strip();
+        // Again, as the lower case of what has no precomposed form may have one (J and a caron).
+        String normal = Normalizer.normalize(visible.toLowerCase(Locale.ROOT).replace('\u03c2', '\u03c3'), Normalizer.Form.NFKC);
         return "account:" + hash(normal, identitySecret);
     }
 
