@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -53,7 +54,7 @@ func ReasonOf(err error) string {
 	switch {
 	case err == nil:
 		return ""
-	case refused(err), errors.Is(err, redis.Nil), strings.HasPrefix(err.Error(), "ratelimit: "): // also a call's own mistake
+	case refused(err), errors.Is(err, redis.Nil), unparsed(err), strings.HasPrefix(err.Error(), "ratelimit: "): // also a call's own mistake
 		return Refused
 	case errors.As(err, &reply):
 		return NotNow
@@ -61,6 +62,12 @@ func ReasonOf(err error) string {
 		return TimedOut
 	}
 	return Disconnected
+}
+
+// unparsed: what go-redis says of a reply of another kind than the command's.
+func unparsed(err error) bool {
+	var number *strconv.NumError
+	return errors.As(err, &number) || strings.HasPrefix(err.Error(), "redis: can't parse")
 }
 
 // Outcome is "allowed" or "denied" where the server answered, "open" or "closed" where Options.Unavailable did: with the

@@ -5,7 +5,8 @@ import { Unanswered } from "./connection.js";
 
 /**
  * `timeout`: no answer within `timeoutMs`. `connection`: there is none, or it broke. `server`: Redis is there and cannot
- * (loading, memory full, a replica). `refused`: it does not understand or does not permit; somebody has to mend that.
+ * (loading, memory full, a replica). `refused`: it does not understand or does not permit, or what answers is no such server;
+ * somebody has to mend that.
  */
 export type Reason = "timeout" | "connection" | "server" | "refused";
 

@@ -57,7 +57,7 @@ final class Client
         try {
             $reply = $this->ask($words);
             if (!is_array($reply) || count(array_filter(array_slice($reply, 0, $count), is_int(...))) < $count || !in_array($reply[0], [0, 1], true)) {
-                throw new Failure('connection', 'not a reply of this module: '.substr((string) json_encode($reply), 0, 100));
+                throw new Failure('refused', 'not a reply of this module: '.substr((string) json_encode($reply), 0, 100));
             }
         } catch (Failure $failure) {
             $this->report->error($limiter, $failure);

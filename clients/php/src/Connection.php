@@ -164,6 +164,6 @@ final class Connection
 
     private function noReply(): Failure
     {
-        return new Failure('connection', "what answers at $this->server is not Redis");
+        return new Failure('refused', "what answers at $this->server is not Redis");
     }
 }

@@ -7,7 +7,7 @@ namespace RatelimitClient;
  *   timeout     no answer within the deadline
  *   connection  there is none, or it broke
  *   server      Redis is there and cannot (loading, memory full, a replica)
- *   refused     it does not understand or does not permit; somebody has to mend that
+ *   refused     it does not understand or does not permit, or what answers is no such server; somebody has to mend that
  */
 final class Failure extends \RuntimeException
 {

@@ -7,7 +7,7 @@ from time import perf_counter
 from typing import Any, Protocol, TypeVar
 
 from .client import AsyncLink, Link
-from .errors import RateLimitError, WrongReplyError, reason_of
+from .errors import RateLimitError, RefusedError, WrongReplyError, reason_of
 from .plan import Reach
 from .report import HitEvent
 
@@ -40,7 +40,7 @@ class _Tries:
 
     def again(self, error: Exception | None) -> bool:
         self._left -= 1
-        if error is None or self._left == 0 or reason_of(error) == "refused":
+        if error is None or self._left == 0 or isinstance(error, RefusedError):
             return False
         return self._deadline - time.monotonic() > PAUSE_S
 

@@ -24,7 +24,7 @@ from typing import Any
 
 from ._check import MAX_SPAN_MS, span_ms, wrong
 from .client import AsyncLink, Link
-from .errors import reason_of
+from .errors import RefusedError
 from .local import LocalEngine
 from .verdict import LocalReply
 
@@ -211,7 +211,7 @@ class Fallback:
         self._engine(["DEL", key])
 
     def lost(self, error: Exception) -> None:
-        if reason_of(error) != "refused":
+        if not isinstance(error, RefusedError):
             self._is_away = True
 
     def heard(self) -> None:
@@ -301,11 +301,11 @@ class Fallback:
 
     def sent(self, key: str, entry: Entry, error: Exception | None) -> bool:
         """Whether Redis has answered."""
-        is_refused = error is not None and reason_of(error) == "refused"
+        is_refused = isinstance(error, RefusedError)
         if error is None:
             self.heard()
-        if is_refused:
-            self.on_error(error)  # type: ignore[arg-type]  # it never takes it
+        elif is_refused:
+            self.on_error(error)  # it never takes it
         with self._lock:
             noted = self._noted.get(key)
             if error is not None and not is_refused:

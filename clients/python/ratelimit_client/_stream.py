@@ -178,7 +178,10 @@ class Stream:
         session.transport.abort()
         calls, session.unsent = session.waiting(), []
         session.sent.clear()
-        self._fail(calls, lambda: UnansweredError("connection", f"the connection to Redis broke: {error or 'closed by Redis'}"))
+        if isinstance(error, WrongReplyError):
+            self._fail(calls, lambda: WrongReplyError(*error.args))
+        else:
+            self._fail(calls, lambda: UnansweredError("connection", f"the connection to Redis broke: {error or 'closed by Redis'}"))
 
     def distrust(self) -> None:
         """What answers is not Redis, or not in step."""

@@ -1,21 +1,12 @@
-"""The one place that knows Redis clients: how a connection of the package's own is made from each.
-
-The application's client is never asked to send a command: by its defaults it would send one again whose reply was lost, and
-charge twice. Taken from it are its address, its credentials and its TLS.
-"""
+"""What an application passes as its client, and the link of the package's own that is made from it."""
 
 import asyncio
-import socket
 import weakref
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol, cast
 
-from redis.backoff import NoBackoff
-from redis.retry import Retry
-
+from . import _dial
 from ._cluster import AsyncCluster, Cluster
-from ._pool import DIAL_S, Pool
-from ._stream import Dialled, Streams
 from .local import LocalEngine
 
 Words = Sequence[str | int]
@@ -35,77 +26,6 @@ class AsyncLink(Protocol):
     async def nodes(self, timeout_s: float | None) -> "Sequence[AsyncLink]": ...
     def distrust(self) -> None: ...
     def close(self) -> None: ...
-
-
-# What redis-py and valkey-py give a connection that ours must not have: ways to send again, and notices between replies.
-_LEFT_OUT = (
-    "cache",
-    "cache_config",
-    "command_packer",
-    "event_dispatcher",
-    "health_check_interval",
-    "himport_registry",
-    "legacy_responses",
-    "maint_notifications_config",
-    "maint_notifications_pool_handler",
-    "maintenance_notification_hash",
-    "maintenance_state",
-    "max_connections",
-    "orig_host_address",
-    "orig_socket_connect_timeout",
-    "orig_socket_timeout",
-    "oss_cluster_maint_notifications_handler",
-    "parser_class",
-    "response_callbacks",
-    "retry_on_error",
-    "retry_on_timeout",
-)
-
-
-def _made(connection_class: Any, given: dict[str, Any], pool: Any = None) -> Callable[..., Any]:
-    kwargs = {name: value for name, value in given.items() if name not in _LEFT_OUT}
-    kwargs.update(protocol=2, decode_responses=False, encoding="utf-8")
-    if connection_class.__module__.startswith("redis."):
-        kwargs["retry"] = Retry(NoBackoff(), 0)
-    else:
-        kwargs.pop("retry", None)  # valkey-py's default is none
-    for name in ("socket_timeout", "socket_connect_timeout"):
-        kwargs[name] = min(kwargs.get(name) or DIAL_S, DIAL_S)
-    # The pool is kept, as Sentinel's connections refer to theirs weakly.
-    return lambda pool=pool, **address: connection_class(**{**kwargs, **address})
-
-
-def _like(pool: Any) -> Callable[..., Any]:
-    return _made(pool.connection_class, pool.connection_kwargs, pool)
-
-
-def _dial(make: Callable[..., Any], address: dict[str, Any]) -> socket.socket:
-    connection = make(**address)
-    connection.connect()
-    sock: socket.socket = connection._sock
-    connection._sock = None
-    return sock
-
-
-async def _dial_async(make: Callable[..., Any], address: dict[str, Any]) -> Dialled:
-    connection = make(**address)
-    try:
-        await connection.connect()
-    except BaseException:
-        await connection.disconnect(nowait=True)
-        raise
-    writer: asyncio.StreamWriter = connection._writer
-    connection._reader = connection._writer = None
-    transport: Any = writer.transport
-    return transport, writer
-
-
-def _pool(make: Callable[..., Any], **address: Any) -> Pool:
-    return Pool(lambda: _dial(make, address))
-
-
-def _streams(make: Callable[..., Any], **address: Any) -> Streams:
-    return Streams(lambda: _dial_async(make, address))
 
 
 class Function:
@@ -165,11 +85,11 @@ def _sync_link(client: Any) -> Link:
         manager = client.nodes_manager
         create = getattr(manager, "create_redis_node", None) or manager.create_valkey_node
         node = create("127.0.0.1", 6379, **manager.connection_kwargs)
-        make = _like(node.connection_pool)
+        make = _dial.like(node.connection_pool, _dial.Service)
         remap = getattr(client.nodes_manager, "address_remap", None)
-        return Cluster(lambda host, port: _pool(make, host=host, port=port), _addresses(client), remap)
+        return Cluster(lambda host, port: _dial.pool_of(make, host=host, port=port), _addresses(client), remap)
     if hasattr(client, "connection_pool") and not hasattr(client, "command_stack"):
-        return _pool(_like(client.connection_pool))
+        return _dial.pool_of(_dial.like(client.connection_pool, _dial.Service))
     if callable(client):
         return Function(client)
     raise _expected(kind, client)
@@ -181,11 +101,11 @@ def _async_link(client: Any) -> AsyncLink:
         raise TypeError(f"client: expected {kind}, got a client for threads: {client!r}. Limiter and Leaser take it")
     if hasattr(client, "nodes_manager"):
         given = dict(client.connection_kwargs)
-        make = _made(given.pop("connection_class"), given)
+        make = _dial.made(given.pop("connection_class"), given)
         remap = getattr(client.nodes_manager, "address_remap", None)
-        return AsyncCluster(lambda host, port: _streams(make, host=host, port=port), _addresses(client), remap)
+        return AsyncCluster(lambda host, port: _dial.streams_of(make, host=host, port=port), _addresses(client), remap)
     if hasattr(client, "connection_pool") and not hasattr(client, "command_stack"):
-        return _streams(_like(client.connection_pool))
+        return _dial.streams_of(_dial.like(client.connection_pool, _dial.AsyncService))
     if isinstance(client, LocalEngine):
         return AsyncFunction(client.call_async)
     if callable(client):

@@ -4,7 +4,8 @@ import re
 from typing import Literal
 
 # ``timeout``: no answer within ``timeout_ms``. ``connection``: there is none, or it broke. ``server``: Redis is there and
-# cannot (loading, memory full, a replica). ``refused``: it does not understand or does not permit; somebody has to mend that.
+# cannot (loading, memory full, a replica). ``refused``: it does not understand or does not permit, or what answers is no such
+# server; somebody has to mend that.
 Reason = Literal["timeout", "connection", "server", "refused"]
 
 
@@ -44,6 +45,8 @@ class LeaseLostError(RateLimitError):
 
 class WrongReplyError(RateLimitError, ValueError):
     """What answers does not speak as this module does."""
+
+    reason: Reason = "refused"
 
 
 _REFUSALS = {"ERR", "WRONGTYPE", "CROSSSLOT", "NOPERM", "NOAUTH", "WRONGPASS", "EXECABORT", "MOVED"}

@@ -297,7 +297,7 @@ foreach (json_decode(file_get_contents(__DIR__.'/../failures.json'), true)['faul
                 same($answer->isAccepted(), !$fault['failed'] || $unavailable === 'open');
                 same(count($errors), $fault['failed'] ? 1 : 0);
                 same(array_column($events, 'outcome'), [$fault['failed'] ? $unavailable : 'allowed']);
-                same(in_array($events[0]->reason, $fault['failed'] ? ['timeout', 'connection', 'server', 'refused'] : [null], true), true);
+                same(in_array($events[0]->reason, $fault['failed'] ? (array) ($fault['reason'] ?? ['timeout', 'connection', 'server', 'refused']) : [null], true), true);
                 $wire->tell(refuses: false, silent: false);
                 // Sound again: hits are counted, and each has its own answer. (A busy machine may be late once more.)
                 $up('sound');

@@ -16,49 +16,11 @@ import ratelimit_client
 import redis
 import redis.asyncio
 from ratelimit_client import AsyncLimiter, Bucket, Limiter, Part, Window, hit_all
-from servers import SERVER, free_port, stop
+from servers import OwnServer, stop, until
 
 ENGINE = Path(ratelimit_client.__file__).with_name("engine.wasm")
 HAS_ENGINE = ENGINE.exists() and importlib.util.find_spec("wasmtime") is not None
-MODULE = os.environ.get("RATELIMIT_MODULE", "")
 PROCESSES = 4
-
-
-def until(condition, seconds=60):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it never happened"
-        time.sleep(0.02)
-
-
-class OwnServer:
-    """A server of the test's own, which it may stop, kill and start again on its port."""
-
-    def __init__(self, test):
-        self._dir = tempfile.TemporaryDirectory(prefix="ratelimit-away-")
-        self.port = free_port()
-        test.addCleanup(self._dir.cleanup)
-        test.addCleanup(self.kill)
-        self.start()
-
-    def start(self):
-        log = Path(self._dir.name, "log")
-        log.unlink(missing_ok=True)
-        words = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", self._dir.name, "--save", "", "--logfile", str(log), "--loadmodule", MODULE]
-        self.process = subprocess.Popen([SERVER, *words])
-        until(lambda: log.exists() and "eady to accept connections" in log.read_text())
-
-    def kill(self):
-        self.process.kill()
-        self.process.wait()
-
-    def used(self, key):
-        with redis.Redis(port=self.port, protocol=2) as client:
-            info = client.execute_command("RL.INFO", key)
-        if info is None:
-            return 0
-        limit = info[info.index(b"limits") + 1][0]
-        return limit[limit.index(b"used") + 1]
 
 
 # One of several processes that hit the same key until they are told to end; what they have counted stands in a line each.

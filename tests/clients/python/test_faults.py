@@ -26,8 +26,8 @@ LIMIT = {"algorithm": "fixed", "limits": Window(1000, "3650d")}
 FAULTS = {
     "silent": ("silent", "timeout", 0),
     "trickle": ("trickle", "timeout", 1),
-    "wrong": (WRONG, "connection", 1),
-    "not redis": (NOT_REDIS, "connection", 1),
+    "wrong": (WRONG, "refused", 1),
+    "not redis": (NOT_REDIS, "refused", 1),
     "loading": (LOADING, "server", 1),
 }
 

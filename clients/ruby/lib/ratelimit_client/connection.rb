@@ -155,7 +155,7 @@ module RatelimitClient
       end.join
     end
 
-    def no_reply = Error.new(:connection, "what answers at #{@server} is not Redis")
+    def no_reply = Error.new(:refused, "what answers at #{@server} is not Redis")
 
     def broken(error)
       Error.new(error.is_a?(Errno::ETIMEDOUT) ? :timeout : :connection, "Redis at #{@server}: #{error.message}")

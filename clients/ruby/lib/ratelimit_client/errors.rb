@@ -5,7 +5,7 @@ module RatelimitClient
   #   :timeout     no answer within the deadline
   #   :connection  there is none, or it broke
   #   :server      Redis is there and cannot (loading, memory full, a replica)
-  #   :refused     it does not understand or does not permit; somebody has to mend that
+  #   :refused     it does not understand or does not permit, or what answers is no such server; somebody has to mend that
   class Error < StandardError
     REFUSALS = %w[ERR WRONGTYPE CROSSSLOT NOPERM NOAUTH WRONGPASS EXECABORT MOVED].freeze
 

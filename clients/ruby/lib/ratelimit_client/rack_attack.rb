@@ -119,7 +119,7 @@ module RatelimitClient
       begun = Deadline.now
       five = ask(words)
       unless five.is_a?(Array) && five.size == 5 && five.all?(Integer) && five[0].between?(0, 1)
-        raise Error.new(:connection, "not a reply of this module: #{five.inspect[0, 100]}")
+        raise Error.new(:refused, "not a reply of this module: #{five.inspect[0, 100]}")
       end
 
       @report.hit(limiter, five[0] == 1 ? :allowed : :denied, nil, begun)
