@@ -1,6 +1,9 @@
 """The command `ratelimit`: finds the file that a subcommand is in, and runs its `main` with the words that are left."""
 
 import importlib
+import os
+import select
+import signal
 import sys
 
 COMMANDS = {
@@ -23,7 +26,28 @@ def usage(commands):
 
 
 def main(arguments=None):
-    """The exit status of the subcommand; 2 where there is none of that name."""
+    """The exit status of the subcommand; 2 where there is none of that name. Ends as other tools do where nobody reads on."""
+    try:
+        try:
+            return run(arguments)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        if not is_read_no_more():
+            raise  # it was another connection
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGPIPE)
+
+
+def is_read_no_more():
+    """Whether what this process prints goes into a pipe that has been closed."""
+    ends = select.poll()
+    for descriptor in (1, 2):
+        ends.register(descriptor, 0)
+    return any(event & select.POLLERR for _, event in ends.poll(0))
+
+
+def run(arguments):
     arguments = sys.argv[1:] if arguments is None else arguments
     for words, (module, _) in COMMANDS.items():
         if tuple(arguments[: len(words)]) == words:
