@@ -1,4 +1,3 @@
-import static suite.Suite.done;
 import static suite.Suite.refused;
 import static suite.Suite.same;
 import static suite.Suite.test;
@@ -283,6 +282,5 @@ public final class Administration {
                 new Administration("Lettuce cluster " + protocol, new LettuceSender(client.connect()));
             }
         }
-        done();
     }
 }

@@ -1,4 +1,3 @@
-import static suite.Suite.done;
 import static suite.Suite.same;
 
 import com.google.gson.Gson;
@@ -15,7 +14,6 @@ import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.Map;
 import java.util.Objects;
 import java.util.Set;
 import java.util.concurrent.TimeUnit;
@@ -68,21 +66,46 @@ public final class Failures {
         return rows;
     }
 
-    /** failures.json, for the packages of all languages. */
-    private static void table(String name, Client client, Sender direct, boolean connectsFirst) throws Exception {
-        for (var row : table()) {
-            // Who has to be connected before there is a sender has none of a server that is not there; lasting() goes away later.
-            if (connectsFirst && row.isFromStart()) continue;
-            test(name + ": " + row.fault() + ' ' + Objects.toString(row.bytes(), "").split("\r\n")[0], wrongIn(client, direct, name, row));
+    /**
+     * @param port the server's, before which the proxy stands
+     * @param direct asks the same server past the proxy
+     * @param connectsFirst who has to be connected before there is a sender has none of a server that is not there
+     */
+    private record Kind(String name, int port, Client client, Sender direct, boolean connectsFirst) {
+        /** A proxy each, so that some may run at the same time. */
+        List<Suite.Body> bodies() throws Exception {
+            List<Suite.Body> bodies = new ArrayList<>();
+            bodies.add(this::lasts);
+            for (var row : table()) {
+                if (connectsFirst && row.isFromStart()) continue; // it goes away later in what lasts
+                test(bodies, row);
+            }
+            return bodies;
+        }
+
+        private void test(List<Suite.Body> bodies, Row row) {
+            String first = Objects.toString(row.bytes(), "").split("\r\n")[0];
+            bodies.add(() -> Suite.test(name + ": " + row.fault() + ' ' + first, () -> same(wrongIn(this, row), "", "wrong")));
+        }
+
+        private void lasts() throws Exception {
+            try (var proxy = new Proxy(port); var opened = client.open(proxy)) {
+                lasting(name, proxy, opened.sender(), direct);
+                lost(name, proxy, opened.sender());
+                retried(name, proxy, opened.sender(), direct);
+            }
         }
     }
 
-    private static String wrongIn(Client client, Sender direct, String name, Row row) throws Exception {
+    /** failures.json, for the packages of all languages. */
+    private static String wrongIn(Kind kind, Row row) throws Exception {
         var wrong = new StringBuilder();
-        try (var proxy = new Proxy(name.endsWith("cluster") ? primary().getPort() : PORT)) {
+        var name = kind.name();
+        var direct = kind.direct();
+        try (var proxy = new Proxy(kind.port())) {
             if (row.fault().equals("refuse")) proxy.refuse(true);
             if (row.fault().equals("silent")) proxy.set(Proxy.Fault.SILENT);
-            try (var opened = client.open(proxy)) {
+            try (var opened = kind.client().open(proxy)) {
                 for (boolean isClosed : new boolean[] {false, true}) {
                     if (isClosed && row.isFromStart()) continue; // it has been connected meanwhile
                     List<RateLimiter.Hit> told = new ArrayList<>();
@@ -194,74 +217,62 @@ public final class Failures {
 
     public static void main(String[] ignored) throws Exception {
         LogManager.getLogManager().reset(); // what goes wrong is what is tested
-        try (var direct = redis.clients.jedis.RedisClient.builder().hostAndPort("127.0.0.1", PORT).build()) {
-            var past = new JedisSender(direct);
-            table("Jedis", proxy -> {
-                var jedis = redis.clients.jedis.RedisClient.builder().hostAndPort("127.0.0.1", proxy.port()).build();
-                return new Opened(new JedisSender(jedis), jedis::close);
-            }, past, false);
-            try (var proxy = new Proxy(PORT); var jedis = redis.clients.jedis.RedisClient.builder().hostAndPort("127.0.0.1", proxy.port()).build()) {
-                lasting("Jedis", proxy, new JedisSender(jedis), past);
-                lost("Jedis", proxy, new JedisSender(jedis));
-                retried("Jedis", proxy, new JedisSender(jedis), past);
+        var node = primary();
+        refusals(node);
+        try (var one = redis.clients.jedis.RedisClient.builder().hostAndPort("127.0.0.1", PORT).build();
+            var cluster = new ClusterConnectionProvider(Set.of(node), DefaultJedisClientConfig.builder().build())) {
+            var past = new JedisSender(one);
+            var pastCluster = new OwnSlot(node, new JedisSender(cluster));
+            List<Suite.Body> bodies = new ArrayList<>();
+            for (var kind : List.of(new Kind("Jedis", PORT, Failures::jedis, past, false), new Kind("Lettuce", PORT, Failures::lettuce, past, true),
+                new Kind("Jedis, cluster", node.getPort(), proxy -> jedisCluster(node, proxy), pastCluster, true),
+                new Kind("Lettuce, cluster", node.getPort(), proxy -> lettuceCluster(node, proxy), pastCluster, true))) {
+                bodies.addAll(kind.bodies());
             }
-            table("Lettuce", proxy -> {
-                var client = RedisClient.create(RedisURI.create("127.0.0.1", proxy.port()));
-                client.setOptions(LettuceSender.once(client.getOptions()));
-                return new Opened(new LettuceSender(client.connect()), client::close);
-            }, past, true);
-            try (var proxy = new Proxy(PORT); var client = RedisClient.create(RedisURI.create("127.0.0.1", proxy.port()))) {
-                try (var connection = client.connect()) {
-                    test("Lettuce: a connection that sends again is refused", refusal(() -> new LettuceSender(connection)));
-                }
-                client.setOptions(LettuceSender.once(client.getOptions()));
-                try (var connection = client.connect()) {
-                    lasting("Lettuce", proxy, new LettuceSender(connection), past);
-                    lost("Lettuce", proxy, new LettuceSender(connection));
-                    retried("Lettuce", proxy, new LettuceSender(connection), past);
-                }
-            }
+            Suite.together(bodies);
         }
-        cluster(primary());
-        done();
     }
 
-    /** Its nodes name their own ports: one proxy stands in front of one of them, whose keys are asked for. */
-    private static void cluster(HostAndPort node) throws Exception {
+    private static Opened jedis(Proxy proxy) {
+        var jedis = redis.clients.jedis.RedisClient.builder().hostAndPort("127.0.0.1", proxy.port()).build();
+        return new Opened(new JedisSender(jedis), jedis::close);
+    }
+
+    private static Opened lettuce(Proxy proxy) {
+        var client = RedisClient.create(RedisURI.create("127.0.0.1", proxy.port()));
+        client.setOptions(LettuceSender.once(client.getOptions()));
+        return new Opened(new LettuceSender(client.connect()), client::close);
+    }
+
+    /** The nodes of a cluster name their own ports: one proxy stands in front of one of them, whose keys are asked for. */
+    private static Opened jedisCluster(HostAndPort node, Proxy proxy) {
+        var config = DefaultJedisClientConfig.builder()
+            .hostAndPortMapper(address -> address.getPort() == node.getPort() ? new HostAndPort("127.0.0.1", proxy.port()) : address).build();
+        var provider = new ClusterConnectionProvider(Set.of(node), config);
+        return new Opened(new OwnSlot(node, new JedisSender(provider)), provider::close);
+    }
+
+    private static Opened lettuceCluster(HostAndPort node, Proxy proxy) {
+        var resources = ClientResources.builder().socketAddressResolver(MappingSocketAddressResolver.create(DnsResolvers.UNRESOLVED,
+            address -> address.getPort() == node.getPort() ? io.lettuce.core.internal.HostAndPort.of("127.0.0.1", proxy.port()) : address)).build();
+        var client = RedisClusterClient.create(resources, RedisURI.create(node.getHost(), node.getPort()));
+        client.setOptions(LettuceSender.once(ClusterClientOptions.create()));
+        return new Opened(new OwnSlot(node, new LettuceSender(client.connect())), () -> {
+            client.close();
+            resources.shutdown(0, 0, TimeUnit.SECONDS);
+        });
+    }
+
+    /** Clients that would send a command again. */
+    private static void refusals(HostAndPort node) {
+        try (var client = RedisClient.create(RedisURI.create("127.0.0.1", PORT)); var connection = client.connect()) {
+            test("Lettuce: a connection that sends again is refused", refusal(() -> new LettuceSender(connection)));
+        }
         try (var jedis = redis.clients.jedis.RedisClusterClient.builder().nodes(Set.of(node)).build()) {
             test("Jedis: a cluster client, which sends again, is refused", refusal(() -> new JedisSender(jedis)));
         }
-        try (var direct = new ClusterConnectionProvider(Set.of(node), DefaultJedisClientConfig.builder().build())) {
-            var past = new OwnSlot(node, new JedisSender(direct));
-            Client jedis = proxy -> {
-                var config = DefaultJedisClientConfig.builder()
-                    .hostAndPortMapper(address -> address.getPort() == node.getPort() ? new HostAndPort("127.0.0.1", proxy.port()) : address).build();
-                var provider = new ClusterConnectionProvider(Set.of(node), config);
-                return new Opened(new OwnSlot(node, new JedisSender(provider)), provider::close);
-            };
-            Client lettuce = proxy -> {
-                var resources = ClientResources.builder().socketAddressResolver(MappingSocketAddressResolver.create(DnsResolvers.UNRESOLVED,
-                    address -> address.getPort() == node.getPort() ? io.lettuce.core.internal.HostAndPort.of("127.0.0.1", proxy.port()) : address)).build();
-                var client = RedisClusterClient.create(resources, RedisURI.create(node.getHost(), node.getPort()));
-                client.setOptions(LettuceSender.once(ClusterClientOptions.create()));
-                return new Opened(new OwnSlot(node, new LettuceSender(client.connect())), () -> {
-                    client.close();
-                    resources.shutdown(0, 0, TimeUnit.SECONDS);
-                });
-            };
-            for (var one : Map.of("Jedis, cluster", jedis, "Lettuce, cluster", lettuce).entrySet()) {
-                table(one.getKey(), one.getValue(), past, true);
-                try (var proxy = new Proxy(node.getPort()); var opened = one.getValue().open(proxy)) {
-                    lasting(one.getKey(), proxy, opened.sender(), past);
-                    lost(one.getKey(), proxy, opened.sender());
-                    retried(one.getKey(), proxy, opened.sender(), past);
-                }
-            }
-        }
-        try (var client = RedisClusterClient.create(RedisURI.create(node.getHost(), node.getPort()))) {
-            try (var connection = client.connect()) {
-                test("Lettuce: a cluster connection that sends again is refused", refusal(() -> new LettuceSender(connection)));
-            }
+        try (var client = RedisClusterClient.create(RedisURI.create(node.getHost(), node.getPort())); var connection = client.connect()) {
+            test("Lettuce: a cluster connection that sends again is refused", refusal(() -> new LettuceSender(connection)));
         }
     }
 

@@ -1,5 +1,4 @@
 import static suite.Suite.await;
-import static suite.Suite.done;
 import static suite.Suite.refused;
 import static suite.Suite.same;
 import static suite.Suite.test;
@@ -342,6 +341,5 @@ public final class Filter {
             gone.close();
             filters("Lettuce", new LettuceSender(connection), new LettuceSender(other), new LettuceSender(gone));
         }
-        done();
     }
 }

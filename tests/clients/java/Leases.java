@@ -1,5 +1,4 @@
 import static suite.Suite.await;
-import static suite.Suite.done;
 import static suite.Suite.refused;
 import static suite.Suite.same;
 import static suite.Suite.test;
@@ -9,7 +8,9 @@ import io.lettuce.core.RedisURI;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import java.util.UUID;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
@@ -21,6 +22,7 @@ import ratelimit.Leaser;
 import ratelimit.LettuceSender;
 import ratelimit.RateLimiter;
 import ratelimit.Sender;
+import suite.Suite;
 import redis.clients.jedis.DefaultJedisClientConfig;
 import redis.clients.jedis.UnifiedJedis;
 
@@ -221,16 +223,20 @@ public final class Leases {
     public static void main(String[] ignored) throws Exception {
         LogManager.getLogManager().reset(); // refusals and Redis' absence are what is tested
         try (var direct = jedis(PORT); var other = jedis(STALLED_PORT)) {
-            looks("Jedis", new JedisSender(direct));
-            leases("Jedis", new JedisSender(direct), direct);
-            stalled("Jedis", new JedisSender(other), other);
             try (var client = lettuce(PORT); var connection = client.connect(); var stalled = lettuce(STALLED_PORT); var stalledConnection = stalled.connect()) {
-                looks("Lettuce", new LettuceSender(connection));
-                leases("Lettuce", new LettuceSender(connection), direct);
-                stalled("Lettuce", new LettuceSender(stalledConnection), other);
+                Map<String, Sender> senders = Map.of("Jedis", new JedisSender(direct), "Lettuce", new LettuceSender(connection));
+                List<Suite.Body> bodies = new ArrayList<>();
+                senders.forEach((name, sender) -> bodies.add(() -> {
+                    looks(name, sender);
+                    leases(name, sender, direct);
+                }));
+                bodies.add(() -> { // one after the other: both stop the same server
+                    stalled("Jedis", new JedisSender(other), other);
+                    stalled("Lettuce", new LettuceSender(stalledConnection), other);
+                });
+                Suite.together(bodies);
             }
         }
-        done();
     }
 
     private static RedisClient lettuce(int port) {

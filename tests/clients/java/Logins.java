@@ -1,4 +1,3 @@
-import static suite.Suite.done;
 import static suite.Suite.refused;
 import static suite.Suite.same;
 import static suite.Suite.test;
@@ -153,6 +152,5 @@ public final class Logins {
                 new Logins("Lettuce" + how, lettuce, isTagged);
             }
         }
-        done();
     }
 }

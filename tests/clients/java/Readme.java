@@ -1,4 +1,3 @@
-import static suite.Suite.done;
 import static suite.Suite.same;
 import static suite.Suite.test;
 
@@ -53,6 +52,5 @@ public final class Readme {
             }
         });
         client.shutdown();
-        done();
     }
 }

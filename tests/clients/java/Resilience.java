@@ -1,5 +1,4 @@
 import static suite.Suite.await;
-import static suite.Suite.done;
 import static suite.Suite.refused;
 import static suite.Suite.same;
 import static suite.Suite.test;
@@ -286,7 +285,6 @@ public final class Resilience {
             away("Lettuce", new LettuceSender(closed));
             application(jedis, lettuce);
         }
-        done();
     }
 
     private static redis.clients.jedis.RedisClient jedis(int port) {

@@ -1,4 +1,3 @@
-import static suite.Suite.done;
 import static suite.Suite.test;
 
 import com.google.gson.JsonArray;
@@ -233,6 +232,5 @@ public final class Scenarios {
         try (var client = RedisClient.create(RedisURI.create("127.0.0.1", PORT))) {
             concurrency("Lettuce", () -> lettuce(client.connect()));
         }
-        done();
     }
 }

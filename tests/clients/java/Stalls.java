@@ -1,5 +1,4 @@
 import static suite.Suite.await;
-import static suite.Suite.done;
 import static suite.Suite.same;
 import static suite.Suite.test;
 
@@ -54,7 +53,6 @@ public final class Stalls {
                 child.destroyForcibly().waitFor();
             }
         }
-        done();
     }
 
     private static void stall(Proxy proxy, Process child) throws Exception {

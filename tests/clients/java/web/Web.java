@@ -1,4 +1,3 @@
-import static suite.Suite.done;
 import static suite.Suite.same;
 import static suite.Suite.test;
 
@@ -239,6 +238,5 @@ public final class Web {
     public static void main(String[] ignored) throws Exception {
         limits();
         failures();
-        done();
     }
 }
