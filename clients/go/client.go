@@ -2,6 +2,7 @@ package ratelimit
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -14,7 +15,7 @@ type Client struct {
 	redis redis.UniversalClient
 }
 
-// NewClient makes a client of a *redis.Client (also one of a Sentinel), a *redis.ClusterClient or a *redis.Ring.
+// NewClient makes a client of a *redis.Client, a *redis.ClusterClient or a *redis.Ring; NewFailoverClient makes one of Sentinels.
 //
 // It opens connections of its own, with the same options but for three: go-redis sends a command again when its connection
 // breaks, up to four times by default, and a hit whose reply was lost would be charged each time; while it waits for a reply
@@ -26,6 +27,10 @@ func NewClient(client redis.UniversalClient) (*Client, error) {
 			break
 		}
 		options := *c.Options()
+		if options.Addr == ofSentinels {
+			return nil, errors.New("ratelimit: a client of Sentinels: expected NewFailoverClient with its redis.FailoverOptions, " +
+				"as connections made from the client would stay with the old master after a failover")
+		}
 		options.ContextTimeoutEnabled, options.MaxRetries, options.DialerRetries = true, -1, 1
 		options.PushNotificationProcessor = nil // the caller's client has filled it; this one fills its own
 		return &Client{redis.NewClient(&options)}, nil
@@ -57,6 +62,24 @@ func NewClient(client redis.UniversalClient) (*Client, error) {
 		return &Client{redis.NewRing(&options)}, nil
 	}
 	return nil, fmt.Errorf("ratelimit: expected a *redis.Client, *redis.ClusterClient or *redis.Ring, got %T", client)
+}
+
+// ofSentinels is what go-redis calls the address of a client that asks Sentinels for it.
+const ofSentinels = "FailoverClient"
+
+// NewFailoverClient makes a client of the master that Sentinels name, and follows them: those of a redis.UniversalOptions are its
+// Failover(). Of a *redis.Client that redis.NewFailoverClient has made none can be made: nobody but itself is told of a failover, and for
+// some seconds, or until a partition ends, the old master would go on counting beside the new one.
+func NewFailoverClient(sentinels *redis.FailoverOptions) (*Client, error) {
+	switch {
+	case sentinels == nil || sentinels.MasterName == "" || len(sentinels.SentinelAddrs) == 0:
+		return nil, errors.New("ratelimit: FailoverOptions: expected a MasterName and SentinelAddrs")
+	case sentinels.ReplicaOnly || sentinels.RouteByLatency || sentinels.RouteRandomly:
+		return nil, errors.New("ratelimit: FailoverOptions: expected no ReplicaOnly, RouteByLatency or RouteRandomly: only the master counts")
+	}
+	options := *sentinels
+	options.ContextTimeoutEnabled, options.MaxRetries, options.DialerRetries = true, -1, 1
+	return &Client{redis.NewFailoverClient(&options)}, nil
 }
 
 // Close closes the connections that NewClient opened; the caller's own client stays open.

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -37,11 +38,10 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
-var made int
+var made atomic.Int64
 
 func unique(name string) string {
-	made++
-	return fmt.Sprintf("go-%s-%d-%d", name, time.Now().UnixNano(), made)
+	return fmt.Sprintf("go-%s-%d-%d", name, time.Now().UnixNano(), made.Add(1))
 }
 
 func threeAMinute(t *testing.T, name string, more ratelimit.Options) *ratelimit.Limiter {

@@ -35,16 +35,25 @@ func TestAHitWithAnIDIsChargedOnceAndSaysSo(t *testing.T) {
 	}
 }
 
+// ofEachKind runs a test for all that a limiter is made of, behind proxies of its own.
+func ofEachKind(t *testing.T, test func(t *testing.T, kind string, p *proxies)) {
+	t.Parallel()
+	for _, kind := range kinds {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			test(t, kind, newProxies(t))
+		})
+	}
+}
+
 func TestAHitWhoseReplyWasLostIsMadeAgainAndChargedOnce(t *testing.T) {
-	p := newProxies(t)
-	for kind, through := range behind(t, p) {
-		l := limiter(t, through, ratelimit.Options{Prefix: "go-id-lost"})
-		p.set(none)
+	ofEachKind(t, func(t *testing.T, kind string, p *proxies) {
+		l := limiter(t, behind(t, p, kind), ratelimit.Options{Prefix: "go-id-lost"})
 		eventually(t, "it is up", func() bool { return l.Hit(background, "warm"+kind).Err == nil })
 		key := fmt.Sprint(kind, time.Now().UnixNano())
 		p.set(after)
 		if v := l.Hit(background, key, ratelimit.ID("a")); v.Err == nil {
-			t.Fatalf("%s: the reply was not lost: %+v", kind, v)
+			t.Fatalf("the reply was not lost: %+v", v)
 		}
 		p.set(none)
 		var v ratelimit.Verdict
@@ -53,14 +62,14 @@ func TestAHitWhoseReplyWasLostIsMadeAgainAndChargedOnce(t *testing.T) {
 			return v.Err == nil
 		})
 		if n := used(t, kind, "go-id-lost:"+key); !v.Allowed || !v.Repeated || v.Remaining != 4 || n != 1 {
-			t.Errorf("%s: charged %d times: %+v", kind, n, v)
+			t.Errorf("charged %d times: %+v", n, v)
 		}
-	}
+	})
 }
 
 func TestAHitWithAnIDIsMadeAgainWithinItsDeadlineAndChargedOnce(t *testing.T) {
-	p := newProxies(t)
-	for kind, through := range behind(t, p) {
+	ofEachKind(t, func(t *testing.T, kind string, p *proxies) {
+		through := behind(t, p, kind)
 		for name, fault := range map[string]fault{"before": before, "after": after, "middle": middle, "refuse": refuse, "reset": reset} {
 			told := 0
 			l := limiter(t, through, ratelimit.Options{Prefix: "go-id-retry", OnError: func(error, int) { told++ }})
@@ -77,43 +86,43 @@ func TestAHitWithAnIDIsMadeAgainWithinItsDeadlineAndChargedOnce(t *testing.T) {
 			}()
 			v := l.Hit(background, key, ratelimit.ID("a"), ratelimit.Retry(10))
 			if n := used(t, kind, "go-id-retry:"+key); v.Err != nil || !v.Allowed || v.Remaining != 4 || n != 1 || told != 0 {
-				t.Errorf("%s, %s: charged %d times, told %d times: %+v", kind, name, n, told, v)
+				t.Errorf("%s: charged %d times, told %d times: %+v", name, n, told, v)
 			}
 		}
-	}
+	})
 }
 
 func TestWhatIsRefusedAndWhatIsSilentIsNotMadeAgain(t *testing.T) {
-	p := newProxies(t)
-	for kind, through := range behind(t, p) {
+	ofEachKind(t, func(t *testing.T, kind string, p *proxies) {
 		told := 0
+		through := behind(t, p, kind)
 		l := limiter(t, through, ratelimit.Options{Prefix: "go-id-no-retry", Timeout: 300 * time.Millisecond, OnError: func(error, int) { told++ }})
 		patient := limiter(t, through, ratelimit.Options{Prefix: "go-id-no-retry"})
-		p.set(none)
 		eventually(t, "it is up", func() bool { return patient.Hit(background, "warm"+kind).Err == nil })
-		key := fmt.Sprint(kind, time.Now().UnixNano())
+		key, sent := fmt.Sprint(kind, time.Now().UnixNano()), p.commands.Load()
 		strange := patient.Hit(background, key, ratelimit.ID("a"), ratelimit.Retry(10), ratelimit.Min(5))
 		if strange.Err == nil || !strings.Contains(strange.Err.Error(), "ERR") {
-			t.Errorf("%s: %+v", kind, strange)
+			t.Errorf("%+v", strange)
+		}
+		if n := p.commands.Load() - sent; n != 1 {
+			t.Errorf("what was refused was sent %d times", n)
 		}
 		for _, fault := range []fault{stall, silent} {
 			p.set(fault)
 			began := time.Now()
 			if v := l.Hit(background, key, ratelimit.ID("b"), ratelimit.Retry(10)); v.Err == nil || time.Since(began) > 300*time.Millisecond+slack {
-				t.Errorf("%s: after %s: %+v", kind, time.Since(began), v)
+				t.Errorf("after %s: %+v", time.Since(began), v)
 			}
 		}
 		if told == 0 || told > 2 {
-			t.Errorf("%s: told %d times of two failures", kind, told)
+			t.Errorf("told %d times of two failures", told)
 		}
-	}
-	sent := p.commands.Load()
-	p.set(none)
-	l := limiter(t, behind(t, p)["one node"], ratelimit.Options{Prefix: "go-id-no-retry"})
-	l.Hit(background, "k", ratelimit.ID("a"), ratelimit.Retry(10), ratelimit.Min(5))
-	if n := p.commands.Load() - sent; n != 1 {
-		t.Errorf("what was refused was sent %d times", n)
-	}
+	})
+}
+
+func TestWhatIsWrongAboutARetryIsSaid(t *testing.T) {
+	c := limits(t, client(t, 3))
+	l := limiter(t, client(t, 3), ratelimit.Options{Prefix: "go-id-no-retry"})
 	for wrong, options := range map[string][]ratelimit.Option{
 		"expected an ID": {ratelimit.Retry(1)}, "expected 0 to 10": {ratelimit.ID("a"), ratelimit.Retry(11)}, "0 to 10, got -1": {ratelimit.ID("a"), ratelimit.Retry(-1)},
 	} {
@@ -121,7 +130,6 @@ func TestWhatIsRefusedAndWhatIsSilentIsNotMadeAgain(t *testing.T) {
 			t.Errorf("%s: %+v", wrong, v)
 		}
 	}
-	c := limits(t, client(t, 3))
 	if v := c.HitAll(background, []ratelimit.Ask{{Limiter: l, Key: "k"}}, ratelimit.ID("a"), ratelimit.Retry(1)); v.Err == nil || !strings.Contains(v.Err.Error(), "several keys") {
 		t.Errorf("%+v", v)
 	}

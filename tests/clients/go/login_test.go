@@ -143,6 +143,7 @@ func TestARightPasswordGivesBothTriesBackAndADeniedOneOpensNothing(t *testing.T)
 func TestALoginThatOutlastsItsWindowGivesBackNobodyElsesTries(t *testing.T) {
 	for name, row := range logins(t) {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			own := ":" + unique("login")
 			short := ratelimit.Options{Limits: []ratelimit.Limit{{Units: 5, Window: "300ms"}}}
 			address, account := short, short

@@ -124,6 +124,7 @@ func TestACommandForSoManyHitsOfAHotKey(t *testing.T) {
 }
 
 func TestAFixedWindowEndsAndWhatWasTakenOfItEndsWithIt(t *testing.T) {
+	t.Parallel()
 	client, _ := counting(t)
 	l := prefetching(t, client, ratelimit.Options{Algorithm: ratelimit.Fixed, Limits: []ratelimit.Limit{{Units: 1_000_000, Window: "400ms"}}}, fmt.Sprintf("go-prefetch-window:%d", time.Now().UnixNano()), 1000, time.Hour)
 	windows := map[int64]bool{}

@@ -56,6 +56,7 @@ BLOCKS}
 // Every block of Go in the READMEs is compiled and run as it stands there, on another port. (The READMEs of other languages have the
 // same prefix and run on the same server, so the address is nobody else's.)
 func TestReadmeBlocksRun(t *testing.T) {
+	t.Parallel()
 	clients := filepath.Join("..", "..", "..", "clients")
 	var blocks, answers strings.Builder
 	for _, readme := range []struct {
