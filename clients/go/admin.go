@@ -223,6 +223,13 @@ type Top struct {
 	Count, Error int64
 }
 
+// Recent is one of those that were counted most, and were counted in this hour of the clock or in the one before it: how often
+// in each.
+type Recent struct {
+	ID                   string
+	ThisHour, HourBefore int64
+}
+
 // Period is what was counted in an hour, or in a day.
 type Period struct {
 	Start time.Time
@@ -233,6 +240,8 @@ type Period struct {
 type Statistics struct {
 	Counts
 	MostAllowed, MostDenied, MostShadowDenied []Top
+	// Who of them was lately, most first. Empty where the server, of 0.1, does not tell.
+	RecentlyAllowed, RecentlyDenied, RecentlyShadowDenied []Recent
 	// The last 8 days by the hour, and the last 90 days.
 	Hours, Days []Period
 	// Of the total alone: each algorithm, the names that have statistics of their own, and the values most deny-listed,
@@ -240,6 +249,8 @@ type Statistics struct {
 	Algorithms     map[Algorithm]Counts
 	Names          []string
 	MostDenyListed []Top
+	// RecentlyDenyListed is told to the same.
+	RecentlyDenyListed []Recent
 }
 
 // Statistics of a name, or the total where it is "". Of a cluster, the sum. Nil where nothing was counted under that name.

@@ -3,6 +3,7 @@ package ratelimit
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -188,11 +189,26 @@ func readStatistics(replies []any) (*Statistics, error) {
 		*to = periods
 	}
 	for name, to := range map[string]*[]Top{"most_allowed": &all.MostAllowed, "most_denied": &all.MostDenied, "most_shadow_denied": &all.MostShadowDenied, "most_deny_listed": &all.MostDenyListed} {
-		top, err := readTop(found, name)
+		rows, err := readRows(found, name)
 		if err != nil {
 			return nil, err
 		}
-		*to = top
+		slices.SortFunc(rows, func(a, b row) int { return cmp.Or(cmp.Compare(b.first, a.first), strings.Compare(a.id, b.id)) })
+		for _, one := range rows {
+			*to = append(*to, Top{one.id, one.first, one.second})
+		}
+	}
+	for name, to := range map[string]*[]Recent{"recently_allowed": &all.RecentlyAllowed, "recently_denied": &all.RecentlyDenied, "recently_shadow_denied": &all.RecentlyShadowDenied, "recently_deny_listed": &all.RecentlyDenyListed} {
+		rows, err := readRows(found, name)
+		if err != nil {
+			return nil, err
+		}
+		slices.SortFunc(rows, func(a, b row) int {
+			return cmp.Or(cmp.Compare(b.first+b.second, a.first+a.second), strings.Compare(a.id, b.id))
+		})
+		for _, one := range rows {
+			*to = append(*to, Recent{one.id, one.first, one.second})
+		}
 	}
 	return all, nil
 }
@@ -222,8 +238,15 @@ func readPeriods(found []map[string]any, name string) ([]Period, error) {
 	return periods, nil
 }
 
-func readTop(found []map[string]any, name string) ([]Top, error) {
-	sums := map[string]Top{}
+// row is [id, first, second]; of a cluster's primaries, the sums.
+type row struct {
+	id            string
+	first, second int64
+}
+
+// readRows of a list, of which an older server may have none.
+func readRows(found []map[string]any, name string) ([]row, error) {
+	sums := map[string]row{}
 	for _, one := range found {
 		items, _ := one[name].([]any)
 		for _, item := range items {
@@ -236,15 +259,10 @@ func readTop(found []map[string]any, name string) ([]Top, error) {
 				return nil, err
 			}
 			id := fmt.Sprint(values[0])
-			sums[id] = Top{id, sums[id].Count + n[0], sums[id].Error + n[1]}
+			sums[id] = row{id, sums[id].first + n[0], sums[id].second + n[1]}
 		}
 	}
-	var top []Top
-	for _, one := range sums {
-		top = append(top, one)
-	}
-	slices.SortFunc(top, func(a, b Top) int { return cmp.Or(cmp.Compare(b.Count, a.Count), strings.Compare(a.ID, b.ID)) })
-	return top, nil
+	return slices.Collect(maps.Values(sums)), nil
 }
 
 func readInfo(reply any) (*KeyInfo, error) {

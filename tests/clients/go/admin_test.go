@@ -114,6 +114,8 @@ func shadows(t *testing.T, admin *ratelimit.Admin, client redis.UniversalClient,
 	equal(t, found.Counts, ratelimit.Counts{Allowed: 12, ShadowDenied: 8})
 	equal(t, len(found.MostShadowDenied), 4)
 	equal(t, found.MostShadowDenied[0], ratelimit.Top{ID: name + "a", Count: 2})
+	equal(t, len(found.RecentlyShadowDenied), 4)
+	equal(t, lately(found.RecentlyShadowDenied[0]), ratelimit.Top{ID: name + "a", Count: 2})
 	for _, periods := range [][]ratelimit.Period{found.Hours, found.Days} {
 		var sum ratelimit.Counts
 		for _, one := range periods {
@@ -164,6 +166,10 @@ func statistics(t *testing.T, admin *ratelimit.Admin, client redis.UniversalClie
 	equal(t, found.Counts, ratelimit.Counts{Allowed: 8, Denied: 8})
 	equal(t, []int{len(found.MostAllowed), len(found.MostDenied)}, []int{8, 8})
 	equal(t, found.MostDenied[0], ratelimit.Top{ID: name + "a", Count: 1})
+	equal(t, []int{len(found.RecentlyAllowed), len(found.RecentlyDenied), len(found.RecentlyShadowDenied)}, []int{8, 8, 0})
+	for i, one := range found.MostDenied { // each once, by name
+		equal(t, []ratelimit.Top{lately(found.RecentlyAllowed[i]), lately(found.RecentlyDenied[i])}, []ratelimit.Top{one, one})
+	}
 	var denied int64
 	for _, hour := range found.Hours {
 		denied += hour.Denied
@@ -177,6 +183,32 @@ func statistics(t *testing.T, admin *ratelimit.Admin, client redis.UniversalClie
 		t.Fatal(err)
 	}
 	if found := must(admin.Statistics(background, name)); found != nil {
+		t.Errorf("%+v", found)
+	}
+}
+
+// lately is of both hours, as one may end meanwhile.
+func lately(one ratelimit.Recent) ratelimit.Top {
+	return ratelimit.Top{ID: one.ID, Count: one.ThisHour + one.HourBefore}
+}
+
+// What a server of 0.1 answers, and one that counted in both hours.
+func TestStatisticsOfWhomWasLatelyByTheHour(t *testing.T) {
+	for sent, recent := range map[string][]ratelimit.Recent{
+		"%2\r\n$7\r\nallowed\r\n:3\r\n$11\r\nmost_denied\r\n*0\r\n": nil,
+		"%2\r\n$7\r\nallowed\r\n:3\r\n$15\r\nrecently_denied\r\n*2\r\n*3\r\n$1\r\na\r\n:1\r\n:0\r\n*3\r\n$1\r\nb\r\n:0\r\n:2\r\n": {
+			{ID: "b", HourBefore: 2}, {ID: "a", ThisHour: 1},
+		},
+	} {
+		p := newProxies(t)
+		p.next(fault{"error", sent})
+		found := must(limits(t, behind(t, p, "one node")).Admin(time.Minute).Statistics(background, "k"))
+		equal(t, found.RecentlyDenied, recent)
+		equal(t, []int{int(found.Allowed), len(found.RecentlyAllowed), len(found.RecentlyDenyListed)}, []int{3, 0, 0})
+	}
+	p := newProxies(t)
+	p.next(fault{"error", "%1\r\n$15\r\nrecently_denied\r\n*1\r\n*2\r\n$1\r\na\r\n:1\r\n"})
+	if found, err := limits(t, behind(t, p, "one node")).Admin(time.Minute).Statistics(background, "k"); err == nil {
 		t.Errorf("%+v", found)
 	}
 }
