@@ -3,10 +3,10 @@
 use super::raw::now_ms;
 use super::{config, regions, registry};
 use crate::core::limit::Algorithm;
-use crate::core::node::stats::series::Counts;
 use crate::core::numbered;
 use redis_module::{InfoContext, RedisResult};
 use redis_module_macros::info_command_handler;
+use std::fmt::Display;
 
 /// What the module was built from: `scripts/build` and `scripts/dist` say it to the compiler.
 const COMMIT: &str = match option_env!("RATELIMIT_COMMIT") {
@@ -20,23 +20,24 @@ fn info(ctx: &InfoContext, _for_crash_report: bool) -> RedisResult<()> {
     let sections = registry::node(|node| {
         let fingerprint = format!("{:016x}", node.policies.fingerprint());
         let (stats, deny) = (&node.stats, &node.deny);
-        let total = stats.total();
         let mut general = vec![
             ("version".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
             ("commit".to_owned(), COMMIT.to_owned()),
-            ("allowed".to_owned(), total.allowed.to_string()),
-            ("denied".to_owned(), total.denied.to_string()),
-            ("deny_listed".to_owned(), total.deny_listed.to_string()),
-            ("shadow_denied".to_owned(), total.shadow_denied.to_string()),
         ];
+        for (name, count) in stats.total().named() {
+            general.push((name.to_owned(), count.to_string()));
+        }
         for algorithm in Algorithm::ALL {
             let counts = stats.algorithm(algorithm).counts();
-            general.push((algorithm.name().to_owned(), dictionary(counts)));
+            general.push((algorithm.name().to_owned(), dictionary(counts.named())));
         }
-        general.push(("unnamed".to_owned(), dictionary(stats.unnamed_counts())));
+        general.push((
+            "unnamed".to_owned(),
+            dictionary(stats.unnamed_counts().named()),
+        ));
         for (name, value) in [
             ("policies", node.policies.len()),
-            ("deny_lists", deny.sizes().count()),
+            ("deny_lists", deny.summaries().count()),
             ("deny_entries", deny.len()),
             ("names", stats.names_len()),
             ("memory_bytes", node.memory_bytes()),
@@ -73,7 +74,7 @@ fn info(ctx: &InfoContext, _for_crash_report: bool) -> RedisResult<()> {
             .into_iter()
             .filter_map(|name| {
                 let named = stats.name(name)?;
-                let mut value = dictionary(named.series().counts());
+                let mut value = dictionary(named.series().counts().named());
                 if let Some(chain) = named.chain() {
                     value.push_str(",before=");
                     value.push_str(&escaped(&chain.last));
@@ -103,18 +104,8 @@ fn regions(now_ms: u64) -> Vec<(String, String)> {
     regions::with(|regions| {
         fields.push(("changes_lost".to_owned(), regions.ring.lost().to_string()));
         for peer in regions.peers.list() {
-            let ago = |at_ms: u64| match at_ms {
-                0 => "-1".to_owned(),
-                at_ms => now_ms.saturating_sub(at_ms).to_string(),
-            };
-            let value = format!(
-                "heard_ms_ago={},echo_ms_ago={},merges={},news={},refused={}",
-                ago(peer.at_ms),
-                ago(peer.echo_ms),
-                peer.merges,
-                peer.news,
-                peer.refused
-            );
+            let told = peer.told(now_ms).into_iter();
+            let value = dictionary(told.filter(|(name, _)| *name != "heard_ms"));
             fields.push((format!("region_{}", peer.region), value));
         }
     });
@@ -122,11 +113,11 @@ fn regions(now_ms: u64) -> Vec<(String, String)> {
 }
 
 /// Several numbers in one field, as the server's own `keyspace` and `commandstats` have them.
-fn dictionary(counts: Counts) -> String {
-    format!(
-        "allowed={},denied={},deny_listed={},shadow_denied={}",
-        counts.allowed, counts.denied, counts.deny_listed, counts.shadow_denied
-    )
+fn dictionary<T: Display>(numbers: impl Iterator<Item = (&'static str, T)>) -> String {
+    let numbers: Vec<_> = numbers
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    numbers.join(",")
 }
 
 /// A name as a field of INFO, where a line break, a colon, an equals sign or a comma would be read as something else.

@@ -137,7 +137,7 @@ fn a_tracked_identifier_allocates_nothing() {
     let login = stats.name(b"login").unwrap();
     assert!(login
         .lists()
-        .most_denied()
+        .most(Outcome::Denied)
         .iter()
         .all(|entry| entry.max_error == 0));
     // Nor does a newcomer allocate that is no longer than those before it.
@@ -149,7 +149,7 @@ fn a_tracked_identifier_allocates_nothing() {
     let login = stats.name(b"login").unwrap();
     assert!(login
         .lists()
-        .most_denied()
+        .most(Outcome::Denied)
         .iter()
         .any(|entry| entry.max_error > 0));
 }

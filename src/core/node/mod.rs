@@ -22,6 +22,7 @@ use audit::Audit;
 use deny::{Lists, Seed};
 use policy::{Policies, Setting};
 use stats::{NameSlot, Outcome, Stats};
+use std::collections::HashMap;
 
 /// Entries of deny lists that go into one [`Part::Entries`], so that no command takes long.
 const CHUNK_ENTRIES: usize = 1_000;
@@ -312,6 +313,15 @@ impl Node {
             + self.stats.memory_bytes()
             + self.audit.memory_bytes()
     }
+}
+
+/// What a map has allocated for its places, of which there is a power of two, 8/7 of the capacity, with a control byte for each.
+fn map_bytes<K, V, S>(map: &HashMap<K, V, S>) -> usize {
+    let places = match map.capacity() {
+        0 => 0,
+        capacity => (capacity * 8 / 7).next_power_of_two(),
+    };
+    places * (size_of::<(K, V)>() + 1)
 }
 
 #[cfg(test)]

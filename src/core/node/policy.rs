@@ -9,6 +9,7 @@
 //! A hit finds its policy by one hash look-up; beside the policy lies its place in the statistics, so that the same look-up
 //! serves both.
 
+use super::map_bytes;
 use super::stats::NameSlot;
 use crate::core::error::{Error, MAX_NAME_BYTES};
 use crate::core::limit::{Algorithm, MAX_POLICIES};
@@ -384,17 +385,12 @@ impl Policies {
     /// Bytes in use, without the allocator's own. The table does not show how large it is after deletions: then it may
     /// take 50 bytes a policy more.
     pub fn memory_bytes(&self) -> usize {
-        let places = match self.entries.capacity() {
-            0 => 0,
-            capacity => (capacity * 8 / 7).next_power_of_two(),
-        };
         let names: usize = self.entries.keys().map(|name| name.len()).sum();
-        let entries = self.entries.values();
-        let temporary = entries.filter(|entry| entry.held.temporary.is_some());
-        let shadows = self.entries.values();
-        let shadows = shadows.filter(|entry| entry.held.shadow.is_some());
+        let held = || self.entries.values().map(|entry| &entry.held);
+        let temporary = held().filter(|held| held.temporary.is_some());
+        let shadows = held().filter(|held| held.shadow.is_some());
         size_of::<Self>()
-            + places * (size_of::<(Box<[u8]>, Box<Entry>)>() + 1)
+            + map_bytes(&self.entries)
             + self.mismatches.name.len()
             + names
             + self.entries.len() * size_of::<Entry>()

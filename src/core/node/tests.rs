@@ -235,7 +235,7 @@ fn a_clients_record_of_statistics_is_told_as_the_nodes_own() {
     }
     assert_eq!(everything(&aof), everything(&here));
     let counts = here.stats.name(b"p").unwrap().series().counts();
-    assert_eq!(counts.allowed, 11);
+    assert_eq!(counts.of(Outcome::Allowed), 11);
 }
 
 #[test]

@@ -92,7 +92,7 @@ impl fmt::Display for Known {
 }
 
 /// What is known of one region.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Peer {
     /// Which.
     pub region: Region,
@@ -115,6 +115,23 @@ pub struct Peer {
 }
 
 impl Peer {
+    /// What is told of it, by name: times as how long ago they were, -1 for never.
+    pub fn told(&self, now_ms: u64) -> [(&'static str, i64); 6] {
+        let signed = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        let ago = |at_ms: u64| match at_ms {
+            0 => -1,
+            at_ms => signed(now_ms.saturating_sub(at_ms)),
+        };
+        [
+            ("heard_ms", signed(self.heard_ms)),
+            ("heard_ms_ago", ago(self.at_ms)),
+            ("echo_ms_ago", ago(self.echo_ms)),
+            ("merges", signed(self.merges)),
+            ("news", signed(self.news)),
+            ("refused", signed(self.refused)),
+        ]
+    }
+
     fn is_heard(&self, now_ms: u64) -> bool {
         self.at_ms > 0 && now_ms.abs_diff(self.at_ms) < HEARD_MS + self.gap_ms
     }
@@ -187,14 +204,7 @@ impl Peers {
             Err(place) => {
                 let peer = Peer {
                     region,
-                    heard_ms: 0,
-                    echo_ms: 0,
-                    at_ms: 0,
-                    gap_ms: 0,
-                    merges: 0,
-                    news: 0,
-                    refused: 0,
-                    is_told: false,
+                    ..Peer::default()
                 };
                 self.list.insert(place, peer);
                 place

@@ -265,20 +265,9 @@ pub fn list(call: &Call) -> Result<(), Error> {
     call.reply_map(peers.len());
     for peer in peers {
         call.reply_bytes(peer.region.to_string().as_bytes());
-        call.reply_map(6);
-        let ago = |at_ms: u64| match at_ms {
-            0 => -1,
-            at_ms => i64::try_from(now_ms.saturating_sub(at_ms)).unwrap_or(i64::MAX),
-        };
-        let count = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-        for (name, value) in [
-            ("heard_ms", count(peer.heard_ms)),
-            ("heard_ms_ago", ago(peer.at_ms)),
-            ("echo_ms_ago", ago(peer.echo_ms)),
-            ("merges", count(peer.merges)),
-            ("news", count(peer.news)),
-            ("refused", count(peer.refused)),
-        ] {
+        let told = peer.told(now_ms);
+        call.reply_map(told.len());
+        for (name, value) in told {
             call.reply_bytes(name.as_bytes());
             call.reply_integer(value);
         }

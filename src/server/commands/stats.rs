@@ -5,7 +5,7 @@ use crate::core::error::Error;
 use crate::core::limit::Algorithm;
 use crate::core::node::stats::series::{Counts, Row, DAY_MS, HOUR_MS};
 use crate::core::node::stats::top::{self, Frequent};
-use crate::core::node::stats::{IdentifierLists, Stats};
+use crate::core::node::stats::{IdentifierLists, Outcome, Stats};
 use crate::server::raw::{now_ms, Call, User};
 use crate::server::registry;
 use std::cmp::Reverse;
@@ -69,8 +69,7 @@ fn totals(call: &Call, stats: &Stats, caller: Option<&User>, now_ms: u64) {
     let mut values = stats.most_deny_listed();
     values.retain(|_| may_see_values);
     lists(call, stats.unnamed(), caller, now_ms);
-    frequent(call, b"most_deny_listed", &values);
-    recent(call, b"recently_deny_listed", &values, now_ms);
+    frequent(call, Outcome::DenyListed, &values, now_ms);
     rows(call, b"hours", &stats.total_hours(now_ms), HOUR_MS);
     rows(call, b"days", &stats.total_days(now_ms), DAY_MS);
 }
@@ -103,8 +102,7 @@ fn seen<'a>(caller: Option<&User>, mut identifiers: Vec<Frequent<'a>>) -> Vec<Fr
 
 /// Four entries of a map.
 fn counts(call: &Call, counts: Counts) {
-    let names = ["allowed", "denied", "deny_listed", "shadow_denied"];
-    for (name, count) in names.into_iter().zip(counts.each()) {
+    for (name, count) in counts.named() {
         call.reply_bytes(name.as_bytes());
         call.reply_count(count);
     }
@@ -112,40 +110,18 @@ fn counts(call: &Call, counts: Counts) {
 
 /// Six entries of a map: who had which outcome most often, and most lately, of whom the caller may see.
 fn lists(call: &Call, lists: &IdentifierLists, caller: Option<&User>, now_ms: u64) {
-    for (most, recently, list) in [
-        (
-            b"most_allowed".as_slice(),
-            b"recently_allowed".as_slice(),
-            lists.most_allowed(),
-        ),
-        (b"most_denied", b"recently_denied", lists.most_denied()),
-        (
-            b"most_shadow_denied",
-            b"recently_shadow_denied",
-            lists.most_shadow_denied(),
-        ),
-    ] {
-        let list = seen(caller, list);
-        frequent(call, most, &list);
-        recent(call, recently, &list, now_ms);
+    for outcome in IdentifierLists::OUTCOMES {
+        frequent(call, outcome, &seen(caller, lists.most(outcome)), now_ms);
     }
 }
 
-/// An entry of a map: per identifier or value the same, its count, and by how much that may be too high.
-fn frequent(call: &Call, name: &[u8], frequent: &[Frequent]) {
-    call.reply_bytes(name);
-    call.reply_array(frequent.len());
-    for each in frequent {
-        call.reply_array(3);
-        call.reply_bytes(each.identifier);
-        call.reply_count(each.count);
-        call.reply_count(each.max_error);
-    }
-}
-
-/// An entry of a map: of those with a hit in this hour or the one before it, the same, and the hits in each; most first.
-fn recent(call: &Call, name: &[u8], frequent: &[Frequent], now_ms: u64) {
+/// Two entries of a map: per identifier or value the same, its count, and by how much that may be too high; and of those with a
+/// hit in this hour or the one before it, the same, and the hits in each; most first.
+fn frequent(call: &Call, outcome: Outcome, frequent: &[Frequent], now_ms: u64) {
     let hour = now_ms / HOUR_MS;
+    let most = frequent
+        .iter()
+        .map(|each| (each.identifier, (each.count, each.max_error)));
     let mut recent: Vec<_> = frequent
         .iter()
         .map(|each| (each.identifier, each.recent.at(hour)))
@@ -154,13 +130,15 @@ fn recent(call: &Call, name: &[u8], frequent: &[Frequent], now_ms: u64) {
     recent.sort_unstable_by_key(|(identifier, (this, before))| {
         (Reverse(this.saturating_add(*before)), *identifier)
     });
-    call.reply_bytes(name);
-    call.reply_array(recent.len());
-    for (identifier, (this, before)) in recent {
-        call.reply_array(3);
-        call.reply_bytes(identifier);
-        call.reply_count(this);
-        call.reply_count(before);
+    for (when, list) in [("most", most.collect()), ("recently", recent)] {
+        call.reply_bytes(format!("{when}_{}", outcome.name()).as_bytes());
+        call.reply_array(list.len());
+        for (identifier, (one, other)) in list {
+            call.reply_array(3);
+            call.reply_bytes(identifier);
+            call.reply_count(one);
+            call.reply_count(other);
+        }
     }
 }
 
@@ -171,7 +149,7 @@ fn rows(call: &Call, name: &[u8], rows: &[Row], length_ms: u64) {
     for row in rows {
         call.reply_array(5);
         call.reply_count(row.number.saturating_mul(length_ms / 1_000));
-        for count in row.counts.each() {
+        for (_, count) in row.counts.named() {
             call.reply_count(count);
         }
     }

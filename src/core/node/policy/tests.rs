@@ -371,7 +371,7 @@ fn a_slot_is_kept_beside_the_policy() {
     assert!(stats.reset(None));
     assert_ne!(hit(&mut stats, b"login"), slot);
     let login = stats.name(b"login").unwrap();
-    assert_eq!(login.series().counts().allowed, 1);
+    assert_eq!(login.series().counts().of(Outcome::Allowed), 1);
 }
 
 /// As a script computes it from a file: see [`Policies::fingerprint`].

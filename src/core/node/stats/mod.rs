@@ -14,18 +14,19 @@
 //! A policy's name always has a place. What callers make up shares [`Bounds::names`] places, and past these counts under
 //! [`OTHER`]. What has changed can be written down bit by bit: [`record`].
 
+mod form;
+mod named;
 pub mod recent;
 pub mod record;
 pub mod sample;
 pub mod series;
 pub mod top;
 
-use crate::core::bytes::source::Source;
-use crate::core::bytes::varint;
-use crate::core::bytes::varint::write_string;
 use crate::core::error::MAX_NAME_BYTES;
 use crate::core::limit::Algorithm;
+use crate::core::node::map_bytes;
 use ahash::RandomState;
+pub use named::{Chain, IdentifierLists, Named};
 use record::Unwritten;
 use sample::Sample;
 use series::{Counts, Row, Series, HOUR_MS};
@@ -44,18 +45,6 @@ pub const OTHER: &[u8] = b"other";
 
 /// The most names that there are, [`OTHER`] not counted.
 const MOST_NAMES: usize = MAX_NAMES + MAX_POLICY_NAMES;
-/// The first byte of an encoding.
-const VERSION: u8 = 3;
-/// The second version: of 90 days by the hour, and without shadows.
-const VERSION_2: u8 = 2;
-/// The first version: of three algorithms, and without the lists of hits that have no name.
-const VERSION_1: u8 = 1;
-/// How many algorithms the first version knew.
-const ALGORITHMS_1: usize = 3;
-
-/// Reads a series, as the version at hand has it.
-type ReadSeries = fn(&mut Source) -> Option<Series>;
-
 /// A series for each of [`Algorithm::ALL`].
 type PerAlgorithm = [Series; Algorithm::ALL.len()];
 
@@ -70,6 +59,26 @@ pub enum Outcome {
     DenyListed,
     /// It was allowed, and a shadow would have denied it: counted beside [`Outcome::Allowed`].
     ShadowDenied,
+}
+
+impl Outcome {
+    /// All, in the order in which they are told and saved.
+    pub const ALL: [Self; 4] = [
+        Self::Allowed,
+        Self::Denied,
+        Self::DenyListed,
+        Self::ShadowDenied,
+    ];
+
+    /// Its name in replies.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Allowed => "allowed",
+            Self::Denied => "denied",
+            Self::DenyListed => "deny_listed",
+            Self::ShadowDenied => "shadow_denied",
+        }
+    }
 }
 
 /// How much is kept. What is there already stays when a bound is lowered.
@@ -100,152 +109,6 @@ pub struct NameSlot {
     index: usize,
 }
 
-/// Of the hits of a name, those of calls that name another behind it, such as `POLICY api:acme POLICY api`: they count under
-/// that name too.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Chain {
-    /// The last name of the latest such call.
-    pub last: Box<[u8]>,
-    /// How many.
-    pub counts: Counts,
-}
-
-/// What is counted for a name.
-#[derive(Debug)]
-pub struct Named {
-    name: Rc<[u8]>,
-    series: Series,
-    lists: IdentifierLists,
-    /// In a box, as most have none.
-    chain: Option<Box<Chain>>,
-    /// Whether it is, or was, a policy's: then it is not one of [`Bounds::names`].
-    is_policy: bool,
-    /// Whether it is among [`Unwritten::names`].
-    unwritten: bool,
-    /// Whether the next record has all of it.
-    whole: bool,
-}
-
-impl Named {
-    fn new(name: Rc<[u8]>) -> Self {
-        Self {
-            name,
-            series: Series::default(),
-            lists: IdentifierLists::default(),
-            chain: None,
-            is_policy: false,
-            unwritten: false,
-            whole: true,
-        }
-    }
-
-    /// Its hits: in all, by the hour and by the day.
-    pub fn series(&self) -> &Series {
-        &self.series
-    }
-
-    /// Who had them.
-    pub fn lists(&self) -> &IdentifierLists {
-        &self.lists
-    }
-
-    /// Which of its hits count under another name too.
-    pub fn chain(&self) -> Option<&Chain> {
-        self.chain.as_deref()
-    }
-
-    fn heap_bytes(&self) -> usize {
-        let chain = self.chain();
-        let chain = chain.map_or(0, |chain| size_of::<Chain>() + chain.last.len());
-        self.series.heap_bytes() + self.lists.heap_bytes() + chain
-    }
-
-    fn write_chain(&self, out: &mut Vec<u8>) {
-        match self.chain() {
-            None => write_string(out, b""),
-            Some(chain) => {
-                write_string(out, &chain.last);
-                chain.counts.encode(out);
-            }
-        }
-    }
-}
-
-impl Chain {
-    /// What [`Named::write_chain`] wrote of a name with so many hits.
-    fn read(source: &mut Source, hits: Counts) -> Option<Option<Box<Self>>> {
-        let length = source.count(MAX_NAME_BYTES)?;
-        let last = source.take(length)?;
-        if last.is_empty() {
-            return Some(None);
-        }
-        let counts = Counts::decode(source)?;
-        let last = last.into();
-        let chain = counts.is_within(hits).then_some(Self { last, counts })?;
-        Some(Some(Box::new(chain)))
-    }
-}
-
-/// The identifiers that had an outcome most often, most first.
-#[derive(Debug, Default)]
-pub struct IdentifierLists {
-    allowed: Top,
-    denied: Top,
-    shadow_denied: Top,
-}
-
-impl IdentifierLists {
-    /// Those most often allowed.
-    pub fn most_allowed(&self) -> Vec<Frequent<'_>> {
-        self.allowed.list()
-    }
-
-    /// Those most often denied. What a deny list caught is not among them.
-    pub fn most_denied(&self) -> Vec<Frequent<'_>> {
-        self.denied.list()
-    }
-
-    /// Those that a shadow would have denied most often.
-    pub fn most_shadow_denied(&self) -> Vec<Frequent<'_>> {
-        self.shadow_denied.list()
-    }
-
-    fn of(&mut self, outcome: Outcome) -> Option<&mut Top> {
-        match outcome {
-            Outcome::Allowed => Some(&mut self.allowed),
-            Outcome::Denied => Some(&mut self.denied),
-            Outcome::ShadowDenied => Some(&mut self.shadow_denied),
-            Outcome::DenyListed => None,
-        }
-    }
-
-    /// In the order in which they are saved.
-    fn each(&self) -> [&Top; 3] {
-        [&self.allowed, &self.denied, &self.shadow_denied]
-    }
-
-    fn each_mut(&mut self) -> [&mut Top; 3] {
-        [&mut self.allowed, &mut self.denied, &mut self.shadow_denied]
-    }
-
-    /// How many of them a version has, and whether these tell what came lately.
-    fn of_version(version: u8) -> (usize, bool) {
-        match version {
-            VERSION => (3, true),
-            _ => (2, false),
-        }
-    }
-
-    /// How many hits each of them is of, where these were counted.
-    fn hits(counts: Counts) -> [u64; 3] {
-        [counts.allowed, counts.denied, counts.shadow_denied]
-    }
-
-    fn heap_bytes(&self) -> usize {
-        self.each().into_iter().map(Top::heap_bytes).sum()
-    }
-}
-
 /// The statistics of a node.
 ///
 /// ```
@@ -259,10 +122,10 @@ impl IdentifierLists {
 /// let slot = stats.renew(NameSlot::default(), b"login", |_| true);
 /// stats.count_named(slot, b"user:7", Algorithm::Bucket, Outcome::Denied, now_ms);
 ///
-/// assert_eq!(stats.total().allowed, 1);
+/// assert_eq!(stats.total().of(Outcome::Allowed), 1);
 /// let login = stats.name(b"login").unwrap();
-/// assert_eq!(login.series().counts().denied, 1);
-/// assert_eq!(login.lists().most_denied()[0].identifier, b"user:7");
+/// assert_eq!(login.series().counts().of(Outcome::Denied), 1);
+/// assert_eq!(login.lists().most(Outcome::Denied)[0].identifier, b"user:7");
 /// ```
 #[derive(Debug)]
 pub struct Stats {
@@ -271,8 +134,10 @@ pub struct Stats {
     /// Goes up whenever slots become stale. From 1, as a default slot has 0.
     epoch: u64,
     algorithms: PerAlgorithm,
-    /// Identifiers of the hits that have no name.
-    unnamed: Unnamed,
+    /// Which of the hits that have no name are looked at more closely.
+    sample: Sample,
+    /// The identifiers of these.
+    unnamed: IdentifierLists,
     /// Values that deny lists caught.
     listed: Top,
     named: Vec<Named>,
@@ -283,13 +148,6 @@ pub struct Stats {
     unwritten: Unwritten,
 }
 
-/// Identifiers of the hits that have no name, from a sample.
-#[derive(Debug)]
-struct Unnamed {
-    sample: Sample,
-    lists: IdentifierLists,
-}
-
 impl Stats {
     /// Nothing counted yet. `hashing` should be seeded at random, so that no client can tell which names collide.
     pub fn new(bounds: Bounds, hashing: RandomState) -> Self {
@@ -298,10 +156,8 @@ impl Stats {
             hashing: hashing.clone(),
             epoch: 1,
             algorithms: Default::default(),
-            unnamed: Unnamed {
-                sample: Sample::new(hashing.hash_one(0_u8)),
-                lists: IdentifierLists::default(),
-            },
+            sample: Sample::new(hashing.hash_one(0_u8)),
+            unnamed: IdentifierLists::default(),
             listed: Top::default(),
             named: Vec::new(),
             names: HashMap::with_hasher(hashing),
@@ -328,7 +184,7 @@ impl Stats {
         now_ms: u64,
     ) {
         self.count(algorithm, outcome, now_ms);
-        if let Some(hits) = self.unnamed.sample.draw() {
+        if let Some(hits) = self.sample.draw() {
             self.count_sample(identifier(), outcome, hits, now_ms / HOUR_MS);
         }
     }
@@ -336,7 +192,7 @@ impl Stats {
     #[cold]
     fn count_sample(&mut self, identifier: &[u8], outcome: Outcome, hits: u64, hour: u64) {
         let k = self.bounds.identifiers;
-        if let Some(top) = self.unnamed.lists.of(outcome) {
+        if let Some(top) = self.unnamed.of(outcome) {
             top.count(identifier, hits, hour, k, &self.hashing);
         }
     }
@@ -374,22 +230,8 @@ impl Stats {
         let Some(named) = self.count_under(slot, identifier, outcome, now_ms) else {
             return;
         };
-        let last = if (1..=MAX_NAME_BYTES).contains(&last.len()) {
-            last
-        } else {
-            OTHER
-        };
-        let chain = named.chain.get_or_insert_with(|| {
-            let counts = Counts::default();
-            Box::new(Chain {
-                last: last.into(),
-                counts,
-            })
-        });
-        if *chain.last != *last {
-            chain.last = last.into();
-        }
-        chain.counts.count(outcome);
+        let is_name = (1..=MAX_NAME_BYTES).contains(&last.len());
+        named.count_before(if is_name { last } else { OTHER }, outcome);
     }
 
     #[inline(always)]
@@ -459,10 +301,7 @@ impl Stats {
         if !is_name || (is_new && self.policy_names >= MAX_POLICY_NAMES) {
             return self.slot(OTHER);
         }
-        let index = match self.names.get(name) {
-            Some(index) => *index,
-            None => self.add(Named::new(name.into())),
-        };
+        let index = self.index_to_count(name);
         if let Some(named) = self.named.get_mut(index) {
             self.policy_names += usize::from(!named.is_policy);
             named.is_policy = true;
@@ -495,16 +334,17 @@ impl Stats {
         } else {
             OTHER
         };
-        match self.names.get(name) {
-            Some(index) => *index,
-            None => self.add(Named::new(name.into())),
-        }
+        self.index_to_count(name)
     }
 
-    fn add(&mut self, named: Named) -> usize {
-        let index = self.named.len();
-        self.names.insert(Rc::clone(&named.name), index);
-        self.named.push(named);
+    /// A name's index, which is entered where it is new.
+    fn index_to_count(&mut self, name: &[u8]) -> usize {
+        if let Some(index) = self.names.get(name) {
+            return *index;
+        }
+        let (index, name) = (self.named.len(), Rc::from(name));
+        self.names.insert(Rc::clone(&name), index);
+        self.named.push(Named::new(name));
         index
     }
 
@@ -544,7 +384,7 @@ impl Stats {
 
     /// Who had the hits without a name: from a [`sample`].
     pub fn unnamed(&self) -> &IdentifierLists {
-        &self.unnamed.lists
+        &self.unnamed
     }
 
     /// The values that deny lists caught most often, most first.
@@ -625,11 +465,6 @@ impl Stats {
     /// Bytes in use, without the allocator's own. The map of names does not show how large it is after a name was reset:
     /// then it may take 50 bytes a name more.
     pub fn memory_bytes(&self) -> usize {
-        // std's table has a power of two of places, 8/7 of the capacity, with a control byte for each.
-        let places = match self.names.capacity() {
-            0 => 0,
-            capacity => (capacity * 8 / 7).next_power_of_two(),
-        };
         let series = self.algorithms.iter().map(Series::heap_bytes);
         let named = self.named.iter().map(Named::heap_bytes);
         // A shared name has two counters before it.
@@ -638,119 +473,12 @@ impl Stats {
             .keys()
             .map(|name| 2 * size_of::<usize>() + name.len());
         size_of::<Self>()
-            + places * (size_of::<(Rc<[u8]>, usize)>() + 1)
+            + map_bytes(&self.names)
             + self.named.capacity() * size_of::<Named>()
             + self.unwritten.heap_bytes()
-            + self.unnamed.lists.heap_bytes()
+            + self.unnamed.heap_bytes()
             + self.listed.heap_bytes()
             + series.chain(named).chain(names).sum::<usize>()
-    }
-
-    /// Everything, as bytes: the same for equal statistics, whatever order they came about in.
-    ///
-    /// A version byte; how many algorithms there are, and their series; the lists of hits without a name, and that of values
-    /// that were caught; the number of names; for each name, sorted, itself, its series, its lists, and its chain: the last
-    /// name, and its counts, or no byte of a name and no counts. Lengths and numbers are varints
-    /// ([`crate::core::bytes::varint`]).
-    ///
-    /// The second version had hours and no days, no shadows, no chains, and nothing of the last hours in a list. The first had
-    /// the series of three algorithms, without their number, and no lists before the names.
-    pub fn encode(&self) -> Vec<u8> {
-        let mut out = vec![VERSION];
-        varint::write(&mut out, self.algorithms.len() as u64);
-        for series in &self.algorithms {
-            series.encode(&mut out);
-        }
-        for top in self.unnamed.lists.each() {
-            top.encode(&mut out);
-        }
-        self.listed.encode(&mut out);
-        varint::write(&mut out, self.names.len() as u64);
-        for name in self.names() {
-            let Some(named) = self.name(name) else {
-                continue;
-            };
-            write_string(&mut out, name);
-            named.series.encode(&mut out);
-            for top in named.lists.each() {
-                top.encode(&mut out);
-            }
-            named.write_chain(&mut out);
-        }
-        out
-    }
-
-    /// Replaces everything by what [`Stats::encode`] wrote, perhaps under other bounds: all of it is kept. Whether it did:
-    /// bytes that cannot have been written so are refused, and leave everything as it was.
-    #[must_use]
-    pub fn load(&mut self, bytes: &[u8]) -> bool {
-        let Some(loaded) = self.decode(bytes) else {
-            return false;
-        };
-        *self = loaded;
-        true
-    }
-
-    fn decode(&self, bytes: &[u8]) -> Option<Self> {
-        let mut source = Source(bytes);
-        let mut loaded = Self::new(self.bounds, self.hashing.clone());
-        loaded.epoch = self.epoch + 1;
-        loaded.unwritten.totals_whole = false;
-        let version = source.byte()?;
-        let series: ReadSeries = match version {
-            VERSION => Series::decode,
-            VERSION_1 | VERSION_2 => Series::decode_2,
-            _ => return None,
-        };
-        let algorithms = match version {
-            VERSION_1 => ALGORITHMS_1,
-            _ => source.count(loaded.algorithms.len())?,
-        };
-        for own in loaded.algorithms.iter_mut().take(algorithms) {
-            *own = series(&mut source)?;
-        }
-        if version != VERSION_1 {
-            let any = [u64::MAX; 3]; // a sample, of however many
-            loaded.unnamed.lists = self.decode_lists(&mut source, version, any)?;
-            let has_recent = version == VERSION;
-            loaded.listed = Top::decode(&mut source, has_recent, u64::MAX, &self.hashing)?;
-        }
-        let mut previous = None;
-        for _ in 0..source.count(MOST_NAMES + 1)? {
-            let name = source.name_after(previous, MAX_NAME_BYTES)?;
-            previous = Some(name);
-            let series = series(&mut source)?;
-            let hits = IdentifierLists::hits(series.counts());
-            let lists = self.decode_lists(&mut source, version, hits)?;
-            let chain = match version {
-                VERSION => Chain::read(&mut source, series.counts())?,
-                _ => None,
-            };
-            loaded.add(Named {
-                series,
-                lists,
-                chain,
-                whole: false,
-                ..Named::new(name.into())
-            });
-        }
-        let sound = source.0.is_empty() && loaded.names_apart() <= MOST_NAMES;
-        sound.then_some(loaded)
-    }
-
-    /// [`IdentifierLists::each`] that a version has, each of a stream of at most so many hits.
-    fn decode_lists(
-        &self,
-        source: &mut Source,
-        version: u8,
-        hits: [u64; 3],
-    ) -> Option<IdentifierLists> {
-        let (lists, has_recent) = IdentifierLists::of_version(version);
-        let mut read = IdentifierLists::default();
-        for (top, hits) in read.each_mut().into_iter().zip(hits).take(lists) {
-            *top = Top::decode(source, has_recent, hits, &self.hashing)?;
-        }
-        Some(read)
     }
 
     /// Tells which names are policies', after a load, which does not know.

@@ -68,13 +68,13 @@ impl Recent {
         is_some && (both <= count.saturating_sub(max_error) || count == u64::MAX)
     }
 
-    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
         for number in [self.hour, self.hits, self.before] {
             varint::write(out, number);
         }
     }
 
-    pub(super) fn decode(source: &mut Source) -> Option<Self> {
+    pub(super) fn read(source: &mut Source) -> Option<Self> {
         Some(Self {
             hour: source.number()?,
             hits: source.number()?,

@@ -10,6 +10,7 @@
 //! farthest from the newcomer goes. A clock that runs ahead and is set back leaves rows that are the farthest from all that
 //! come later, and so the first to go, and what was counted before is still there.
 
+use super::form::Form;
 use super::Outcome;
 use crate::core::bytes::source::Source;
 use crate::core::bytes::varint;
@@ -29,85 +30,63 @@ const MAX_DAYS: usize = 96;
 /// The most hours in a series of the first two versions, which had 90 days of them.
 const MAX_HOURS_2: usize = 90 * 24;
 
-/// Hits by outcome. They saturate at 2^64 - 1.
+/// Hits by outcome, in the order of [`Outcome::ALL`]. They saturate at 2^64 - 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Let through.
-    pub allowed: u64,
-    /// Over a limit.
-    pub denied: u64,
-    /// Found in a deny list, before any limit was looked at. Not part of `denied`.
-    pub deny_listed: u64,
-    /// Let through, and over the limit of a shadow. Part of `allowed`.
-    pub shadow_denied: u64,
-}
+pub struct Counts([u64; Outcome::ALL.len()]);
 
 impl Counts {
+    /// How many hits had an outcome.
+    pub fn of(self, outcome: Outcome) -> u64 {
+        self.0.get(outcome as usize).copied().unwrap_or(0)
+    }
+
+    /// Each with its outcome's name, in the order in which they are told and saved.
+    pub fn named(self) -> impl Iterator<Item = (&'static str, u64)> {
+        Outcome::ALL.map(Outcome::name).into_iter().zip(self.0)
+    }
+
+    #[inline]
     pub(super) fn count(&mut self, outcome: Outcome) {
-        let counter = match outcome {
-            Outcome::Allowed => &mut self.allowed,
-            Outcome::Denied => &mut self.denied,
-            Outcome::DenyListed => &mut self.deny_listed,
-            Outcome::ShadowDenied => &mut self.shadow_denied,
-        };
-        *counter = counter.saturating_add(1);
+        if let Some(count) = self.0.get_mut(outcome as usize) {
+            *count = count.saturating_add(1);
+        }
     }
 
     /// Both together.
     pub fn plus(self, other: Self) -> Self {
-        Self {
-            allowed: self.allowed.saturating_add(other.allowed),
-            denied: self.denied.saturating_add(other.denied),
-            deny_listed: self.deny_listed.saturating_add(other.deny_listed),
-            shadow_denied: self.shadow_denied.saturating_add(other.shadow_denied),
-        }
+        self.with(other, u64::saturating_add)
     }
 
     /// These without others.
     pub fn minus(self, other: Self) -> Self {
-        Self {
-            allowed: self.allowed.saturating_sub(other.allowed),
-            denied: self.denied.saturating_sub(other.denied),
-            deny_listed: self.deny_listed.saturating_sub(other.deny_listed),
-            shadow_denied: self.shadow_denied.saturating_sub(other.shadow_denied),
-        }
+        self.with(other, u64::saturating_sub)
     }
 
-    /// In the order in which they are told and saved.
-    pub fn each(self) -> [u64; 4] {
-        [
-            self.allowed,
-            self.denied,
-            self.deny_listed,
-            self.shadow_denied,
-        ]
+    fn with(mut self, other: Self, combine: impl Fn(u64, u64) -> u64) -> Self {
+        for (own, other) in self.0.iter_mut().zip(other.0) {
+            *own = combine(*own, other);
+        }
+        self
     }
 
     pub(super) fn is_within(self, bound: Self) -> bool {
-        let mut pairs = self.each().into_iter().zip(bound.each());
+        let mut pairs = self.0.into_iter().zip(bound.0);
         pairs.all(|(count, bound)| count <= bound)
     }
 
-    pub(super) fn encode(self, out: &mut Vec<u8>) {
-        for count in self.each() {
+    pub(super) fn write(self, out: &mut Vec<u8>) {
+        for count in self.0 {
             varint::write(out, count);
         }
     }
 
-    pub(super) fn decode(source: &mut Source) -> Option<Self> {
-        let mut counts = Self::decode_2(source)?;
-        counts.shadow_denied = source.number()?;
+    /// Reads what [`Counts::write`] wrote. The first versions had no last outcome.
+    pub(super) fn read(source: &mut Source, form: Form) -> Option<Self> {
+        let mut counts = Self::default();
+        for count in counts.0.iter_mut().take(form.outcomes(Outcome::ALL.len())) {
+            *count = source.number()?;
+        }
         Some(counts)
-    }
-
-    /// As the first two versions had them.
-    fn decode_2(source: &mut Source) -> Option<Self> {
-        Some(Self {
-            allowed: source.number()?,
-            denied: source.number()?,
-            deny_listed: source.number()?,
-            shadow_denied: 0,
-        })
     }
 }
 
@@ -189,22 +168,11 @@ impl Series {
     }
 
     /// Appends: the counts, the hours and the days.
-    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
         let settled = self.settled();
-        settled.counts.encode(out);
+        settled.counts.write(out);
         settled.hours.write(0, out);
         settled.days.write(0, out);
-    }
-
-    /// Reads what [`Series::encode`] wrote.
-    pub(super) fn decode(source: &mut Source) -> Option<Self> {
-        let read = Self {
-            counts: Counts::decode(source)?,
-            hours: Rows::default().read(0, source)?,
-            days: Rows::default().read(0, source)?,
-            ..Self::default()
-        };
-        Some(read).filter(Self::is_sound)
     }
 
     /// Lets the next record have all of it.
@@ -214,55 +182,41 @@ impl Series {
     }
 
     /// Appends what has changed since the last time: the counts, and of hours and days one from which on they are given, and
-    /// those, as [`Series::encode`] does.
+    /// those, as [`Series::write`] does.
     pub(super) fn write_change(&mut self, out: &mut Vec<u8>) {
         self.settle();
-        self.counts.encode(out);
+        self.counts.write(out);
         self.hours.write_change(out);
         self.days.write_change(out);
     }
 
-    /// What that which [`Series::write_change`] wrote makes of this one, if it can follow on it: nothing that was counted is
-    /// taken back.
-    pub(super) fn changed(&self, source: &mut Source) -> Option<Self> {
+    /// What that which was written makes of this one, if it can follow on it: nothing that was counted is taken back.
+    pub(super) fn read(&self, source: &mut Source, form: Form) -> Option<Self> {
         let own = self.settled();
-        let changed = Self {
-            counts: Counts::decode(source)?,
-            hours: own.hours.changed(source)?,
-            days: own.days.changed(source)?,
-            ..Self::default()
+        let counts = Counts::read(source, form)?;
+        let read = if form.is_newest() {
+            Self {
+                counts,
+                hours: own.hours.read(source, form)?,
+                days: own.days.read(source, form)?,
+                ..Self::default()
+            }
+        } else {
+            own.read_hours(counts, source, form)?
         };
-        let follows = own.counts.is_within(changed.counts) && changed.is_sound();
-        follows.then_some(changed)
-    }
-
-    /// Reads what the first two versions wrote in the place of [`Series::encode`].
-    pub(super) fn decode_2(source: &mut Source) -> Option<Self> {
-        let counts = Counts::decode_2(source)?;
-        Self::default().with_hours_2(counts, 0, 0, source)
-    }
-
-    /// The same for what they wrote in the place of [`Series::write_change`].
-    pub(super) fn changed_2(&self, source: &mut Source) -> Option<Self> {
-        let counts = Counts::decode_2(source)?;
-        let (first, from) = (source.number()?, source.number()?);
-        self.settled().with_hours_2(counts, first, from, source)
+        let follows = own.counts.is_within(counts) && read.is_sound();
+        follows.then_some(read)
     }
 
     /// The first two versions had hours alone: those before `first` are gone, those before `from` stay, and the others are
     /// read. The days of what is read are what its hours add up to.
-    fn with_hours_2(
-        self,
-        counts: Counts,
-        first: u64,
-        from: u64,
-        source: &mut Source,
-    ) -> Option<Self> {
-        let mut hours: Vec<Row> = self.hours.rows;
+    fn read_hours(&self, counts: Counts, source: &mut Source, form: Form) -> Option<Self> {
+        let [first, from] = [form.start(source)?, form.start(source)?];
+        let mut hours: Vec<Row> = self.hours.rows.clone();
         hours.retain(|row| (first..from).contains(&row.number));
         let mut next = 0;
         for _ in 0..source.count(MAX_HOURS_2)? {
-            let row = Row::read(source, &mut next, Counts::decode_2)?;
+            let row = Row::read(source, &mut next, form)?;
             if row.number < first.max(from) {
                 return None;
             }
@@ -282,8 +236,7 @@ impl Series {
                 read.days.add(row.number / 24, row.counts);
             }
         }
-        let follows = self.counts.is_within(counts) && read.is_sound();
-        follows.then_some(read)
+        Some(read)
     }
 }
 
@@ -343,13 +296,21 @@ impl<const MAX: usize> Rows<MAX> {
         let mut next = from;
         for row in rows {
             varint::write(out, row.number - next);
-            row.counts.encode(out);
+            row.counts.write(out);
             next = row.number + 1;
         }
     }
 
-    /// Reads what [`Rows::write`] wrote, behind the rows before `from` that are here. The first make room for it.
-    fn read(&self, from: u64, source: &mut Source) -> Option<Self> {
+    /// Appends the rows that records lack, behind the number from which on these are all.
+    fn write_change(&mut self, out: &mut Vec<u8>) {
+        varint::write(out, self.unwritten);
+        self.write(self.unwritten, out);
+        self.unwritten = self.rows.last().map_or(0, |last| last.number + 1);
+    }
+
+    /// Reads what was written, behind the rows that are here and before it. The first make room for it.
+    fn read(&self, source: &mut Source, form: Form) -> Option<Self> {
+        let from = form.start(source)?;
         let new = source.count(MAX)?;
         let stay = self.rows.partition_point(|row| row.number < from);
         let stay = self.rows.get((stay + new).saturating_sub(MAX)..stay)?;
@@ -357,36 +318,21 @@ impl<const MAX: usize> Rows<MAX> {
         rows.extend_from_slice(stay);
         let mut next = from;
         for _ in 0..new {
-            rows.push(Row::read(source, &mut next, Counts::decode)?);
+            rows.push(Row::read(source, &mut next, form)?);
         }
         Some(Self {
             rows,
             unwritten: next,
         })
     }
-
-    fn write_change(&mut self, out: &mut Vec<u8>) {
-        varint::write(out, self.unwritten);
-        self.write(self.unwritten, out);
-        self.unwritten = self.rows.last().map_or(0, |last| last.number + 1);
-    }
-
-    fn changed(&self, source: &mut Source) -> Option<Self> {
-        let from = source.number()?;
-        self.read(from, source)
-    }
 }
 
 impl Row {
     /// Reads a row with traffic, `next` or later, and moves `next` behind it.
-    fn read(
-        source: &mut Source,
-        next: &mut u64,
-        counts: fn(&mut Source) -> Option<Counts>,
-    ) -> Option<Self> {
+    fn read(source: &mut Source, next: &mut u64, form: Form) -> Option<Self> {
         let number = next.checked_add(source.number()?)?;
         *next = number.checked_add(1)?;
-        let counts = counts(source)?;
+        let counts = Counts::read(source, form)?;
         (counts != Counts::default()).then_some(Self { number, counts })
     }
 }

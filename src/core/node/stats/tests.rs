@@ -1,19 +1,16 @@
 //! The registry and the encoding, against an exact model; and what the tests beside share.
 
+use super::form::Form;
 use super::recent::Recent;
 use super::*;
+use crate::core::bytes::source::Source;
+use crate::core::bytes::varint;
 use crate::core::random::Random;
 
 pub fn hashing(seed: u64) -> RandomState {
     RandomState::with_seeds(seed, 2, 3, 4)
 }
 
-pub const OUTCOMES: [Outcome; 4] = [
-    Outcome::Allowed,
-    Outcome::Denied,
-    Outcome::DenyListed,
-    Outcome::ShadowDenied,
-];
 /// Some day of 2023, on the hour.
 pub const START_MS: u64 = 1_699_999_200_000;
 
@@ -36,7 +33,7 @@ fn busy(hits: usize, names: u64, seed: u64) -> Stats {
     for _ in 0..hits {
         let now_ms = START_MS + random.below(50) * HOUR_MS;
         let algorithm = Algorithm::ALL[random.index(Algorithm::ALL.len())];
-        let outcome = OUTCOMES[random.index(OUTCOMES.len())];
+        let outcome = Outcome::ALL[random.index(Outcome::ALL.len())];
         let name = format!("name{}", random.below(names));
         let identifier = format!("user:{}", random.below(8) * random.below(8));
         if random.below(4) == 0 {
@@ -84,8 +81,11 @@ fn everything(stats: &Stats) -> String {
 }
 
 fn who(lists: &IdentifierLists) -> String {
-    let (allowed, denied) = (lists.most_allowed(), lists.most_denied());
-    format!("{allowed:?} {denied:?} {:?}", lists.most_shadow_denied())
+    let (allowed, denied) = (lists.most(Outcome::Allowed), lists.most(Outcome::Denied));
+    format!(
+        "{allowed:?} {denied:?} {:?}",
+        lists.most(Outcome::ShadowDenied)
+    )
 }
 
 #[test]
@@ -95,16 +95,10 @@ fn counts_are_those_of_an_exact_model() {
     let mut totals = [Counts::default(); Algorithm::ALL.len()];
     let mut names: BTreeMap<Vec<u8>, Counts> = BTreeMap::new();
     let mut cached: BTreeMap<Vec<u8>, NameSlot> = BTreeMap::new();
-    let add = |counts: &mut Counts, outcome| match outcome {
-        Outcome::Allowed => counts.allowed += 1,
-        Outcome::Denied => counts.denied += 1,
-        Outcome::DenyListed => counts.deny_listed += 1,
-        Outcome::ShadowDenied => counts.shadow_denied += 1,
-    };
     let mut room = 10;
     for step in 0..200_000 {
         let algorithm = random.index(Algorithm::ALL.len());
-        let outcome = OUTCOMES[random.index(OUTCOMES.len())];
+        let outcome = Outcome::ALL[random.index(Outcome::ALL.len())];
         let name = format!("name{}", random.below(30)).into_bytes();
         match random.below(2_000) {
             0 => assert_eq!(stats.reset(Some(&name)), names.remove(&name).is_some()),
@@ -126,7 +120,7 @@ fn counts_are_those_of_an_exact_model() {
             }
             4..500 => {
                 stats.count_unnamed(|| b"user", Algorithm::ALL[algorithm], outcome, START_MS);
-                add(&mut totals[algorithm], outcome);
+                totals[algorithm].count(outcome);
             }
             _ => {
                 let slot = cached.entry(name.clone()).or_default();
@@ -136,11 +130,11 @@ fn counts_are_those_of_an_exact_model() {
                     stats.slot(&name)
                 };
                 stats.count_named(*slot, b"user", Algorithm::ALL[algorithm], outcome, START_MS);
-                add(&mut totals[algorithm], outcome);
+                totals[algorithm].count(outcome);
                 let others = usize::from(names.contains_key(OTHER));
                 let known = names.contains_key(&name) || names.len() - others < room;
                 let name = if known { name } else { OTHER.to_vec() };
-                add(names.entry(name).or_default(), outcome);
+                names.entry(name).or_default().count(outcome);
             }
         }
         if step % 1_000 == 0 {
@@ -158,9 +152,18 @@ fn counts_are_those_of_an_exact_model() {
                 assert_eq!(named.series().counts(), *counts);
                 let hits = |list: Vec<Frequent>| list.iter().map(|it| it.count).sum::<u64>();
                 let lists = named.lists();
-                assert_eq!(hits(lists.most_allowed()), counts.allowed);
-                assert_eq!(hits(lists.most_denied()), counts.denied);
-                assert_eq!(hits(lists.most_shadow_denied()), counts.shadow_denied);
+                assert_eq!(
+                    hits(lists.most(Outcome::Allowed)),
+                    counts.of(Outcome::Allowed)
+                );
+                assert_eq!(
+                    hits(lists.most(Outcome::Denied)),
+                    counts.of(Outcome::Denied)
+                );
+                assert_eq!(
+                    hits(lists.most(Outcome::ShadowDenied)),
+                    counts.of(Outcome::ShadowDenied)
+                );
             }
         }
     }
@@ -180,13 +183,18 @@ fn totals_by_the_hour_and_the_day_are_the_sum_of_the_algorithms() {
     let hours: Vec<_> = stats
         .total_hours(START_MS)
         .iter()
-        .map(|hour| (hour.number - START_MS / HOUR_MS, hour.counts.allowed))
+        .map(|hour| {
+            (
+                hour.number - START_MS / HOUR_MS,
+                hour.counts.of(Outcome::Allowed),
+            )
+        })
         .collect();
     assert_eq!(hours, [(0, 2), (2, 1)]);
     let days: Vec<_> = stats
         .total_days(START_MS)
         .iter()
-        .map(|day| (day.number, day.counts.allowed))
+        .map(|day| (day.number, day.counts.of(Outcome::Allowed)))
         .collect();
     let day = START_MS / series::DAY_MS; // it begins at 22:00
     assert_eq!(days, [(day, 2), (day + 1, 1)]);
@@ -215,10 +223,13 @@ fn the_lists_tell_the_allowed_from_the_denied() {
     };
     let login = stats.name(b"login").unwrap();
     let lists = login.lists();
-    assert_eq!(lists.most_allowed(), [exact(b"good", 3)]);
-    assert_eq!(lists.most_denied(), [exact(b"\0\xff", 2), exact(b"bad", 2)]);
-    assert_eq!(lists.most_shadow_denied(), [exact(b"good", 1)]);
-    assert_eq!(login.series().counts().deny_listed, 5);
+    assert_eq!(lists.most(Outcome::Allowed), [exact(b"good", 3)]);
+    assert_eq!(
+        lists.most(Outcome::Denied),
+        [exact(b"\0\xff", 2), exact(b"bad", 2)]
+    );
+    assert_eq!(lists.most(Outcome::ShadowDenied), [exact(b"good", 1)]);
+    assert_eq!(login.series().counts().of(Outcome::DenyListed), 5);
     assert!(stats.name(b"logout").is_none());
 }
 
@@ -248,12 +259,20 @@ fn a_stale_slot_never_counts_for_a_wrong_name() {
             assert_eq!(after, before);
         }
         let other = stats.name(OTHER).unwrap();
-        assert_eq!(other.series().counts().allowed, 1);
+        assert_eq!(other.series().counts().of(Outcome::Allowed), 1);
         let new = stats.renew(old, b"a", |_| true);
         assert_ne!(new, old);
         assert_eq!(stats.renew(new, b"not looked at", |_| true), new);
         stats.count_named(new, b"x", Algorithm::Fixed, Outcome::Allowed, START_MS);
-        assert_eq!(stats.name(b"a").unwrap().series().counts().allowed, 1);
+        assert_eq!(
+            stats
+                .name(b"a")
+                .unwrap()
+                .series()
+                .counts()
+                .of(Outcome::Allowed),
+            1
+        );
     }
 }
 
@@ -398,7 +417,7 @@ fn mutated_bytes_are_refused_or_mean_what_they_say() {
             assert_eq!(stats.encode(), bytes);
             // And it can go on from there.
             let slot = stats.slot(b"name1");
-            for outcome in OUTCOMES {
+            for outcome in Outcome::ALL {
                 stats.count_named(slot, b"user", Algorithm::Fixed, outcome, START_MS);
             }
             let bytes = stats.encode();
@@ -598,13 +617,13 @@ fn counters_stop_at_the_largest_number() {
     assert!(stats.load(&bytes));
     let slot = stats.slot(b"n");
     for algorithm in Algorithm::ALL {
-        for outcome in OUTCOMES {
+        for outcome in Outcome::ALL {
             stats.count_named(slot, b"a", algorithm, outcome, 0);
             stats.count_in_front(slot, b"z", b"a", outcome, 0);
         }
     }
     assert_eq!(stats.encode(), bytes);
-    assert_eq!(stats.total().allowed, u64::MAX);
+    assert_eq!(stats.total().of(Outcome::Allowed), u64::MAX);
 }
 
 /// A hit of `POLICY acme POLICY api` is one hit, and counts for both.
@@ -621,16 +640,29 @@ fn a_hit_counts_under_the_name_in_front_too_and_in_the_totals_once() {
     }
     stats.count_named(acme, b"user", Algorithm::Sliding, denied, START_MS);
     stats.count_unnamed(|| b"eve", Algorithm::Sliding, denied, START_MS);
-    let counts = |name: &[u8]| stats.name(name).unwrap().series().counts().denied;
+    let counts = |name: &[u8]| {
+        stats
+            .name(name)
+            .unwrap()
+            .series()
+            .counts()
+            .of(Outcome::Denied)
+    };
     assert_eq!((counts(b"api"), counts(b"acme")), (5, 4));
     assert_eq!(
-        (stats.total().denied, stats.unnamed_counts().denied),
+        (
+            stats.total().of(Outcome::Denied),
+            stats.unnamed_counts().of(Outcome::Denied)
+        ),
         (7, 1)
     );
     let acme = stats.name(b"acme").unwrap();
-    assert_eq!(acme.lists().most_denied()[0].count, 4);
+    assert_eq!(acme.lists().most(Outcome::Denied)[0].count, 4);
     let chain = acme.chain().unwrap();
-    assert_eq!((&*chain.last, chain.counts.denied), (&b"api"[..], 3));
+    assert_eq!(
+        (&*chain.last, chain.counts.of(Outcome::Denied)),
+        (&b"api"[..], 3)
+    );
     assert_eq!(stats.name(b"api").unwrap().chain(), None);
     // A name that nothing can be counted under is not kept, however long; and the latest is told.
     let acme = stats.slot(b"acme");
@@ -652,7 +684,7 @@ fn a_hit_counts_under_the_name_in_front_too_and_in_the_totals_once() {
 fn everything_behind(bytes: &[u8], algorithms: usize) -> usize {
     let mut source = Source(&bytes[2..]);
     for _ in 0..algorithms {
-        Series::decode(&mut source).unwrap();
+        Series::default().read(&mut source, Form::SAVED).unwrap();
     }
     source.0.len()
 }
@@ -664,8 +696,17 @@ fn the_first_version_is_read() {
     let bytes = [&[1, 3, 0, 0, 1, 9, 3, 0, 0][..], &[0; 8], &[1], &name].concat();
     let mut stats = stats(4, 8);
     assert!(stats.load(&bytes));
-    assert_eq!(stats.algorithm(Algorithm::Fixed).counts().allowed, 3);
-    assert_eq!(stats.name(b"n").unwrap().lists().most_allowed()[0].count, 3);
+    assert_eq!(
+        stats
+            .algorithm(Algorithm::Fixed)
+            .counts()
+            .of(Outcome::Allowed),
+        3
+    );
+    assert_eq!(
+        stats.name(b"n").unwrap().lists().most(Outcome::Allowed)[0].count,
+        3
+    );
     for length in 0..bytes.len() {
         assert!(!stats.load(&bytes[..length]), "{length}");
     }
@@ -789,15 +830,15 @@ fn hits_without_a_name_and_values_that_were_caught_have_lists() {
         max_error: 0,
         recent: recent(count),
     };
-    assert_eq!(stats.unnamed().most_allowed(), [exact(b"good", 3)]);
-    assert_eq!(stats.unnamed().most_denied(), [exact(b"bad", 2)]);
+    assert_eq!(stats.unnamed().most(Outcome::Allowed), [exact(b"good", 3)]);
+    assert_eq!(stats.unnamed().most(Outcome::Denied), [exact(b"bad", 2)]);
     assert_eq!(stats.most_deny_listed(), [exact(b"192.0.2.7", 1)]);
     // Past the first thousand, about as often as they came.
     for hit in 0..80_000 {
         let identifier: &[u8] = if hit % 4 == 0 { b"good" } else { b"better" };
         stats.count_unnamed(|| identifier, Algorithm::Fixed, Outcome::Allowed, START_MS);
     }
-    let list = stats.unnamed().most_allowed();
+    let list = stats.unnamed().most(Outcome::Allowed);
     assert_eq!(
         [list[0].identifier, list[1].identifier],
         [b"better".as_slice(), b"good"]
@@ -836,7 +877,10 @@ fn bytes_of_the_second_version_are_read() {
         let all = rows
             .iter()
             .fold(Counts::default(), |sum, row| sum.plus(row.counts));
-        assert!(all.allowed <= counts.allowed && all.allowed > counts.allowed / 2);
+        assert!(
+            all.of(Outcome::Allowed) <= counts.of(Outcome::Allowed)
+                && all.of(Outcome::Allowed) > counts.of(Outcome::Allowed) / 2
+        );
     }
     let days = saved.total_days(now_ms);
     assert_eq!(days.len(), 14);
@@ -857,7 +901,7 @@ fn bytes_of_the_second_version_are_read() {
     // And what is written now follows on it.
     for stats in [&mut saved, &mut replayed] {
         let slot = stats.slot(b"name1");
-        for outcome in OUTCOMES {
+        for outcome in Outcome::ALL {
             stats.count_named(slot, b"user:1", Algorithm::Fixed, outcome, now_ms);
         }
     }

@@ -1,9 +1,17 @@
 //! Series, against a map from each hour and day to its counts.
 
-use super::super::tests::OUTCOMES;
 use super::*;
 use crate::core::random::Random;
 use std::collections::BTreeMap;
+
+const SECOND: Form = Form {
+    version: 2,
+    is_record: false,
+};
+const SECOND_RECORD: Form = Form {
+    version: 2,
+    is_record: true,
+};
 
 /// Whatever was counted, for ever.
 #[derive(Default)]
@@ -18,12 +26,7 @@ impl Model {
         let hours = self.hours.entry(hour).or_default();
         let days = self.days.entry(hour / 24).or_default();
         for counts in [&mut self.counts, hours, days] {
-            match outcome {
-                Outcome::Allowed => counts.allowed += 1,
-                Outcome::Denied => counts.denied += 1,
-                Outcome::DenyListed => counts.deny_listed += 1,
-                Outcome::ShadowDenied => counts.shadow_denied += 1,
-            }
+            counts.count(outcome);
         }
     }
 }
@@ -51,7 +54,7 @@ fn series_of(hours: impl IntoIterator<Item = u64>) -> Series {
 
 fn bytes_of(series: &Series) -> Vec<u8> {
     let mut bytes = Vec::new();
-    series.encode(&mut bytes);
+    series.write(&mut bytes);
     bytes
 }
 
@@ -62,7 +65,7 @@ fn a_hundred_days_with_gaps_are_those_of_the_model() {
         let (mut series, mut model) = (Series::default(), Model::default());
         let (mut now_ms, end_ms) = (470_000 * HOUR_MS, 472_400 * HOUR_MS);
         while now_ms < end_ms {
-            let outcome = OUTCOMES[random.index(OUTCOMES.len())];
+            let outcome = Outcome::ALL[random.index(Outcome::ALL.len())];
             // Now and then the clock steps back a little, and comes forward again.
             let back_ms = random.below(3) / 2 * random.below(2 * HOUR_MS);
             series.count(outcome, (now_ms - back_ms) / HOUR_MS);
@@ -73,7 +76,9 @@ fn a_hundred_days_with_gaps_are_those_of_the_model() {
                 assert_eq!(series.counts(), model.counts);
                 assert_eq!(series.hours(now_ms), rows(&model.hours, hour + 1 - 192));
                 assert_eq!(series.days(now_ms), rows(&model.days, day + 1 - 90));
-                series = Series::decode(&mut Source(&bytes_of(&series))).unwrap();
+                series = Series::default()
+                    .read(&mut Source(&bytes_of(&series)), Form::SAVED)
+                    .unwrap();
             }
         }
         assert!(model.hours.len() > 400);
@@ -89,7 +94,7 @@ fn eight_days_of_hours_and_ninety_of_days_are_told_and_not_one_more() {
     assert_eq!((hours.len(), days.len()), (192, 90));
     assert_eq!(numbers(&series.hours(now_ms)), hours);
     assert_eq!(numbers(&series.days(now_ms)), days);
-    assert_eq!(series.counts().allowed, 5_000);
+    assert_eq!(series.counts().of(Outcome::Allowed), 5_000);
     // Without a further hit they fall away as time passes.
     assert_eq!(numbers(&series.hours(now_ms + HOUR_MS - 1)), hours);
     assert_eq!(numbers(&series.hours(now_ms + HOUR_MS)), hours[1..]);
@@ -120,7 +125,7 @@ fn a_clock_that_runs_ahead_erases_nothing() {
         };
         assert_eq!(told(series.hours(now_ms), 10_299), before.1);
         assert_eq!(told(series.days(now_ms), 10_299 / 24), before.2);
-        assert_eq!(series.counts().denied, ahead);
+        assert_eq!(series.counts().of(Outcome::Denied), ahead);
         // As time goes on, it is what the clock left behind that goes.
         for hour in 10_300..10_300 + 90 * 24 {
             series.count(Outcome::Allowed, hour);
@@ -129,20 +134,17 @@ fn a_clock_that_runs_ahead_erases_nothing() {
         let hours: Vec<u64> = (10_300 + 90 * 24 - 192..10_300 + 90 * 24).collect();
         assert_eq!(numbers(&series.hours(now_ms)), hours);
         assert_eq!(series.days(now_ms).len(), 90);
-        assert_eq!(series.counts().allowed, 300 + 90 * 24);
+        assert_eq!(series.counts().of(Outcome::Allowed), 300 + 90 * 24);
     }
 }
 
 #[test]
 fn a_step_back_across_the_hour_counts_in_both() {
     let series = series_of([7, 8, 7, 8, 8, 7]);
-    let counts = Counts {
-        allowed: 3,
-        ..Counts::default()
-    };
+    let counts = Counts([3, 0, 0, 0]);
     let expected = [7, 8].map(|number| Row { number, counts });
     assert_eq!(series.hours(7 * HOUR_MS), expected);
-    assert_eq!(series.days(0)[0].counts.allowed, 6);
+    assert_eq!(series.days(0)[0].counts.of(Outcome::Allowed), 6);
 }
 
 #[test]
@@ -154,7 +156,9 @@ fn memory_has_an_end() {
     assert!(series.heap_bytes() <= 8 * size_of::<Row>());
     for _ in 0..10_000 {
         series.count(Outcome::Allowed, random.below(100_000));
-        series = Series::decode(&mut Source(&bytes_of(&series))).unwrap();
+        series = Series::default()
+            .read(&mut Source(&bytes_of(&series)), Form::SAVED)
+            .unwrap();
         series.count(Outcome::Allowed, random.below(100_000));
         assert!(series.heap_bytes() <= (MAX_HOURS + MAX_DAYS) * size_of::<Row>());
     }
@@ -165,7 +169,9 @@ fn memory_has_an_end() {
 #[test]
 fn the_last_hour_that_there_is_is_read_back() {
     let series = series_of([u64::MAX / HOUR_MS]);
-    let read = Series::decode(&mut Source(&bytes_of(&series))).unwrap();
+    let read = Series::default()
+        .read(&mut Source(&bytes_of(&series)), Form::SAVED)
+        .unwrap();
     assert_eq!(numbers(&read.hours(0)), [u64::MAX / HOUR_MS]);
     assert_eq!(bytes_of(&read), bytes_of(&series));
 }
@@ -178,7 +184,7 @@ fn what_changes_makes_a_copy_equal() {
         let (mut series, mut copy) = (Series::default(), Series::default());
         let mut hour = 100_000;
         for _ in 0..2_000 {
-            series.count(OUTCOMES[random.index(OUTCOMES.len())], hour);
+            series.count(Outcome::ALL[random.index(Outcome::ALL.len())], hour);
             match random.below(20) {
                 0 => hour += random.below(5_000),
                 1 => hour = hour.saturating_sub(random.below(5_000)),
@@ -189,7 +195,7 @@ fn what_changes_makes_a_copy_equal() {
                 let mut bytes = Vec::new();
                 series.write_change(&mut bytes);
                 let mut source = Source(&bytes);
-                copy = copy.changed(&mut source).unwrap();
+                copy = copy.read(&mut source, Form::RECORD).unwrap();
                 assert!(source.0.is_empty());
                 assert_eq!(bytes_of(&copy), bytes_of(&series));
             }
@@ -223,41 +229,43 @@ fn hours_of_the_second_version_become_days() {
         bytes.extend([1, 0, 0]);
     }
     let mut source = Source(&bytes);
-    let mut series = Series::decode_2(&mut source).unwrap();
+    let mut series = Series::default().read(&mut source, SECOND).unwrap();
     assert!(source.0.is_empty());
     let now_ms = 49_999 * HOUR_MS;
     let hours: Vec<u64> = (49_808..50_000).collect();
     assert_eq!(numbers(&series.hours(now_ms)), hours);
     let days = series.days(now_ms);
     assert_eq!(numbers(&days), (2_000..=2_083).collect::<Vec<u64>>());
-    assert!(days[..83].iter().all(|day| day.counts.allowed == 24));
-    assert_eq!(days[83].counts.allowed, 8);
+    assert!(days[..83]
+        .iter()
+        .all(|day| day.counts.of(Outcome::Allowed) == 24));
+    assert_eq!(days[83].counts.of(Outcome::Allowed), 8);
     // The last hour again, and one more, of the same day; no hour before the tenth.
     let mut bytes = vec![213, 15, 0, 0];
     for number in [48_009, 49_999, 2, 49_999] {
         varint::write(&mut bytes, number);
     }
     bytes.extend([3, 0, 0, 0, 3, 0, 0]);
-    let changed = series.changed_2(&mut Source(&bytes)).unwrap();
+    let changed = series.read(&mut Source(&bytes), SECOND_RECORD).unwrap();
     let days = changed.days(now_ms);
     assert_eq!(days.len(), 84);
-    assert_eq!(days[83].counts.allowed, 7 + 3 + 3);
+    assert_eq!(days[83].counts.of(Outcome::Allowed), 7 + 3 + 3);
     let hours: Vec<u64> = changed
         .hours(now_ms)
         .iter()
-        .map(|row| row.counts.allowed)
+        .map(|row| row.counts.of(Outcome::Allowed))
         .collect();
     assert_eq!(hours[hours.len() - 3..], [1, 3, 3]);
     // All anew, as after a clock that was set back.
     let mut bytes = vec![208, 15, 0, 0, 0, 0, 1];
     varint::write(&mut bytes, 49_000);
     bytes.extend([9, 0, 0]);
-    let changed = series.changed_2(&mut Source(&bytes)).unwrap();
+    let changed = series.read(&mut Source(&bytes), SECOND_RECORD).unwrap();
     assert_eq!(numbers(&changed.hours(0)), [49_000]);
     assert_eq!(numbers(&changed.days(0)), [49_000 / 24]);
     // Of fewer hits than there were, of an hour before the first, of more than there were in all.
     series.count(Outcome::Allowed, 50_000);
-    assert!(series.changed_2(&mut Source(&bytes)).is_none());
+    assert!(series.read(&mut Source(&bytes), SECOND_RECORD).is_none());
     for (counts, first, allowed) in [
         ([209, 15], 0, 9),
         ([209, 15], 49_001, 9),
@@ -268,7 +276,7 @@ fn hours_of_the_second_version_become_days() {
             varint::write(&mut bytes, number);
         }
         bytes.extend([0, 0]);
-        let is_taken = series.changed_2(&mut Source(&bytes)).is_some();
+        let is_taken = series.read(&mut Source(&bytes), SECOND_RECORD).is_some();
         assert_eq!(is_taken, (first, allowed) == (0, 9));
     }
 }
