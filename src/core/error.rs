@@ -156,7 +156,7 @@ pub enum Error {
 }
 
 /// An address, or a range that is more than one.
-fn written(base: IpAddr, length: u8) -> String {
+pub fn written(base: IpAddr, length: u8) -> String {
     let whole = if base.is_ipv4() { 32 } else { 128 };
     if length == whole {
         base.to_string()

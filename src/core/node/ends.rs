@@ -44,6 +44,12 @@ impl Ends {
         }
     }
 
+    /// What was written as its [`Ends::at_ms`] and [`Ends::ttl_ms`]; `None` where nothing has these.
+    pub fn read(at_ms: u64, ttl_ms: Option<u64>) -> Option<Self> {
+        let ends = Self::given(at_ms, ttl_ms.unwrap_or(u64::MAX));
+        (ends.at_ms() == at_ms && ends.ttl_ms() == ttl_ms).then_some(ends)
+    }
+
     fn bits(self) -> u128 {
         let [middle, low] = self.rest.map(u128::from);
         u128::from(self.top.get()) << 64 | middle << 32 | low

@@ -1,7 +1,7 @@
 //! `RL.DENY`: lists of addresses, ranges and texts that are denied before any limit is looked at.
 
 use super::audit::changed;
-use crate::core::duration;
+use super::words::{scan, split_ttl};
 use crate::core::error::Error;
 use crate::core::node::deny::{Until, Values, FIRST_VALUE_AT as FIRST_VALUE, NAME_AT as LIST};
 use crate::core::node::ends::Ends;
@@ -28,23 +28,13 @@ fn bound_values(values: &[&[u8]]) -> Result<(), Error> {
 /// `RL.DENY ADD list value [value ...] [TTL duration]`: how many were not in it before.
 pub fn add(call: &Call) -> Result<(), Error> {
     let args = call.args();
-    let list = args.get(LIST).copied().unwrap_or_default();
-    let mut values = args.get(FIRST_VALUE..).unwrap_or_default();
+    let list = call.arg(LIST);
     let now_ms = now_ms();
-    let until = match values {
-        [.., option, ttl] if option.eq_ignore_ascii_case(b"TTL") => {
-            let (at, what) = (args.len() - 1, "ttl");
-            let ttl_ms = duration::parse(ttl).map_err(|why| Error::Duration { at, what, why })?;
-            values = values.get(..values.len() - 2).unwrap_or_default();
-            Until::At(Ends::after(now_ms, ttl_ms))
-        }
-        // The option without its duration, which would else be one more value, and the others denied for good.
-        [.., option] if option.eq_ignore_ascii_case(b"TTL") => {
-            let (at, expected) = (args.len(), "the duration of TTL");
-            return Err(Error::Incomplete { at, expected });
-        }
-        _ => Until::Forever,
-    };
+    let values = args.get(FIRST_VALUE..).unwrap_or_default();
+    let (values, ttl_ms) = split_ttl(values, args.len())?;
+    let until = ttl_ms.map_or(Until::Forever, |ttl_ms| {
+        Until::At(Ends::after(now_ms, ttl_ms))
+    });
     if values.is_empty() {
         let (at, expected) = (FIRST_VALUE, "a value");
         return Err(Error::Incomplete { at, expected });
@@ -62,10 +52,9 @@ pub fn add(call: &Call) -> Result<(), Error> {
     // What is sent on is the entries with the time at which they end.
     call.replicate(NODE, &Part::Entries.payload(&read.encode(list, until)));
     if added.changed > 0 {
-        let what = match until.left_ms(now_ms) {
-            None => format!("{} added for ever", added.changed),
-            Some(left_ms) => format!("{} added for {left_ms} ms", added.changed),
-        };
+        let left = until.left_ms(now_ms);
+        let left = left.map_or("ever".to_owned(), |left_ms| format!("{left_ms} ms"));
+        let what = format!("{} added for {left}", added.changed);
         log_change(call, list, &what, values);
     }
     call.reply_count(added.new as u64);
@@ -75,16 +64,15 @@ pub fn add(call: &Call) -> Result<(), Error> {
 /// `RL.DENY DEL list value [value ...]`: how many were in it.
 pub fn del(call: &Call) -> Result<(), Error> {
     let args = call.args();
-    let list = args.get(LIST).copied().unwrap_or_default();
+    let list = call.arg(LIST);
     let values = args.get(FIRST_VALUE..).unwrap_or_default();
     if !call.is_replayed() {
         bound_values(values)?;
     }
-    let values = values.iter().copied();
-    let removed = registry::node(|node| node.deny.del(list, values, now_ms()));
+    let texts = values.iter().copied();
+    let removed = registry::node(|node| node.deny.del(list, texts, now_ms()));
     if removed > 0 {
         call.replicate_verbatim();
-        let values = args.get(FIRST_VALUE..).unwrap_or_default();
         log_change(call, list, &format!("{removed} deleted"), values);
     }
     call.reply_count(removed as u64);
@@ -94,7 +82,7 @@ pub fn del(call: &Call) -> Result<(), Error> {
 /// `RL.DENY HAS list value [value ...]`: 1 or 0 for each value.
 pub fn has(call: &Call) -> Result<(), Error> {
     let args = call.args();
-    let list = args.get(LIST).copied().unwrap_or_default();
+    let list = call.arg(LIST);
     let values = args.get(FIRST_VALUE..).unwrap_or_default();
     request::at_most_words(values, FIRST_VALUE, "values")?;
     let values = values.iter().copied();
@@ -110,18 +98,10 @@ pub fn has(call: &Call) -> Result<(), Error> {
 /// milliseconds, -1 where it is permanent.
 pub fn entries(call: &Call) -> Result<(), Error> {
     const CURSOR: usize = 3;
-    const DEFAULT_COUNT: usize = 100;
     /// More in one reply would keep the server from other clients for milliseconds.
     const MAX_COUNT: usize = 10_000;
-    let args = call.args();
-    let list = args.get(LIST).copied().unwrap_or_default();
-    let cursor = args
-        .get(CURSOR)
-        .and_then(|text| request::integer(text))
-        .and_then(|cursor| u64::try_from(cursor).ok())
-        .ok_or(Error::Cursor { at: CURSOR })?;
-    let behind = args.get(CURSOR + 1..).unwrap_or_default();
-    let count = request::scan_count(behind, CURSOR + 1, DEFAULT_COUNT, MAX_COUNT)?;
+    let list = call.arg(LIST);
+    let (cursor, count) = scan(&call.args(), CURSOR, MAX_COUNT)?;
     let now_ms = now_ms();
     let (next, entries) = registry::node(|node| node.deny.entries(list, cursor, count, now_ms));
     call.reply_array(2);
@@ -140,11 +120,11 @@ pub fn entries(call: &Call) -> Result<(), Error> {
 /// `RL.DENY LIST`: a map from each list's name, sorted, to how many entries it has.
 pub fn list(call: &Call) -> Result<(), Error> {
     registry::node(|node| {
-        let sizes: Vec<_> = node.deny.sizes().collect();
-        call.reply_map(sizes.len());
-        for (name, entries) in sizes {
+        let lists: Vec<_> = node.deny.summaries().collect();
+        call.reply_map(lists.len());
+        for (name, list) in lists {
             call.reply_bytes(name);
-            call.reply_count(entries as u64);
+            call.reply_count(list.entries as u64);
         }
     });
     Ok(())
@@ -152,9 +132,7 @@ pub fn list(call: &Call) -> Result<(), Error> {
 
 /// `RL.DENY RENAME list newlist`: in place of the list that has the name; no check sees anything in between.
 pub fn rename(call: &Call) -> Result<(), Error> {
-    let args = call.args();
-    let old = args.get(LIST).copied().unwrap_or_default();
-    let new = args.get(LIST + 1).copied().unwrap_or_default();
+    let (old, new) = (call.arg(LIST), call.arg(LIST + 1));
     let (moved, replaced) = registry::node(|node| {
         let sizes = (node.deny.size(old), node.deny.size(new));
         node.deny.rename(old, new, now_ms())?;
@@ -172,8 +150,7 @@ pub fn rename(call: &Call) -> Result<(), Error> {
 
 /// `RL.DENY DROP list`: 1 if there was one.
 pub fn drop_list(call: &Call) -> Result<(), Error> {
-    let args = call.args();
-    let list = args.get(LIST).copied().unwrap_or_default();
+    let list = call.arg(LIST);
     let (entries, dropped) =
         registry::node(|node| (node.deny.size(list), node.deny.drop_list(list)));
     if dropped {

@@ -19,7 +19,6 @@ use super::until::Until;
 use super::{Bounds, Lists};
 use crate::core::bytes::source::Source;
 use crate::core::error::{MAX_NAME_BYTES, MAX_VALUE_BYTES};
-use crate::core::limit::MAX_TIME_MS;
 use crate::core::node::ends::Ends;
 use sha2::{Digest, Sha256};
 
@@ -90,22 +89,15 @@ impl Lists {
     #[must_use]
     pub fn merge(&mut self, bytes: &[u8], now_ms: u64) -> bool {
         read(bytes, |_, _, _| {}).is_some()
-            && read(bytes, |name, entries, body| {
-                self.merge_list(name, entries, body, now_ms);
-            })
-            .is_some()
+            && read(bytes, |name, _, body| self.merge_list(name, body, now_ms)).is_some()
     }
 
     /// Adds entries that were validated.
-    fn merge_list(&mut self, name: &[u8], entries: usize, body: &[u8], now_ms: u64) {
-        let at = self.position_or_new(name);
-        self.touch(at, now_ms);
+    fn merge_list(&mut self, name: &[u8], body: &[u8], now_ms: u64) {
+        let at = self.position_to_add(name, now_ms);
         self.change(at, |list, seed| {
-            let mut source = Source(body);
-            for _ in 0..entries {
-                if let Some(Some((value, until))) = read_entry(&mut source) {
-                    list.put(value, until, seed);
-                }
+            for (value, until) in entries(body) {
+                list.put(value, until, seed);
             }
         });
     }
@@ -113,30 +105,26 @@ impl Lists {
 
 /// What an encoding would add at the most: lists, entries, and bytes of text.
 pub fn measure(bytes: &[u8]) -> Option<Bounds> {
-    let (mut lists, mut entries, mut text_bytes) = (0, 0, 0);
+    let mut more = Bounds {
+        lists: 0,
+        entries: 0,
+        text_bytes: 0,
+    };
     read(bytes, |_, count, body| {
-        lists += 1;
-        entries += count;
-        let mut source = Source(body);
-        while let Some(Some((value, _))) = read_entry(&mut source) {
-            text_bytes += value.text_bytes();
-        }
+        more.lists += 1;
+        more.entries += count;
+        let lengths = entries(body).map(|(value, _)| value.text_bytes());
+        more.text_bytes += lengths.sum::<usize>();
     })?;
-    Some(Bounds {
-        lists,
-        entries,
-        text_bytes,
-    })
+    Some(more)
 }
 
 /// The first that `find` finds in the values of an encoding.
 pub(super) fn find<T>(bytes: &[u8], find: impl Fn(Value) -> Option<T>) -> Option<T> {
     let mut found = None;
     read(bytes, |_, _, body| {
-        let mut source = Source(body);
-        while let (None, Some(Some((value, _)))) = (&found, read_entry(&mut source)) {
-            found = find(value);
-        }
+        let of_list = || entries(body).find_map(|(value, _)| find(value));
+        found = found.take().or_else(of_list);
     });
     found
 }
@@ -235,15 +223,17 @@ fn read_until(tag: u8, source: &mut Source) -> Option<Until> {
         return (tag & GIVEN == 0).then_some(Until::Forever);
     }
     let at_ms = u64::from_le_bytes(source.array()?);
-    if !(1..=MAX_TIME_MS).contains(&at_ms) {
-        return None;
-    }
-    if tag & GIVEN == 0 {
-        return Some(Until::at(at_ms));
-    }
-    let ttl_ms = u64::from_le_bytes(source.array()?);
-    let ends = Ends::given(at_ms, ttl_ms);
-    (ends.ttl_ms() == Some(ttl_ms)).then_some(Until::At(ends))
+    let ttl_ms = match tag & GIVEN {
+        0 => None,
+        _ => Some(u64::from_le_bytes(source.array()?)),
+    };
+    Ends::read(at_ms, ttl_ms).map(Until::At)
+}
+
+/// The entries of a list whose bytes [`read`] has handed over.
+fn entries(body: &[u8]) -> impl Iterator<Item = (Value<'_>, Until)> {
+    let mut source = Source(body);
+    std::iter::from_fn(move || read_entry(&mut source).flatten())
 }
 
 /// The next entry; the inner `None` is the end of the list.

@@ -3,7 +3,7 @@
 //! An address is not hashed but mixed, by a bijection: the key is its own hash, a comparison is one of integers, and a
 //! slot holds nothing but the address.
 
-use super::address::{mask_v4, mask_v6, Net, Value};
+use super::address::{Net, Value};
 use super::table::{halves, Key};
 use std::cmp::Ordering;
 use std::ops::{BitAnd, BitOr};
@@ -77,7 +77,8 @@ impl Address for u32 {
     const OUTSIDE_BLOCKS: Self = 0x1_ffff;
     type Key = KeyV4;
     fn mask(length: u8) -> Self {
-        mask_v4(length)
+        let host_bits = Self::BITS.saturating_sub(length.into());
+        Self::MAX.checked_shl(host_bits).unwrap_or(0)
     }
     fn bit(length: u8) -> Self {
         1 << (length % 32)
@@ -112,7 +113,8 @@ impl Address for u128 {
     const OUTSIDE_BLOCKS: Self = 0x1_ffff_ffff;
     type Key = KeyV6;
     fn mask(length: u8) -> Self {
-        mask_v6(length)
+        let host_bits = Self::BITS.saturating_sub(length.into());
+        Self::MAX.checked_shl(host_bits).unwrap_or(0)
     }
     fn bit(length: u8) -> Self {
         1 << (length % 128)

@@ -4,7 +4,7 @@ use super::address::{Net, Value};
 use super::encoding;
 use super::entries::{Entries, Permanent, Sweep};
 use super::key::{Address, Seed, Text};
-use super::ranges::{Level, Ranges};
+use super::ranges::Ranges;
 use super::table::Key;
 use super::until::Until;
 
@@ -62,6 +62,18 @@ impl<F: FnMut(Value<'_>, Until)> Scan<F> {
         }
         self.cursor = next;
         true
+    }
+
+    /// Visits one section for each length of a family, the longest first, as [`Scan::section`] does.
+    fn levels<A: Address>(&mut self, first: u64, ranges: &Ranges<A>, seed: Seed) -> bool {
+        ranges.levels().iter().all(|level| {
+            let length = level.length;
+            let section = first + u64::from(A::BITS.saturating_sub(length));
+            self.section(section, &level.entries, |key| {
+                let base = A::open(*key, seed);
+                A::value(Net { length, base })
+            })
+        })
     }
 }
 
@@ -190,32 +202,8 @@ impl List {
             visit,
         };
         let done = scan.section(0, &self.texts, |text| Value::Text(text.bytes()))
-            && self.v4.levels().iter().all(
-                |Level {
-                     length, entries, ..
-                 }| {
-                    let section = FIRST_SECTION_V4 + u64::from(32_u8.saturating_sub(*length));
-                    scan.section(section, entries, |key| {
-                        Value::V4(Net {
-                            length: *length,
-                            base: u32::open(*key, seed),
-                        })
-                    })
-                },
-            )
-            && self.v6.levels().iter().all(
-                |Level {
-                     length, entries, ..
-                 }| {
-                    let section = FIRST_SECTION_V6 + u64::from(128_u8.saturating_sub(*length));
-                    scan.section(section, entries, |key| {
-                        Value::V6(Net {
-                            length: *length,
-                            base: u128::open(*key, seed),
-                        })
-                    })
-                },
-            );
+            && scan.levels(FIRST_SECTION_V4, &self.v4, seed)
+            && scan.levels(FIRST_SECTION_V6, &self.v6, seed);
         if done {
             0
         } else {

@@ -181,19 +181,19 @@ impl Lists {
         Some(&named.list)
     }
 
-    /// Where the list of that name is, made where there is none. The caller adds an entry.
-    fn position_or_new(&mut self, name: &[u8]) -> usize {
-        self.position(name).unwrap_or_else(|at| {
-            self.lists.insert(
-                at,
-                Named {
-                    name: name.into(),
-                    list: List::default(),
-                    changed_ms: 0,
-                },
-            );
+    /// Where the list of that name is, which is changed now, made where there is none. The caller adds an entry.
+    fn position_to_add(&mut self, name: &[u8], now_ms: u64) -> usize {
+        let at = self.position(name).unwrap_or_else(|at| {
+            let named = Named {
+                name: name.into(),
+                list: List::default(),
+                changed_ms: now_ms,
+            };
+            self.lists.insert(at, named);
             at
-        })
+        });
+        self.touch(at, now_ms);
+        at
     }
 
     /// Notes that a list is changed now.
@@ -237,8 +237,7 @@ impl Lists {
             self.sweep(now_ms, MAKE_ROOM_SLOTS);
             self.check_room(name, values, bounds)?;
         }
-        let at = self.position_or_new(name);
-        self.touch(at, now_ms);
+        let at = self.position_to_add(name, now_ms);
         let added = self.change(at, |list, seed| {
             let mut added = Added::default();
             for value in values.iter().copied() {
@@ -431,13 +430,6 @@ impl Lists {
         lists.map(|named| (named.name.as_ref(), Summary::of(named)))
     }
 
-    /// Every list's name and how many entries it holds, sorted by name.
-    pub fn sizes(&self) -> impl Iterator<Item = (&[u8], usize)> {
-        self.lists
-            .iter()
-            .map(|named| (named.name.as_ref(), named.list.len()))
-    }
-
     /// How many entries the list of that name holds.
     pub fn size(&self, name: &[u8]) -> usize {
         self.list(name).map_or(0, List::len)
@@ -462,24 +454,12 @@ impl Lists {
         if old == new {
             return Ok(());
         }
-        let Named { list, .. } = self.lists.remove(at);
-        match self.position(new) {
-            Ok(at) => {
-                if let Some(named) = self.lists.get_mut(at) {
-                    named.changed_ms = now_ms;
-                    let replaced = std::mem::replace(&mut named.list, list);
-                    self.bury(replaced);
-                }
-            }
-            Err(at) => self.lists.insert(
-                at,
-                Named {
-                    name: new.into(),
-                    list,
-                    changed_ms: now_ms,
-                },
-            ),
-        }
+        let mut named = self.lists.remove(at);
+        self.drop_list(new);
+        named.name = new.into();
+        named.changed_ms = now_ms;
+        let at = self.position(new).unwrap_or_else(|at| at);
+        self.lists.insert(at, named);
         Ok(())
     }
 

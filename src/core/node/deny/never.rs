@@ -2,7 +2,7 @@
 
 use std::slice;
 
-use super::address::{mask_v4, mask_v6, Net, Value};
+use super::address::{Net, Value};
 use crate::core::error::Error;
 
 /// The most values that are protected.
@@ -22,7 +22,7 @@ const NAMED: [(&[u8], &[&[u8]]); 2] = [
     ),
 ];
 
-/// Values that are never denied. PerKey, so they are gone through one by one, and only when a list has a match.
+/// Values that are never denied. They are few, so they are gone through one by one, and only when a list has a match.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Never {
     v4: Vec<(Net<u32>, usize)>,
@@ -60,29 +60,18 @@ impl Never {
     /// Which of them, from 1, a value is, covers, or is covered by.
     #[inline]
     pub fn touched_by(&self, value: Value<'_>) -> Option<usize> {
-        let place = match value {
-            Value::V4(net) => {
-                let mut places = self.v4.iter();
-                places
-                    .find(|(other, _)| {
-                        let mask = mask_v4(net.length.min(other.length));
-                        (net.base ^ other.base) & mask == 0
-                    })?
-                    .1
-            }
-            Value::V6(net) => {
-                let mut places = self.v6.iter();
-                places
-                    .find(|(other, _)| {
-                        let mask = mask_v6(net.length.min(other.length));
-                        (net.base ^ other.base) & mask == 0
-                    })?
-                    .1
-            }
-            Value::Text(text) => self.texts.iter().find(|(other, _)| **other == *text)?.1,
-        };
-        Some(place)
+        match value {
+            Value::V4(net) => first(&self.v4, |other| net.touches(*other)),
+            Value::V6(net) => first(&self.v6, |other| net.touches(*other)),
+            Value::Text(text) => first(&self.texts, |other| **other == *text),
+        }
     }
+}
+
+/// The place of the first that is it.
+fn first<T>(values: &[(T, usize)], is_it: impl Fn(&T) -> bool) -> Option<usize> {
+    let found = values.iter().find(|(value, _)| is_it(value));
+    found.map(|(_, place)| *place)
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use crate::core::bytes::source::Source;
 use crate::core::bytes::varint;
 use crate::core::bytes::varint::write_string;
 use crate::core::error::MAX_NAME_BYTES;
-use crate::core::limit::{Algorithm, Limit, Limits, MAX_LIMITS, MAX_POLICIES, MAX_TIME_MS};
+use crate::core::limit::{Algorithm, Limit, Limits, MAX_LIMITS, MAX_POLICIES};
 use crate::core::node::ends::Ends;
 
 /// The first byte of an encoding.
@@ -198,16 +198,12 @@ fn read_held(source: &mut Source) -> Option<Held> {
 }
 
 fn read_ends(source: &mut Source, is_given: bool) -> Option<Ends> {
-    let ends_ms = source.number()?;
-    if !(1..=MAX_TIME_MS).contains(&ends_ms) {
-        return None;
-    }
-    if !is_given {
-        return Some(Ends::at(ends_ms));
-    }
-    let ttl_ms = source.number()?;
-    let ends = Ends::given(ends_ms, ttl_ms);
-    (ends.ttl_ms() == Some(ttl_ms)).then_some(ends)
+    let at_ms = source.number()?;
+    let ttl_ms = match is_given {
+        true => Some(source.number()?),
+        false => None,
+    };
+    Ends::read(at_ms, ttl_ms)
 }
 
 impl Policy {
