@@ -14,11 +14,13 @@ use crate::core::node::deny;
 use crate::core::node::policy::DEFAULT_POLICIES;
 use crate::core::node::stats::top::{DEFAULT_IDENTIFIERS, MAX_IDENTIFIERS, MIN_IDENTIFIERS};
 use crate::core::node::stats::{self, DEFAULT_NAMES, MAX_NAMES};
-use id_ttl::ID_TTL;
+use id_ttl::{id_ttl_ms, ID_TTL};
 pub use never::never;
 use never::NEVER_DENY;
 pub use region::{known, sharing, REGION};
+use region::{SharingChoice, SHARING, SHARING_NAME};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use text::TextSetting;
 
 /// A setting: an integer within bounds, which the server holds.
 pub struct Setting {
@@ -100,6 +102,9 @@ static SETTINGS: [&Setting; 10] = [
     &REGION_QUIET,
 ];
 
+/// Every setting that is a text.
+static TEXTS: [&TextSetting; 4] = [&region::NAME, &region::KNOWN, &NEVER_DENY, &ID_TTL];
+
 /// Whether the module brings redis-cell's command too: `yes` or `no`, once it is loaded.
 static CL_THROTTLE: AtomicBool = AtomicBool::new(false);
 const CL_THROTTLE_NAME: &str = "cl-throttle";
@@ -128,7 +133,7 @@ pub fn sliding_entries() -> u16 {
 pub fn ids() -> Bounds {
     Bounds {
         most: IDS.get(),
-        ttl_ms: ID_TTL.ms(),
+        ttl_ms: id_ttl_ms(),
     }
 }
 
@@ -166,10 +171,11 @@ pub fn load(loading: &Loading) -> Result<(), String> {
         let bounds = [setting.least, setting.most];
         loading.add_setting(setting.name, &setting.value, setting.default, bounds);
     }
+    for setting in TEXTS {
+        loading.add_text_setting(setting.name, setting, setting.default);
+    }
     loading.add_switch(CL_THROTTLE_NAME, &CL_THROTTLE);
-    region::add(loading);
-    loading.add_text_setting(NEVER_DENY.name, &NEVER_DENY, "");
-    loading.add_text_setting(id_ttl::NAME, &ID_TTL, id_ttl::DEFAULT);
+    loading.add_choice(SHARING_NAME, &SHARING, SharingChoice::OPEN);
     loading.load_settings()?;
     if loading.has_unknown_settings() {
         return Err(format!(
@@ -188,9 +194,9 @@ pub fn load(loading: &Loading) -> Result<(), String> {
 
 /// The names of all settings, for an error.
 fn names(prefix: &str) -> String {
-    let names = SETTINGS.iter().map(|setting| setting.name);
-    let names = names.chain(region::NAMES);
-    let names = names.chain([id_ttl::NAME, NEVER_DENY.name, CL_THROTTLE_NAME]);
+    let numbers = SETTINGS.iter().map(|setting| setting.name);
+    let texts = TEXTS.iter().map(|setting| setting.name);
+    let names = numbers.chain(texts).chain([SHARING_NAME, CL_THROTTLE_NAME]);
     let names: Vec<String> = names.map(|name| format!("{prefix}{name}")).collect();
     names.join(", ")
 }
@@ -200,16 +206,12 @@ fn set(name: &[u8], value: &[u8]) -> Result<(), String> {
     if name == CL_THROTTLE_NAME.as_bytes() {
         return set_cl_throttle(value);
     }
-    if name == NEVER_DENY.name.as_bytes() {
-        let taken = NEVER_DENY.take(value);
-        return taken.map_err(|why| format!("ratelimit: {why}"));
+    if name == SHARING_NAME.as_bytes() {
+        return region::take_sharing(value);
     }
-    if name == id_ttl::NAME.as_bytes() {
-        let taken = ID_TTL.take(value);
-        return taken.map_err(|why| format!("ratelimit: {why}"));
-    }
-    if let Some(set) = region::set(name, value) {
-        return set;
+    if let Some(text) = TEXTS.iter().find(|text| text.name.as_bytes() == name) {
+        let taken = text.take(value);
+        return taken.map_err(|why| format!("ratelimit: {}: {why}", text.name));
     }
     let named = |setting: &&Setting| setting.name.as_bytes() == name;
     let Some(setting) = SETTINGS.into_iter().find(named) else {

@@ -10,7 +10,7 @@ use super::commands::{
     region, release, sliding, stats, throttle,
 };
 use super::config;
-use super::raw::{callback, keyed, Call, Command, KeySpec, Loading, ROOM};
+use super::raw::{callback, keyed, Access, Call, Command, KeySpec, Loading, ROOM};
 use crate::core::error::Error;
 use arguments::{integer, key, several, string, INTEGER, STRING};
 use std::ffi::CStr;
@@ -37,25 +37,26 @@ pub fn commands(loading: &Loading) -> Result<(), String> {
 
 // Where memory is full, what is there goes on counting and can be changed: so none of them is `deny-oom`. What would make a
 // new key asks for itself: `Call::refuses_new_keys`.
-const WRITE: &CStr = c"write fast";
-const READ: &CStr = c"readonly fast";
-const ADMIN_WRITE: &CStr = c"write admin";
-const ADMIN: &str = "admin write slow dangerous ratelimit";
-/// Of what only the server itself is to send: in no category that an application is given.
-const INTERNAL: &str = "admin dangerous";
-const READ_SLOW: &CStr = c"readonly";
+const WRITE: Access = Access(c"write fast", "write fast ratelimit");
+const READ: Access = Access(c"readonly fast", "read fast ratelimit");
+const READ_SLOW: Access = Access(c"readonly", "read slow ratelimit");
 // A cluster's node that is a Redis of before 7.2 reads no key specification that counts keys when it looks for their slot: it
 // asks the command.
-const WRITE_NUMBERED: &CStr = c"write fast getkeys-api";
-const READ_NUMBERED: &CStr = c"readonly fast getkeys-api";
+const WRITE_NUMBERED: Access = Access(c"write fast getkeys-api", "write fast ratelimit");
+const READ_NUMBERED: Access = Access(c"readonly fast getkeys-api", "read fast ratelimit");
+const ADMIN_WRITE: Access = Access(c"write admin", "admin write slow dangerous ratelimit");
+/// Of what tells of keys, lists or policies that the server cannot check: whoever has `+@read` is not to have it, so it is not
+/// `readonly`.
+const ADMIN: Access = Access(c"admin", "admin slow dangerous ratelimit");
+/// Of what only the server itself is to send: in no category that an application is given.
+const INTERNAL: &str = "admin dangerous";
 
 fn table() -> Vec<Command> {
     vec![
         Command {
             name: "rl.fixed",
             handler: keyed(fixed),
-            flags: WRITE,
-            categories: "write fast ratelimit",
+            access: WRITE,
             arity: -4,
             summary: c"Charges a hit to fixed windows, aligned to the Unix epoch or the calendar, if it fits them all.",
             complexity: c"O(N) where N is the number of limits.",
@@ -65,8 +66,7 @@ fn table() -> Vec<Command> {
         Command {
             name: "rl.sliding",
             handler: keyed(sliding),
-            flags: WRITE,
-            categories: "write fast ratelimit",
+            access: WRITE,
             arity: -4,
             summary: c"Charges a hit to sliding windows if it fits them all.",
             complexity: c"O(N) where N is the number of limits; O(M) for a limit whose log of M entries is full.",
@@ -76,8 +76,7 @@ fn table() -> Vec<Command> {
         Command {
             name: "rl.bucket",
             handler: keyed(bucket),
-            flags: WRITE,
-            categories: "write fast ratelimit",
+            access: WRITE,
             arity: -5,
             summary: c"Takes tokens from continuously refilling buckets if they all have enough.",
             complexity: c"O(N) where N is the number of limits.",
@@ -87,8 +86,7 @@ fn table() -> Vec<Command> {
         Command {
             name: "rl.lease",
             handler: keyed(lease),
-            flags: WRITE,
-            categories: "write fast ratelimit",
+            access: WRITE,
             arity: -5,
             summary: c"Acquires or renews a lease, if so many units are free: it ends by itself.",
             complexity: c"O(log N) where N is the number of leases on the key.",
@@ -98,8 +96,7 @@ fn table() -> Vec<Command> {
         Command {
             name: "rl.release",
             handler: keyed(release),
-            flags: WRITE,
-            categories: "write fast ratelimit",
+            access: WRITE,
             arity: -3,
             summary: c"Gives leases back before they end. Returns how many were held.",
             complexity: c"O(M log N) where M is the number of ids and N the number of leases on the key.",
@@ -109,8 +106,7 @@ fn table() -> Vec<Command> {
         Command {
             name: "rl.block",
             handler: keyed(block),
-            flags: WRITE,
-            categories: "write fast ratelimit",
+            access: WRITE,
             arity: 3,
             summary: c"Shuts a key for some time, whatever its limits say, or with 0 lifts any block. Returns what is left.",
             complexity: c"O(N) where N is the number of leases on the key; O(1) without.",
@@ -120,8 +116,7 @@ fn table() -> Vec<Command> {
         Command {
             name: "rl.all",
             handler: keyed(all),
-            flags: WRITE_NUMBERED,
-            categories: "write fast ratelimit",
+            access: WRITE_NUMBERED,
             arity: -6,
             summary: c"Charges several keys, each by a clause of its own, if all of them let the call through; else none.",
             complexity: c"O(N) where N is the number of limits of all clauses.",
@@ -131,8 +126,7 @@ fn table() -> Vec<Command> {
         Command {
             name: "rl.peekall",
             handler: keyed(peek_all),
-            flags: READ_NUMBERED,
-            categories: "read fast ratelimit",
+            access: READ_NUMBERED,
             arity: -6,
             summary: c"Answers what RL.ALL would answer now, and changes nothing.",
             complexity: c"O(N) where N is the number of limits of all clauses.",
@@ -142,8 +136,7 @@ fn table() -> Vec<Command> {
         Command {
             name: "rl.peek",
             handler: keyed(peek),
-            flags: READ,
-            categories: "read fast ratelimit",
+            access: READ,
             arity: -5,
             summary: c"Answers what RL.FIXED, RL.SLIDING, RL.BUCKET or RL.LEASE would answer now, and changes nothing.",
             complexity: c"O(N) where N is the number of limits, and O(M) for a sliding log of M entries.",
@@ -153,8 +146,7 @@ fn table() -> Vec<Command> {
         Command {
             name: "rl.info",
             handler: keyed(info),
-            flags: READ,
-            categories: "read fast ratelimit",
+            access: READ,
             arity: 2,
             summary: c"Tells what a rate limiter holds, or nil where there is no key.",
             complexity: c"O(N) where N is the number of limits, and O(M) for a sliding log of M entries.",
@@ -164,8 +156,7 @@ fn table() -> Vec<Command> {
         Command {
             name: "rl.reset",
             handler: keyed(region::reset),
-            flags: WRITE,
-            categories: "write fast ratelimit",
+            access: WRITE,
             arity: -2,
             summary: c"Forgets what was used of rate limiters, in all regions. Returns how many there were.",
             complexity: c"O(N) where N is the number of keys.",
@@ -175,23 +166,17 @@ fn table() -> Vec<Command> {
         Command {
             name: "rl.changes",
             handler: keyed(region::changes),
-            // It has no key for the server to check, and whoever has `+@read` is not to have it: so it is not `readonly`.
-            flags: c"admin",
-            categories: "admin slow dangerous ratelimit",
+            access: ADMIN,
             arity: -2,
             summary: c"Returns the rate limiters that have changed since a cursor and that the user may read, for other regions.",
             complexity: c"O(N) where N is the count.",
             keys: KeySpec::None,
-            args: || {
-                let count = arguments::optional("count", INTEGER, Some("COUNT"));
-                vec![string("cursor"), count]
-            },
+            args: || vec![string("cursor"), arguments::count()],
         },
         Command {
             name: "rl.merge",
             handler: keyed(region::merge),
-            flags: WRITE,
-            categories: INTERNAL,
+            access: Access(c"write fast", INTERNAL),
             arity: 3,
             summary: c"Takes over what another region has used of a rate limiter. Returns whether it was news.",
             complexity: c"O(N) where N is the length of the payload.",
@@ -201,23 +186,18 @@ fn table() -> Vec<Command> {
         Command {
             name: "rl.heard",
             handler: callback(region::heard),
-            flags: c"admin fast",
-            categories: INTERNAL,
+            access: Access(c"admin fast", INTERNAL),
             arity: -3,
             summary: c"Tells until when everything of another region has been merged here, and everything of others there.",
             complexity: c"O(N) where N is the number of regions.",
             keys: KeySpec::None,
-            args: || {
-                let echo = arguments::echoes();
-                vec![string("region"), integer("until-ms"), echo]
-            },
+            args: || vec![string("region"), integer("until-ms"), arguments::echoes()],
         },
         container("rl.region", c"The other regions of a rate limiter that several share."),
         Command {
             name: "rl.region|list",
             handler: callback(region::list),
-            flags: READ_SLOW,
-            categories: "read slow ratelimit",
+            access: READ_SLOW,
             arity: 2,
             summary: c"Returns the regions that were heard, and what they sent.",
             complexity: c"O(N) where N is the number of regions.",
@@ -227,8 +207,7 @@ fn table() -> Vec<Command> {
         Command {
             name: "rl.region|forget",
             handler: callback(region::forget),
-            flags: c"admin",
-            categories: "admin slow dangerous ratelimit",
+            access: ADMIN,
             arity: 3,
             summary: c"Forgets a region that is no more, so that no share is kept for it.",
             complexity: c"O(N) where N is the number of regions.",
@@ -238,8 +217,7 @@ fn table() -> Vec<Command> {
         Command {
             name: "rl.apply",
             handler: keyed(apply),
-            flags: WRITE,
-            categories: INTERNAL,
+            access: Access(c"write fast", INTERNAL),
             arity: -3,
             summary: c"Internal: carries the state of a rate limiter to replicas, the AOF and other nodes.",
             complexity: c"O(N) where N is the length of the payload.",
@@ -249,8 +227,7 @@ fn table() -> Vec<Command> {
         Command {
             name: "rl.node",
             handler: callback(node),
-            flags: ADMIN_WRITE,
-            categories: INTERNAL,
+            access: Access(c"write admin", INTERNAL),
             arity: 2,
             summary: c"Internal: carries policies, deny lists and statistics to replicas and the AOF.",
             complexity: c"O(N) where N is the length of the payload.",
@@ -260,8 +237,7 @@ fn table() -> Vec<Command> {
         Command {
             name: ROOM,
             handler: callback(room),
-            flags: c"deny-oom fast",
-            categories: INTERNAL,
+            access: Access(c"deny-oom fast", INTERNAL),
             arity: 1,
             summary: c"Internal: answers OK, or OOM where there is no memory for new keys.",
             complexity: c"O(1)",
@@ -275,22 +251,17 @@ fn table() -> Vec<Command> {
         Command {
             name: "rl.policy|set",
             handler: callback(policy::set),
-            flags: ADMIN_WRITE,
-            categories: ADMIN,
+            access: ADMIN_WRITE,
             arity: -6,
             summary: c"Sets the limits of a policy; the next hit that names it goes by them.",
             complexity: c"O(1)",
             keys: KeySpec::None,
-            args: || {
-                let ttl = arguments::optional("duration", STRING, Some("TTL"));
-                vec![string("name"), arguments::algorithm(), arguments::any_limit(), ttl]
-            },
+            args: || vec![string("name"), arguments::algorithm(), arguments::any_limit(), arguments::ttl()],
         },
         Command {
             name: "rl.policy|shadow",
             handler: callback(policy::shadow),
-            flags: ADMIN_WRITE,
-            categories: ADMIN,
+            access: ADMIN_WRITE,
             arity: -4,
             summary: c"Sets limits that are judged and counted beside a policy and never bind, or takes them away.",
             complexity: c"O(1)",
@@ -300,8 +271,7 @@ fn table() -> Vec<Command> {
         Command {
             name: "rl.policy|get",
             handler: callback(policy::get),
-            flags: READ,
-            categories: "read fast ratelimit",
+            access: READ,
             arity: 3,
             summary: c"Returns the algorithm and the limits of a policy, or nil.",
             complexity: c"O(1)",
@@ -311,8 +281,7 @@ fn table() -> Vec<Command> {
         Command {
             name: "rl.policy|del",
             handler: callback(policy::del),
-            flags: ADMIN_WRITE,
-            categories: ADMIN,
+            access: ADMIN_WRITE,
             arity: -3,
             summary: c"Deletes policies: hits that name them go by their own limits again.",
             complexity: c"O(N) where N is the number of names.",
@@ -322,8 +291,7 @@ fn table() -> Vec<Command> {
         Command {
             name: "rl.policy|list",
             handler: callback(policy::list),
-            flags: READ_SLOW,
-            categories: "read slow ratelimit",
+            access: READ_SLOW,
             arity: 2,
             summary: c"Returns every policy, sorted by name.",
             complexity: c"O(N log N) where N is the number of policies.",
@@ -333,18 +301,12 @@ fn table() -> Vec<Command> {
         Command {
             name: "rl.policy|scan",
             handler: callback(policy::scan),
-            flags: READ_SLOW,
-            categories: "read slow ratelimit",
+            access: READ_SLOW,
             arity: -3,
             summary: c"Iterates over the policies.",
             complexity: c"O(N log N) where N is the number of policies.",
             keys: KeySpec::None,
-            args: || {
-                vec![
-                    integer("cursor"),
-                    arguments::optional("count", INTEGER, Some("COUNT")),
-                ]
-            },
+            args: || vec![integer("cursor"), arguments::count()],
         },
         container(
             "rl.deny",
@@ -353,22 +315,17 @@ fn table() -> Vec<Command> {
         Command {
             name: "rl.deny|add",
             handler: callback(deny::add),
-            flags: ADMIN_WRITE,
-            categories: ADMIN,
+            access: ADMIN_WRITE,
             arity: -4,
             summary: c"Adds addresses, ranges or texts to a deny list, for good or for some time.",
             complexity: c"O(N log N) where N is the number of values.",
             keys: KeySpec::None,
-            args: || {
-                let ttl = arguments::optional("duration", STRING, Some("TTL"));
-                vec![string("list"), several("value"), ttl]
-            },
+            args: || vec![string("list"), several("value"), arguments::ttl()],
         },
         Command {
             name: "rl.deny|del",
             handler: callback(deny::del),
-            flags: ADMIN_WRITE,
-            categories: ADMIN,
+            access: ADMIN_WRITE,
             arity: -4,
             summary: c"Takes values out of a deny list.",
             complexity: c"O(N) where N is the number of values.",
@@ -378,8 +335,7 @@ fn table() -> Vec<Command> {
         Command {
             name: "rl.deny|has",
             handler: callback(deny::has),
-            flags: READ,
-            categories: "read fast ratelimit",
+            access: READ,
             arity: -4,
             summary: c"Tells of each value whether a deny list denies it.",
             complexity: c"O(N) where N is the number of values.",
@@ -389,22 +345,17 @@ fn table() -> Vec<Command> {
         Command {
             name: "rl.deny|entries",
             handler: callback(deny::entries),
-            flags: READ_SLOW,
-            categories: "read slow ratelimit",
+            access: READ_SLOW,
             arity: -4,
             summary: c"Iterates over the entries of a deny list, by cursor.",
             complexity: c"O(N) where N is the count.",
             keys: KeySpec::None,
-            args: || {
-                let count = arguments::optional("count", INTEGER, Some("COUNT"));
-                vec![string("list"), integer("cursor"), count]
-            },
+            args: || vec![string("list"), integer("cursor"), arguments::count()],
         },
         Command {
             name: "rl.deny|list",
             handler: callback(deny::list),
-            flags: READ_SLOW,
-            categories: "read slow ratelimit",
+            access: READ_SLOW,
             arity: 2,
             summary: c"Returns the name of every deny list and how many entries it has.",
             complexity: c"O(N) where N is the number of lists.",
@@ -414,8 +365,7 @@ fn table() -> Vec<Command> {
         Command {
             name: "rl.deny|rename",
             handler: callback(deny::rename),
-            flags: ADMIN_WRITE,
-            categories: ADMIN,
+            access: ADMIN_WRITE,
             arity: 4,
             summary: c"Renames a deny list, in place of the list that has the name, at once.",
             complexity: c"O(1)",
@@ -425,8 +375,7 @@ fn table() -> Vec<Command> {
         Command {
             name: "rl.deny|drop",
             handler: callback(deny::drop_list),
-            flags: ADMIN_WRITE,
-            categories: ADMIN,
+            access: ADMIN_WRITE,
             arity: 3,
             summary: c"Removes a deny list.",
             complexity: c"O(1): what it held is freed little by little.",
@@ -437,8 +386,7 @@ fn table() -> Vec<Command> {
         Command {
             name: "rl.stats|get",
             handler: callback(stats::get),
-            flags: READ_SLOW,
-            categories: "read slow ratelimit",
+            access: READ_SLOW,
             arity: -2,
             summary: c"Returns who was allowed and who was denied, in total or under a policy's name, by the hour for 8 days and by the day for 90.",
             complexity: c"O(N) where N is the number of names and of identifiers; hours and days are few.",
@@ -448,8 +396,7 @@ fn table() -> Vec<Command> {
         Command {
             name: "rl.stats|reset",
             handler: callback(stats::reset),
-            flags: ADMIN_WRITE,
-            categories: ADMIN,
+            access: ADMIN_WRITE,
             arity: -2,
             summary: c"Forgets all statistics, or those of a policy's name.",
             complexity: c"O(N) where N is the number of names.",
@@ -459,22 +406,19 @@ fn table() -> Vec<Command> {
         Command {
             name: "rl.audit",
             handler: callback(audit),
-            // It tells of every list and policy: whoever has `+@read` is not to have it, so it is not `readonly`.
-            flags: c"admin",
-            categories: "admin slow dangerous ratelimit",
+            access: ADMIN,
             arity: -1,
             summary: c"Returns who has changed policies, deny lists and statistics lately, newest first.",
             complexity: c"O(N) where N is the count.",
             keys: KeySpec::None,
-            args: || vec![arguments::optional("count", INTEGER, Some("COUNT"))],
+            args: || vec![arguments::count()],
         },
         // Flags, categories and key are those of RL.FIXED, so that the server does the same around it.
         #[cfg(feature = "probe")]
         Command {
             name: "rl.empty",
             handler: callback(probe::empty),
-            flags: WRITE,
-            categories: "write fast ratelimit",
+            access: WRITE,
             arity: -2,
             summary: c"For benchmarks, in no release: replies as RL.FIXED does, and does nothing.",
             complexity: c"O(1)",
@@ -485,8 +429,7 @@ fn table() -> Vec<Command> {
         Command {
             name: "rl.panic",
             handler: callback(probe::panic),
-            flags: c"admin",
-            categories: INTERNAL,
+            access: Access(c"admin", INTERNAL),
             arity: 1,
             summary: c"For tests, in no release: ends the server by a panic.",
             complexity: c"O(1)",
@@ -501,8 +444,7 @@ fn cl_throttle() -> Command {
     Command {
         name: "cl.throttle",
         handler: keyed(throttle),
-        flags: WRITE,
-        categories: "write fast ratelimit",
+        access: WRITE,
         arity: -5,
         summary: c"redis-cell's command, on a token bucket: replies whether the call is limited, and seconds.",
         complexity: c"O(1)",
@@ -526,8 +468,7 @@ fn container(name: &'static str, summary: &'static CStr) -> Command {
     Command {
         name,
         handler: None,
-        flags: c"",
-        categories: "",
+        access: Access(c"", ""),
         arity: -2,
         summary,
         complexity: c"Depends on the subcommand.",

@@ -32,6 +32,8 @@ mod peek;
 pub mod policy;
 #[path = "../../../src/server/commands/stats.rs"]
 pub mod stats;
+#[path = "../../../src/server/commands/words.rs"]
+mod words;
 
 pub use all::{all, peek_all};
 pub use block::block;

@@ -1,5 +1,6 @@
 //! `RL.AUDIT`: who has changed what lately; and the one way by which a change gets there, and into the server's log.
 
+use super::words::DEFAULT_COUNT;
 use crate::core::error::Error;
 use crate::core::node::audit::{Change, MAX_CHANGES};
 use crate::core::request;
@@ -8,7 +9,6 @@ use crate::server::registry;
 
 /// `RL.AUDIT [COUNT n]`: newest first, when in Unix milliseconds, by whom, what, and what was done with it.
 pub fn audit(call: &Call) -> Result<(), Error> {
-    const DEFAULT_COUNT: usize = 100;
     let args = call.args();
     let behind = args.get(1..).unwrap_or_default();
     let count = request::scan_count(behind, 1, DEFAULT_COUNT, MAX_CHANGES)?;

@@ -18,6 +18,7 @@ pub mod probe;
 pub mod region;
 pub mod stats;
 mod throttle;
+mod words;
 
 pub use all::{all, peek_all};
 pub use apply::apply;

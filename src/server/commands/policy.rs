@@ -1,7 +1,7 @@
 //! `RL.POLICY`: limits by name, which go before the limits that a call brings along.
 
 use super::audit::{changed, note};
-use crate::core::duration;
+use super::words::{self, split_ttl};
 use crate::core::error::Error;
 use crate::core::limit::Algorithm;
 use crate::core::node::ends::Ends;
@@ -24,7 +24,7 @@ pub fn set(call: &Call) -> Result<(), Error> {
         None => Setting::Lasting(policy),
         Some(ends) => Setting::Temporary(Temporary { policy, ends }),
     };
-    put(call, "set", &args, setting, now_ms)
+    put(call, "set", setting, now_ms)
 }
 
 /// `RL.POLICY SHADOW name FIXED|SLIDING|BUCKET limits... [TTL duration]`, and `RL.POLICY SHADOW name OFF`: how many there were.
@@ -46,49 +46,45 @@ pub fn shadow(call: &Call) -> Result<(), Error> {
         return Err(Error::ShadowInRegion);
     }
     let setting = Setting::Shadow(ShadowPolicy { policy, ends });
-    put(call, "shadow set", &args, setting, now_ms)
+    put(call, "shadow set", setting, now_ms)
 }
 
 fn end_shadow(call: &Call, name: &[u8], now_ms: u64) {
     end_due(now_ms);
-    let before = registry::node(|node| node.policies.get(name).cloned().unwrap_or_default());
+    let before = held(name);
     let ended = registry::node(|node| node.policies.end_shadow(name, now_ms));
     if ended.is_some() {
-        let after = registry::node(|node| node.policies.get(name).cloned().unwrap_or_default());
-        log_change(call, "shadow off", name, &before, &after, now_ms);
+        log_change(call, "shadow off", name, &before, &held(name), now_ms);
         call.replicate_verbatim();
     }
     call.reply_count(u64::from(ended.is_some()));
 }
 
+/// What stands under a name now.
+fn held(name: &[u8]) -> Held {
+    registry::node(|node| node.policies.get(name).cloned().unwrap_or_default())
+}
+
 /// Sets a policy or a shadow: here, in the log, and wherever this node's data is kept.
-fn put(
-    call: &Call,
-    what: &str,
-    args: &[&[u8]],
-    mut setting: Setting,
-    now_ms: u64,
-) -> Result<(), Error> {
-    let name = args.get(NAME).copied().unwrap_or_default();
+fn put(call: &Call, what: &str, mut setting: Setting, now_ms: u64) -> Result<(), Error> {
+    let name = call.arg(NAME);
     end_due(now_ms);
     if call.is_replayed() {
         setting.read_as_first_version();
     } else {
         zones::check(setting.policy().limits())?;
     }
-    let before = registry::node(|node| {
-        let before = node.policies.get(name).cloned().unwrap_or_default();
+    let before = held(name);
+    registry::node(|node| {
         if call.is_replayed() {
             // As an earlier version has sent it: what was accepted there is not refused here.
             node.policies.put(name, setting.clone(), now_ms);
-        } else {
-            node.policies.set_max(config::policies());
-            node.policies.set(name, setting.clone(), now_ms)?;
+            return Ok(());
         }
-        Ok(before)
+        node.policies.set_max(config::policies());
+        node.policies.set(name, setting.clone(), now_ms)
     })?;
-    let after = registry::node(|node| node.policies.get(name).cloned().unwrap_or_default());
-    log_change(call, what, name, &before, &after, now_ms);
+    log_change(call, what, name, &before, &held(name), now_ms);
     let payload = policy::encode_setting(name, &setting);
     call.replicate(NODE, &Part::Setting.payload(&payload));
     call.reply_simple(c"OK");
@@ -105,19 +101,8 @@ fn read_policy(args: &[&[u8]], now_ms: u64) -> Result<(Policy, Option<Ends>), Er
         .get(ALGORITHM)
         .and_then(|name| Algorithm::parse(name))
         .ok_or(Error::Algorithm { at: ALGORITHM })?;
-    let mut limits = args.get(FIRST_LIMIT..).unwrap_or_default();
-    let ttl_ms = match limits {
-        [before @ .., option, ttl] if option.eq_ignore_ascii_case(b"TTL") => {
-            limits = before;
-            let (at, what) = (args.len() - 1, "ttl");
-            Some(duration::parse(ttl).map_err(|why| Error::Duration { at, what, why })?)
-        }
-        [.., option] if option.eq_ignore_ascii_case(b"TTL") => {
-            let (at, expected) = (args.len(), "the duration of TTL");
-            return Err(Error::Incomplete { at, expected });
-        }
-        _ => None,
-    };
+    let limits = args.get(FIRST_LIMIT..).unwrap_or_default();
+    let (limits, ttl_ms) = split_ttl(limits, args.len())?;
     let limits = request::parse_limits(algorithm, limits, FIRST_LIMIT)?;
     // The grammar gives nothing but sound limits, so this is only how the type says it.
     let policy = Policy::new(algorithm, limits).ok_or(Error::Algorithm { at: ALGORITHM })?;
@@ -128,8 +113,7 @@ fn read_policy(args: &[&[u8]], now_ms: u64) -> Result<(Policy, Option<Ends>), Er
 /// it has a shadow, `SHADOW` and an array of what that takes; last, where calls of another algorithm have passed the policy
 /// over, `MISMATCHES` and how many; nil where there is no such policy.
 pub fn get(call: &Call) -> Result<(), Error> {
-    let args = call.args();
-    let name = args.get(NAME).copied().unwrap_or_default();
+    let name = call.arg(NAME);
     let now_ms = now_ms();
     registry::node(|node| match node.policies.get(name) {
         Some(held) if held.is_current(now_ms) => {
@@ -164,40 +148,31 @@ pub fn del(call: &Call) -> Result<(), Error> {
 /// `RL.POLICY LIST`: a map of every policy, sorted by name, each as GET replies it, without its mismatches.
 pub fn list(call: &Call) -> Result<(), Error> {
     let now_ms = now_ms();
-    registry::node(|node| {
-        let policies = node.policies.list(now_ms);
-        call.reply_map(policies.len());
-        for (name, held) in policies {
-            call.reply_bytes(name);
-            reply(call, held, 0, now_ms);
-        }
-    });
+    registry::node(|node| reply_map(call, &node.policies.list(now_ms), now_ms));
     Ok(())
 }
 
 /// `RL.POLICY SCAN cursor [COUNT n]`: the next cursor, and a part of what LIST replies, in no order.
 pub fn scan(call: &Call) -> Result<(), Error> {
     const CURSOR: usize = 2;
-    const DEFAULT_COUNT: usize = 100;
     const MAX_COUNT: usize = 1_000;
-    let args = call.args();
-    let cursor = args.get(CURSOR).and_then(|text| request::integer(text));
-    let cursor = cursor.and_then(|cursor| u64::try_from(cursor).ok());
-    let cursor = cursor.ok_or(Error::Cursor { at: CURSOR })?;
-    let behind = args.get(CURSOR + 1..).unwrap_or_default();
-    let count = request::scan_count(behind, CURSOR + 1, DEFAULT_COUNT, MAX_COUNT)?;
+    let (cursor, count) = words::scan(&call.args(), CURSOR, MAX_COUNT)?;
     let now_ms = now_ms();
     registry::node(|node| {
         let (next, policies) = node.policies.scan(cursor, count, now_ms);
         call.reply_array(2);
         call.reply_bytes(next.to_string().as_bytes());
-        call.reply_map(policies.len());
-        for (name, held) in policies {
-            call.reply_bytes(name);
-            reply(call, held, 0, now_ms);
-        }
+        reply_map(call, &policies, now_ms);
     });
     Ok(())
+}
+
+fn reply_map(call: &Call, policies: &[(&[u8], &Held)], now_ms: u64) {
+    call.reply_map(policies.len());
+    for (name, held) in policies {
+        call.reply_bytes(name);
+        reply(call, held, 0, now_ms);
+    }
 }
 
 fn reply(call: &Call, held: &Held, mismatches: u64, now_ms: u64) {

@@ -9,7 +9,7 @@ use super::text::TextSetting;
 use crate::core::node::deny::Never;
 
 /// See the module.
-pub static NEVER_DENY: TextSetting = TextSetting::new("never-deny", check);
+pub static NEVER_DENY: TextSetting = TextSetting::new("never-deny", "", check);
 
 /// What no deny list may deny.
 pub fn never() -> Never {

@@ -6,22 +6,29 @@ use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// A setting that is kept as a text, and read where it is used.
+/// A setting that is kept as a text.
 pub struct TextSetting {
     /// Its name behind `ratelimit.`.
     pub name: &'static str,
-    /// What CONFIG GET shows of a text that somebody sets; the error says what was expected.
-    check: fn(&[u8]) -> Result<String, String>,
+    /// What it is unless somebody says otherwise.
+    pub default: &'static str,
+    /// Takes a text that somebody sets: what CONFIG GET shows of it, or what was expected.
+    take: fn(&[u8]) -> Result<String, String>,
     text: Mutex<String>,
     told: LastTold,
 }
 
 impl TextSetting {
-    /// Empty unless somebody says otherwise.
-    pub const fn new(name: &'static str, check: fn(&[u8]) -> Result<String, String>) -> Self {
+    /// Empty until the server gives it its value.
+    pub const fn new(
+        name: &'static str,
+        default: &'static str,
+        take: fn(&[u8]) -> Result<String, String>,
+    ) -> Self {
         Self {
             name,
-            check,
+            default,
+            take,
             text: Mutex::new(String::new()),
             told: LastTold::nothing(),
         }
@@ -35,8 +42,8 @@ impl TextSetting {
 
     /// Takes a text, or says what was expected.
     pub fn take(&self, text: &[u8]) -> Result<(), String> {
-        let checked = (self.check)(text)?;
-        *self.text.lock().unwrap_or_else(PoisonError::into_inner) = checked;
+        let shown = (self.take)(text)?;
+        *self.text.lock().unwrap_or_else(PoisonError::into_inner) = shown;
         Ok(())
     }
 }
@@ -53,16 +60,16 @@ impl ConfigurationValue<RedisString> for TextSetting {
 
 /// What a text setting was told to the server last. The server takes what it is told for ours and does not free it, so it is
 /// told the same string while the text is the same: who watches all settings would otherwise leave one behind each time.
-pub struct LastTold(AtomicPtr<RedisModuleString>);
+struct LastTold(AtomicPtr<RedisModuleString>);
 
 impl LastTold {
     /// To begin with.
-    pub const fn nothing() -> Self {
+    const fn nothing() -> Self {
         Self(AtomicPtr::new(std::ptr::null_mut()))
     }
 
     /// The text as a string of the server's.
-    pub fn tell(&self, text: String) -> RedisString {
+    fn tell(&self, text: String) -> RedisString {
         let again = |string| RedisString::from_redis_module_string(std::ptr::null_mut(), string);
         let told = self.0.load(Ordering::Relaxed);
         if !told.is_null() {

@@ -45,7 +45,7 @@ pub use key::{Key, Keys};
 pub use loading::{is_main_thread, load, Loading};
 pub use log::{notice, warning};
 pub use memory::ServerMemory;
-pub use registration::{callback, keyed, Command, KeySpec};
+pub use registration::{callback, keyed, Access, Command, KeySpec};
 
 use redis_module::raw;
 use std::ffi::c_int;

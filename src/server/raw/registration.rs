@@ -16,10 +16,8 @@ pub struct Command {
     pub name: &'static str,
     /// What runs it; nothing where it only contains others.
     pub handler: Option<Callback>,
-    /// The server's own flags, separated by spaces.
-    pub flags: &'static CStr,
-    /// ACL categories, separated by single spaces: a server gives a module's commands none by itself.
-    pub categories: &'static str,
+    /// Who may call it, and when.
+    pub access: Access,
     /// As in COMMAND INFO: at least so many words where negative.
     pub arity: c_int,
     /// What it does, in a sentence.
@@ -31,6 +29,11 @@ pub struct Command {
     /// Its arguments, as COMMAND DOCS describes them.
     pub args: fn() -> Vec<RedisModuleCommandArg>,
 }
+
+/// The server's own flags of a command, separated by spaces; and its ACL categories, separated by single spaces: a server gives a
+/// module's commands none by itself.
+#[derive(Clone, Copy)]
+pub struct Access(pub &'static CStr, pub &'static str);
 
 /// The place of a command's keys, and what is done with them.
 #[derive(Clone, Copy)]
@@ -154,7 +157,7 @@ impl Loading<'_> {
         if !command.document(row) {
             return Err("the documentation");
         }
-        if !command.categorise(row.categories, lacks) {
+        if !command.categorise(row.access.1, lacks) {
             return Err("the ACL categories");
         }
         Ok(())
@@ -175,7 +178,7 @@ impl Loading<'_> {
                 self.ctx(),
                 name.as_ptr(),
                 handler,
-                row.flags.as_ptr(),
+                row.access.0.as_ptr(),
                 key,
                 last,
                 step,
@@ -205,7 +208,7 @@ impl Created {
                 self.0.as_ptr(),
                 name.as_ptr(),
                 handler,
-                row.flags.as_ptr(),
+                row.access.0.as_ptr(),
                 0,
                 0,
                 0,

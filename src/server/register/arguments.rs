@@ -46,21 +46,19 @@ pub fn key() -> Arg {
     required("key", KEY)
 }
 
+/// One or more of a kind.
+fn multiple(name: &str, kind: u32, parts: Option<Vec<Arg>>) -> Arg {
+    arg(name, kind, None, CommandArgFlags::MULTIPLE, parts)
+}
+
 /// One key or more.
 pub fn keys() -> Arg {
-    arg("key", KEY, None, CommandArgFlags::MULTIPLE, None)
+    multiple("key", KEY, None)
 }
 
-/// What a region has had of others.
-pub fn echoes() -> Arg {
-    let words = vec![string("region"), integer("echo-ms")];
-    let flags = CommandArgFlags::OPTIONAL | CommandArgFlags::MULTIPLE;
-    arg("echo", BLOCK, None, flags, Some(words))
-}
-
-/// One or more of a kind.
+/// One text or more.
 pub fn several(name: &str) -> Arg {
-    arg(name, STRING, None, CommandArgFlags::MULTIPLE, None)
+    multiple(name, STRING, None)
 }
 
 /// One that may be left out, behind its token if it has one.
@@ -68,9 +66,32 @@ pub fn optional(name: &str, kind: u32, token: Option<&str>) -> Arg {
     arg(name, kind, token, CommandArgFlags::OPTIONAL, None)
 }
 
+/// Several words that may be left out together, behind their token.
+fn clause(token: &str, words: Vec<Arg>) -> Arg {
+    let (name, flags) = (token.to_lowercase(), CommandArgFlags::OPTIONAL);
+    arg(&name, BLOCK, Some(token), flags, Some(words))
+}
+
 /// A word that is there or not.
 pub fn flag(word: &str) -> Arg {
     optional(&word.to_lowercase(), PURE_TOKEN, Some(word))
+}
+
+/// How many are to be listed.
+pub fn count() -> Arg {
+    optional("count", INTEGER, Some("COUNT"))
+}
+
+/// For how long it holds.
+pub fn ttl() -> Arg {
+    optional("duration", STRING, Some("TTL"))
+}
+
+/// What a region has had of others.
+pub fn echoes() -> Arg {
+    let words = vec![string("region"), integer("echo-ms")];
+    let flags = CommandArgFlags::OPTIONAL | CommandArgFlags::MULTIPLE;
+    arg("echo", BLOCK, None, flags, Some(words))
 }
 
 /// A limit of windows; one or more.
@@ -97,36 +118,32 @@ pub fn any_limit() -> Arg {
 }
 
 fn limits(words: Vec<Arg>) -> Arg {
-    arg("limit", BLOCK, None, CommandArgFlags::MULTIPLE, Some(words))
+    multiple("limit", BLOCK, Some(words))
+}
+
+/// One of several, which all have a word or several of their own.
+fn one_of(name: &str, parts: Vec<Arg>) -> Arg {
+    arg(name, ONE_OF, None, CommandArgFlags::NONE, Some(parts))
+}
+
+/// One of several words.
+fn word(word: &str) -> Arg {
+    let (name, flags) = (word.to_lowercase(), CommandArgFlags::NONE);
+    arg(&name, PURE_TOKEN, Some(word), flags, None)
 }
 
 /// The algorithm's name.
 pub fn algorithm() -> Arg {
-    let names = ["FIXED", "SLIDING", "BUCKET", "LEASE"].map(|name| {
-        let flags = CommandArgFlags::NONE;
-        arg(&name.to_lowercase(), PURE_TOKEN, Some(name), flags, None)
-    });
-    let flags = CommandArgFlags::NONE;
-    arg("algorithm", ONE_OF, None, flags, Some(names.into()))
+    let words = ["FIXED", "SLIDING", "BUCKET", "LEASE"].map(word);
+    one_of("algorithm", words.into())
 }
 
 /// What a shadow tries, or that it tries nothing any more.
 pub fn shadow() -> Arg {
-    let one = |name: &str, kind: u32, token: Option<&str>, parts: Option<Vec<Arg>>| {
-        arg(name, kind, token, CommandArgFlags::NONE, parts)
-    };
-    let names = ["FIXED", "SLIDING", "BUCKET"];
-    let names = names.map(|name| one(&name.to_lowercase(), PURE_TOKEN, Some(name), None));
-    let algorithm = one("algorithm", ONE_OF, None, Some(names.into()));
-    let ttl = optional("duration", STRING, Some("TTL"));
-    let tried = one(
-        "tried",
-        BLOCK,
-        None,
-        Some(vec![algorithm, any_limit(), ttl]),
-    );
-    let off = one("off", PURE_TOKEN, Some("OFF"), None);
-    one("shadow", ONE_OF, None, Some(vec![tried, off]))
+    let words = ["FIXED", "SLIDING", "BUCKET"].map(word);
+    let words = vec![one_of("algorithm", words.into()), any_limit(), ttl()];
+    let tried = arg("tried", BLOCK, None, CommandArgFlags::NONE, Some(words));
+    one_of("shadow", vec![tried, word("OFF")])
 }
 
 /// What a hit takes: of a bucket, also the longest wait to reserve for.
@@ -178,15 +195,8 @@ pub fn all(charges: bool) -> Vec<Arg> {
         block(),
         flag("SHADOW"),
     ];
-    let keys = arg("key", KEY, None, CommandArgFlags::MULTIPLE, None);
-    let clauses = arg(
-        "clause",
-        BLOCK,
-        None,
-        CommandArgFlags::MULTIPLE,
-        Some(words),
-    );
-    let mut args = vec![integer("numkeys"), keys, clauses];
+    let clauses = multiple("clause", BLOCK, Some(words));
+    let mut args = vec![integer("numkeys"), keys(), clauses];
     if charges {
         args.extend(call_options());
     } else {
@@ -208,14 +218,7 @@ fn call_options() -> [Arg; 5] {
 }
 
 fn block() -> Arg {
-    let flags = CommandArgFlags::OPTIONAL;
-    arg(
-        "block",
-        BLOCK,
-        Some("BLOCK"),
-        flags,
-        Some(vec![several("duration")]),
-    )
+    clause("BLOCK", vec![several("duration")])
 }
 
 fn cost() -> Arg {
@@ -230,12 +233,5 @@ fn policy() -> Arg {
 }
 
 fn deny() -> Arg {
-    let words = vec![string("list"), several("value")];
-    arg(
-        "deny",
-        BLOCK,
-        Some("DENY"),
-        CommandArgFlags::OPTIONAL,
-        Some(words),
-    )
+    clause("DENY", vec![string("list"), several("value")])
 }
