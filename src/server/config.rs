@@ -32,7 +32,7 @@ pub struct Setting {
     pub least: i64,
     /// The most it may be.
     pub most: i64,
-    /// What it is.
+    /// Where the server keeps it.
     pub value: AtomicI64,
 }
 
@@ -51,7 +51,8 @@ impl Setting {
         }
     }
 
-    fn get(&self) -> usize {
+    /// What it is.
+    pub fn get(&self) -> usize {
         usize::try_from(self.value.load(Ordering::Relaxed)).unwrap_or(0)
     }
 }
@@ -112,16 +113,6 @@ const CL_THROTTLE_NAME: &str = "cl-throttle";
 /// See [`CL_THROTTLE`].
 pub fn has_cl_throttle() -> bool {
     CL_THROTTLE.load(Ordering::Relaxed)
-}
-
-/// See [`REGION_CHANGES`].
-pub fn region_changes() -> usize {
-    REGION_CHANGES.get()
-}
-
-/// See [`REGION_QUIET`].
-pub fn region_quiet() -> u64 {
-    REGION_QUIET.get() as u64
 }
 
 /// See [`SLIDING_ENTRIES`].

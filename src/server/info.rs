@@ -20,96 +20,88 @@ fn info(ctx: &InfoContext, _for_crash_report: bool) -> RedisResult<()> {
     let sections = registry::node(|node| {
         let fingerprint = format!("{:016x}", node.policies.fingerprint());
         let (stats, deny) = (&node.stats, &node.deny);
-        let mut general = vec![
-            ("version".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
-            ("commit".to_owned(), COMMIT.to_owned()),
-        ];
+        let mut general = Fields::default();
+        general.push("version", env!("CARGO_PKG_VERSION"));
+        general.push("commit", COMMIT);
         for (name, count) in stats.total().named() {
-            general.push((name.to_owned(), count.to_string()));
+            general.push(name, count);
         }
         for algorithm in Algorithm::ALL {
             let counts = stats.algorithm(algorithm).counts();
-            general.push((algorithm.name().to_owned(), dictionary(counts.named())));
+            general.push(algorithm.name(), dictionary(counts.named()));
         }
-        general.push((
-            "unnamed".to_owned(),
-            dictionary(stats.unnamed_counts().named()),
-        ));
-        for (name, value) in [
-            ("policies", node.policies.len()),
-            ("deny_lists", deny.summaries().count()),
-            ("deny_entries", deny.len()),
-            ("names", stats.names_len()),
-            ("memory_bytes", node.memory_bytes()),
-            ("limits", numbered::INTERNER.count()),
-            ("limits_max", numbered::MAX_NUMBERED),
-        ] {
-            general.push((name.to_owned(), value.to_string()));
-        }
-        general.push(("policies_fingerprint".to_owned(), fingerprint));
+        general.push("unnamed", dictionary(stats.unnamed_counts().named()));
+        general.push("policies", node.policies.len());
+        general.push("deny_lists", deny.summaries().count());
+        general.push("deny_entries", deny.len());
+        general.push("names", stats.names_len());
+        general.push("memory_bytes", node.memory_bytes());
+        general.push("limits", numbered::INTERNER.count());
+        general.push("limits_max", numbered::MAX_NUMBERED);
+        general.push("policies_fingerprint", fingerprint);
         let mismatches = node.policies.mismatches();
-        general.push(("policy_mismatches".to_owned(), mismatches.count.to_string()));
+        general.push("policy_mismatches", mismatches.count);
         if mismatches.count > 0 {
-            let name = printable("name", &mismatches.name);
-            general.push(("policy_mismatched".to_owned(), name));
+            general.push("policy_mismatched", printable("name", &mismatches.name));
         }
-        for (name, value) in [
-            ("policies_changed_ms", node.policies.changed_ms()),
-            ("stats_unwritten", stats.unwritten() as u64),
-        ] {
-            general.push((name.to_owned(), value.to_string()));
+        general.push("policies_changed_ms", node.policies.changed_ms());
+        general.push("stats_unwritten", stats.unwritten());
+        let mut lists = Fields::default();
+        for (name, list) in deny.summaries() {
+            let (entries, fingerprint) = (list.entries, list.fingerprint);
+            let value = format!(
+                "entries={entries},fingerprint={fingerprint:016x},changed_ms={}",
+                list.changed_ms
+            );
+            lists.push(&printable("list", name), value);
         }
-        let lists = deny
-            .summaries()
-            .map(|(name, list)| {
-                let (entries, changed_ms) = (list.entries, list.changed_ms);
-                let fingerprint = format!("{:016x}", list.fingerprint);
-                let value =
-                    format!("entries={entries},fingerprint={fingerprint},changed_ms={changed_ms}");
-                (printable("list", name), value)
-            })
-            .collect();
-        let names = stats
-            .names()
-            .into_iter()
-            .filter_map(|name| {
-                let named = stats.name(name)?;
-                let mut value = dictionary(named.series().counts().named());
-                if let Some(chain) = named.chain() {
-                    value.push_str(",before=");
-                    value.push_str(&escaped(&chain.last));
-                }
-                Some((printable("name", name), value))
-            })
-            .collect();
+        let mut names = Fields::default();
+        for name in stats.names() {
+            let Some(named) = stats.name(name) else {
+                continue;
+            };
+            let mut value = dictionary(named.series().counts().named());
+            if let Some(chain) = named.chain() {
+                value.push_str(",before=");
+                value.push_str(&escaped(&chain.last));
+            }
+            names.push(&printable("name", name), value);
+        }
         [("stats", general), ("deny", lists), ("names", names)]
     });
     for (section, mut fields) in sections {
         if section == "stats" && config::REGION.is_set() {
-            fields.extend(regions(now_ms()));
+            regions(&mut fields, now_ms());
         }
-        let fields: Vec<_> = fields
-            .into_iter()
-            .map(|(name, value)| (name, value.into()))
-            .collect();
-        ctx.build_one_section((section.to_owned(), fields))?;
+        let fields = fields.0.into_iter();
+        let fields = fields.map(|(name, value)| (name, value.into()));
+        ctx.build_one_section((section.to_owned(), fields.collect::<Vec<_>>()))?;
     }
     Ok(())
 }
 
+/// The fields of a section: names and values.
+#[derive(Default)]
+struct Fields(Vec<(String, String)>);
+
+impl Fields {
+    fn push(&mut self, name: &str, value: impl Display) {
+        self.0.push((name.to_owned(), value.to_string()));
+    }
+}
+
 /// What was heard of other regions.
-fn regions(now_ms: u64) -> Vec<(String, String)> {
+fn regions(fields: &mut Fields, now_ms: u64) {
     let own = config::REGION.get().map(|region| region.to_string());
-    let mut fields = vec![("region".to_owned(), own.unwrap_or_default())];
+    fields.push("region", own.unwrap_or_default());
     regions::with(|regions| {
-        fields.push(("changes_lost".to_owned(), regions.ring.lost().to_string()));
+        fields.push("changes_lost", regions.ring.lost());
         for peer in regions.peers.list() {
             let told = peer.told(now_ms).into_iter();
             let value = dictionary(told.filter(|(name, _)| *name != "heard_ms"));
-            fields.push((format!("region_{}", peer.region), value));
+            fields.push(&format!("region_{}", peer.region), value);
         }
     });
-    fields
 }
 
 /// Several numbers in one field, as the server's own `keyspace` and `commandstats` have them.

@@ -100,7 +100,7 @@ pub fn note(key: &Key, local: &mut Local, now_ms: u64) {
     with(|regions| {
         // The server is asked last: it takes a hundred instructions to answer.
         if local.entry < regions.ring.due() && !key.is_loading() {
-            let most = config::region_changes();
+            let most = config::REGION_CHANGES.get();
             local.entry = regions
                 .ring
                 .append(key.name(), key.database(), now_ms, most);

@@ -143,11 +143,8 @@ impl Ring {
 
     /// Where a reader is, from its cursor; one that is of no use begins a pass.
     pub fn place(&mut self, cursor: Cursor) -> Position {
-        let (run, place) = match cursor {
-            Cursor::Begin => (self.run, None),
-            Cursor::At { run, place } => (run, Some(place)),
-        };
-        match place.filter(|_| run == self.run) {
+        let own = cursor.0.filter(|(run, _)| *run == self.run);
+        match own.map(|(_, place)| place) {
             Some(Position::Changes { from }) if self.from(from).is_some() => {
                 Position::Changes { from }
             }
@@ -190,25 +187,15 @@ pub enum Position {
     },
 }
 
-/// What a reader hands back.
+/// What a reader hands back: a place of some run, or `0`, to begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cursor {
-    /// `0`
-    Begin,
-    /// A place of some run.
-    At {
-        /// Of which run.
-        run: u64,
-        /// Where.
-        place: Position,
-    },
-}
+pub struct Cursor(Option<(u64, Position)>);
 
 impl Cursor {
     /// Reads `0` or what [`Ring::cursor`] wrote.
     pub fn parse(text: &[u8]) -> Option<Self> {
         if text == b"0" {
-            return Some(Self::Begin);
+            return Some(Self(None));
         }
         let text = std::str::from_utf8(text).ok()?;
         let mut numbers = text.split('-').map(|digits| {
@@ -220,7 +207,7 @@ impl Cursor {
             None => Position::Changes { from },
             Some(scan) => Position::Pass { scan: scan?, from },
         };
-        numbers.next().is_none().then_some(Self::At { run, place })
+        numbers.next().is_none().then_some(Self(Some((run, place))))
     }
 }
 
@@ -258,7 +245,7 @@ mod tests {
         let mut ring = Ring::new(7);
         let number = ring.append(b"a", 0, 1, 100);
         assert!(number >= ring.due());
-        let Position::Pass { from, .. } = ring.place(Cursor::Begin) else {
+        let Position::Pass { from, .. } = ring.place(Cursor(None)) else {
             panic!("a new reader begins with a pass");
         };
         assert!(number < ring.due()); // the reader will not come to its entry
@@ -272,10 +259,7 @@ mod tests {
             ring.append(name, 0, 10, 2);
         }
         assert_eq!(ring.due(), 3, "its entry is gone");
-        let late = Cursor::At {
-            run: 7,
-            place: Position::Changes { from: 1 },
-        };
+        let late = Cursor(Some((7, Position::Changes { from: 1 })));
         assert_eq!(ring.place(late), Position::Pass { scan: 0, from: 5 });
         assert_eq!(ring.lost(), 2);
         ring.append(&[b'x'; 10_000], 0, 10, 2);
@@ -314,7 +298,7 @@ mod tests {
             assert_eq!(elsewhere, Position::Pass { scan: 0, from: 1 });
         }
         assert_eq!(
-            ring.place(Cursor::Begin),
+            ring.place(Cursor(None)),
             Position::Pass { scan: 0, from: 2 }
         );
         for never in ["feed-99", "feed-3-5"] {

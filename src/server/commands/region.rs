@@ -103,7 +103,7 @@ impl Sent<'_, '_> {
 fn changed(sent: &mut Sent, from: u64, count: usize) -> (Position, u64) {
     let (own, now_ms) = (sent.own, sent.now_ms);
     let database = sent.call.database();
-    let quiet = config::region_quiet();
+    let quiet = config::REGION_QUIET.get() as u64;
     let entries: Vec<_> = regions::with(|regions| {
         let entries = regions.ring.from(from);
         entries.map_or_else(Vec::new, |entries| {
