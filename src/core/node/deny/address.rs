@@ -18,9 +18,9 @@
 //! one address or sixteen million: whoever wrote it has to say which. [`Value::parse`], which reads what is *checked*
 //! (often straight from the traffic), never refuses: there such a value is a text that no list can hold.
 
-use super::key::Address;
 use crate::core::error::{written, Error, MAX_VALUE_BYTES};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::BitAnd;
 
 /// A range: `base` with the first `length` bits fixed, all later bits 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,7 +42,35 @@ pub enum Value<'a> {
     Text(&'a [u8]),
 }
 
-impl<A: Address> Net<A> {
+/// An address family, by the number that an address is.
+pub trait Family: Copy + Ord + BitAnd<Output = Self> {
+    /// The first `length` bits.
+    fn mask(length: u8) -> Self;
+    /// A range as a value.
+    fn value<'a>(net: Net<Self>) -> Value<'a>;
+}
+
+impl Family for u32 {
+    fn mask(length: u8) -> Self {
+        let host_bits = Self::BITS.saturating_sub(length.into());
+        Self::MAX.checked_shl(host_bits).unwrap_or(0)
+    }
+    fn value<'a>(net: Net<Self>) -> Value<'a> {
+        Value::V4(net)
+    }
+}
+
+impl Family for u128 {
+    fn mask(length: u8) -> Self {
+        let host_bits = Self::BITS.saturating_sub(length.into());
+        Self::MAX.checked_shl(host_bits).unwrap_or(0)
+    }
+    fn value<'a>(net: Net<Self>) -> Value<'a> {
+        Value::V6(net)
+    }
+}
+
+impl<A: Family> Net<A> {
     /// Its lowest address, or that of the range of its first `length` bits.
     pub fn start(self, length: u8) -> A {
         self.base & A::mask(length)

@@ -3,10 +3,10 @@
 //! An address is not hashed but mixed, by a bijection: the key is its own hash, a comparison is one of integers, and a
 //! slot holds nothing but the address.
 
-use super::address::{Net, Value};
+use super::address::Family;
 use super::table::{halves, Key};
 use std::cmp::Ordering;
-use std::ops::{BitAnd, BitOr};
+use std::ops::BitOr;
 
 /// What makes the hashes of one server unlike those of another, so that nobody can prepare values that collide.
 #[derive(Clone, Copy, Debug)]
@@ -40,7 +40,7 @@ const FACTOR_64: u64 = 0xd6e8_feb8_6659_fd93;
 const INVERSE_64: u64 = 0xcfee_444d_8b59_a89b;
 
 /// What an address family has to say.
-pub trait Address: Copy + Ord + Default + BitAnd<Output = Self> + BitOr<Output = Self> {
+pub trait Address: Family + Default + BitOr<Output = Self> {
     /// How many bits an address has.
     const BITS: u8;
     /// How many bits name a block: see [`super::ranges`].
@@ -49,16 +49,12 @@ pub trait Address: Copy + Ord + Default + BitAnd<Output = Self> + BitOr<Output =
     const OUTSIDE_BLOCKS: Self;
     /// The form in a table.
     type Key: Key + Copy;
-    /// The first `length` bits.
-    fn mask(length: u8) -> Self;
     /// A length as one bit of a word: bit `length`, but bit 0 for [`Address::BITS`].
     fn bit(length: u8) -> Self;
     /// To the form in a table.
     fn seal(self, seed: Seed) -> Self::Key;
     /// And back.
     fn open(key: Self::Key, seed: Seed) -> Self;
-    /// As a value.
-    fn value<'a>(net: Net<Self>) -> Value<'a>;
 }
 
 /// A mixed IPv4 address.
@@ -76,10 +72,6 @@ impl Address for u32 {
     const BLOCK: u8 = 16;
     const OUTSIDE_BLOCKS: Self = 0x1_ffff;
     type Key = KeyV4;
-    fn mask(length: u8) -> Self {
-        let host_bits = Self::BITS.saturating_sub(length.into());
-        Self::MAX.checked_shl(host_bits).unwrap_or(0)
-    }
     fn bit(length: u8) -> Self {
         1 << (length % 32)
     }
@@ -88,9 +80,6 @@ impl Address for u32 {
     }
     fn open(key: KeyV4, seed: Seed) -> Self {
         mix32(key.0, INVERSE_32) ^ seed.low32()
-    }
-    fn value<'a>(net: Net<Self>) -> Value<'a> {
-        Value::V4(net)
     }
 }
 
@@ -112,10 +101,6 @@ impl Address for u128 {
     const BLOCK: u8 = 32;
     const OUTSIDE_BLOCKS: Self = 0x1_ffff_ffff;
     type Key = KeyV6;
-    fn mask(length: u8) -> Self {
-        let host_bits = Self::BITS.saturating_sub(length.into());
-        Self::MAX.checked_shl(host_bits).unwrap_or(0)
-    }
     fn bit(length: u8) -> Self {
         1 << (length % 128)
     }
@@ -129,9 +114,6 @@ impl Address for u128 {
     fn open(key: KeyV6, seed: Seed) -> Self {
         let high = mix64(key.hash, INVERSE_64) ^ mix64(key.low ^ seed.0, FACTOR_64);
         u128::from(high) << 64 | u128::from(key.low)
-    }
-    fn value<'a>(net: Net<Self>) -> Value<'a> {
-        Value::V6(net)
     }
 }
 
