@@ -118,9 +118,7 @@ public final class Failures {
                         proxy.once(Proxy.Fault.of(row.fault()), Objects.toString(row.bytes(), ""));
                     }
                     told.clear();
-                    // Lettuce's one connection is the application's, and not made anew while it stands: see the README.
-                    boolean isStuck = name.startsWith("Lettuce") && (row.fault().equals("swallow") || Objects.toString(row.bytes(), "").startsWith("!!!"));
-                    String reason = isStuck ? "timeout" : row.reason();
+                    String reason = row.reason();
                     long began = System.nanoTime();
                     var verdict = limiter.hit(key);
                     long took = (System.nanoTime() - began) / 1_000_000;
@@ -130,7 +128,6 @@ public final class Failures {
                     if (!verdict.outcome().equals(outcome) || (verdict.unavailable() != null) != row.failed()) wrong.append("\n    ").append(verdict);
                     proxy.set(Proxy.Fault.NONE);
                     if (row.fault().equals("refuse")) proxy.refuse(false);
-                    if (isStuck) proxy.cut();
                     eventually(limiter); // whoever sends again does so once it has connected again
                     long used = used(direct, key);
                     if (used != row.charged()) wrong.append("\n    charged: ").append(used);

@@ -2,7 +2,10 @@ package ratelimit;
 
 import io.lettuce.core.ClientOptions;
 import io.lettuce.core.ClientOptions.DisconnectedBehavior;
+import io.lettuce.core.Delegating;
+import io.lettuce.core.RedisChannelHandler;
 import io.lettuce.core.RedisFuture;
+import io.lettuce.core.api.StatefulConnection;
 import io.lettuce.core.api.StatefulRedisConnection;
 import io.lettuce.core.api.async.BaseRedisAsyncCommands;
 import io.lettuce.core.cluster.ClusterClientOptions;
@@ -14,11 +17,19 @@ import io.lettuce.core.codec.StringCodec;
 import io.lettuce.core.output.NestedMultiOutput;
 import io.lettuce.core.protocol.Command;
 import io.lettuce.core.protocol.CommandArgs;
+import io.lettuce.core.protocol.DefaultEndpoint;
 import io.lettuce.core.protocol.ProtocolKeyword;
 import java.nio.charset.StandardCharsets;
+import java.util.Collections;
 import java.util.List;
+import java.util.Map;
+import java.util.WeakHashMap;
+import java.util.concurrent.CancellationException;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.Executor;
 import java.util.concurrent.Future;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicLong;
 
 /**
  * Over Lettuce, a connection of a server or of a cluster:
@@ -30,6 +41,9 @@ import java.util.concurrent.Future;
  *
  * As Lettuce is by default, a command whose reply was lost is sent again when it has reconnected, and what is sent while
  * Redis is away is sent when it is back: hits would be charged twice, and late. A connection of such options is refused.
+ *
+ * The connection is this sender's alone: when hits were given up on it and nothing has been heard for a second, it is closed,
+ * and Lettuce connects again.
  */
 public final class LettuceSender implements Sender {
     private record Keyword(String word) implements ProtocolKeyword {
@@ -44,19 +58,58 @@ public final class LettuceSender implements Sender {
         }
     }
 
+    /** How long nothing has been heard since a command was sent. */
+    private static final class Silence {
+        private static final long DEAF_NS = 1_000_000_000;
+        /** Meanwhile a process that was stopped reads what had arrived. */
+        private static final Executor SOON = CompletableFuture.delayedExecutor(50, TimeUnit.MILLISECONDS, Runnable::run);
+
+        /** 0 where no command waits. */
+        private final AtomicLong since = new AtomicLong();
+
+        void begins() {
+            if (since.get() == 0) since.compareAndSet(0, System.nanoTime() | 1);
+        }
+
+        void ends() {
+            since.set(0);
+        }
+
+        /** A connection that swallows everything would stay until TCP ends it. Closed, it is made anew by Lettuce. */
+        void givenUp(StatefulConnection<String, String> connection) {
+            long began = since.get();
+            if (began == 0 || System.nanoTime() - began < DEAF_NS) return;
+            SOON.execute(() -> {
+                if (since.compareAndSet(began, 0)) disconnect(connection);
+            });
+        }
+
+        private static void disconnect(StatefulConnection<String, String> connection) {
+            if (!(connection instanceof RedisChannelHandler<?, ?> handler)) return;
+            Object writer = handler.getChannelWriter();
+            // Around it are time-outs of Lettuce's own, and listeners. Lettuce 6 has no word for that.
+            if (!(writer instanceof DefaultEndpoint) && writer instanceof Delegating<?> wrapped) writer = wrapped.unwrap();
+            if (writer instanceof DefaultEndpoint endpoint) endpoint.disconnect();
+        }
+    }
+
     private final BaseRedisAsyncCommands<String, String> commands;
+    /** Null of a cluster's, which has a connection to each node. */
+    private final StatefulRedisConnection<String, String> single;
     /** Null where this is no cluster's. */
     private final StatefulRedisClusterConnection<String, String> cluster;
+    private final Map<StatefulConnection<String, String>, Silence> silences = Collections.synchronizedMap(new WeakHashMap<>());
 
     public LettuceSender(StatefulRedisConnection<String, String> connection) {
-        this(connection.async(), connection.getOptions(), null);
+        this(connection.async(), connection.getOptions(), connection, null);
     }
 
     public LettuceSender(StatefulRedisClusterConnection<String, String> connection) {
-        this(connection.async(), connection.getOptions(), connection);
+        this(connection.async(), connection.getOptions(), null, connection);
     }
 
-    private LettuceSender(BaseRedisAsyncCommands<String, String> commands, ClientOptions options, StatefulRedisClusterConnection<String, String> cluster) {
+    private LettuceSender(BaseRedisAsyncCommands<String, String> commands, ClientOptions options, StatefulRedisConnection<String, String> single,
+        StatefulRedisClusterConnection<String, String> cluster) {
         var hit = new Command<>(new Keyword("RL.FIXED"), new NestedMultiOutput<>(StringCodec.UTF8));
         boolean sendsAgain = options.isAutoReconnect() && !options.getReplayFilter().test(hit);
         boolean sendsLater = options.getDisconnectedBehavior() == DisconnectedBehavior.ACCEPT_COMMANDS
@@ -66,6 +119,7 @@ public final class LettuceSender implements Sender {
                 + ", so that a hit may be charged more than once: client.setOptions(LettuceSender.once(options)) before it connects");
         }
         this.commands = commands;
+        this.single = single;
         this.cluster = cluster;
     }
 
@@ -83,16 +137,22 @@ public final class LettuceSender implements Sender {
 
     @Override
     public Future<? extends List<?>> send(List<String> words) {
-        var node = cluster == null ? null : nodeOf(words.get(Call.firstKey(words)));
-        if (node == null || node.isDone() && !node.isCompletedExceptionally()) return dispatch(words);
+        if (single != null) return dispatch(words, single);
+        var node = nodeOf(words.get(Call.firstKey(words)));
+        if (node == null) return dispatch(words);
+        if (node.isDone() && !node.isCompletedExceptionally()) return dispatch(words, node.join());
         var answer = new CompletableFuture<List<?>>();
         node.whenComplete((connected, failed) -> {
             if (failed != null) {
                 answer.completeExceptionally(failed);
             } else if (!answer.isDone()) { // what was given up meanwhile is not sent
-                dispatch(words).whenComplete((reply, lost) -> {
+                var sent = dispatch(words, connected);
+                sent.whenComplete((reply, lost) -> {
                     if (lost != null) answer.completeExceptionally(lost);
                     else answer.complete(reply);
+                });
+                answer.whenComplete((reply, lost) -> {
+                    if (answer.isCancelled()) sent.toCompletableFuture().cancel(true);
                 });
             }
         });
@@ -103,9 +163,20 @@ public final class LettuceSender implements Sender {
      * Lettuce connects to a node at its first command, and refuses that command where none may wait. Null where no node of the
      * key is known, which the command will say.
      */
-    private CompletableFuture<?> nodeOf(String key) {
+    private CompletableFuture<StatefulRedisConnection<String, String>> nodeOf(String key) {
         var node = cluster.getPartitions().getPartitionBySlot(SlotHash.getSlot(key));
         return node == null ? null : cluster.getConnectionAsync(node.getUri().getHost(), node.getUri().getPort());
+    }
+
+    private RedisFuture<? extends List<?>> dispatch(List<String> words, StatefulConnection<String, String> connection) {
+        var silence = silences.computeIfAbsent(connection, one -> new Silence());
+        silence.begins();
+        var sent = dispatch(words);
+        sent.whenComplete((reply, failed) -> {
+            if (failed instanceof CancellationException) silence.givenUp(connection);
+            else silence.ends();
+        });
+        return sent;
     }
 
     private RedisFuture<? extends List<?>> dispatch(List<String> words) {
