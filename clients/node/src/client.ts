@@ -6,6 +6,7 @@
 // its address, its password and its TLS, and has a connection of its own.
 
 import { wrong } from "./check.js";
+import { slotOf } from "./slot.js";
 
 /**
  * Sends one command. `key` is the key that decides on the node of a cluster. It must not send again what may have
@@ -41,6 +42,8 @@ export interface Link {
   readonly send: Send;
   /** Sends to every primary. */
   readonly each: (args: string[]) => Promise<unknown[]>;
+  /** Of a cluster: which node has the slot, as whatever is the same for the same node. */
+  readonly nodeOf?: (slot: number) => unknown;
   readonly close: () => void;
 }
 
@@ -98,8 +101,9 @@ function nodeRedis(client: NodeRedis): Driver {
 
 interface NodeRedisClusterWhole extends NodeRedisCluster {
   readonly isOpen: boolean;
-  readonly _options?: { readonly defaults?: object };
+  readonly _options?: { readonly defaults?: { readonly socket?: object } };
   readonly masters: readonly object[];
+  readonly slots: readonly ({ readonly master: unknown } | undefined)[];
   nodeClient(node: object): NodeRedis | Promise<NodeRedis>;
   readonly on: Listen;
   duplicate(overrides: object): NodeRedisClusterWhole;
@@ -111,15 +115,18 @@ interface NodeRedisClusterWhole extends NodeRedisCluster {
 function nodeRedisCluster(client: NodeRedisClusterWhole): Driver {
   return {
     async dial(lost, made) {
-      const defaults = { ...client._options?.defaults, disableOfflineQueue: true, commandOptions: UNTIMED };
-      const own = client.duplicate({ defaults, commandOptions: UNTIMED });
+      // Each node is connected to by its first call: who does not answer holds up nobody else. One that is lost has failed,
+      // and is found again by another connection.
+      const socket = { ...client._options?.defaults?.socket, reconnectStrategy: false };
+      const defaults = { ...client._options?.defaults, socket, disableOfflineQueue: true, commandOptions: UNTIMED };
+      const own = client.duplicate({ defaults, commandOptions: UNTIMED, minimizeConnections: true });
       own.on("error", () => undefined); // what a call meets, it is told
       own.on("disconnect", () => lost(new Error("the connection was closed")));
       const close = () => own.destroy();
       made(close);
       await own.connect();
       const each = (args: string[]) => Promise.all(own.masters.map(async (node) => (await own.nodeClient(node)).sendCommand(args, UNTIMED)));
-      return { send: (args, key) => own.sendCommand(key, false, args, UNTIMED), each, close };
+      return { send: (args, key) => own.sendCommand(key, false, args, UNTIMED), each, nodeOf: (slot) => own.slots[slot]?.master, close };
     },
     onEnd: (end) => client.on("disconnect", end),
     isOpen: () => client.isOpen,
@@ -171,15 +178,42 @@ function together(stream: Stream | undefined): () => void {
   };
 }
 
+interface Routing extends IoRedisClient {
+  sendCommand(command: { slot?: number }, ...rest: unknown[]): unknown;
+}
+
+/**
+ * ioredis does not know the keys of a module's commands: it would begin at any node, which may be a dead one, and be sent
+ * on to the right one.
+ */
+function routed(cluster: Routing): Send {
+  const { sendCommand } = cluster;
+  let slot: number | undefined;
+  cluster.sendCommand = (command, ...rest) => {
+    if (slot !== undefined) command.slot = slot;
+    return sendCommand.call(cluster, command, ...rest);
+  };
+  return (args, key) => {
+    slot = slotOf(key);
+    try {
+      return cluster.call(...(args as [string, ...string[]]));
+    } finally {
+      slot = undefined;
+    }
+  };
+}
+
 function ioRedis(client: IoRedis): Driver {
   return {
     async dial(lost, made) {
       const own = client.isCluster
         ? client.duplicate([], {
             lazyConnect: true,
-            enableOfflineQueue: false,
+            enableReadyCheck: false, // asks any node, without a deadline: one that is silent would hold up all
+            enableOfflineQueue: true, // of calls to a node that is being connected to: no more than their deadline
             enableAutoPipelining: false,
             retryDelayOnFailover: 0, // tells of a node that is gone, and does not send again
+            retryDelayOnClusterDown: 0,
             clusterRetryStrategy: () => null,
             redisOptions: { ...client.options.redisOptions, ...ONCE },
           })
@@ -200,9 +234,11 @@ function ioRedis(client: IoRedis): Driver {
       }
       if (client.isCluster) {
         const { nodes } = own as unknown as { nodes(role?: string): IoRedis[] };
+        const { slots } = own as unknown as { slots: readonly (readonly string[] | undefined)[] };
+        const call = routed(own as unknown as Routing);
         nodes.call(own).forEach((node) => node.stream?.unref?.());
         const each = ([command, ...args]: string[]) => Promise.all(nodes.call(own, "master").map((node) => node.call(command as string, ...args)));
-        return { send: ([command, ...args]) => own.call(command as string, ...args), each, close };
+        return { send: call, each, nodeOf: (slot) => slots[slot]?.[0], close };
       }
       own.stream?.unref?.();
       const cork = together(own.stream);
@@ -267,6 +303,9 @@ export class RefusedError extends Error {
 }
 
 const REFUSALS = new Set(["ERR", "WRONGTYPE", "CROSSSLOT", "NOPERM", "NOAUTH", "WRONGPASS", "EXECABORT", "MOVED"]);
+
+/** Whether the server said it: `ERR`, `MOVED`, `LOADING` ... */
+export const isServers = (error: Error): boolean => /^[A-Z]+ /.test(error.message);
 
 /** The error as a refusal, or undefined where Redis is away, busy, loading or full: where another try may succeed. */
 export function refusal(error: unknown): RefusedError | undefined {

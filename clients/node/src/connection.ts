@@ -1,8 +1,9 @@
 // The package's own connection, one for each client of the application: made at the first call, waited for within the
 // call's deadline, made again when it broke. A call is sent once, while it is not yet late, or never; again only if it asks.
 
-import { driver, refusal, type Client, type Driver, type Link } from "./client.js";
+import { driver, isServers, refusal, type Client, type Driver } from "./client.js";
 import { Deadlines, Waiting } from "./deadline.js";
+import { Route, type Session } from "./route.js";
 
 /** A connection that takes longer to be made has failed. */
 const DIAL_MS = 3000;
@@ -21,16 +22,8 @@ export class Unanswered extends Error {
 
 const errorOf = (error: unknown): Error => (error instanceof Error ? error : new Error(String(error)));
 
-/** One connection's life. */
-interface Session {
-  /** When something was last heard. */
-  heard: number;
-  /** The longest deadline of the calls that it was sent. */
-  patienceMs: number;
-}
-
 class Call<T> extends Waiting {
-  /** The connection that it was sent by, and when. */
+  /** The node that it was sent to, and when. */
   session: Session | undefined;
   sent = 0;
   isDone = false;
@@ -53,10 +46,8 @@ class Call<T> extends Waiting {
   }
 
   answer(reply: unknown): void {
-    if (this.session) this.session.heard = performance.now();
     if (this.isDone) return;
-    this.isDone = true;
-    this.list?.remove(this);
+    this.#end();
     let value: T;
     try {
       value = this.read(reply);
@@ -74,12 +65,22 @@ class Call<T> extends Waiting {
       const pauseMs = Math.min(FIRST_BACKOFF_MS * 2 ** this.#tries, MAX_BACKOFF_MS);
       this.#tries += 1;
       this.#isPaused = true;
+      this.#leave();
       Deadlines.of(pauseMs).add(new Countdown(() => this.#again()));
       return;
     }
+    this.#end();
+    this.#fail(error);
+  }
+
+  #end(): void {
     this.isDone = true;
     this.list?.remove(this);
-    this.#fail(error);
+    if (!this.#isPaused) this.#leave();
+  }
+
+  #leave(): void {
+    this.session?.route.leave(this.session);
   }
 
   #again(): void {
@@ -89,7 +90,7 @@ class Call<T> extends Waiting {
   }
 
   override expire(): void {
-    this.isDone = true;
+    this.#end();
     if (!this.#isPaused) this.connection.isOverdue(this.session, this.sent);
     const missing = this.session ? "no answer from" : "no connection to";
     this.#fail(new Unanswered("timeout", `${missing} Redis within ${this.timeoutMs} ms`, this.#cause));
@@ -115,14 +116,14 @@ class Countdown extends Waiting {
 export class Connection {
   static readonly #all = new WeakMap<object, Connection>();
   readonly #driver: Driver;
-  #session: Session = { heard: 0, patienceMs: 0 };
-  #link: Link | undefined;
-  #closeDial: (() => void) | undefined;
-  #isDialling = false;
+  #route: Route | undefined;
+  /** What gives up the connection that is being made: the first one, or one in another's place. */
+  #dialling: (() => void) | undefined;
+  #renewing: (() => void) | undefined;
+  #renewed = Number.NEGATIVE_INFINITY;
   /** An attempt has outlasted a call's deadline: others do not wait for it. */
   #isSlow = false;
   #isClosed = false;
-  #epoch = 0;
   #failures = 0;
   #notBefore = 0;
   #cause: Error | undefined;
@@ -168,14 +169,16 @@ export class Connection {
   }
 
   send<T>(call: Call<T>): void {
-    if (this.#link) this.#send(this.#link, call);
+    if (this.#route) this.#send(this.#route, call);
     else this.#wait(call as unknown as Call<never>);
   }
 
-  #send<T>(link: Link, call: Call<T>): void {
-    call.session = this.#session;
+  #send<T>(route: Route, call: Call<T>): void {
+    const { link } = route;
+    const session = (call.session = route.session(call.key));
+    session.waiting += 1;
     call.sent = performance.now();
-    if (call.timeoutMs !== false && call.timeoutMs > this.#session.patienceMs) this.#session.patienceMs = call.timeoutMs;
+    if (call.timeoutMs !== false && call.timeoutMs > session.patienceMs) session.patienceMs = call.timeoutMs;
     let answer: Promise<unknown>;
     try {
       answer = call.key === undefined ? link.each(call.args) : link.send(call.args, call.key);
@@ -183,54 +186,111 @@ export class Connection {
       answer = Promise.reject(error);
     }
     answer.then(
-      (reply) => call.answer(reply),
+      (reply) => {
+        route.hear(session);
+        call.answer(reply);
+      },
       (error: unknown) => {
         const cause = errorOf(error);
+        if (isServers(cause)) route.hear(session);
         call.fail(cause);
+        if (route !== this.#route) return;
         // The server has become a replica: whoever is the primary now is found by a new connection.
         if (cause.message.startsWith("READONLY ")) this.#drop(cause);
+        else if (link.nodeOf && !isServers(cause)) this.#renew(session);
       },
     );
   }
 
   #wait(call: Call<never>): void {
     if (this.#isClosed && !(this.#isClosed = !this.#driver.isOpen())) this.#notBefore = 0;
+    call.session = undefined;
     const refused = (text: string) => call.fail(new Unanswered("connection", text, this.#cause));
     if (this.#isClosed) return refused("the client was closed");
-    if (this.#isDialling) {
+    if (this.#dialling) {
       if (this.#isSlow) return refused("no connection to Redis: it does not answer");
     } else {
       if (performance.now() < this.#notBefore) return refused(`no connection to Redis: ${this.#cause?.message}`);
       this.#dial();
     }
-    call.session = undefined;
     this.#waiting.push(call);
   }
 
-  #dial(): void {
-    const epoch = (this.#epoch += 1);
-    this.#isDialling = true;
-    const failed = (error: unknown) => {
-      if (epoch === this.#epoch) this.#drop(errorOf(error), true);
+  /** Makes a connection, which is `ready` in time or has `failed`; what gives it up is returned. */
+  #open(ready: (route: Route) => void, failed: (error: Error) => void): () => void {
+    let route: Route | undefined;
+    let close: (() => void) | undefined;
+    let isOver = false;
+    const end = (): boolean => {
+      if (isOver) return false;
+      late.list?.remove(late);
+      return (isOver = true);
     };
-    const dial = new Countdown(() => failed(new Error(`no connection within ${DIAL_MS} ms`)));
-    Deadlines.of(DIAL_MS).add(dial);
+    const giveUp = (): boolean => {
+      if (!end()) return false;
+      try {
+        close?.();
+      } catch {
+        // it was closed already
+      }
+      return true;
+    };
+    const lost = (error: unknown): void => {
+      if (giveUp()) failed(errorOf(error));
+      else if (route && route === this.#route) this.#drop(errorOf(error));
+    };
+    const late = new Countdown(() => lost(new Error(`no connection within ${DIAL_MS} ms`)));
+    Deadlines.of(DIAL_MS).add(late);
     this.#driver
-      .dial(failed, (close) => (this.#closeDial = close))
-      .finally(() => dial.list?.remove(dial))
+      .dial(lost, (closing) => (close = closing))
       .then((link) => {
-        if (epoch !== this.#epoch) return link.close();
-        this.#link = link;
-        this.#isDialling = this.#isSlow = false;
-        this.#failures = this.#notBefore = 0;
-        this.#session = { heard: 0, patienceMs: 0 };
-        for (const call of this.#waiting.splice(0)) if (!call.isDone) this.#send(link, call);
-      }, failed);
+        if (end()) ready((route = new Route(link)));
+        else link.close();
+      }, lost);
+    return giveUp;
+  }
+
+  #dial(): void {
+    const failed = (error: Error): void => {
+      this.#drop(error);
+      this.#notBefore = performance.now() + Math.min(FIRST_BACKOFF_MS * 2 ** this.#failures, MAX_BACKOFF_MS);
+      this.#failures += 1;
+    };
+    this.#dialling = this.#open((route) => {
+      this.#route = route;
+      this.#dialling = undefined;
+      this.#isSlow = false;
+      this.#failures = this.#notBefore = 0;
+      for (const call of this.#waiting.splice(0)) if (!call.isDone) this.#send(route, call);
+    }, failed);
   }
 
   /**
-   * A call is late that was sent by this connection, or by none so far. A connection that has been silent since, for as
-   * long as any call waits, is taken for dead: by another one we learn whether Redis is.
+   * A node of a cluster is dead, or the connection to it, while others answer: they go on by this one until there is
+   * another. At most one a second is made.
+   */
+  #renew(session: Session): void {
+    const { route } = session;
+    const since = performance.now();
+    session.isDead = true;
+    if (this.#renewing || since - this.#renewed < MAX_BACKOFF_MS) return;
+    this.#renewed = since;
+    this.#renewing = this.#open(
+      (next) => {
+        this.#renewing = undefined;
+        this.#route = next;
+        route.retire();
+      },
+      (error) => {
+        this.#renewing = undefined;
+        if (route.heard < since) this.#drop(error); // no node says a word
+      },
+    );
+  }
+
+  /**
+   * A call is late that was sent to this node, or to none so far. A node that has been silent since, for as long as any
+   * call waits, is taken for dead: by another connection we learn whether Redis is.
    */
   isOverdue(session: Session | undefined, sent: number): void {
     if (!session) {
@@ -238,25 +298,20 @@ export class Connection {
       return;
     }
     const isSilent = session.heard < sent && performance.now() - sent >= session.patienceMs;
-    if (isSilent && session === this.#session && this.#link) this.#drop(new Error("the connection fell silent"));
+    if (!isSilent || session.route !== this.#route) return;
+    if (session.route.link.nodeOf) this.#renew(session);
+    else this.#drop(new Error("the connection fell silent"));
   }
 
-  #drop(error: Error, isFailure = false): void {
-    const wasReady = this.#link !== undefined;
-    const close = this.#link?.close ?? this.#closeDial;
-    this.#epoch += 1;
-    this.#link = this.#closeDial = undefined;
-    this.#isDialling = this.#isSlow = false;
+  #drop(error: Error): void {
+    const route = this.#route;
+    this.#route = undefined; // first: to close it may be to lose it
+    this.#dialling?.();
+    this.#renewing?.();
+    route?.close();
+    this.#dialling = this.#renewing = undefined;
+    this.#isSlow = false;
     this.#cause = error;
-    if (isFailure && !wasReady) {
-      this.#notBefore = performance.now() + Math.min(FIRST_BACKOFF_MS * 2 ** this.#failures, MAX_BACKOFF_MS);
-      this.#failures += 1;
-    }
-    try {
-      close?.();
-    } catch {
-      // it was closed already
-    }
     for (const call of this.#waiting.splice(0)) call.fail(new Unanswered("connection", `no connection to Redis: ${error.message}`, error));
   }
 }

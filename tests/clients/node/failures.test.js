@@ -1,134 +1,23 @@
-// The failure contract, by the table of failures.json, through both clients as they come.
+// The failure contract beyond its table: what is promised of hits, of those with an id, and of leases.
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { readFileSync } from "node:fs";
 import { after, before, describe, it } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
-import calculateSlot from "cluster-key-slot";
-import { Cluster, Redis } from "ioredis";
+import { Redis } from "ioredis";
 import { createLeaser, createLimiter } from "ratelimit-client";
-import { createClient, createCluster } from "redis";
+import { createClient } from "redis";
+import { adminOf, AGAIN_MS, clients, limits, PATIENT_MS, SLACK_MS, timed, TIMEOUT_MS, up, used } from "./openers.js";
 import { Proxy } from "./proxy.js";
-import { clusterPort, port, stalled, stop, until } from "./servers.js";
+import { clusterPort, ownServer, port, stop, until } from "./servers.js";
 
-const { faults } = JSON.parse(readFileSync(new URL("failures.json", `file://${process.env.RATELIMIT_CLIENT_TESTS}/`), "utf8"));
-const TIMEOUT_MS = 300;
-/** The contract says 50; a busy machine may hold a process up for longer than that. A client that retries takes 10 s and more. */
-const SLACK_MS = 5000;
-/** For hits that are not about the deadline. */
-const PATIENT_MS = 30_000;
-/** What a client would send again, it has sent by then. */
-const AGAIN_MS = 250;
+/** Held still by a test. */
+const stalled = await ownServer();
+after(() => stalled.end());
 
 let admin;
-before(async () => (admin = await createClient({ socket: { port } }).connect()));
-after(() => admin.close());
-
-const limits = { algorithm: "fixed", limits: { limit: 1000, window: "3650d" } };
-const used = async (key, of = port) => {
-  const asked = of === port ? admin : await createClient({ socket: { port: of } }).connect();
-  const [, limit, remaining] = await asked.sendCommand(["RL.PEEK", "FIXED", key, "1000", "3650d", "COST", "0"]);
-  if (asked !== admin) await asked.close();
-  return limit - remaining;
-};
-const timed = async (work) => {
-  const since = performance.now();
-  const value = await work();
-  return [value, performance.now() - since];
-};
-
-/** The first answer of the server's: a busy machine may be late, and a connection has to be made. */
-const up = async (api, key, options) => {
-  let verdict;
-  await until(async () => !(verdict = await api.hit(key, options)).error);
-  return verdict;
-};
-
-/** With their default settings, but for where they connect to; each with the application's own connection, too. */
-const clients = {
-  async "node-redis"(at) {
-    const client = createClient({ socket: { port: at } });
-    client.on("error", () => {});
-    client.connect().catch(() => {});
-    return [client, () => client.destroy()];
-  },
-  async ioredis(at) {
-    const client = new Redis(at);
-    client.on("error", () => {});
-    return [client, () => client.disconnect()];
-  },
-};
-
-/** A cluster's keys of one tag lie on one primary, which the proxy stands in front of. */
-const TAG = "{a}";
-const owner = async () => {
-  const node = await createClient({ socket: { port: clusterPort } }).connect();
-  const slots = await node.sendCommand(["CLUSTER", "SLOTS"]);
-  await node.close();
-  return slots.find(([first, last]) => first <= calculateSlot(TAG) && calculateSlot(TAG) <= last)[2][1];
-};
-const mapped = (from, to) => ({ [`127.0.0.1:${from}`]: { host: "127.0.0.1", port: to } });
-const clusters = {
-  async "node-redis cluster"(at, of) {
-    const client = createCluster({ rootNodes: [{ socket: { port: clusterPort } }], nodeAddressMap: mapped(of, at) });
-    client.on("error", () => {});
-    client.connect().catch(() => {});
-    return [client, () => client.destroy()];
-  },
-  async "ioredis cluster"(at, of) {
-    const client = new Cluster([{ host: "127.0.0.1", port: clusterPort }], { natMap: mapped(of, at) });
-    client.on("error", () => {});
-    return [client, () => client.disconnect()];
-  },
-};
-
-for (const [name, open] of Object.entries({ ...clients, ...clusters })) {
-  describe(`${name}: faults`, { concurrency: 6, timeout: 60_000 }, () => {
-    for (const [index, fault] of faults.entries()) {
-      const isFromStart = fault.fault === "refuse" || fault.fault === "silent";
-      if (isFromStart && name in clusters) continue; // one of its nodes, of which others tell
-      for (const unavailable of ["open", "closed"]) {
-        it(`${fault.fault} ${JSON.stringify(fault.bytes ?? "")}: ${unavailable}`, async (t) => {
-          const to = name in clusters ? await owner() : port;
-          const proxy = await Proxy.to(to);
-          t.after(() => proxy.close());
-          if (fault.fault === "refuse") await proxy.refuse(true);
-          if (fault.fault === "silent") proxy.isSilent = true;
-          const [client, close] = await open(proxy.port, to);
-          t.after(close);
-          const errors = [];
-          const events = [];
-          const api = createLimiter({ client, ...limits, timeoutMs: fault.failed ? TIMEOUT_MS : PATIENT_MS, unavailable, onError: (error) => errors.push(error), onHit: (event) => events.push(event) });
-          const key = `${TAG}failures:${name}:${index}:${unavailable}`;
-          if (!isFromStart) await up(api, `${TAG}failures:warm`);
-          errors.length = events.length = 0;
-
-          const [verdict, ms] = await timed(() => {
-            const answer = api.hit(key);
-            if (!isFromStart) proxy.next = { ...fault, until: answer };
-            return answer;
-          });
-          assert.ok(ms < TIMEOUT_MS + SLACK_MS, `${ms} ms`);
-          assert.equal(verdict.error !== undefined, fault.failed, String(verdict.error));
-          assert.equal(verdict.allowed, fault.failed ? unavailable === "open" : true);
-          assert.equal(errors.length, fault.failed ? 1 : 0);
-          assert.deepEqual(events.map(({ outcome }) => outcome), [fault.failed ? unavailable : "allowed"]);
-          if (fault.failed) assert.match(events[0].reason, fault.reason === undefined ? /^(timeout|connection|server|refused)$/ : new RegExp(`^${fault.reason}$`));
-
-          proxy.isSilent = false;
-          if (fault.fault === "refuse") await proxy.refuse(false);
-          // Sound again: hits are counted, and each has its own answer.
-          await up(api, `${TAG}failures:sound`);
-          assert.equal((await up(api, key, { cost: 0 })).remaining, 1000 - fault.charged);
-          await pause(AGAIN_MS);
-          assert.equal(await used(key, to), fault.charged);
-        });
-      }
-    }
-  });
-}
+before(async () => (admin = await adminOf(port)));
 
 for (const [name, open] of Object.entries(clients)) {
   describe(`${name}: the promise`, { timeout: 60_000 }, () => {
@@ -247,9 +136,8 @@ for (const [name, open] of Object.entries(clients)) {
     it("an application that closes its client is not kept alive, nor is one that only forgets to wait", async () => {
       for (const ending of ["await end()", ""]) {
         const code = `
-          import calculateSlot from "cluster-key-slot";
-import { Cluster, Redis } from "ioredis";
-          import { createClient, createCluster } from "redis";
+          import { Redis } from "ioredis";
+          import { createClient } from "redis";
           import { createLimiter } from "ratelimit-client";
           const port = ${port};
           ${name === "ioredis" ? "const client = new Redis(port); const end = () => client.quit();" : "const client = createClient({ socket: { port } }); await client.connect(); const end = () => client.close();"}

@@ -5,7 +5,11 @@ import { after, before, describe, it } from "node:test";
 import { Redis } from "ioredis";
 import { createLimiter, hitAll, presets } from "ratelimit-client";
 import { createClient, createCluster } from "redis";
-import { clusterPort, port, stalled, stop, until } from "./servers.js";
+import { clusterPort, ownServer, port, stop, until } from "./servers.js";
+
+/** Held still by a test. */
+const stalled = await ownServer();
+after(() => stalled.end());
 
 let client;
 let sent = 0; // commands that went to the server

@@ -19,7 +19,11 @@ import { createLimiter } from "ratelimit-client";
 import { restClient, restHandler } from "ratelimit-client/rest";
 import { createClient } from "redis";
 import { limited } from "./edge.js";
-import { port, stalled, stop } from "./servers.js";
+import { ownServer, port, stop } from "./servers.js";
+
+/** Held still by a test. */
+const stalled = await ownServer();
+after(() => stalled.end());
 
 const TOKEN = "a token of more than 16 characters";
 const ADMIN = "the token of an administrator";
