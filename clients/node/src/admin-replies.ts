@@ -33,14 +33,30 @@ export interface Top {
   readonly error: number;
 }
 
-export function mergedTop(lists: readonly unknown[]): Top[] {
-  const all = new Map<string, Top>();
+export const mergedTop = (lists: readonly unknown[]): Top[] =>
+  [...sums(lists)].map(([id, [count, error]]) => ({ id, count, error })).sort((a, b) => b.count - a.count);
+
+/** One of those that were counted most, and lately: how often in this hour of the clock, and in the one before it. */
+export interface Recent {
+  readonly id: string;
+  readonly thisHour: number;
+  readonly hourBefore: number;
+}
+
+export const mergedRecent = (lists: readonly unknown[]): Recent[] =>
+  [...sums(lists)]
+    .map(([id, [thisHour, hourBefore]]) => ({ id, thisHour, hourBefore }))
+    .sort((a, b) => b.thisHour + b.hourBefore - (a.thisHour + a.hourBefore));
+
+/** Of each identifier its two numbers. */
+function sums(lists: readonly unknown[]): Map<string, [number, number]> {
+  const all = new Map<string, [number, number]>();
   for (const item of lists.flatMap(listOf)) {
-    const [id, count, error] = listOf(item);
-    const known = all.get(textOf(id));
-    all.set(textOf(id), { id: textOf(id), count: integerOf(count) + (known?.count ?? 0), error: integerOf(error) + (known?.error ?? 0) });
+    const [name, first, second] = listOf(item);
+    const known = all.get(textOf(name)) ?? [0, 0];
+    all.set(textOf(name), [known[0] + integerOf(first), known[1] + integerOf(second)]);
   }
-  return [...all.values()].sort((a, b) => b.count - a.count);
+  return all;
 }
 
 /** One hour, or one day. */

@@ -5,7 +5,7 @@ import { fixedWindow, integer, members, oneOf, span, text, wrong } from "./check
 import { refusal, type Client } from "./client.js";
 import { Connection } from "./connection.js";
 import type { BucketLimit, Duration, FixedLimit, SlidingLimit } from "./options.js";
-import { entriesOf, integerOf, listOf, mergedRows, mergedTop, textOf, type Row, type Top } from "./admin-replies.js";
+import { entriesOf, integerOf, listOf, mergedRows, mergedRecent, mergedTop, textOf, type Recent, type Row, type Top } from "./admin-replies.js";
 
 /** What administration is made of. */
 export interface AdminOptions {
@@ -115,6 +115,10 @@ export interface Statistics extends Counts {
   readonly mostDenied: readonly Top[];
   /** Those that a policy which is tried would have denied most. */
   readonly mostShadowDenied: readonly Top[];
+  /** Who of them was lately, most first. Empty where the server, of 0.1, does not tell. */
+  readonly recentlyAllowed: readonly Recent[];
+  readonly recentlyDenied: readonly Recent[];
+  readonly recentlyShadowDenied: readonly Recent[];
   /** The last 8 days by the hour. */
   readonly hours: readonly Row[];
   /** The last 90 days. */
@@ -128,6 +132,8 @@ export interface TotalStatistics extends Statistics {
   readonly names: readonly string[];
   /** Only with the right to RL.DENY ENTRIES. */
   readonly mostDenyListed: readonly Top[];
+  /** The same. */
+  readonly recentlyDenyListed: readonly Recent[];
 }
 
 const COUNTS = { allowed: "allowed", denied: "denied", deny_listed: "denyListed", shadow_denied: "shadowDenied" } as const;
@@ -144,6 +150,9 @@ function statisticsOf(replies: readonly Map<string, unknown>[]): Statistics {
     mostAllowed: mergedTop(each("most_allowed")),
     mostDenied: mergedTop(each("most_denied")),
     mostShadowDenied: mergedTop(each("most_shadow_denied")),
+    recentlyAllowed: mergedRecent(each("recently_allowed")),
+    recentlyDenied: mergedRecent(each("recently_denied")),
+    recentlyShadowDenied: mergedRecent(each("recently_shadow_denied")),
     hours: mergedRows(each("hours")),
     days: mergedRows(each("days")),
   };
@@ -273,6 +282,7 @@ export class Admin {
           algorithms: Object.fromEntries(ALGORITHMS.map((name) => [name, countsOf(algorithms.map((map) => entriesOf(map.get(name) ?? [])))])) as unknown as TotalStatistics["algorithms"],
           names: [...new Set(of("names").flatMap((names) => listOf(names).map(textOf)))].sort(),
           mostDenyListed: mergedTop(of("most_deny_listed")),
+          recentlyDenyListed: mergedRecent(of("recently_deny_listed")),
         };
       }),
     /** Of the hits that named it last; undefined where there were none. */

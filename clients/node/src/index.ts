@@ -11,7 +11,7 @@ export {
   type Statistics,
   type TotalStatistics,
 } from "./admin.js";
-export type { Row, Top } from "./admin-replies.js";
+export type { Recent, Row, Top } from "./admin-replies.js";
 export { hitAll, peekAll, type AllOptions, type Part } from "./all.js";
 export { RefusedError, type Client, type Send } from "./client.js";
 export { EXPOSED, rateLimitHeaders, type AnyVerdict } from "./headers.js";

@@ -12,6 +12,11 @@ export interface LeaserOptions extends ConnectionOptions {
   readonly limit: number;
   /** When a lease ends that nobody renews or releases. `hold` renews it, so 10 to 60 s will do for work of any length. */
   readonly ttl: Duration;
+  /**
+   * How long a lease is usually held. Whoever is denied is told to come back in that time at most; by default when the
+   * next lease ends by its ttl, which is the only thing that the server knows of.
+   */
+  readonly typicalMs?: number;
   /** Stands before each key, with a colon. */
   readonly prefix?: string;
   /** A policy of the server whose limit and ttl replace these. */
@@ -69,14 +74,16 @@ export class Leaser {
   readonly #reach: Reach;
   readonly #words: readonly string[];
   readonly #ttlMs: number;
+  readonly #typicalMs: number;
   readonly #policy: readonly string[];
   readonly #prefix: string;
   readonly #name: string;
 
   constructor(options: LeaserOptions) {
-    members("leaser", options, [...CONNECTION, "limit", "ttl", "prefix", "policy"]);
+    members("leaser", options, [...CONNECTION, "limit", "ttl", "typicalMs", "prefix", "policy"]);
     this.#words = [String(integer("limit", options.limit, 0)), span("ttl", options.ttl)];
     this.#ttlMs = spanMs("ttl", options.ttl);
+    this.#typicalMs = integer("typicalMs", options.typicalMs ?? Number.MAX_SAFE_INTEGER, 1);
     this.#policy = options.policy === undefined ? [] : ["POLICY", text("policy", options.policy)];
     this.#prefix = options.prefix === undefined ? "" : `${text("prefix", options.prefix)}:`;
     this.#name = options.prefix ?? "default";
@@ -95,7 +102,10 @@ export class Leaser {
     const full = this.#prefix + text("key", key);
     const args = ["RL.LEASE", full, ...this.#words, text("id", id), ...costWords(cost), ...this.#policy, ...denyWords(deny)];
     const asked = { described: [{ name: this.#name }], name: this.#name, cost, deny: deny !== undefined };
-    const read = (reply: unknown) => verdict(reply, asked);
+    const read = (reply: unknown) => {
+      const answer = verdict(reply, asked);
+      return answer.retryAfterMs <= this.#typicalMs ? answer : { ...answer, retryAfterMs: this.#typicalMs };
+    };
     const failed = (error: Error) => unavailable(told(this.#reach, error), this.#reach.open);
     const { connection, timeoutMs } = this.#reach;
     const answer = await metered(this.#reach, this.#name, connection.ask(args, full, timeoutMs, read, failed));

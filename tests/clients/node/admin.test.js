@@ -104,14 +104,20 @@ for (const [name, open] of Object.entries(clients)) {
       const api = limiter({ prefix: `${own}:stats`, limits: { limit: 1, window: "1h" }, policy: own });
       const keys = ["a", "b", "c", "d", "e", "f", "g", "h"];
       for (const key of keys) for (let hit = 0; hit < 2; hit++) await api.hit(key);
-      const { allowed, denied, denyListed, mostAllowed, mostDenied, hours } = await admin.statistics.get(own);
+      const { allowed, denied, denyListed, mostAllowed, mostDenied, hours, ...statistics } = await admin.statistics.get(own);
       assert.deepEqual([allowed, denied, denyListed], [8, 8, 0]);
       for (const top of [mostAllowed, mostDenied]) assert.deepEqual(top.map(({ id }) => id).sort(), keys.map((key) => `${own}:stats:${key}`));
       assert.deepEqual(mostAllowed[0].count, 1);
+      for (const lately of [statistics.recentlyAllowed, statistics.recentlyDenied]) {
+        assert.deepEqual(lately.map(({ id }) => id).sort(), keys.map((key) => `${own}:stats:${key}`));
+        for (const { thisHour, hourBefore } of lately) assert.equal(thisHour + hourBefore, 1); // the clock's hour may end between the two
+      }
+      assert.deepEqual(statistics.recentlyShadowDenied, []);
       assert.equal(hours.reduce((sum, hour) => sum + hour.denied, 0), 8);
       const total = await admin.statistics.total();
       assert.ok(total.names.includes(own) && total.allowed >= 8 && total.algorithms.sliding.denied >= 8 && total.algorithms.lease.denied >= 0);
       assert.ok(total.mostDenyListed.some(({ id }) => id === "eve"));
+      assert.ok(total.recentlyDenyListed.some(({ id, thisHour, hourBefore }) => id === "eve" && thisHour + hourBefore > 0));
       await admin.statistics.reset(own);
       assert.equal(await admin.statistics.get(own), undefined);
     });
@@ -137,4 +143,10 @@ for (const [name, open] of Object.entries(clients)) {
 it("Redis away is an error, for nothing stands in for it", async () => {
   await assert.rejects(createAdmin({ client: new Redis({ port: 1, lazyConnect: true, retryStrategy: null }).on("error", () => {}) }).policies.list(), /no connection to Redis/);
   await assert.rejects(createAdmin({ client: () => Promise.reject(new Error("NOPERM no right")) }).statistics.total(), { name: "RefusedError", code: "NOPERM" });
+});
+
+it("statistics of a server that does not tell who was lately", async () => {
+  const client = async () => ["allowed", 1, "denied", 0, "most_allowed", [["a", 1, 0]], "most_denied", [], "hours", [], "days", []];
+  const { mostAllowed, recentlyAllowed, recentlyDenied } = await createAdmin({ client }).statistics.get("old");
+  assert.deepEqual([mostAllowed, recentlyAllowed, recentlyDenied], [[{ id: "a", count: 1, error: 0 }], [], []]);
 });

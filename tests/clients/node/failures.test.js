@@ -363,6 +363,19 @@ for (const [name, open] of Object.entries(clients)) {
       assert.deepEqual([result, lost, error.name], ["LeaseLostError", true, "LeaseLostError"]);
     });
 
+    it("whoever is denied is told to come back when a lease usually ends, and no later", async (t) => {
+      const [client, close] = await open(port);
+      t.after(close);
+      const { id } = await leaser(client, { limit: 1, timeoutMs: 60_000 }).acquire("typical");
+      const retryAfterMs = async (options) => (await leaser(client, { limit: 1, timeoutMs: 60_000, ...options }).acquire("typical")).verdict.retryAfterMs;
+      assert.ok((await retryAfterMs()) > 300_000);
+      assert.equal(await retryAfterMs({ typicalMs: 500 }), 500);
+      assert.ok((await retryAfterMs({ typicalMs: 3_600_000 })) <= 600_000);
+      assert.equal((await leaser(client, { limit: 0, timeoutMs: 60_000, typicalMs: 500 }).acquire("never")).verdict.retryAfterMs, -1);
+      await leaser(client, { limit: 1 }).release("typical", id);
+      for (const typicalMs of [0, -1, 1.5, "1s"]) assert.throws(() => leaser(client, { typicalMs }), { name: "TypeError", message: /^typicalMs/ });
+    });
+
     it("waits for a slot, and is let in when one is free", async (t) => {
       const [client, close] = await open(port);
       t.after(close);
