@@ -223,7 +223,7 @@ class Browser(Page):
         self.type("#deny-list", "bad")
         self.click("#deny-form button", "Deny")
         self.await_text("#ask", "It covers 256 addresses: 203.0.113.0 to 203.0.113.255")
-        self.await_text("#ask", "identifiers with an address that were most active in this hour and the one before it, it would have hit 1, with at least ")
+        self.await_text("#ask", "Of the 1 identifier with an address that was most active in this hour and the one before it, it would have hit 1, with at least ")
         self.await_text("#ask", " hits: login:203.0.113.77 (")
         self.await_text("#ask", f"On: {one.address}, {other.address}")
         self.assertEqual(one.call("RL.DENY HAS bad 203.0.113.77"), [0], "nothing before it is confirmed")

@@ -500,10 +500,11 @@ function fillDeny(value) {
 function wouldHaveHit(cover) {
   const lately = "in this hour and the one before it";
   if (!cover.active_count) return `No identifier with an address in it is among the most active ${lately}.`;
-  const active = `Of the ${count(cover.active_count)} identifiers with an address that were most active ${lately}, it`;
+  const several = cover.active_count === 1 ? "identifier with an address that was" : "identifiers with an address that were";
+  const active = `Of the ${count(cover.active_count)} ${several} most active ${lately}, it`;
   if (!cover.hit_count) return `${active} would have hit none.`;
   const who = cover.hit.map(([one, hits]) => `${short(one)} (${count(hits)})`).join(", ");
-  return `${active} would have hit ${count(cover.hit_count)}, with at least ${count(cover.hits)} hits: ${who}${cover.hit_count > cover.hit.length ? ", …" : ""}`;
+  return `${active} would have hit ${count(cover.hit_count)}, with at least ${count(cover.hits)} ${cover.hits === 1 ? "hit" : "hits"}: ${who}${cover.hit_count > cover.hit.length ? ", …" : ""}`;
 }
 
 async function coverage(list, value) {
