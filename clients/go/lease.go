@@ -1,11 +1,13 @@
 package ratelimit
 
 import (
+	"cmp"
 	"context"
 	crypto "crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"time"
 )
@@ -16,6 +18,9 @@ type LeaserOptions struct {
 	Limit int64
 	// TTL is after what a lease ends that is not renewed: "30s".
 	TTL string
+	// Typical is how long a lease is usually held: whoever is denied is told to come back in that time at most. By default
+	// when the next lease ends by its TTL, which is the only thing that the server knows of.
+	Typical time.Duration
 	// Prefix, Name, Policies, Timeout, Unavailable, OnError and Observe are as of a limiter.
 	Prefix, Name string
 	Policies     []string
@@ -34,6 +39,8 @@ type Leaser struct {
 	tail   []any
 	names  []described
 	ttl    time.Duration
+	// Never 0: the longest RetryAfter.
+	typical time.Duration
 	reach
 	returns *returns
 }
@@ -45,6 +52,9 @@ func (c *Client) Leaser(options LeaserOptions) (*Leaser, error) {
 	}
 	if err := checkDuration("TTL", options.TTL); err != nil {
 		return nil, err
+	}
+	if options.Typical < 0 {
+		return nil, fmt.Errorf("ratelimit: Typical: expected a positive duration, got %s", options.Typical)
 	}
 	tail, err := policyWords(options.Policies)
 	if err != nil {
@@ -58,6 +68,7 @@ func (c *Client) Leaser(options LeaserOptions) (*Leaser, error) {
 	l := &Leaser{client: c, words: []any{options.Limit, options.TTL}, tail: tail, reach: reach}
 	l.names = append(l.names, described)
 	l.ttl = time.Duration(milliseconds(options.TTL)) * time.Millisecond
+	l.typical = cmp.Or(options.Typical, math.MaxInt64)
 	if options.Prefix != "" {
 		l.prefix = options.Prefix + ":"
 	}
@@ -134,7 +145,9 @@ func (l *Leaser) ask(ctx context.Context, lease *Lease, h *hit) (Verdict, error)
 	if err != nil {
 		return Verdict{}, err
 	}
-	return readVerdict(reply, asked{described: l.names, name: l.names[0].name, cost: h.cost, deny: h.list != ""})
+	verdict, err := readVerdict(reply, asked{described: l.names, name: l.names[0].name, cost: h.cost, deny: h.list != ""})
+	verdict.RetryAfter = min(verdict.RetryAfter, l.typical)
+	return verdict, err
 }
 
 // Renew sets the lease's end anew. It is denied where the lease has ended meanwhile and its place was taken.

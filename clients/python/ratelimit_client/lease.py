@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Any, Literal
 
@@ -57,6 +57,7 @@ class _Leaser:
         *,
         limit: int,
         ttl: str,
+        typical_ms: int | None = None,
         prefix: str | None = None,
         policy: Names | None = None,
         timeout_ms: int | None = 1000,
@@ -68,9 +69,12 @@ class _Leaser:
         :param limit: how many units may be held at once
         :param ttl: when a lease ends that nobody renews or releases. ``hold`` renews it, so 10 to 60 s will do for work of
             any length
+        :param typical_ms: how long a lease is usually held: whoever is denied is told to come back in that time at most. By
+            default when the next lease ends by its ttl, which is the only thing that the server knows of
         :param policy: policies of the server whose limit and ttl replace these; the first that exists counts
         """
         self._ttl_s = span_ms("ttl", ttl) / 1000
+        self._typical_ms = None if typical_ms is None else integer("typical_ms", typical_ms, 1)
         self._words: list[str | int] = [integer("limit", limit, 0), ttl]
         self._prefix = "" if prefix is None else text("prefix", prefix) + ":"
         self._name = prefix or "default"
@@ -87,6 +91,11 @@ class _Leaser:
         words: list[str | int] = ["RL.LEASE", full, *self._words, text("id", id)]
         words += [*cost_words(integer("cost", cost, 0)), *self._policy, *deny_words(deny)]
         return words, Asked(name=self._name, described=((self._name, None),), cost=cost, deny=deny is not None)
+
+    def _read(self, reply: Any, asked: Asked) -> Verdict:
+        answer = verdict(reply, asked)
+        most = self._typical_ms
+        return answer if most is None or answer.retry_after_ms <= most else replace(answer, retry_after_ms=most)
 
 
 def _granted_s(answer: Verdict, ttl_s: float) -> float:
@@ -164,7 +173,7 @@ class Leaser(_Leaser):
 
     def _acquire(self, full: str, id: str, cost: int, deny: Deny | None) -> Verdict:
         words, asked = self._acquire_words(full, id, cost, deny)
-        return ask(self.link, self.reach, words, full, lambda reply: verdict(reply, asked), unavailable, self.reach.open)
+        return ask(self.link, self.reach, words, full, lambda reply: self._read(reply, asked), unavailable, self.reach.open)
 
     def acquire(self, key: str, *, id: str | None = None, cost: int = 1, deny: Deny | None = None) -> Lease:
         """Takes a lease, or with the id of one that is held renews it."""
@@ -264,7 +273,7 @@ class AsyncLeaser(_Leaser):
     async def _acquire(self, full: str, id: str, cost: int, deny: Deny | None) -> Verdict:
         words, asked = self._acquire_words(full, id, cost, deny)
         reach = self.reach
-        return await ask_async(self.link, reach, words, full, lambda reply: verdict(reply, asked), unavailable, reach.open)
+        return await ask_async(self.link, reach, words, full, lambda reply: self._read(reply, asked), unavailable, reach.open)
 
     async def acquire(self, key: str, *, id: str | None = None, cost: int = 1, deny: Deny | None = None) -> Lease:
         full, holder = self._full(key), uuid.uuid4().hex if id is None else id

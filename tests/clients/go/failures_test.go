@@ -347,6 +347,9 @@ func TestAMistakeIsToldWhenTheLimiterIsMade(t *testing.T) {
 	if _, err := c.Leaser(ratelimit.LeaserOptions{Limit: 1, TTL: "soon"}); err == nil || !strings.Contains(err.Error(), "TTL") {
 		t.Errorf("TTL: %v", err)
 	}
+	if _, err := c.Leaser(ratelimit.LeaserOptions{Limit: 1, TTL: "1m", Typical: -time.Second}); err == nil || !strings.Contains(err.Error(), "Typical") {
+		t.Errorf("Typical: %v", err)
+	}
 	for _, window := range []string{"1mo@15,Europe/Berlin", "1w", "3mo", "5h", "500ms"} {
 		if _, err := c.Limiter(ratelimit.Options{Algorithm: ratelimit.Fixed, Limits: []ratelimit.Limit{{Units: 5, Window: window}}}); err != nil {
 			t.Errorf("%s: %v", window, err)
@@ -542,6 +545,21 @@ func TestWhoWaitsForALeaseIsLetInWhenOneIsFree(t *testing.T) {
 		t.Errorf("%+v", second.Verdict)
 	}
 	second.Release(background)
+}
+
+func TestWhoeverIsDeniedALeaseComesBackWhenOneUsuallyEnds(t *testing.T) {
+	key := fmt.Sprintf("go-lease-typical:%d", time.Now().UnixNano())
+	held := leaser(t, client(t, 3), ratelimit.LeaserOptions{Limit: 1, TTL: "10m"}).Acquire(background, key)
+	defer held.Release(background)
+	after := func(limit int64, typical time.Duration) time.Duration {
+		return leaser(t, client(t, 3), ratelimit.LeaserOptions{Limit: limit, TTL: "10m", Typical: typical}).Acquire(background, key).Verdict.RetryAfter
+	}
+	if without, with, longer := after(1, 0), after(1, time.Second), after(1, time.Hour); without < 5*time.Minute || with != time.Second || longer > 10*time.Minute {
+		t.Errorf("%s, %s, %s", without, with, longer)
+	}
+	if never := after(0, time.Second); never >= 0 {
+		t.Errorf("%s: of a limit of 0 there is no lease", never)
+	}
 }
 
 func TestALeaseThatIsLostIsSaid(t *testing.T) {

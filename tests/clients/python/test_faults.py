@@ -307,6 +307,20 @@ class Sync(Faults):
         self.wire.fault = None
         eventually("it is released", lambda: not self.server.exists("faults-late:k"))
 
+    def test_whoever_is_denied_comes_back_when_a_lease_usually_ends(self):
+        def leaser(limit, typical_ms=None):
+            return Leaser(redis.Redis(port=PORT), prefix="faults-typical", limit=limit, ttl="10m", typical_ms=typical_ms, timeout_ms=60_000)
+
+        first = leaser(1).acquire("k")
+        self.addCleanup(leaser(1).release, "k", first.id)
+        self.assertGreater(leaser(1).acquire("k").verdict.retry_after_ms, 300_000)
+        self.assertEqual(leaser(1, 500).acquire("k").verdict.retry_after_ms, 500)
+        self.assertLessEqual(leaser(1, 3_600_000).acquire("k").verdict.retry_after_ms, 600_000)
+        self.assertEqual(leaser(0, 500).acquire("k").verdict.retry_after_ms, -1)
+        for wrong in (0, -1, "1s"):
+            with self.assertRaisesRegex((TypeError, ValueError), "typical_ms"):
+                leaser(1, wrong)
+
     def test_waiting_for_a_lease_takes_it_when_it_is_free(self):
         leaser = Leaser(redis.Redis(port=PORT), prefix="faults-wait", limit=1, ttl="10m", timeout_ms=60_000)
         first = leaser.acquire("k")
