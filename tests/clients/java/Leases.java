@@ -146,6 +146,22 @@ public final class Leases {
             });
             sender.send(List.of("RL.POLICY", "DEL", policy)).get();
         });
+        test(name + ": whoever is denied a lease comes back when one usually ends", () -> {
+            var leaser = Leaser.of(sender, "java-leases:", 1, Duration.ofMinutes(10)).timeout(LONG);
+            String key = fresh();
+            try (var held = leaser.acquire(key)) {
+                same(held.verdict().allowed(), true, "held");
+                same(leaser.acquire(key).verdict().retryAfterMs() > 300_000, true, "by its ttl");
+                same(leaser.typical(Duration.ofMillis(500)).acquire(key).verdict().retryAfterMs(), 500L, "typical");
+                same(leaser.typical(Duration.ofHours(1)).acquire(key).verdict().retryAfterMs() <= 600_000, true, "the ttl is sooner");
+            }
+            try {
+                leaser.typical(Duration.ZERO);
+                throw new AssertionError("no time is no mistake");
+            } catch (IllegalArgumentException expected) {
+                same(expected.getMessage().startsWith("typical"), true, "it is named");
+            }
+        });
         test(name + ": who waits for a lease is let in when one is free", () -> {
             var leaser = Leaser.of(sender, "java-leases:", 1, Duration.ofMinutes(10)).timeout(LONG);
             String key = fresh();

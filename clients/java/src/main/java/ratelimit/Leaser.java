@@ -32,9 +32,10 @@ public final class Leaser {
     private final List<String> policies;
     private final Duration timeout;
     private final boolean isClosed;
+    private final long typicalMs;
     private final Returns returns;
 
-    private Leaser(Sender sender, String prefix, long limit, Duration ttl, List<String> policies, Duration timeout, boolean isClosed) {
+    private Leaser(Sender sender, String prefix, long limit, Duration ttl, List<String> policies, Duration timeout, boolean isClosed, long typicalMs) {
         this.sender = Objects.requireNonNull(sender, "sender");
         this.prefix = Objects.requireNonNull(prefix, "prefix");
         if (limit < 0 || limit > MAX_COUNT) throw new IllegalArgumentException("limit: expected 0 to 2^53 - 1, got " + limit);
@@ -46,27 +47,37 @@ public final class Leaser {
         this.policies = List.copyOf(policies);
         this.timeout = timeout;
         this.isClosed = isClosed;
+        if (typicalMs <= 0) throw new IllegalArgumentException("typical: expected 1 ms at least");
+        this.typicalMs = typicalMs;
         returns = new Returns(ttl, timeout, this::released);
     }
 
     /** So many at once, each for the ttl and while it is renewed. Open where Redis is away, or takes longer than a second. */
     public static Leaser of(Sender sender, String prefix, long limit, Duration ttl) {
-        return new Leaser(sender, prefix, limit, ttl, List.of(), Duration.ofSeconds(1), false);
+        return new Leaser(sender, prefix, limit, ttl, List.of(), Duration.ofSeconds(1), false, Long.MAX_VALUE);
     }
 
     /** The same, closed where Redis is away. */
     public Leaser closed() {
-        return new Leaser(sender, prefix, limit, ttl, policies, timeout, true);
+        return new Leaser(sender, prefix, limit, ttl, policies, timeout, true, typicalMs);
     }
 
     /** The same, with so much time for Redis. */
     public Leaser timeout(Duration timeout) {
-        return new Leaser(sender, prefix, limit, ttl, policies, timeout, isClosed);
+        return new Leaser(sender, prefix, limit, ttl, policies, timeout, isClosed, typicalMs);
     }
 
     /** The same, by these policies of the server, of which the first that exists counts. */
     public Leaser policies(String... policies) {
-        return new Leaser(sender, prefix, limit, ttl, List.of(policies), timeout, isClosed);
+        return new Leaser(sender, prefix, limit, ttl, List.of(policies), timeout, isClosed, typicalMs);
+    }
+
+    /**
+     * The same, of leases that are usually held for so long: whoever is denied is told to come back in that time at most. By
+     * default when the next lease ends by its ttl, which is the only thing that the server knows of.
+     */
+    public Leaser typical(Duration held) {
+        return new Leaser(sender, prefix, limit, ttl, policies, timeout, isClosed, held.toMillis());
     }
 
     /** One that is held, where its verdict allows it and Redis could be asked. */
@@ -114,7 +125,7 @@ public final class Leaser {
             List<String> words = new ArrayList<>(List.of("RL.LEASE", prefix + key, Long.toString(limit), Words.ttl(ttl), id, "COST", Long.toString(cost)));
             for (String policy : policies) words.addAll(List.of("POLICY", policy));
             try {
-                return Call.verdict(sender.ask(words, within), Asked.of(cost));
+                return Call.verdict(sender.ask(words, within), Asked.of(cost)).retryWithinMs(typicalMs);
             } catch (Exception failed) {
                 isInDoubt = true;
                 throw failed;

@@ -54,6 +54,11 @@ public record RateLimiter(
             return new Verdict(allowed, limit, remaining, retryAfterMs, resetAfterMs, nextAfterMs, taken, chargedAt, repeated, deniedValue, unavailable);
         }
 
+        Verdict retryWithinMs(long most) {
+            return retryAfterMs <= most ? this
+                : new Verdict(allowed, limit, remaining, most, resetAfterMs, nextAfterMs, taken, chargedAt, repeated, deniedValue, unavailable);
+        }
+
         /** {@code allowed} or {@code denied}; {@code open} or {@code closed} where Redis could not be asked. */
         public String outcome() {
             if (unavailable == null) return allowed ? "allowed" : "denied";
