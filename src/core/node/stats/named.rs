@@ -123,22 +123,20 @@ impl IdentifierLists {
 
     /// Those that had the outcome most often, most first.
     pub fn most(&self, outcome: Outcome) -> Vec<Frequent<'_>> {
-        let top = Self::place(outcome).and_then(|place| self.0.get(place));
-        top.map_or_else(Vec::new, Top::list)
-    }
-
-    fn place(outcome: Outcome) -> Option<usize> {
-        match outcome {
-            Outcome::Allowed => Some(0),
-            Outcome::Denied => Some(1),
-            Outcome::ShadowDenied => Some(2),
-            Outcome::DenyListed => None,
-        }
+        let mut lists = Self::OUTCOMES.iter().zip(&self.0);
+        let list = lists.find(|(listed, _)| **listed == outcome);
+        list.map_or_else(Vec::new, |(_, top)| top.list())
     }
 
     #[inline(always)]
     pub(super) fn of(&mut self, outcome: Outcome) -> Option<&mut Top> {
-        self.0.get_mut(Self::place(outcome)?)
+        let [allowed, denied, shadow_denied] = &mut self.0;
+        match outcome {
+            Outcome::Allowed => Some(allowed),
+            Outcome::Denied => Some(denied),
+            Outcome::ShadowDenied => Some(shadow_denied),
+            Outcome::DenyListed => None,
+        }
     }
 
     pub(super) fn heap_bytes(&self) -> usize {
