@@ -31,6 +31,7 @@ import redis.clients.jedis.providers.ClusterConnectionProvider;
 public final class Failures {
     private static final Duration TIMEOUT = Duration.ofMillis(300);
     private static final long SLACK_MS = 3000; // the machine that runs the tests is a busy one
+    private static final int SENTINEL_PORT = Integer.parseInt(System.getenv("RATELIMIT_SENTINEL_PORT"));
     private static final int PORT = Integer.parseInt(System.getenv("RATELIMIT_PORT"));
     /** Among so many keys each of three primaries has some. */
     private static final int TAGS = 100;
@@ -222,6 +223,7 @@ public final class Failures {
             var pastCluster = new OwnSlot(node, new JedisSender(cluster));
             List<Suite.Body> bodies = new ArrayList<>();
             for (var kind : List.of(new Kind("Jedis", PORT, Failures::jedis, past, false), new Kind("Lettuce", PORT, Failures::lettuce, past, true),
+                new Kind("Jedis, Sentinel", PORT, Failures::jedisSentinel, past, false), new Kind("Lettuce, Sentinel", PORT, Failures::lettuceSentinel, past, true),
                 new Kind("Jedis, cluster", node.getPort(), proxy -> jedisCluster(node, proxy), pastCluster, true),
                 new Kind("Lettuce, cluster", node.getPort(), proxy -> lettuceCluster(node, proxy), pastCluster, true))) {
                 bodies.addAll(kind.bodies());
@@ -241,6 +243,28 @@ public final class Failures {
         return new Opened(new LettuceSender(client.connect()), client::close);
     }
 
+    /** A Sentinel names the server's own port: it is asked past the proxy, the server through it. */
+    private static Opened jedisSentinel(Proxy proxy) {
+        var jedis = redis.clients.jedis.RedisSentinelClient.builder().masterName("ours").sentinels(Set.of(new HostAndPort("127.0.0.1", SENTINEL_PORT)))
+            .clientConfig(DefaultJedisClientConfig.builder().hostAndPortMapper(address -> new HostAndPort("127.0.0.1", proxy.port())).build()).build();
+        return new Opened(new JedisSender(jedis), jedis::close);
+    }
+
+    private static Opened lettuceSentinel(Proxy proxy) {
+        var resources = through(proxy, PORT);
+        var client = RedisClient.create(resources, RedisURI.Builder.sentinel("127.0.0.1", SENTINEL_PORT, "ours").build());
+        client.setOptions(LettuceSender.once(client.getOptions()));
+        return new Opened(new LettuceSender(client.connect()), () -> {
+            client.close();
+            resources.shutdown(0, 0, TimeUnit.SECONDS);
+        });
+    }
+
+    private static ClientResources through(Proxy proxy, int port) {
+        return ClientResources.builder().socketAddressResolver(MappingSocketAddressResolver.create(DnsResolvers.UNRESOLVED,
+            address -> address.getPort() == port ? io.lettuce.core.internal.HostAndPort.of("127.0.0.1", proxy.port()) : address)).build();
+    }
+
     /** The nodes of a cluster name their own ports: one proxy stands in front of one of them, whose keys are asked for. */
     private static Opened jedisCluster(HostAndPort node, Proxy proxy) {
         var config = DefaultJedisClientConfig.builder()
@@ -250,8 +274,7 @@ public final class Failures {
     }
 
     private static Opened lettuceCluster(HostAndPort node, Proxy proxy) {
-        var resources = ClientResources.builder().socketAddressResolver(MappingSocketAddressResolver.create(DnsResolvers.UNRESOLVED,
-            address -> address.getPort() == node.getPort() ? io.lettuce.core.internal.HostAndPort.of("127.0.0.1", proxy.port()) : address)).build();
+        var resources = through(proxy, node.getPort());
         var client = RedisClusterClient.create(resources, RedisURI.create(node.getHost(), node.getPort()));
         client.setOptions(LettuceSender.once(ClusterClientOptions.create()));
         return new Opened(new OwnSlot(node, new LettuceSender(client.connect())), () -> {
@@ -261,12 +284,16 @@ public final class Failures {
     }
 
     /** Clients that would send a command again. */
+    @SuppressWarnings("deprecation") // who still has one is told as well
     private static void refusals(HostAndPort node) {
         try (var client = RedisClient.create(RedisURI.create("127.0.0.1", PORT)); var connection = client.connect()) {
             test("Lettuce: a connection that sends again is refused", refusal(() -> new LettuceSender(connection)));
         }
         try (var jedis = redis.clients.jedis.RedisClusterClient.builder().nodes(Set.of(node)).build()) {
             test("Jedis: a cluster client, which sends again, is refused", refusal(() -> new JedisSender(jedis)));
+        }
+        try (var jedis = new redis.clients.jedis.JedisCluster(node)) {
+            test("Jedis: the older cluster client, which sends again, is refused", refusal(() -> new JedisSender(jedis)));
         }
         try (var client = RedisClusterClient.create(RedisURI.create(node.getHost(), node.getPort())); var connection = client.connect()) {
             test("Lettuce: a cluster connection that sends again is refused", refusal(() -> new LettuceSender(connection)));

@@ -17,12 +17,13 @@ import java.util.concurrent.TimeoutException;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.BooleanSupplier;
 import java.util.function.Function;
+import java.util.function.Supplier;
 import redis.clients.jedis.Builder;
 import redis.clients.jedis.CommandArguments;
 import redis.clients.jedis.CommandObject;
 import redis.clients.jedis.Connection;
 import redis.clients.jedis.RedisClient;
-import redis.clients.jedis.RedisClusterClient;
+import redis.clients.jedis.RedisSentinelClient;
 import redis.clients.jedis.StaticCommandFlagsRegistry;
 import redis.clients.jedis.UnifiedJedis;
 import redis.clients.jedis.exceptions.JedisConnectionException;
@@ -40,8 +41,8 @@ import redis.clients.jedis.util.Pool;
  * new JedisSender(new ClusterConnectionProvider(nodes, config)); // a cluster
  * </pre>
  *
- * Jedis' cluster client sends a command again when its connection breaks, up to five times, so that a hit whose reply was
- * lost would be charged each time: it is refused. Of a cluster's provider a command is sent once; redirections are followed.
+ * Jedis' cluster clients and MultiDbClient send a command again when its connection breaks, up to five times, so that a hit
+ * whose reply was lost would be charged each time: they are refused. Of a cluster's provider a command is sent once; redirections are followed.
  */
 public final class JedisSender implements Sender {
     private static final int THREADS = 16;
@@ -55,8 +56,11 @@ public final class JedisSender implements Sender {
     }
 
     private final Execution execution;
-    /** Of which the caller's own thread may take a connection. Null where there is none such: in a cluster it depends on the key. */
-    private final Pool<Connection> pool;
+    /**
+     * Of which the caller's own thread may take a connection; over Sentinels that of who is master now. Null where there is none
+     * such: in a cluster it depends on the key.
+     */
+    private final Supplier<Pool<Connection>> pool;
     /** Null where this is no cluster's. */
     private final ClusterConnectionProvider cluster;
     private final AtomicInteger borrowing = new AtomicInteger();
@@ -67,20 +71,23 @@ public final class JedisSender implements Sender {
         return thread;
     });
 
+    /** @param client a {@link RedisClient} or a {@link RedisSentinelClient}; others send a command again, and are refused */
     public JedisSender(UnifiedJedis client) {
-        if (client instanceof RedisClusterClient) {
-            throw new IllegalArgumentException("a cluster client of Jedis sends a command up to five times, so that a hit may be charged more than once:"
-                + " new JedisSender(new ClusterConnectionProvider(nodes, config))");
+        if (!(client instanceof RedisClient || client instanceof RedisSentinelClient)) {
+            throw new IllegalArgumentException(client.getClass().getSimpleName() + ": this client of Jedis sends a command again where its connection breaks, so that"
+                + " a hit may be charged more than once: a RedisClient, a RedisSentinelClient, or new JedisSender(new ClusterConnectionProvider(nodes, config))");
         }
         pool = poolOf(client);
         cluster = null;
-        execution = pool == null ? (arguments, isGivenUp) -> client.executeCommand(arguments) : of(pool);
+        execution = pool == null ? (arguments, isGivenUp) -> client.executeCommand(arguments) : (arguments, isGivenUp) -> of(pool.get()).of(arguments, isGivenUp);
         threads.allowCoreThreadTimeOut(true);
     }
 
-    private static Pool<Connection> poolOf(UnifiedJedis client) {
+    private static Supplier<Pool<Connection>> poolOf(UnifiedJedis client) {
+        if (client instanceof RedisSentinelClient sentinel) return () -> sentinel.getPrimaryNodesConnectionMap().values().iterator().next();
         try {
-            return client instanceof RedisClient pooled ? pooled.getPool() : null;
+            var own = ((RedisClient) client).getPool();
+            return () -> own;
         } catch (ClassCastException ownProvider) {
             return null; // of connections that come from elsewhere
         }
@@ -95,7 +102,8 @@ public final class JedisSender implements Sender {
 
     @Override
     public List<?> ask(List<String> words, Duration timeout) throws Exception {
-        var connection = idle();
+        var from = pool == null ? null : pool.get();
+        var connection = idle(from);
         if (connection == null) return Sender.super.ask(words, timeout);
         int ownTimeout = connection.getSoTimeout();
         var arguments = arguments(words);
@@ -110,10 +118,10 @@ public final class JedisSender implements Sender {
             boolean isLate = Deadlines.end(wait);
             if (isLate || connection.isBroken()) {
                 disconnect(connection);
-                threads.execute(() -> discard(connection));
+                threads.execute(() -> discard(from, connection));
             } else {
                 connection.setSoTimeout(ownTimeout);
-                pool.returnResource(connection);
+                from.returnResource(connection);
             }
         }
     }
@@ -122,7 +130,7 @@ public final class JedisSender implements Sender {
      * One that is neither made, tested nor waited for, which might take longer than the deadline: null where there is none, or
      * where as many callers are about to take one.
      */
-    private Connection idle() {
+    private Connection idle(Pool<Connection> pool) {
         if (pool == null || pool.getTestOnBorrow() || pool.getTestOnReturn()) return null;
         try {
             return borrowing.incrementAndGet() <= pool.getNumIdle() ? pool.borrowObject(Duration.ZERO) : null;
@@ -142,7 +150,7 @@ public final class JedisSender implements Sender {
     }
 
     /** For a thread of this: the pool makes another connection in its place, and waits for it. */
-    private void discard(Connection connection) {
+    private static void discard(Pool<Connection> pool, Connection connection) {
         try {
             pool.returnBrokenResource(connection);
         } catch (JedisException away) {
