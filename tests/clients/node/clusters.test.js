@@ -21,7 +21,7 @@ it("slots are the server's", async (t) => {
 });
 
 for (const [name, open] of Object.entries(clusters)) {
-  describe(name, { timeout: 60_000 }, () => {
+  describe(name, { timeout: 240_000 }, () => {
     const behind = async (t, options) => {
       const to = await owner();
       const proxy = await Proxy.to(to);

@@ -20,7 +20,7 @@ let admin;
 before(async () => (admin = await adminOf(port)));
 
 for (const [name, open] of Object.entries(clients)) {
-  describe(`${name}: the promise`, { timeout: 60_000 }, () => {
+  describe(`${name}: the promise`, { timeout: 240_000 }, () => {
     const limiter = (client, options) => createLimiter({ client, ...limits, prefix: `promise:${name}`, timeoutMs: TIMEOUT_MS, onError() {}, ...options });
 
     it("a server that is stopped: each hit in time, charged once at most, none of them later than it was sent", async (t) => {
@@ -166,7 +166,7 @@ for (const [name, open] of Object.entries(clients)) {
     });
   });
 
-  describe(`${name}: a hit with an id`, { concurrency: 6, timeout: 60_000 }, () => {
+  describe(`${name}: a hit with an id`, { concurrency: 6, timeout: 240_000 }, () => {
     /** A limiter behind a proxy, its connection made, and what it told. */
     const behind = async (t, options) => {
       const proxy = await Proxy.to(port);
@@ -269,7 +269,7 @@ for (const [name, open] of Object.entries(clients)) {
     });
   });
 
-  describe(`${name}: leases come back`, { concurrency: 12, timeout: 60_000 }, () => {
+  describe(`${name}: leases come back`, { concurrency: 12, timeout: 240_000 }, () => {
     const leaser = (client, options) => createLeaser({ client, prefix: `leases:${name}`, limit: 2, ttl: "10m", timeoutMs: TIMEOUT_MS, onError() {}, ...options });
     const held = async (key) => (await admin.exists(`leases:${name}:${key}`)) === 1;
 

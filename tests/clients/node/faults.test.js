@@ -12,7 +12,7 @@ import { port } from "./servers.js";
 const { faults } = JSON.parse(readFileSync(new URL("failures.json", `file://${process.env.RATELIMIT_CLIENT_TESTS}/`), "utf8"));
 
 for (const [name, open] of Object.entries({ ...clients, ...sentinels, ...clusters })) {
-  describe(`${name}: faults`, { concurrency: name in clusters ? 3 : 6, timeout: 120_000 }, () => {
+  describe(`${name}: faults`, { concurrency: name in clusters ? 3 : 6, timeout: 240_000 }, () => {
     for (const [index, fault] of faults.entries()) {
       const isFromStart = fault.fault === "refuse" || fault.fault === "silent";
       // What is told of at once has no need of a deadline, which a busy machine might miss.
