@@ -37,17 +37,17 @@ pub fn commands(loading: &Loading) -> Result<(), String> {
 
 // Where memory is full, what is there goes on counting and can be changed: so none of them is `deny-oom`. What would make a
 // new key asks for itself: `Call::refuses_new_keys`.
-const WRITE: Access = Access(c"write fast", "write fast ratelimit");
-const READ: Access = Access(c"readonly fast", "read fast ratelimit");
-const READ_SLOW: Access = Access(c"readonly", "read slow ratelimit");
+const WRITE: Access = Access::new(c"write fast", "write fast ratelimit");
+const READ: Access = Access::new(c"readonly fast", "read fast ratelimit");
+const READ_SLOW: Access = Access::new(c"readonly", "read slow ratelimit");
 // A cluster's node that is a Redis of before 7.2 reads no key specification that counts keys when it looks for their slot: it
 // asks the command.
-const WRITE_NUMBERED: Access = Access(c"write fast getkeys-api", "write fast ratelimit");
-const READ_NUMBERED: Access = Access(c"readonly fast getkeys-api", "read fast ratelimit");
-const ADMIN_WRITE: Access = Access(c"write admin", "admin write slow dangerous ratelimit");
+const WRITE_NUMBERED: Access = Access::new(c"write fast getkeys-api", "write fast ratelimit");
+const READ_NUMBERED: Access = Access::new(c"readonly fast getkeys-api", "read fast ratelimit");
+const ADMIN_WRITE: Access = Access::new(c"write admin", "admin write slow dangerous ratelimit");
 /// Of what tells of keys, lists or policies that the server cannot check: whoever has `+@read` is not to have it, so it is not
 /// `readonly`.
-const ADMIN: Access = Access(c"admin", "admin slow dangerous ratelimit");
+const ADMIN: Access = Access::new(c"admin", "admin slow dangerous ratelimit");
 /// Of what only the server itself is to send: in no category that an application is given.
 const INTERNAL: &str = "admin dangerous";
 
@@ -176,7 +176,7 @@ fn table() -> Vec<Command> {
         Command {
             name: "rl.merge",
             handler: keyed(region::merge),
-            access: Access(c"write fast", INTERNAL),
+            access: Access::new(c"write fast", INTERNAL),
             arity: 3,
             summary: c"Takes over what another region has used of a rate limiter. Returns whether it was news.",
             complexity: c"O(N) where N is the length of the payload.",
@@ -186,7 +186,7 @@ fn table() -> Vec<Command> {
         Command {
             name: "rl.heard",
             handler: callback(region::heard),
-            access: Access(c"admin fast", INTERNAL),
+            access: Access::new(c"admin fast", INTERNAL),
             arity: -3,
             summary: c"Tells until when everything of another region has been merged here, and everything of others there.",
             complexity: c"O(N) where N is the number of regions.",
@@ -217,7 +217,7 @@ fn table() -> Vec<Command> {
         Command {
             name: "rl.apply",
             handler: keyed(apply),
-            access: Access(c"write fast", INTERNAL),
+            access: Access::new(c"write fast", INTERNAL),
             arity: -3,
             summary: c"Internal: carries the state of a rate limiter to replicas, the AOF and other nodes.",
             complexity: c"O(N) where N is the length of the payload.",
@@ -227,7 +227,7 @@ fn table() -> Vec<Command> {
         Command {
             name: "rl.node",
             handler: callback(node),
-            access: Access(c"write admin", INTERNAL),
+            access: Access::new(c"write admin", INTERNAL),
             arity: 2,
             summary: c"Internal: carries policies, deny lists and statistics to replicas and the AOF.",
             complexity: c"O(N) where N is the length of the payload.",
@@ -237,7 +237,7 @@ fn table() -> Vec<Command> {
         Command {
             name: ROOM,
             handler: callback(room),
-            access: Access(c"deny-oom fast", INTERNAL),
+            access: Access::new(c"deny-oom fast", INTERNAL),
             arity: 1,
             summary: c"Internal: answers OK, or OOM where there is no memory for new keys.",
             complexity: c"O(1)",
@@ -429,7 +429,7 @@ fn table() -> Vec<Command> {
         Command {
             name: "rl.panic",
             handler: callback(probe::panic),
-            access: Access(c"admin", INTERNAL),
+            access: Access::new(c"admin", INTERNAL),
             arity: 1,
             summary: c"For tests, in no release: ends the server by a panic.",
             complexity: c"O(1)",
@@ -468,7 +468,7 @@ fn container(name: &'static str, summary: &'static CStr) -> Command {
     Command {
         name,
         handler: None,
-        access: Access(c"", ""),
+        access: Access::new(c"", ""),
         arity: -2,
         summary,
         complexity: c"Depends on the subcommand.",

@@ -30,10 +30,21 @@ pub struct Command {
     pub args: fn() -> Vec<RedisModuleCommandArg>,
 }
 
-/// The server's own flags of a command, separated by spaces; and its ACL categories, separated by single spaces: a server gives a
-/// module's commands none by itself.
+/// Who may call a command, and when.
 #[derive(Clone, Copy)]
-pub struct Access(pub &'static CStr, pub &'static str);
+pub struct Access {
+    /// The server's own flags, separated by spaces.
+    pub flags: &'static CStr,
+    /// ACL categories, separated by single spaces: a server gives a module's commands none by itself.
+    pub categories: &'static str,
+}
+
+impl Access {
+    /// Flags, and categories.
+    pub const fn new(flags: &'static CStr, categories: &'static str) -> Self {
+        Self { flags, categories }
+    }
+}
 
 /// The place of a command's keys, and what is done with them.
 #[derive(Clone, Copy)]
@@ -157,7 +168,7 @@ impl Loading<'_> {
         if !command.document(row) {
             return Err("the documentation");
         }
-        if !command.categorise(row.access.1, lacks) {
+        if !command.categorise(row.access.categories, lacks) {
             return Err("the ACL categories");
         }
         Ok(())
@@ -178,7 +189,7 @@ impl Loading<'_> {
                 self.ctx(),
                 name.as_ptr(),
                 handler,
-                row.access.0.as_ptr(),
+                row.access.flags.as_ptr(),
                 key,
                 last,
                 step,
@@ -208,7 +219,7 @@ impl Created {
                 self.0.as_ptr(),
                 name.as_ptr(),
                 handler,
-                row.access.0.as_ptr(),
+                row.access.flags.as_ptr(),
                 0,
                 0,
                 0,
