@@ -6,7 +6,6 @@
 // its address, its password and its TLS, and has a connection of its own.
 
 import { wrong } from "./check.js";
-import { slotOf } from "./slot.js";
 
 /**
  * Sends one command. `key` is the key that decides on the node of a cluster. It must not send again what may have
@@ -39,7 +38,8 @@ export type Client = Send | NodeRedisClient | NodeRedisCluster | IoRedisClient |
 
 /** A connection that is ready. */
 export interface Link {
-  readonly send: Send;
+  /** As {@link Send} does; of a cluster's, `slot` is the key's. */
+  readonly send: (args: string[], key: string, slot?: number) => Promise<unknown>;
   /** Sends to every primary. */
   readonly each: (args: string[]) => Promise<unknown[]>;
   /** Of a cluster: which node has the slot, as whatever is the same for the same node. */
@@ -186,19 +186,19 @@ interface Routing extends IoRedisClient {
  * ioredis does not know the keys of a module's commands: it would begin at any node, which may be a dead one, and be sent
  * on to the right one.
  */
-function routed(cluster: Routing): Send {
+function routed(cluster: Routing): Link["send"] {
   const { sendCommand } = cluster;
-  let slot: number | undefined;
+  let current: number | undefined;
   cluster.sendCommand = (command, ...rest) => {
-    if (slot !== undefined) command.slot = slot;
+    if (current !== undefined) command.slot = current;
     return sendCommand.call(cluster, command, ...rest);
   };
-  return (args, key) => {
-    slot = slotOf(key);
+  return (args, _key, slot) => {
+    current = slot;
     try {
       return cluster.call(...(args as [string, ...string[]]));
     } finally {
-      slot = undefined;
+      current = undefined;
     }
   };
 }

@@ -4,6 +4,7 @@
 import { driver, isServers, refusal, type Client, type Driver } from "./client.js";
 import { Deadlines, Waiting } from "./deadline.js";
 import { Route, type Session } from "./route.js";
+import { slotOf } from "./slot.js";
 
 /** A connection that takes longer to be made has failed. */
 const DIAL_MS = 3000;
@@ -175,13 +176,14 @@ export class Connection {
 
   #send<T>(route: Route, call: Call<T>): void {
     const { link } = route;
-    const session = (call.session = route.session(call.key));
+    const slot = link.nodeOf && call.key !== undefined ? slotOf(call.key) : undefined;
+    const session = (call.session = route.session(slot));
     session.waiting += 1;
     call.sent = performance.now();
     if (call.timeoutMs !== false && call.timeoutMs > session.patienceMs) session.patienceMs = call.timeoutMs;
     let answer: Promise<unknown>;
     try {
-      answer = call.key === undefined ? link.each(call.args) : link.send(call.args, call.key);
+      answer = call.key === undefined ? link.each(call.args) : link.send(call.args, call.key, slot);
     } catch (error) {
       answer = Promise.reject(error);
     }

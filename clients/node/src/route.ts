@@ -2,7 +2,6 @@
 // which one may be dead and the others sound: whoever takes another one's place lets what is under way be answered first.
 
 import type { Link } from "./client.js";
-import { slotOf } from "./slot.js";
 
 /** What is known of one node. */
 export interface Session {
@@ -26,9 +25,9 @@ export class Route {
     this.link = link;
   }
 
-  /** Of the node that has this key. */
-  session(key: string | undefined): Session {
-    const node = key === undefined ? undefined : this.link.nodeOf?.(slotOf(key));
+  /** Of a cluster, that of the node that has the slot. */
+  session(slot: number | undefined): Session {
+    const node = slot === undefined ? undefined : this.link.nodeOf?.(slot);
     let session = this.#sessions.get(node);
     if (!session) this.#sessions.set(node, (session = { route: this, heard: 0, patienceMs: 0, waiting: 0, isDead: false }));
     return session;
