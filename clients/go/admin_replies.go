@@ -189,23 +189,19 @@ func readStatistics(replies []any) (*Statistics, error) {
 		*to = periods
 	}
 	for name, to := range map[string]*[]Top{"most_allowed": &all.MostAllowed, "most_denied": &all.MostDenied, "most_shadow_denied": &all.MostShadowDenied, "most_deny_listed": &all.MostDenyListed} {
-		rows, err := readRows(found, name)
+		rows, err := readRows(found, name, func(one row) int64 { return one.first })
 		if err != nil {
 			return nil, err
 		}
-		slices.SortFunc(rows, func(a, b row) int { return cmp.Or(cmp.Compare(b.first, a.first), strings.Compare(a.id, b.id)) })
 		for _, one := range rows {
 			*to = append(*to, Top{one.id, one.first, one.second})
 		}
 	}
 	for name, to := range map[string]*[]Recent{"recently_allowed": &all.RecentlyAllowed, "recently_denied": &all.RecentlyDenied, "recently_shadow_denied": &all.RecentlyShadowDenied, "recently_deny_listed": &all.RecentlyDenyListed} {
-		rows, err := readRows(found, name)
+		rows, err := readRows(found, name, func(one row) int64 { return one.first + one.second })
 		if err != nil {
 			return nil, err
 		}
-		slices.SortFunc(rows, func(a, b row) int {
-			return cmp.Or(cmp.Compare(b.first+b.second, a.first+a.second), strings.Compare(a.id, b.id))
-		})
 		for _, one := range rows {
 			*to = append(*to, Recent{one.id, one.first, one.second})
 		}
@@ -244,8 +240,8 @@ type row struct {
 	first, second int64
 }
 
-// readRows of a list, of which an older server may have none.
-func readRows(found []map[string]any, name string) ([]row, error) {
+// readRows of a list, of which an older server may have none: those that weigh most are first.
+func readRows(found []map[string]any, name string, weight func(row) int64) ([]row, error) {
 	sums := map[string]row{}
 	for _, one := range found {
 		items, _ := one[name].([]any)
@@ -262,7 +258,9 @@ func readRows(found []map[string]any, name string) ([]row, error) {
 			sums[id] = row{id, sums[id].first + n[0], sums[id].second + n[1]}
 		}
 	}
-	return slices.Collect(maps.Values(sums)), nil
+	return slices.SortedFunc(maps.Values(sums), func(a, b row) int {
+		return cmp.Or(cmp.Compare(weight(b), weight(a)), strings.Compare(a.id, b.id))
+	}), nil
 }
 
 func readInfo(reply any) (*KeyInfo, error) {
