@@ -98,6 +98,8 @@ public final class LettuceSender implements Sender {
     private final StatefulRedisConnection<String, String> single;
     /** Null where this is no cluster's. */
     private final StatefulRedisClusterConnection<String, String> cluster;
+    private final Silence ofSingle = new Silence();
+    /** Of the connections to a cluster's nodes. */
     private final Map<StatefulConnection<String, String>, Silence> silences = Collections.synchronizedMap(new WeakHashMap<>());
 
     public LettuceSender(StatefulRedisConnection<String, String> connection) {
@@ -137,16 +139,16 @@ public final class LettuceSender implements Sender {
 
     @Override
     public Future<? extends List<?>> send(List<String> words) {
-        if (single != null) return dispatch(words, single);
+        if (single != null) return dispatch(words, single, ofSingle);
         var node = nodeOf(words.get(Call.firstKey(words)));
         if (node == null) return dispatch(words);
-        if (node.isDone() && !node.isCompletedExceptionally()) return dispatch(words, node.join());
+        if (node.isDone() && !node.isCompletedExceptionally()) return dispatchTo(node.join(), words);
         var answer = new CompletableFuture<List<?>>();
         node.whenComplete((connected, failed) -> {
             if (failed != null) {
                 answer.completeExceptionally(failed);
             } else if (!answer.isDone()) { // what was given up meanwhile is not sent
-                var sent = dispatch(words, connected);
+                var sent = dispatchTo(connected, words);
                 sent.whenComplete((reply, lost) -> {
                     if (lost != null) answer.completeExceptionally(lost);
                     else answer.complete(reply);
@@ -168,8 +170,11 @@ public final class LettuceSender implements Sender {
         return node == null ? null : cluster.getConnectionAsync(node.getUri().getHost(), node.getUri().getPort());
     }
 
-    private RedisFuture<? extends List<?>> dispatch(List<String> words, StatefulConnection<String, String> connection) {
-        var silence = silences.computeIfAbsent(connection, one -> new Silence());
+    private RedisFuture<? extends List<?>> dispatchTo(StatefulConnection<String, String> node, List<String> words) {
+        return dispatch(words, node, silences.computeIfAbsent(node, one -> new Silence()));
+    }
+
+    private RedisFuture<? extends List<?>> dispatch(List<String> words, StatefulConnection<String, String> connection, Silence silence) {
         silence.begins();
         var sent = dispatch(words);
         sent.whenComplete((reply, failed) -> {
